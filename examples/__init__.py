@@ -1,0 +1,1 @@
+"""Runnable examples; every one of them is a test."""

@@ -1,0 +1,411 @@
+"""Reading sign clips: files in AUTSL's layout, or arrays in an `.npz` file."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+SPLITS = ("train", "val", "test")
+MODALITIES = ("skeleton", "rgb", "depth")
+SUFFIXES = {"skeleton": "_skeleton.npy", "rgb": "_color.mp4", "depth": "_depth.mp4"}
+CLIP_NAME = re.compile(r"signer\d+_sample\d+")
+
+
+# --- one clip ------------------------------------------------------------------------------------
+
+
+def sample_frames(available: int, wanted: int) -> np.ndarray:
+    """Indices of `wanted` frames spread evenly over a clip; a short clip repeats frames.
+
+    >>> sample_frames(10, 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return np.linspace(0, available - 1, wanted).round().astype(int)
+
+
+def read_video(path: Path, num_frames: int, size: int, channels: int) -> np.ndarray:
+    """Decode a video and return `num_frames` frames spread evenly over it.
+
+    Args:
+        path: an mp4 file.
+        num_frames: frames to return.
+        size: width and height to return, in pixels.
+        channels: 3 for RGB, 1 for grey (depth).
+
+    Returns:
+        Shape `(num_frames, channels, size, size)`, uint8.
+
+    Raises:
+        ValueError: if the file cannot be decoded or has no frame.
+    """
+    pixel_format = "rgb24" if channels == 3 else "gray"
+    try:
+        with av.open(str(path)) as container:
+            decoded = list(container.decode(video=0))
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise ValueError(
+            f"Expected a readable video but got {error} in {path}. "
+            "Extract it again from the archive, or take its row out of the label file."
+        ) from error
+    if not decoded:
+        raise ValueError(
+            f"Expected at least one frame but got none in {path}. "
+            "Extract it again from the archive, or take its row out of the label file."
+        )
+    chosen = [decoded[index] for index in sample_frames(len(decoded), num_frames)]
+    frames = [frame.to_ndarray(width=size, height=size, format=pixel_format) for frame in chosen]
+    return np.stack(frames).reshape(num_frames, size, size, channels).transpose(0, 3, 1, 2).copy()
+
+
+def read_skeleton(path: Path) -> np.ndarray:
+    """Read one clip's joints, shape `(frames, joints, coordinates)`; NaN where a joint is missing.
+
+    Raises:
+        ValueError: if the file is no such array.
+    """
+    try:
+        clip = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"Expected a skeleton array but got {error} in {path}. "
+            "Write it again with numpy.save, shape (frames, joints, coordinates)."
+        ) from error
+    if clip.ndim != 3 or len(clip) == 0 or not np.issubdtype(clip.dtype, np.floating):
+        raise ValueError(
+            "Expected a floating-point array of shape (frames, joints, coordinates) but got "
+            f"{clip.dtype} of shape {clip.shape} in {path}. Write it again with numpy.save."
+        )
+    return clip.astype(np.float32)
+
+
+def fit_length(clip: np.ndarray, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bring a clip to `num_frames`: long clips are sampled evenly, short ones padded with zeros.
+
+    Returns:
+        The clip and its frame mask (False where padded). The mask depends on the length alone, so
+        no joint's absence can be read from it.
+    """
+    if len(clip) >= num_frames:
+        return clip[sample_frames(len(clip), num_frames)], np.ones(num_frames, dtype=bool)
+    padded = np.zeros((num_frames, *clip.shape[1:]), dtype=clip.dtype)
+    padded[: len(clip)] = clip
+    return padded, np.arange(num_frames) < len(clip)
+
+
+@dataclass(frozen=True)
+class Standardizer:
+    """Mean and spread of every joint's coordinates, so that no joint leaks into another.
+
+    Args:
+        mean: shape `(joints, coordinates)`, in the data's units.
+        std: the same shape and units, above 0.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def fit(cls, clips: Sequence[np.ndarray]) -> Standardizer:
+        """Fit on training clips of shape `(frames, joints, coordinates)`; NaN is left out."""
+        frames = np.concatenate(clips).astype(np.float64)
+        with warnings.catch_warnings():  # a joint that is never seen: numpy says so, 0 and 1 do
+            warnings.simplefilter("ignore", RuntimeWarning)
+            mean = np.nan_to_num(np.nanmean(frames, axis=0))
+            std = np.nan_to_num(np.nanstd(frames, axis=0))
+        std = np.where(std > 1e-6, std, 1.0)
+        return cls(mean.astype(np.float32), std.astype(np.float32))
+
+    def __call__(self, clip: np.ndarray) -> np.ndarray:
+        """Standardise; a missing joint (NaN) becomes its mean over the training clips, 0."""
+        return np.nan_to_num((clip - self.mean) / self.std, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+# --- a folder in AUTSL's layout ------------------------------------------------------------------
+
+
+def read_labels(root: Path, split: str) -> dict[str, int]:
+    """Read `{split}_labels.csv`: no header, rows like `signer0_sample1,41`.
+
+    The challenge's own archives call the file `ground_truth.csv` for val and test; it is read from
+    the split's folder.
+
+    Raises:
+        ValueError: if there is no such file, or a row that is not a clip name and a class number.
+    """
+    names = (root / f"{split}_labels.csv", root / split / f"{split}_labels.csv")
+    found = [path for path in (*names, root / split / "ground_truth.csv") if path.is_file()]
+    if not found:
+        raise ValueError(
+            f"Expected {split}_labels.csv in {root} but got no such file. "
+            f"Put AUTSL's labels of the {split} part there (rows like signer0_sample1,41)."
+        )
+    labels: dict[str, int] = {}
+    with found[0].open(newline="", encoding="utf-8-sig") as file:
+        for number, row in enumerate(csv.reader(file), start=1):
+            if not row:
+                continue
+            if len(row) != 2 or not CLIP_NAME.fullmatch(row[0]) or not row[1].strip().isdecimal():
+                raise ValueError(
+                    f"Expected a row like signer0_sample1,41 but got {','.join(row)!r} "
+                    f"in {found[0]}, line {number}. Correct the row; the file has no header."
+                )
+            labels[row[0]] = int(row[1])
+    if not labels:
+        raise ValueError(f"Expected labels but got an empty file: {found[0]}. Fill it.")
+    return labels
+
+
+def check_files(
+    folder: Path, labels: Mapping[str, int], modalities: Sequence[str], allow_unlabelled: bool
+) -> None:
+    """Compare the labels with the files, by one listing of the folder, before any training.
+
+    Raises:
+        ValueError: if a clip's file is missing or empty, or a file has no label.
+    """
+    if not folder.is_dir():
+        raise ValueError(
+            f"Expected the folder {folder} but got none. "
+            "Arrange the data as train/, val/ and test/ with one label file each."
+        )
+    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()}
+    wanted = [name + SUFFIXES[kind] for kind in modalities for name in labels]
+    missing = [name for name in wanted if not sizes.get(name)]
+    if missing:
+        raise ValueError(
+            f"Expected {len(wanted)} files in {folder} but got {len(missing)} missing or empty, "
+            f"first {missing[0]}. Extract them again, take their rows out of the label file, "
+            "or choose other --modalities."
+        )
+    endings = tuple(SUFFIXES[kind] for kind in modalities)
+    strangers = sorted(
+        name
+        for name in sizes
+        if name.endswith(endings) and CLIP_NAME.match(name) and name.rsplit("_", 1)[0] not in labels
+    )
+    if strangers and not allow_unlabelled:
+        raise ValueError(
+            f"Expected a label for every clip in {folder} but got {len(strangers)} files without, "
+            f"first {strangers[0]}. Add their rows to the label file, "
+            "or leave them out with --datamodule.allow_unlabelled true."
+        )
+
+
+class FolderClips(Dataset[dict[str, Any]]):
+    """The clips of one split, read from disk when asked for.
+
+    Args:
+        folder: the split's folder.
+        labels: clip name to class number, in the order of the items.
+        modalities: what to read of each clip.
+        num_frames: frames per clip.
+        image_size: width and height of the videos, in pixels.
+        joint_shape: joints and coordinates that every clip must have; None for any.
+        standardize: applied to the joints; None leaves them as they are.
+        keep: whether to keep clips in memory once read (small data sets only).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        labels: Mapping[str, int],
+        modalities: Sequence[str],
+        num_frames: int,
+        image_size: int,
+        joint_shape: tuple[int, int] | None = None,
+        standardize: Standardizer | None = None,
+        keep: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.names = list(labels)
+        self.signs = list(labels.values())
+        self.modalities = tuple(modalities)
+        self.num_frames = num_frames
+        self.image_size = image_size
+        self.joint_shape = joint_shape
+        self.standardize = standardize
+        self._kept: dict[int, dict[str, Any]] | None = {} if keep else None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def skeleton(self, index: int) -> np.ndarray:
+        """The clip's joints as they are on disk, shape `(frames, joints, coordinates)`."""
+        path = self.folder / f"{self.names[index]}{SUFFIXES['skeleton']}"
+        clip = read_skeleton(path)
+        if self.joint_shape is not None and clip.shape[1:] != self.joint_shape:
+            joints, coordinates = self.joint_shape
+            raise ValueError(
+                f"Expected {joints} joints of {coordinates} coordinates, as in the first training "
+                f"clip, but got shape {clip.shape} in {path}. "
+                "Extract every clip with the same skeleton."
+            )
+        return clip
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if self._kept is None:
+            return self._read(index)
+        if index not in self._kept:
+            self._kept[index] = self._read(index)
+        return self._kept[index]
+
+    def _read(self, index: int) -> dict[str, Any]:
+        clip = self.skeleton(index)
+        if self.standardize is not None:
+            clip = self.standardize(clip)
+        item = _skeleton_item(clip, self.signs[index], self.num_frames)
+        for kind, channels in (("rgb", 3), ("depth", 1)):
+            if kind in self.modalities:
+                path = self.folder / f"{self.names[index]}{SUFFIXES[kind]}"
+                video = read_video(path, self.num_frames, self.image_size, channels)
+                item[f"{kind}_frames"] = torch.from_numpy(video)
+        return item
+
+
+def _skeleton_item(clip: np.ndarray, sign: int, num_frames: int) -> dict[str, Any]:
+    clip, mask = fit_length(clip, num_frames)
+    return {
+        "skeleton_keypoints": torch.from_numpy(clip),
+        "frame_mask": torch.from_numpy(mask),
+        "sign": sign,
+    }
+
+
+# --- arrays in an .npz file ----------------------------------------------------------------------
+
+
+class ArrayClips(Dataset[dict[str, Any]]):
+    """Clips that are already in memory, shape `(clips, frames, joints, coordinates)`."""
+
+    def __init__(
+        self,
+        clips: np.ndarray,
+        signs: np.ndarray,
+        num_frames: int,
+        standardize: Standardizer | None = None,
+    ) -> None:
+        self.clips = clips
+        self.signs = signs
+        self.num_frames = num_frames
+        self.standardize = standardize
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def skeleton(self, index: int) -> np.ndarray:
+        """The clip's joints as they are in the file, shape `(frames, joints, coordinates)`."""
+        return self.clips[index].astype(np.float32)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        clip = self.skeleton(index)
+        if self.standardize is not None:
+            clip = self.standardize(clip)
+        return _skeleton_item(clip, int(self.signs[index]), self.num_frames)
+
+
+def hold_out(
+    signs: np.ndarray, groups: np.ndarray | None, fraction: float, seed: int
+) -> np.ndarray:
+    """Choose validation clips out of the training part.
+
+    Whole groups (sessions, subjects) are held out where every class keeps clips in training;
+    without groups, or where no group can be spared, a random share of every class.
+
+    Args:
+        signs: class of every clip, shape `(clips,)`.
+        groups: session or subject of every clip, the same shape, or None.
+        fraction: share to hold out, between 0 and 1.
+        seed: seed of the choice.
+
+    Returns:
+        Shape `(clips,)`, True where held out.
+    """
+    rng = np.random.default_rng(seed)
+    held = np.zeros(len(signs), dtype=bool)
+    for group in () if groups is None else rng.permutation(np.unique(groups)):
+        more = held | (groups == group)
+        every_sign_stays = len(np.unique(signs[~more])) == len(np.unique(signs))
+        if every_sign_stays and more.sum() <= 1.5 * fraction * len(signs):
+            held = more
+        if held.sum() >= fraction * len(signs):
+            break
+    if held.any():
+        return held
+    for sign in np.unique(signs):
+        clips = rng.permutation(np.flatnonzero(signs == sign))
+        held[clips[: round(fraction * len(clips))]] = True
+    return held
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The three parts of an `.npz` file: clips and classes of each, and the joints' names."""
+
+    parts: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    joint_names: tuple[str, ...] | None
+
+    @classmethod
+    def read(cls, path: Path, fraction: float, seed: int) -> Arrays:
+        """Read `x`, `y`, `test`, and where they are there `joint_names`, `word`, `val`, `session`.
+
+        `word` (bool) says which clips to use at all. Without `val` (bool) a `fraction` of the
+        training part is held out, by `session` or `subject` where the file has them.
+
+        Raises:
+            ValueError: if a key is missing or the shapes do not fit together.
+        """
+        data = _load_npz(path)
+        use = data.get("word", np.ones(len(data["x"]), dtype=bool)).astype(bool)
+        clips, test = data["x"][use], data["test"][use].astype(bool)
+        signs = np.unique(data["y"][use], return_inverse=True)[1]
+        if "val" in data:
+            val = data["val"][use].astype(bool) & ~test
+        else:
+            key = next((key for key in ("session", "subject") if key in data), None)
+            groups = None if key is None else data[key][use][~test]
+            val = np.zeros_like(test)
+            val[~test] = hold_out(signs[~test], groups, fraction, seed)
+        chosen = {"train": ~test & ~val, "val": val, "test": test}
+        for split, part in chosen.items():
+            if not part.any():
+                raise ValueError(
+                    f"Expected clips in the {split} part but got none in {path}. "
+                    "Check its `test` and `val` keys (bool, one value per clip)."
+                )
+        names = tuple(map(str, data["joint_names"])) if "joint_names" in data else None
+        return cls({split: (clips[part], signs[part]) for split, part in chosen.items()}, names)
+
+
+def _load_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            data = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"Expected an .npz file but got {error} in {path}. Write it with numpy.savez."
+        ) from error
+    absent = [key for key in ("x", "y", "test") if key not in data]
+    if absent:
+        raise ValueError(
+            f"Expected the keys x, y and test but got {', '.join(sorted(data))} in {path}. "
+            f"Add {', '.join(absent)}."
+        )
+    shape = data["x"].shape
+    if len(shape) != 4 or len(data["y"]) != shape[0] or len(data["test"]) != shape[0]:
+        raise ValueError(
+            "Expected x of shape (clips, frames, joints, coordinates) and one y and test per clip "
+            f"but got x {shape}, y {data['y'].shape}, test {data['test'].shape} in {path}. "
+            "Write it again with these shapes."
+        )
+    return data

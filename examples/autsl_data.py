@@ -1,0 +1,270 @@
+"""Sign clips for Lightning: synthetic, a folder in AUTSL's layout, or an `.npz` file.
+
+A batch is a dict:
+
+====================  ======================================  ================================
+`skeleton_keypoints`  `(batch, frames, joints, coordinates)`  float32, standardised per joint
+`frame_mask`          `(batch, frames)`                       bool, False where a clip is padded
+`rgb_frames`          `(batch, frames, 3, height, width)`     uint8; only with modality `rgb`
+`depth_frames`        `(batch, frames, 1, height, width)`     uint8; only with modality `depth`
+`sign`                `(batch,)`                              int64
+====================  ======================================  ================================
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+from torch.utils.data import DataLoader
+
+from examples.autsl_clips import (
+    MODALITIES,
+    SPLITS,
+    ArrayClips,
+    Arrays,
+    FolderClips,
+    Standardizer,
+    check_files,
+    read_labels,
+)
+from examples.autsl_synthetic import (
+    JOINT_NAMES,
+    SyntheticSettings,
+    make_synthetic,
+    read_planted,
+)
+from lightning_jointprune.skeletons import get_skeleton, skeleton_names
+
+
+class SignData(pl.LightningDataModule):
+    """Sign clips for training, validation and test.
+
+    Args:
+        source: `synthetic` makes a small data set with a known answer; else a folder in AUTSL's
+            layout, or an `.npz` file with the keys x, y and test.
+        modalities: any of skeleton, rgb, depth, separated by commas; None takes all there are.
+        skeleton: name of the joints' skeleton; None recognises it by the joints' names.
+        num_signs: number of classes; None counts them in the labels.
+        num_frames: frames per clip; longer clips are sampled evenly, shorter ones padded.
+        image_size: width and height of the videos, in pixels.
+        batch_size: clips per batch.
+        num_workers: processes that read clips; 0 reads in the training process.
+        memory_mb: clips are kept in memory once read if all of them fit into this many MiB
+            and `num_workers` is 0.
+        val_fraction: share of the training part to hold out where the data has no validation part.
+        seed: seed of that choice.
+        allow_unlabelled: whether clips that are in no label file are left out in silence.
+        folder: where synthetic data is written, in a folder of its own.
+        synthetic: what the synthetic data looks like; None takes its defaults.
+    """
+
+    def __init__(
+        self,
+        source: str = "synthetic",
+        modalities: str | None = None,
+        skeleton: str | None = None,
+        num_signs: int | None = None,
+        num_frames: int = 16,
+        image_size: int = 32,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        memory_mb: int = 1024,
+        val_fraction: float = 0.15,
+        seed: int = 0,
+        allow_unlabelled: bool = False,
+        folder: str = "data",
+        synthetic: SyntheticSettings | None = None,
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.wanted_modalities = modalities
+        self.wanted_skeleton = skeleton
+        self.wanted_signs = num_signs
+        self.num_frames = num_frames
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.memory_mb = memory_mb
+        self.val_fraction = val_fraction
+        self.seed = seed
+        self.allow_unlabelled = allow_unlabelled
+        self.folder = folder
+        self.synthetic = synthetic or SyntheticSettings()
+        self.parts: dict[str, FolderClips | ArrayClips] = {}
+
+    # What the model and the callback have to know. Everything is read once, when first asked for.
+
+    @cached_property
+    def root(self) -> Path:
+        """The folder or file the clips come from; synthetic data is made here if need be."""
+        if self.source == "synthetic":
+            return make_synthetic(Path(self.folder), self.synthetic)
+        path = Path(self.source).expanduser()
+        if not path.exists():
+            raise ValueError(
+                f"Expected a folder in AUTSL's layout or an .npz file but got nothing at {path}. "
+                "Pass --data PATH, or --data synthetic."
+            )
+        if path.is_file() and path.suffix != ".npz":
+            raise ValueError(
+                f"Expected a folder in AUTSL's layout or an .npz file but got {path}. "
+                "Pass --data PATH, or --data synthetic."
+            )
+        return path
+
+    @property
+    def title(self) -> str:
+        """The data's name, for print."""
+        return "synthetic AUTSL" if self.source == "synthetic" else self.root.stem
+
+    @cached_property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities in use, in the order of `MODALITIES`."""
+        there = ("skeleton",) if self.root.is_file() else MODALITIES
+        if self.wanted_modalities is None:
+            return there
+        wanted = {name.strip() for name in self.wanted_modalities.split(",")}
+        if "skeleton" not in wanted or not wanted <= set(there):
+            raise ValueError(
+                f"Expected modalities out of {', '.join(there)}, with skeleton among them, but got "
+                f"{self.wanted_modalities!r} for {self.root}. Pass --modalities {','.join(there)}."
+            )
+        return tuple(name for name in there if name in wanted)
+
+    @cached_property
+    def arrays(self) -> Arrays | None:
+        """The clips of an `.npz` file; None for a folder."""
+        if not self.root.is_file():
+            return None
+        return Arrays.read(self.root, self.val_fraction, self.seed)
+
+    @cached_property
+    def labels(self) -> dict[str, dict[str, int]]:
+        """A folder's checked labels: split to clip name to class; empty for an `.npz` file."""
+        if self.arrays is not None:
+            return {}
+        labels = {}
+        for split in SPLITS:
+            labels[split] = read_labels(self.root, split)
+            folder = self.root / split
+            check_files(folder, labels[split], self.modalities, self.allow_unlabelled)
+        return labels
+
+    @cached_property
+    def num_signs(self) -> int:
+        """Number of classes."""
+        parts = self.arrays.parts if self.arrays is not None else {}
+        seen = [int(signs.max()) for _, signs in parts.values()]
+        seen += [max(labels.values()) for labels in self.labels.values()]
+        if self.wanted_signs is None:
+            return max(seen) + 1
+        if max(seen) >= self.wanted_signs:
+            raise ValueError(
+                f"Expected classes 0 to {self.wanted_signs - 1} but got class {max(seen)} in "
+                f"{self.root}. Pass --datamodule.num_signs {max(seen) + 1} or leave it out."
+            )
+        return self.wanted_signs
+
+    @cached_property
+    def joint_shape(self) -> tuple[int, int]:
+        """Joints and coordinates per joint, read from the first training clip."""
+        joints, coordinates = self._clips("train").skeleton(0).shape[1:]
+        return joints, coordinates
+
+    @property
+    def num_joints(self) -> int:
+        """Number of joints."""
+        return self.joint_shape[0]
+
+    @property
+    def num_coordinates(self) -> int:
+        """Coordinates per joint: 2 or 3."""
+        return self.joint_shape[1]
+
+    @property
+    def planted(self) -> tuple[str, ...]:
+        """The joints that carry the sign, where the data was made so; else empty."""
+        return read_planted(self.root) if self.root.is_dir() else ()
+
+    @property
+    def joint_names(self) -> tuple[str, ...] | None:
+        """The joints' names in tensor order, where the data says them."""
+        if self.arrays is not None:
+            return self.arrays.joint_names
+        return JOINT_NAMES if self.planted else None
+
+    @cached_property
+    def skeleton(self) -> str | None:
+        """The skeleton's name: the one given, else the one whose joints have the data's names."""
+        if self.wanted_skeleton is not None:
+            return self.wanted_skeleton
+        for name in skeleton_names():
+            if self.joint_names == get_skeleton(name).joints:
+                return name
+        return None
+
+    # Lightning's hooks.
+
+    def prepare_data(self) -> None:
+        """Make the synthetic data, once per machine."""
+        _ = self.root
+
+    def setup(self, stage: str) -> None:
+        """Fit the standardisation on the training clips and open the splits, once."""
+        if self.parts:
+            return
+        train = self._clips("train", joint_shape=self.joint_shape)
+        # A few thousand clips settle a mean; reading all 28,142 of AUTSL's would take minutes.
+        some = np.random.default_rng(self.seed).permutation(len(train))[:3000]
+        standardize = Standardizer.fit([train.skeleton(index) for index in some])
+        self.parts = {split: self._clips(split, self.joint_shape, standardize) for split in SPLITS}
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Shuffled batches of the training clips."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Batches of the validation clips."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Batches of the test clips."""
+        return self._loader("test")
+
+    def _clips(
+        self,
+        split: str,
+        joint_shape: tuple[int, int] | None = None,
+        standardize: Standardizer | None = None,
+    ) -> FolderClips | ArrayClips:
+        if self.arrays is not None:
+            return ArrayClips(*self.arrays.parts[split], self.num_frames, standardize)
+        return FolderClips(
+            self.root / split,
+            self.labels[split],
+            self.modalities,
+            self.num_frames,
+            self.image_size,
+            joint_shape,
+            standardize,
+            keep=self.num_workers == 0 and self._fits_in_memory(),
+        )
+
+    def _fits_in_memory(self) -> bool:
+        channels = 3 * ("rgb" in self.modalities) + ("depth" in self.modalities)
+        bytes_per_clip = self.num_frames * self.image_size**2 * channels + 100_000
+        clips = sum(len(labels) for labels in self.labels.values())
+        return clips * bytes_per_clip <= self.memory_mb * 2**20
+
+    def _loader(self, split: str, shuffle: bool = False) -> DataLoader[dict[str, Any]]:
+        return DataLoader(
+            self.parts[split],
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )

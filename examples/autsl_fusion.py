@@ -1,0 +1,405 @@
+r"""Isolated sign recognition from skeleton, RGB and depth, and which joints it needs.
+
+    python -m examples.autsl_fusion                                    # synthetic data, minutes
+    python -m examples.autsl_fusion --data AUTSL --rgb-model MCG-NJU/videomae-base \
+        --datamodule.image_size 224 --model.hidden_size 256 --model.num_layers 4
+    python -m examples.autsl_fusion --data words.npz --modalities skeleton
+
+`SignFusion` is a LightningModule as one would write it anyway: nothing in it knows of pruning. The
+joints are chosen by `JointPruningCallback`, which `FusionCLI` adds to the Trainer. Every setting is
+an argument (`--help`) and can be written in a YAML file (`--config`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import transformers
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+from transformers import BertConfig, BertModel, VideoMAEConfig, VideoMAEModel
+
+from examples.autsl_clips import MODALITIES
+from examples.autsl_data import SignData
+from examples.autsl_synthetic import JOINT_NAMES
+from lightning_jointprune import JointPruningCallback, JointSelection
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+
+# --- the model -----------------------------------------------------------------------------------
+
+
+class SkeletonBranch(nn.Module):
+    """BERT that reads a skeleton frame by frame, as it would read words.
+
+    Args:
+        num_joints: joints per frame, J.
+        num_coordinates: coordinates per joint, C.
+        hidden_size: width of the transformer, a multiple of 32.
+        num_layers: number of transformer layers.
+        max_frames: longest clip.
+        dropout: dropout rate, 0 to 1.
+    """
+
+    def __init__(
+        self,
+        num_joints: int,
+        num_coordinates: int,
+        hidden_size: int,
+        num_layers: int,
+        max_frames: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.num_joints = num_joints
+        self.num_coordinates = num_coordinates
+        self.embed = nn.Linear(num_joints * num_coordinates, hidden_size)
+        config = BertConfig(
+            vocab_size=1,
+            hidden_size=hidden_size,
+            num_hidden_layers=num_layers,
+            num_attention_heads=hidden_size // 32,
+            intermediate_size=2 * hidden_size,
+            max_position_embeddings=max_frames,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+        )
+        self.backbone = BertModel(config, add_pooling_layer=False)
+        # Frames come in as embeddings, so the word table is never read.
+        self.backbone.get_input_embeddings().requires_grad_(False)
+
+    def forward(self, keypoints: Tensor, frame_mask: Tensor | None = None) -> Tensor:
+        """Map `(batch, frames, joints, coordinates)` to `(batch, hidden)`."""
+        if keypoints.ndim != 4 or keypoints.shape[2:] != (self.num_joints, self.num_coordinates):
+            raise ValueError(
+                f"Expected skeleton_keypoints of shape (batch, frames, {self.num_joints}, "
+                f"{self.num_coordinates}) but got {tuple(keypoints.shape)}. "
+                "Set num_joints and num_coordinates to those of the data."
+            )
+        frames = self.embed(keypoints.flatten(2))
+        if frame_mask is None:
+            frame_mask = frames.new_ones(frames.shape[:2], dtype=torch.bool)
+        states = self.backbone(inputs_embeds=frames, attention_mask=frame_mask.long())
+        seen = frame_mask.unsqueeze(-1).to(frames.dtype)
+        return (states.last_hidden_state * seen).sum(dim=1) / seen.sum(dim=1).clamp(min=1.0)
+
+
+class VideoBranch(nn.Module):
+    """VideoMAE's encoder (Tong et al. 2022, arXiv:2203.12602), mean over its tokens.
+
+    Args:
+        config: a VideoMAE configuration, for training from scratch; unused with `pretrained`.
+        pretrained: name on a model hub or local folder to load weights from.
+    """
+
+    def __init__(self, config: VideoMAEConfig, pretrained: str | None = None) -> None:
+        super().__init__()
+        if pretrained is None:
+            self.backbone = VideoMAEModel(config)
+        else:
+            self.backbone = VideoMAEModel.from_pretrained(pretrained)
+        size = self.backbone.config.image_size
+        self.image_size = (size, size) if isinstance(size, int) else tuple(size)
+        self.num_frames = self.backbone.config.num_frames
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Map `(batch, frames, channels, height, width)`, 0 to 255, to `(batch, hidden)`."""
+        wanted = torch.linspace(0, video.shape[1] - 1, self.num_frames, device=video.device)
+        video = video[:, wanted.round().long()]
+        pixels = video.flatten(0, 1).to(self.mean.dtype) / 255
+        if pixels.shape[-2:] != self.image_size:
+            pixels = functional.interpolate(pixels, self.image_size, mode="bilinear")
+        rgb = pixels.shape[1] == 3
+        pixels = (pixels - self.mean) / self.std if rgb else 2 * pixels - 1
+        states = self.backbone(pixel_values=pixels.unflatten(0, video.shape[:2]))
+        return states.last_hidden_state.mean(dim=1)
+
+
+class SignFusion(pl.LightningModule):
+    """Classify a sign from its skeleton, RGB and depth clips.
+
+    Args:
+        num_signs: number of classes.
+        num_joints: joints of the skeleton, J.
+        num_coordinates: coordinates per joint, C.
+        modalities: any of skeleton, rgb and depth; skeleton is always among them.
+        rgb_model: name or folder of a pretrained VideoMAE for the RGB branch; None trains it from
+            scratch.
+        hidden_size: width of the branches and of the fusion, a multiple of 32.
+        num_layers: transformer layers of each branch.
+        num_frames: frames per clip, even.
+        image_size: width and height of the videos, in pixels.
+        patch_size: width and height of VideoMAE's patches, in pixels.
+        dropout: dropout rate, 0 to 1.
+        lr: highest learning rate of the layers around the branches.
+        backbone_lr: highest learning rate of BERT and VideoMAE.
+        weight_decay: decay of weight matrices; biases, norms and fusion weights have none.
+        warmup: share of the run in which the rates rise, 0 to 1; they fall as a cosine after it.
+    """
+
+    def __init__(
+        self,
+        num_signs: int = 226,
+        num_joints: int = 42,
+        num_coordinates: int = 3,
+        modalities: Sequence[str] = MODALITIES,
+        rgb_model: str | None = None,
+        hidden_size: int = 64,
+        num_layers: int = 2,
+        num_frames: int = 16,
+        image_size: int = 32,
+        patch_size: int = 16,
+        dropout: float = 0.1,
+        lr: float = 1e-3,
+        backbone_lr: float = 5e-4,
+        weight_decay: float = 0.05,
+        warmup: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.lr = lr
+        self.backbone_lr = backbone_lr
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+
+        branches: dict[str, nn.Module] = {
+            "skeleton": SkeletonBranch(
+                num_joints, num_coordinates, hidden_size, num_layers, num_frames, dropout
+            )
+        }
+        for kind, channels in (("rgb", 3), ("depth", 1)):
+            if kind in modalities:
+                config = VideoMAEConfig(
+                    image_size=image_size,
+                    patch_size=patch_size,
+                    num_channels=channels,
+                    num_frames=num_frames,
+                    hidden_size=hidden_size,
+                    num_hidden_layers=num_layers,
+                    num_attention_heads=hidden_size // 32,
+                    intermediate_size=2 * hidden_size,
+                )
+                branches[kind] = VideoBranch(config, rgb_model if kind == "rgb" else None)
+        self.branches = nn.ModuleDict(branches)
+        self.project = nn.ModuleDict(
+            {
+                kind: nn.Sequential(
+                    nn.Linear(branch.backbone.config.hidden_size, hidden_size),
+                    nn.LayerNorm(hidden_size),
+                )
+                for kind, branch in branches.items()
+            }
+        )
+        self.fusion_logits = nn.Parameter(torch.zeros(len(branches)))
+        self.head = nn.Sequential(
+            nn.Linear(hidden_size, hidden_size),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_size, num_signs),
+        )
+        accuracy = MetricCollection(
+            {
+                "acc": MulticlassAccuracy(num_signs, average="micro"),
+                "top5": MulticlassAccuracy(num_signs, average="micro", top_k=min(5, num_signs)),
+            }
+        )
+        self.val_metrics = accuracy.clone(prefix="val_")
+        self.test_metrics = accuracy.clone(prefix="test_")
+
+    def forward(
+        self,
+        skeleton_keypoints: Tensor,
+        rgb_frames: Tensor | None = None,
+        depth_frames: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Score every sign.
+
+        Args:
+            skeleton_keypoints: shape `(batch, frames, joints, coordinates)`, standardised.
+            rgb_frames: shape `(batch, frames, 3, height, width)`, 0 to 255.
+            depth_frames: shape `(batch, frames, 1, height, width)`, 0 to 255.
+            frame_mask: shape `(batch, frames)`, False where a skeleton clip is padded.
+
+        Returns:
+            Logits, shape `(batch, signs)`.
+        """
+        pose = self.branches["skeleton"](skeleton_keypoints, frame_mask)
+        features = [self.project["skeleton"](pose)]
+        for kind, video in (("rgb", rgb_frames), ("depth", depth_frames)):
+            if kind not in self.branches:
+                continue
+            if video is None:
+                raise ValueError(
+                    f"Expected {kind}_frames but got None. Pass them, or build the model with "
+                    "modalities that leave them out."
+                )
+            features.append(self.project[kind](self.branches[kind](video)))
+        weights = self.fusion_logits.softmax(dim=0)
+        fused = torch.einsum("m,mbd->bd", weights, torch.stack(features))
+        return self.head(fused)
+
+    def _score(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        logits = self(
+            skeleton_keypoints=batch["skeleton_keypoints"],
+            rgb_frames=batch.get("rgb_frames"),
+            depth_frames=batch.get("depth_frames"),
+            frame_mask=batch.get("frame_mask"),
+        )
+        return logits, functional.cross_entropy(logits, batch["sign"])
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        _, loss = self._score(batch)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["sign"]))
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        logits, loss = self._score(batch)
+        self.val_metrics.update(logits, batch["sign"])
+        self.log("val_loss", loss, batch_size=len(batch["sign"]))
+        self.log_dict(self.val_metrics, prog_bar=True)
+
+    def on_validation_epoch_end(self) -> None:
+        weights = self.fusion_logits.softmax(dim=0)
+        self.log_dict({f"fusion/{kind}": w for kind, w in zip(self.branches, weights, strict=True)})
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        logits, _ = self._score(batch)
+        self.test_metrics.update(logits, batch["sign"])
+        self.log_dict(self.test_metrics)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = torch.optim.AdamW(self.parameter_groups())
+        total = int(self.trainer.estimated_stepping_batches)
+        rise = max(1, round(self.warmup * total))
+
+        def rate(step: int) -> float:
+            if step < rise:
+                return (step + 1) / rise
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total - rise))))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Every trainable parameter once: backbones and the rest, each with and without decay."""
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                key = (".backbone." in name, parameter.ndim >= 2)
+                groups.setdefault(key, []).append(parameter)
+        return [
+            {
+                "params": parameters,
+                "lr": self.backbone_lr if backbone else self.lr,
+                "weight_decay": self.weight_decay if decayed else 0.0,
+            }
+            for (backbone, decayed), parameters in groups.items()
+        ]
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+
+class FusionCLI(LightningCLI):
+    """LightningCLI with `--data`, `--modalities` and `--rgb-model` at the top level.
+
+    The model learns its sizes from the data, and so does the callback.
+    """
+
+    datamodule: SignData
+    pruning: JointPruningCallback
+
+    def __init__(self, args: Sequence[str] | None = None) -> None:
+        super().__init__(
+            SignFusion,
+            args=None if args is None else list(args),
+            run=False,
+            seed_everything_default=7,
+            trainer_defaults={"max_epochs": 24, "accelerator": "auto", "log_every_n_steps": 10},
+            parser_kwargs={"description": "Train a sign classifier and learn its joints."},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # `save_hyperparameters` sees to that
+            save_config_kwargs={"overwrite": True},
+        )
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Name the data module's settings `--datamodule.*`, which leaves `--data` to us."""
+        parser.add_argument(
+            "--data", default="synthetic", help="synthetic, a folder in AUTSL's layout, or an .npz"
+        )
+        parser.add_argument(
+            "--modalities",
+            type=str | None,
+            help="out of skeleton,rgb,depth; all that the data has if left out",
+        )
+        parser.add_argument(
+            "--rgb-model", type=str | None, help="pretrained VideoMAE: name on a hub, or folder"
+        )
+        parser.add_lightning_class_args(self.trainer_class, "trainer")
+        parser.set_defaults({f"trainer.{key}": v for key, v in self.trainer_defaults.items()})
+        parser.add_lightning_class_args(SignFusion, "model")
+        parser.add_lightning_class_args(SignData, "datamodule")
+        parser.add_lightning_class_args(JointPruningCallback, "pruning")
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.link_arguments("data", "datamodule.source")
+        parser.link_arguments("modalities", "datamodule.modalities")
+        parser.link_arguments("rgb_model", "model.rgb_model")
+        for size in ("num_frames", "image_size"):
+            parser.link_arguments(f"datamodule.{size}", f"model.{size}")
+        for fact in ("modalities", "num_signs", "num_joints", "num_coordinates"):
+            parser.link_arguments(f"datamodule.{fact}", f"model.{fact}", apply_on="instantiate")
+        for fact in ("num_joints", "skeleton"):
+            parser.link_arguments(f"datamodule.{fact}", f"pruning.{fact}", apply_on="instantiate")
+
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        self.datamodule = self.config_init.datamodule
+        self.pruning = self.config_init.pruning
+
+
+def planted_scores(selection: JointSelection, planted: Sequence[str], names: Sequence[str]) -> str:
+    """Compare the kept joints with those that are known to carry the sign."""
+    kept = {names[index] for index in selection.indices}
+    found = len(kept & set(planted))
+    precision = found / len(kept) if kept else 0.0
+    recall = found / len(planted)
+    f1 = 2 * found / (len(kept) + len(planted))
+    return (
+        f"The data was made so that {len(planted)} joints carry the sign: "
+        f"precision {precision:.2f}, recall {recall:.2f}, F1 {f1:.2f}."
+    )
+
+
+def main(args: Sequence[str] | None = None) -> FusionCLI:
+    """Train, test, and print which joints the model needs."""
+    cli = FusionCLI(args)
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    cli.trainer.test(cli.model, datamodule=cli.datamodule)
+    if cli.trainer.is_global_zero:
+        selection = cli.pruning.selection
+        print(selection.summary())
+        print(selection.sentence(cli.datamodule.title))
+        if cli.datamodule.planted:
+            print(planted_scores(selection, cli.datamodule.planted, JOINT_NAMES))
+        print(f"Report: {cli.pruning.report_path}")
+    return cli
+
+
+if __name__ == "__main__":
+    main()
