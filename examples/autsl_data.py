@@ -19,6 +19,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from examples.autsl_clips import (
@@ -222,6 +223,11 @@ class SignData(pl.LightningDataModule):
         some = np.random.default_rng(self.seed).permutation(len(train))[:3000]
         standardize = Standardizer.fit([train.skeleton(index) for index in some])
         self.parts = {split: self._clips(split, self.joint_shape, standardize) for split in SPLITS}
+        sizes = ", ".join(f"{len(clips)} {split}" for split, clips in self.parts.items())
+        rank_zero_info(
+            f"{self.title}: {self.num_signs} signs, {self.num_joints} joints "
+            f"({self.skeleton or 'no named skeleton'}), {' + '.join(self.modalities)}; {sizes}"
+        )
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Shuffled batches of the training clips."""

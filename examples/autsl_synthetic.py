@@ -109,8 +109,8 @@ def _write(folder: Path, settings: SyntheticSettings) -> None:
         rows = []
         for clip in range(clips):
             sign = clip % settings.signs
-            # Runs through the signers once per round of signs, so that nobody owns a sign.
-            person = (clip // settings.signs + clip) % signers
+            # One signer further in every round of signs, so that nobody owns a sign.
+            person = (clip // settings.signs + sign) % signers
             name = f"signer{first_signer + person}_sample{clip + 1}"
             _write_clip(folder / split / name, rng, settings, people[person], paths[sign])
             rows.append((name, sign))
