@@ -1,9 +1,8 @@
-r"""Isolated sign recognition from skeleton, RGB and depth, and which joints it needs.
+"""Isolated sign recognition from skeleton, RGB and depth, and which joints it needs.
 
-    python -m examples.autsl_fusion                                    # synthetic data, minutes
-    python -m examples.autsl_fusion --data AUTSL --rgb-model MCG-NJU/videomae-base \
-        --datamodule.image_size 224 --model.hidden_size 256 --model.num_layers 4
-    python -m examples.autsl_fusion --data words.npz --modalities skeleton
+    python -m examples.autsl_fusion                                  synthetic data, minutes
+    python -m examples.autsl_fusion --data words.npz                 skeletons in an array file
+    python -m examples.autsl_fusion --config examples/autsl_full.yaml --data AUTSL
 
 `SignFusion` is a LightningModule as one would write it anyway: nothing in it knows of pruning. The
 joints are chosen by `JointPruningCallback`, which `FusionCLI` adds to the Trainer. Every setting is

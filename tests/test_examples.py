@@ -16,6 +16,7 @@ import torch
 import yaml
 from transformers import VideoMAEConfig, VideoMAEModel
 
+import examples
 from examples.autsl_clips import (
     Arrays,
     Standardizer,
@@ -37,6 +38,7 @@ from examples.autsl_synthetic import (
 from lightning_jointprune import JointSelection
 from lightning_jointprune.skeletons import get_skeleton
 
+FULL_SIZE = Path(examples.__file__).with_name("autsl_full.yaml")
 SMALL = SyntheticSettings(signs=3, clips=(12, 6, 6), signers=(2, 1, 1), frames=(5, 8), size=32)
 SMALL_FLAGS = [
     "--datamodule.synthetic.signs=3",
@@ -265,13 +267,14 @@ def test_npz_with_75_joints_is_recognised_by_its_names(tmp_path: Path) -> None:
 
 
 def test_npz_validation_holds_out_whole_sessions(tmp_path: Path) -> None:
-    session = np.repeat(np.arange(10), 4).astype(str)
-    path = write_npz(tmp_path / "a.npz", session=session, x=np.arange(560.0).reshape(40, 7, 2, 1))
+    session = np.repeat(np.arange(10), 4)
+    clips = np.broadcast_to(session[:, None, None, None], (40, 7, 2, 1)).astype("f4")
+    path = write_npz(tmp_path / "a.npz", x=clips, session=session, test=session >= 7)
     parts = Arrays.read(path, 0.2, seed=0).parts
-    where = {split: set(clips[:, 0, 0, 0] // 56) for split, (clips, _) in parts.items()}
-    assert len(where["val"]) == 2
-    assert not where["val"] & where["train"]
-    assert where["test"] == {7, 8, 9} | ({7} & where["test"])
+    sessions = {split: set(x[:, 0, 0, 0].astype(int)) for split, (x, _) in parts.items()}
+    assert sessions["test"] == {7, 8, 9}
+    assert len(sessions["val"]) == 2
+    assert sessions["train"] == set(range(7)) - sessions["val"]
 
 
 def test_hold_out_keeps_every_sign_in_training() -> None:
@@ -564,6 +567,13 @@ def test_command_line_and_yaml_set_the_same_things(in_tmp: Path, folder: Path) -
     assert cli.model.branches["depth"].image_size == (16, 16)
     assert cli.datamodule.title == folder.name
     assert cli.pruning in cli.trainer.callbacks
+
+
+def test_settings_for_the_real_data_build_a_model(in_tmp: Path, folder: Path) -> None:
+    flags = ["--config", str(FULL_SIZE), "--data", str(folder), "--trainer.accelerator=cpu"]
+    cli = FusionCLI([*flags, "--datamodule.num_signs=226"])
+    assert cli.model.branches["rgb"].image_size == (224, 224)
+    assert cli.model.hparams["num_signs"] == 226
 
 
 def test_rgb_model_is_passed_on(in_tmp: Path, folder: Path) -> None:
