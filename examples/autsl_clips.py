@@ -1,12 +1,16 @@
-"""Reading sign clips: files in AUTSL's layout, or arrays in an `.npz` file."""
+"""Reading sign clips: files in AUTSL's layout, or arrays in an `.npz` file.
+
+AUTSL itself brings color and depth videos but no skeletons: run a pose estimator (MediaPipe, say)
+over the color videos and save one array per clip beside them, `signer0_sample1_skeleton.npy` of
+shape `(frames, joints, coordinates)`, floating point, NaN where a joint was not found.
+"""
 
 from __future__ import annotations
 
 import csv
 import os
 import re
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,15 +120,21 @@ class Standardizer:
     std: np.ndarray
 
     @classmethod
-    def fit(cls, clips: Sequence[np.ndarray]) -> Standardizer:
-        """Fit on training clips of shape `(frames, joints, coordinates)`; NaN is left out."""
-        frames = np.concatenate(clips).astype(np.float64)
-        with warnings.catch_warnings():  # a joint that is never seen: numpy says so, 0 and 1 do
-            warnings.simplefilter("ignore", RuntimeWarning)
-            mean = np.nan_to_num(np.nanmean(frames, axis=0))
-            std = np.nan_to_num(np.nanstd(frames, axis=0))
-        std = np.where(std > 1e-6, std, 1.0)
-        return cls(mean.astype(np.float32), std.astype(np.float32))
+    def fit(cls, clips: Iterable[np.ndarray]) -> Standardizer:
+        """Fit on training clips of shape `(frames, joints, coordinates)`; NaN is left out.
+
+        A joint that is never seen, or never moves, keeps a spread of 1.
+        """
+        seen, total, squares = 0.0, 0.0, 0.0
+        for clip in clips:
+            there = np.isfinite(clip)
+            values = np.where(there, clip, 0.0).astype(np.float64)
+            seen = seen + there.sum(axis=0)
+            total = total + values.sum(axis=0)
+            squares = squares + (values**2).sum(axis=0)
+        mean = total / np.maximum(seen, 1)
+        std = np.sqrt(np.maximum(squares / np.maximum(seen, 1) - mean**2, 0.0))
+        return cls(mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32))
 
     def __call__(self, clip: np.ndarray) -> np.ndarray:
         """Standardise; a missing joint (NaN) becomes its mean over the training clips, 0."""

@@ -221,7 +221,7 @@ class SignData(pl.LightningDataModule):
         train = self._clips("train", joint_shape=self.joint_shape)
         # A few thousand clips settle a mean; reading all 28,142 of AUTSL's would take minutes.
         some = np.random.default_rng(self.seed).permutation(len(train))[:3000]
-        standardize = Standardizer.fit([train.skeleton(index) for index in some])
+        standardize = Standardizer.fit(train.skeleton(index) for index in some)
         self.parts = {split: self._clips(split, self.joint_shape, standardize) for split in SPLITS}
         sizes = ", ".join(f"{len(clips)} {split}" for split, clips in self.parts.items())
         rank_zero_info(

@@ -100,12 +100,16 @@ class VideoBranch(nn.Module):
         pretrained: name on a model hub or local folder to load weights from.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: VideoMAEConfig, pretrained: str | None = None) -> None:
         super().__init__()
         if pretrained is None:
             self.backbone = VideoMAEModel(config)
         else:
-            self.backbone = VideoMAEModel.from_pretrained(pretrained)
+            # Pretrained models arrive in evaluation mode and in the precision they were saved in.
+            self.backbone = VideoMAEModel.from_pretrained(pretrained).float().train()
         size = self.backbone.config.image_size
         self.image_size = (size, size) if isinstance(size, int) else tuple(size)
         self.num_frames = self.backbone.config.num_frames

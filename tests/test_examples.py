@@ -240,6 +240,9 @@ def test_standardizer_works_per_joint_and_puts_missing_ones_at_the_mean() -> Non
     for joint in (0, 3):
         np.testing.assert_array_equal(base.mean[joint], changed.mean[joint])
         np.testing.assert_array_equal(base.std[joint], changed.std[joint])
+    frames = np.concatenate(clips)[:, 1]
+    np.testing.assert_allclose(changed.mean[1], frames.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(changed.std[1], frames.std(axis=0), rtol=1e-5)
     out = changed(clips[0])
     assert np.isfinite(out).all()
     assert not out[:, 2].any()
@@ -604,6 +607,8 @@ def test_end_to_end_all_modalities_until_the_report(
     record = json.loads((cli.pruning.report_path.parent / "pruning_record.json").read_text())
     assert record["skeleton"] == "mediapipe_hands"
     assert {"test_acc", "test_top5"} <= set(cli.trainer.callback_metrics)
+    checkpoint = cli.trainer.checkpoint_callback.best_model_path
+    assert isinstance(SignFusion.load_from_checkpoint(checkpoint, strict=True), SignFusion)
 
 
 def test_end_to_end_npz(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
