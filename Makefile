@@ -1,0 +1,70 @@
+# make demo    train the example on synthetic data and print where its report is
+# make test    run linters, types and tests
+#
+# Both make their own environment in .venv. The CPU build of PyTorch is the default;
+# `make demo CUDA=cu130` takes a CUDA build, `make demo TORCH_INDEX=URL` any other index.
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+CPU_INDEX = https://download.pytorch.org/whl/cpu
+
+BIN = $(VENV)/bin
+TORCH = $(VENV)/torch.stamp
+EXAMPLES = $(VENV)/examples.stamp
+DEV = $(VENV)/dev.stamp
+
+# The stamp holds the index the environment was made with; another one makes it anew.
+MADE_WITH := $(shell cat $(TORCH) 2>/dev/null)
+ifdef CUDA
+TORCH_INDEX = https://download.pytorch.org/whl/$(CUDA)
+endif
+TORCH_INDEX ?= $(or $(MADE_WITH),$(CPU_INDEX))
+ifneq ($(TORCH_INDEX),$(MADE_WITH))
+.PHONY: $(TORCH)
+endif
+
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: help demo test lint format clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+demo: $(EXAMPLES)
+	$(BIN)/python -m examples.autsl_fusion
+
+test: lint
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV)
+
+# The index is an extra one: PyTorch's builds carry a local version (2.13.0+cpu) there, which pip
+# ranks above PyPI's 2.13.0, the CUDA build on Linux. Where the index has no such build or can not
+# be reached, PyPI or pip's own configuration decide.
+$(TORCH): constraints.txt
+	@echo "Making $(VENV) with PyTorch from $(TORCH_INDEX): a few minutes"
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v < (3, 14) or sys.exit( \
+		"Expected Python 3.10 to 3.13 but got %d.%d. Pass PYTHON=python3.12, say." % v)'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) --extra-index-url $(TORCH_INDEX) torch
+	@echo "$(TORCH_INDEX)" > $@
+
+$(EXAMPLES): $(TORCH) pyproject.toml
+	$(PIP) --editable '.[examples]'
+	@touch $@
+
+$(DEV): $(TORCH) pyproject.toml
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(EXAMPLES)

@@ -1,0 +1,121 @@
+"""The house rules that a tool can check: directions, sizes, names, what an import costs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+import lightning_jointprune
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "lightning_jointprune"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+PUBLIC = {
+    "Groups",
+    "GumbelSigmoid",
+    "HardConcrete",
+    "JointPruningCallback",
+    "JointPruningLayer",
+    "JointSelection",
+    "MetricFloor",
+    "Price",
+    "PruningRecord",
+    "StochasticGate",
+    "StraightThroughGumbelSigmoid",
+    "TargetJoints",
+    "__version__",
+    "analyze_pruning",
+    "load_pruned",
+}
+
+
+def modules_after(statement: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has loaded after a statement."""
+    code = (
+        f"import json, sys; {statement}; print(json.dumps([n.split('.')[0] for n in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def name_of(module: Path) -> str:
+    return module.relative_to(PACKAGE).as_posix()
+
+
+def test_imports_go_in_the_directions_of_the_contracts(capsys: pytest.CaptureFixture[str]) -> None:
+    status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
+    assert status == 0, capsys.readouterr().out
+
+
+def test_the_package_has_modules_to_check() -> None:
+    assert {"gates.py", "callback.py", "record.py"} <= {name_of(module) for module in MODULES}
+
+
+@pytest.mark.parametrize("heavy", ["plotly", "transformers", "av", "jsonargparse", "scipy"])
+def test_importing_the_package_does_not_load(heavy: str) -> None:
+    # Only what the package itself adds counts: Lightning may load some of these on its own.
+    ours = modules_after("import lightning_jointprune")
+    theirs = modules_after("import lightning.pytorch")
+    assert heavy not in ours - theirs
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_a_module_has_a_test_file_of_its_name(module: Path) -> None:
+    expected = f"test_{module.stem.strip('_')}.py"
+    assert list((ROOT / "tests").rglob(expected)), f"Expected tests/{expected}."
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_a_module_has_at_most_400_lines(module: Path) -> None:
+    lines = len(module.read_text(encoding="utf-8").splitlines())
+    assert lines <= 400, f"{name_of(module)} has {lines} lines: split it by function over data."
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_a_module_says_what_it_is_for(module: Path) -> None:
+    assert module.read_text(encoding="utf-8").startswith('"""')
+
+
+def test_the_public_names_are_the_documented_ones() -> None:
+    assert set(lightning_jointprune.__all__) == PUBLIC
+    assert len(lightning_jointprune.__all__) == len(PUBLIC)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"__version__"}))
+def test_a_public_name_is_documented(name: str) -> None:
+    # `inspect.getdoc` would also find a base class's docstring.
+    assert (getattr(lightning_jointprune, name).__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"__version__"}))
+def test_every_argument_of_a_public_name_is_documented(name: str) -> None:
+    thing = getattr(lightning_jointprune, name)
+    docstring = inspect.getdoc(thing) or ""
+    missing = [
+        argument
+        for argument in inspect.signature(thing).parameters
+        if f"{argument}:" not in docstring and f"{argument} (" not in docstring
+    ]
+    assert not missing, f"{name} does not say what {', '.join(missing)} means."
+
+
+def test_the_version_is_the_installed_one() -> None:
+    try:
+        installed = version("lightning-jointprune")
+    except PackageNotFoundError:
+        pytest.skip("the package is imported from a checkout that is not installed")
+    assert lightning_jointprune.__version__ == installed
+
+
+def test_the_type_marker_is_there() -> None:
+    assert (PACKAGE / "py.typed").exists()
