@@ -1,14 +1,8 @@
-"""What every test runs under: one thread per worker, the same seeds, no display."""
+"""What every test runs under: one thread per worker, the same seeds, no network."""
 
 from __future__ import annotations
 
 import os
-
-# Before numpy and torch are imported. Workers share the cores; more threads only slow them down.
-for library in ("OMP", "MKL", "OPENBLAS"):
-    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need the network
-
 import random
 
 import numpy as np
@@ -16,7 +10,11 @@ import pytest
 import torch
 from hypothesis import settings
 
+# Workers share the cores; more threads only slow them down. The variables are for subprocesses.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is imported
+
 # Shared machines stall at times: a property fails for what it finds, not for how long it took.
 settings.register_profile("default", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("default")
