@@ -52,13 +52,13 @@ clean:
 
 # The index is an extra one: PyTorch's builds carry a local version (2.13.0+cpu) there, which pip
 # ranks above PyPI's 2.13.0, the CUDA build on Linux. Where the index has no such build or can not
-# be reached, PyPI or pip's own configuration decide.
+# be reached, PyPI or pip's own configuration decide. What torch needs comes with the package.
 $(TORCH): constraints.txt
 	@echo "Making $(VENV) with PyTorch from $(TORCH_INDEX): a few minutes"
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v < (3, 14) or sys.exit( \
 		"Expected Python 3.10 to 3.13 but got %d.%d. Pass PYTHON=python3.12, say." % v)'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(PIP) --extra-index-url $(TORCH_INDEX) torch
+	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) torch
 	@echo "$(TORCH_INDEX)" > $@
 
 $(EXAMPLES): $(TORCH) pyproject.toml
