@@ -6,6 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -36,7 +37,8 @@ PUBLIC = {
 }
 
 
-def modules_after(statement: str) -> set[str]:
+@cache
+def modules_after(statement: str) -> frozenset[str]:
     """The top-level modules that a fresh interpreter has loaded after a statement."""
     code = (
         f"import json, sys; {statement}; print(json.dumps([n.split('.')[0] for n in sys.modules]))"
@@ -45,7 +47,7 @@ def modules_after(statement: str) -> set[str]:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return frozenset(json.loads(done.stdout.splitlines()[-1]))
 
 
 def name_of(module: Path) -> str:
