@@ -28,7 +28,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-FINGERS = ("index", "middle", "ring", "pinky")
+FINGERS = ("index_finger", "middle_finger", "ring_finger", "pinky")
 LANDMARKS = (
     *("wrist", "thumb_cmc", "thumb_mcp", "thumb_ip", "thumb_tip"),
     *(f"{finger}_{part}" for finger in FINGERS for part in ("mcp", "pip", "dip", "tip")),
@@ -36,7 +36,7 @@ LANDMARKS = (
 JOINT_NAMES = tuple(f"{side}_hand_{mark}" for side in ("left", "right") for mark in LANDMARKS)
 SPLITS = ("train", "val", "test")
 TRUTH_FILE = "synthetic.json"
-FORMAT = 1  # raise it whenever the same settings give other files
+FORMAT = 2  # raise it whenever the same settings give other files
 
 
 @dataclasses.dataclass(frozen=True)

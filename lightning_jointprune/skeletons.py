@@ -1,0 +1,196 @@
+"""Named skeletons as data: joint names in tensor order, groups, edges and a drawing.
+
+Each is a file in `data/`, which also says where its names and its order come from. A file holds
+its joints, or it puts other files together: `mediapipe_holistic` is a face of its own, the pose,
+and the hand twice, once mirrored.
+
+Groups are what one would prune together, and every joint is in exactly one: fingers where there
+are only hands (the `palm` is the wrist alone), otherwise whole hands, head and torso (or the trunk
+that has both), each arm, each leg, and in a face lips, eyes, eyebrows, nose, oval and the rest.
+
+Drawings show a person from the front, so that the person's left is at the right of the picture.
+Where a skeleton has hands or a face beside a body, these are enlarged and stand apart from it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any
+
+_NAMES = (
+    "mediapipe_hand",
+    "mediapipe_hands",
+    "mediapipe_pose",
+    "mediapipe_body_hands",
+    "mediapipe_holistic",
+    "coco_17",
+    "coco_wholebody_133",
+    "ntu_25",
+    "kinect_20",
+)
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The joints of one pose estimator or data set; get one with `get_skeleton`.
+
+    Args:
+        name: what `get_skeleton` calls it.
+        joints: joint names in tensor order, all different.
+        groups: body parts that partition the joints, name to joint indices.
+        edges: pairs of joint indices to be joined by a line. In `mediapipe_holistic` the points
+            between the contours of the face have none.
+        drawing: a place for each joint, x to the right and y down, both in [0, 1] and in the same
+            unit; no two joints are in the same place.
+        source: where names, order, edges and drawing come from.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    groups: dict[str, tuple[int, ...]] = field(hash=False)
+    edges: tuple[tuple[int, int], ...]
+    drawing: tuple[tuple[float, float], ...]
+    source: str
+
+    @property
+    def num_joints(self) -> int:
+        """J, the number of joints."""
+        return len(self.joints)
+
+
+def skeleton_names() -> tuple[str, ...]:
+    """The names that `get_skeleton` knows."""
+    return _NAMES
+
+
+@cache
+def get_skeleton(name: str) -> Skeleton:
+    """The skeleton of this name, the same object every time.
+
+    Args:
+        name: one of `skeleton_names()`.
+
+    Raises:
+        ValueError: no skeleton has this name.
+
+    >>> hands = get_skeleton("mediapipe_hands")
+    >>> hands.num_joints, hands.joints[0], hands.groups["right_hand_thumb"]
+    (42, 'left_hand_wrist', (22, 23, 24, 25))
+    """
+    if name not in _NAMES:
+        raise ValueError(
+            f"Expected one of {', '.join(_NAMES)} but got {name!r}.{_did_you_mean(name, _NAMES)}"
+        )
+    data = _assemble(_read(name))
+    return Skeleton(
+        name=name,
+        joints=tuple(data["joints"]),
+        groups={group: tuple(members) for group, members in data["groups"].items()},
+        edges=tuple((first, second) for first, second in data["edges"]),
+        drawing=tuple((x, y) for x, y in data["drawing"]),
+        source=data["source"],
+    )
+
+
+def resolve_joints(joints: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
+    """Joint indices from indices, names, or a mixture of both, in the given order.
+
+    Args:
+        joints: indices, 0 … J - 1, or names.
+        names: the J joint names in tensor order, all different.
+
+    Raises:
+        ValueError: a name is unknown, an index is no integer or not in 0 … J - 1, or a joint is
+            there twice.
+
+    >>> resolve_joints(["nose", 2], names=["neck", "nose", "wrist"])
+    (1, 2)
+    """
+    if isinstance(joints, str):
+        raise ValueError(f"Expected a list of joints but got {joints!r}. Pass [{joints!r}].")
+    known = tuple(names)
+    found: dict[int, int | str] = {}
+    for joint in joints:
+        index = _resolve(joint, known)
+        if index in found:
+            raise ValueError(
+                f"Expected each joint once but got {found[index]!r} and {joint!r}, which are both "
+                f"joint {index}. Leave one out."
+            )
+        found[index] = joint
+    return tuple(found)
+
+
+def _resolve(joint: object, names: tuple[str, ...]) -> int:
+    """The index of one joint, which is an index or a name."""
+    if isinstance(joint, str):
+        if joint not in names:
+            raise ValueError(
+                f"Expected the name of one of the {len(names)} joints but got {joint!r}."
+                + (
+                    _did_you_mean(joint, names)
+                    or f" Pass a name such as {names[0]!r}, or an index."
+                )
+            )
+        return names.index(joint)
+    if isinstance(joint, bool) or not isinstance(joint, numbers.Integral):
+        raise ValueError(
+            f"Expected a joint's index or name but got {joint!r}, a {type(joint).__name__}. "
+            "Pass an int or a str."
+        )
+    index = int(joint)
+    if not 0 <= index < len(names):
+        raise ValueError(
+            f"Expected the index of a joint, 0 to {len(names) - 1}, but got {index}. "
+            "Count from 0, and not from the end."
+        )
+    return index
+
+
+def _did_you_mean(name: object, known: Sequence[str]) -> str:
+    """A sentence that proposes the known name nearest to this one, empty if none is near."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _read(name: str) -> dict[str, Any]:
+    """The content of one file in `data/`."""
+    file = resources.files("lightning_jointprune") / "data" / f"{name}.json"
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def _assemble(data: dict[str, Any]) -> dict[str, Any]:
+    """A file's content with its parts, if it has any, put together into one skeleton.
+
+    A part is in the file or, by its key `skeleton`, in another one, of which it may replace keys.
+    `prefix` goes before its joints' and groups' names; `group` makes it one group; `at` is the
+    square (x, y, size) it is drawn in, and `mirror` swaps the sides of its drawing. `links` are
+    edges between parts, by name. Joints without names are numbered.
+    """
+    if "parts" not in data:
+        return {"joints": [str(index) for index in range(len(data["drawing"]))], **data}
+    joints: list[str] = []
+    groups: dict[str, list[int]] = {}
+    edges: list[list[int]] = []
+    drawing: list[list[float]] = []
+    for part in data["parts"]:
+        piece = _assemble({**_read(part["skeleton"]), **part} if "skeleton" in part else part)
+        first, prefix = len(joints), part.get("prefix", "")
+        joints += [prefix + joint for joint in piece["joints"]]
+        for group, members in piece["groups"].items():
+            group = part.get("group", prefix + group)
+            groups[group] = groups.get(group, []) + [first + member for member in members]
+        edges += [[first + a, first + b] for a, b in piece["edges"]]
+        left, top, size = part["at"]
+        for x, y in piece["drawing"]:
+            across = 1 - x if part.get("mirror") else x
+            drawing.append([round(left + size * across, 4), round(top + size * y, 4)])
+    edges += [[joints.index(a), joints.index(b)] for a, b in data.get("links", [])]
+    return {**data, "joints": joints, "groups": groups, "edges": edges, "drawing": drawing}

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import copy
+import math
+import re
+from importlib import resources
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lightning_jointprune.skeletons import (
+    Skeleton,
+    get_skeleton,
+    resolve_joints,
+    skeleton_names,
+)
+
+COUNTS = {
+    "mediapipe_hand": 21,
+    "mediapipe_hands": 42,
+    "mediapipe_pose": 33,
+    "mediapipe_body_hands": 75,
+    "mediapipe_holistic": 543,
+    "coco_17": 17,
+    "coco_wholebody_133": 133,
+    "ntu_25": 25,
+    "kinect_20": 20,
+}
+NAMES = ("neck", "nose", "left_wrist", "right_wrist", "hip")
+
+
+@pytest.fixture(params=COUNTS)
+def skeleton(request: pytest.FixtureRequest) -> Skeleton:
+    return get_skeleton(request.param)
+
+
+def other_side(name: str) -> str:
+    return re.sub("left|right", lambda side: {"left": "right"}.get(side[0], "left"), name)
+
+
+def pieces(skeleton: Skeleton) -> list[set[int]]:
+    """The joints that edges hold together."""
+    found = {joint: {joint} for joint in range(skeleton.num_joints)}
+    for a, b in skeleton.edges:
+        if found[a] is not found[b]:
+            found[a] |= found[b]
+            for joint in found[b]:
+                found[joint] = found[a]
+    return list({id(piece): piece for piece in found.values()}.values())
+
+
+# --- all skeletons -------------------------------------------------------------------------------
+
+
+def test_the_documented_skeletons_are_there() -> None:
+    assert skeleton_names() == tuple(COUNTS)
+
+
+def test_a_skeleton_has_its_number_of_joints(skeleton: Skeleton) -> None:
+    assert skeleton.num_joints == COUNTS[skeleton.name]
+    assert len(skeleton.joints) == len(skeleton.drawing) == skeleton.num_joints
+
+
+def test_joint_names_are_unique(skeleton: Skeleton) -> None:
+    assert len(set(skeleton.joints)) == skeleton.num_joints
+    assert all(re.fullmatch(r"[a-z0-9_-]+", joint) for joint in skeleton.joints)
+
+
+def test_groups_partition_the_joints(skeleton: Skeleton) -> None:
+    members = [joint for group in skeleton.groups.values() for joint in group]
+    assert sorted(members) == list(range(skeleton.num_joints))
+    assert all(skeleton.groups.values())
+
+
+def test_a_group_is_not_called_like_a_joint(skeleton: Skeleton) -> None:
+    assert not set(skeleton.groups) & set(skeleton.joints)
+
+
+def test_edges_are_different_pairs_of_different_joints(skeleton: Skeleton) -> None:
+    assert all(0 <= joint < skeleton.num_joints for edge in skeleton.edges for joint in edge)
+    assert all(a != b for a, b in skeleton.edges)
+    assert len({frozenset(edge) for edge in skeleton.edges}) == len(skeleton.edges)
+
+
+def test_edges_hold_each_skeleton_together(skeleton: Skeleton) -> None:
+    parts = pieces(skeleton)
+    face = {j for j, joint in enumerate(skeleton.joints) if joint.startswith("face")}
+    assert all(part <= face or not part & face for part in parts)
+    assert len([part for part in parts if not part <= face]) == (
+        2 if skeleton.name == "mediapipe_hands" else 1
+    )
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_only_points_between_the_contours_of_the_face_have_no_edge(name: str) -> None:
+    skeleton = get_skeleton(name)
+    joined = {joint for edge in skeleton.edges for joint in edge}
+    assert set(range(skeleton.num_joints)) - joined == set(skeleton.groups.get("face_other", ()))
+
+
+def test_drawing_is_inside_the_unit_square(skeleton: Skeleton) -> None:
+    assert all(0 <= value <= 1 for point in skeleton.drawing for value in point)
+
+
+def test_joints_are_drawn_far_enough_apart_to_point_at_one(skeleton: Skeleton) -> None:
+    nearest = min(math.dist(a, b) for a, b in combinations(skeleton.drawing, 2))
+    assert nearest > (0.009 if skeleton.num_joints > 100 else 0.02)
+
+
+@pytest.mark.parametrize("name", [name for name in COUNTS if name != "mediapipe_hand"])
+def test_sides_are_mirrored(name: str) -> None:
+    skeleton = get_skeleton(name)
+    sided = [joint for joint in skeleton.joints if other_side(joint) != joint]
+    assert sided
+    for joint in sided:
+        here = skeleton.drawing[skeleton.joints.index(joint)]
+        there = skeleton.drawing[skeleton.joints.index(other_side(joint))]
+        assert there == pytest.approx((1 - here[0], here[1]), abs=1e-3)
+        if "hand" not in joint:
+            assert ("left" in joint) == (here[0] > 0.5)  # seen from the front
+
+
+@pytest.mark.parametrize("name", [name for name in COUNTS if name != "mediapipe_hand"])
+def test_the_whole_drawing_is_its_own_mirror_image(name: str) -> None:
+    skeleton = get_skeleton(name)
+    mirrored = {}
+    for joint, (x, y) in enumerate(skeleton.drawing):
+        distances = [math.dist((1 - x, y), point) for point in skeleton.drawing]
+        assert min(distances) < 1e-3
+        mirrored[joint] = distances.index(min(distances))
+    assert {mirrored[mirrored[joint]] == joint for joint in mirrored} == {True}
+    edges = {frozenset(edge) for edge in skeleton.edges}
+    assert {frozenset(mirrored[joint] for joint in edge) for edge in edges} == edges
+    for group, members in skeleton.groups.items():
+        assert {mirrored[j] for j in members} == set(skeleton.groups[other_side(group)])
+
+
+def test_the_source_says_whose_names_they_are(skeleton: Skeleton) -> None:
+    assert re.search(r"https://|arXiv:\d{4}\.\d+|SDK", skeleton.source)
+
+
+# --- single skeletons ----------------------------------------------------------------------------
+
+
+def test_hand_has_mediapipes_order() -> None:
+    hand = get_skeleton("mediapipe_hand")
+    picked = [hand.joints[j] for j in (0, 4, 5, 8, 12, 16, 17, 20)]
+    assert picked == [
+        *("wrist", "thumb_tip", "index_finger_mcp", "index_finger_tip"),
+        *("middle_finger_tip", "ring_finger_tip", "pinky_mcp", "pinky_tip"),
+    ]
+    assert hand.groups["thumb"] == (1, 2, 3, 4)
+
+
+def test_hands_are_left_then_right() -> None:
+    hand, hands = get_skeleton("mediapipe_hand"), get_skeleton("mediapipe_hands")
+    assert hands.joints == tuple(
+        f"{side}_hand_{joint}" for side in ("left", "right") for joint in hand.joints
+    )
+    assert len(hands.edges) == 2 * len(hand.edges)
+    assert hands.groups["right_hand_pinky"] == (38, 39, 40, 41)
+
+
+def test_thumbs_point_to_the_middle() -> None:
+    hands = get_skeleton("mediapipe_hands")
+    x = {joint: place[0] for joint, place in zip(hands.joints, hands.drawing, strict=True)}
+    assert x["right_hand_pinky_tip"] < x["right_hand_thumb_tip"] < 0.5
+    assert 0.5 < x["left_hand_thumb_tip"] < x["left_hand_pinky_tip"]
+
+
+def test_body_hands_is_pose_left_hand_right_hand() -> None:
+    body = get_skeleton("mediapipe_body_hands")
+    pose = tuple(f"pose_{joint}" for joint in get_skeleton("mediapipe_pose").joints)
+    assert body.joints == pose + get_skeleton("mediapipe_hands").joints
+    picked = [body.joints[j] for j in (0, 11, 16, 32, 33, 38, 54)]
+    assert picked == [
+        *("pose_nose", "pose_left_shoulder", "pose_right_wrist", "pose_right_foot_index"),
+        *("left_hand_wrist", "left_hand_index_finger_mcp", "right_hand_wrist"),
+    ]
+    assert body.groups["left_hand"] == tuple(range(33, 54))
+
+
+def test_holistic_is_face_left_hand_pose_right_hand() -> None:
+    holistic, body = get_skeleton("mediapipe_holistic"), get_skeleton("mediapipe_body_hands")
+    assert holistic.joints[:468] == tuple(f"face_{point}" for point in range(468))
+    assert holistic.joints[468:489] == body.joints[33:54]
+    assert holistic.joints[489:522] == body.joints[:33]
+    assert holistic.joints[522:] == body.joints[54:]
+
+
+def test_face_is_a_face() -> None:
+    holistic = get_skeleton("mediapipe_holistic")
+
+    def middle(group: str) -> tuple[float, float]:
+        places = [holistic.drawing[joint] for joint in holistic.groups[group]]
+        return (
+            sum(x for x, _ in places) / len(places),
+            sum(y for _, y in places) / len(places),
+        )
+
+    heights = ["face_left_eyebrow", "face_left_eye", "face_nose", "face_lips", "pose_head"]
+    assert sorted(heights, key=lambda group: middle(group)[1]) == heights
+    assert middle("face_right_eye")[0] < middle("face_nose")[0] < middle("face_left_eye")[0]
+    # Landmarks that MediaPipe's users know by number: chin, forehead, eye corners, mouth corners.
+    assert {152, 10} <= set(holistic.groups["face_oval"])
+    assert {33, 133} <= set(holistic.groups["face_right_eye"])
+    assert {61, 291} <= set(holistic.groups["face_lips"])
+
+
+def test_parts_stand_apart_in_the_large_drawings() -> None:
+    for name in ("mediapipe_body_hands", "mediapipe_holistic", "coco_wholebody_133"):
+        skeleton = get_skeleton(name)
+        areas: dict[str, list[tuple[float, float]]] = {}
+        for group, members in skeleton.groups.items():
+            area = "face" if group.startswith("face") else "body"
+            area = group if group.endswith("_hand") else area
+            areas.setdefault(area, []).extend(skeleton.drawing[joint] for joint in members)
+        assert len(areas) >= 3
+        for one, two in combinations(areas.values(), 2):
+            assert min(math.dist(a, b) for a in one for b in two) > 0.025
+
+
+def test_wholebody_is_coco_feet_face_left_hand_right_hand() -> None:
+    whole, coco = get_skeleton("coco_wholebody_133"), get_skeleton("coco_17")
+    assert whole.joints[:17] == coco.joints
+    picked = [whole.joints[j] for j in (17, 22, 23, 90, 91, 95, 111, 112, 132)]
+    assert picked == [
+        *("left_big_toe", "right_heel", "face-0", "face-67", "left_hand_root", "left_thumb4"),
+        *("left_pinky_finger4", "right_hand_root", "right_pinky_finger4"),
+    ]
+
+
+def test_kinect_skeletons_number_the_limbs_alike() -> None:
+    ntu, kinect = get_skeleton("ntu_25"), get_skeleton("kinect_20")
+    assert ntu.joints[3:20] == kinect.joints[3:20]
+    assert ntu.joints[:3] == ("spine_base", "spine_mid", "neck")
+    assert kinect.joints[:3] == ("hip_center", "spine", "shoulder_center")
+    assert ntu.joints[20:] == (
+        *("spine_shoulder", "hand_tip_left", "thumb_left", "hand_tip_right", "thumb_right"),
+    )
+
+
+# --- getting one ---------------------------------------------------------------------------------
+
+
+def test_the_data_files_are_the_skeletons() -> None:
+    files = resources.files("lightning_jointprune").joinpath("data").iterdir()
+    names = {file.name.removesuffix(".json") for file in files if file.name.endswith(".json")}
+    assert names == set(skeleton_names())
+
+
+def test_a_skeleton_is_read_once_and_can_be_a_key(skeleton: Skeleton) -> None:
+    assert get_skeleton(skeleton.name) is skeleton
+    assert {skeleton: 1}[copy.deepcopy(skeleton)] == 1
+
+
+def test_unknown_skeleton_is_named_with_the_nearest() -> None:
+    message = r"Expected one of mediapipe_hand, .* but got 'mediapipe_hnds'\. Did you mean 'media"
+    with pytest.raises(ValueError, match=message):
+        get_skeleton("mediapipe_hnds")
+    with pytest.raises(ValueError, match=r"kinect_20 but got 'qqq'\.$"):
+        get_skeleton("qqq")
+
+
+# --- resolving joints ----------------------------------------------------------------------------
+
+
+@given(st.data())
+def test_names_and_indices_mean_the_same_joints(data: st.DataObject) -> None:
+    names = data.draw(st.lists(st.text(), min_size=1, max_size=30, unique=True))
+    chosen = data.draw(st.lists(st.integers(0, len(names) - 1), unique=True))
+    by_name = data.draw(st.lists(st.booleans(), min_size=len(chosen), max_size=len(chosen)))
+    joints = [names[j] if named else j for j, named in zip(chosen, by_name, strict=True)]
+    assert resolve_joints(joints, names) == tuple(chosen)
+
+
+@given(st.integers(max_value=-1) | st.integers(min_value=len(NAMES)))
+@example(-1)
+@example(len(NAMES))
+def test_index_out_of_range_is_refused(index: int) -> None:
+    with pytest.raises(ValueError, match=rf"joint, 0 to 4, but got {index}\. Count from 0"):
+        resolve_joints([0, index], NAMES)
+
+
+def test_numpy_integers_are_indices() -> None:
+    joints = resolve_joints([np.int64(3), np.str_("nose")], NAMES)
+    assert joints == (3, 1)
+    assert [type(joint) for joint in joints] == [int, int]
+
+
+def test_unknown_joint_is_named_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"one of the 5 joints but got 'left_wris'\. Did you mean"):
+        resolve_joints(["left_wris"], NAMES)
+    with pytest.raises(ValueError, match=r"but got 'qqq'\. Pass a name such as 'neck', or an"):
+        resolve_joints(["qqq"], NAMES)
+
+
+@pytest.mark.parametrize("joint", [True, False, 1.0, np.float32(2), np.bool_(True), None])
+def test_what_is_neither_index_nor_name_is_refused(joint: object) -> None:
+    kind = type(joint).__name__
+    with pytest.raises(ValueError, match=rf"index or name but got .*, a {kind}\. Pass an int"):
+        resolve_joints([joint], NAMES)
+
+
+@pytest.mark.parametrize("joints", [[1, 1], ["nose", "nose"], [1, "nose"], ["nose", 1]])
+def test_a_joint_that_is_there_twice_is_refused(joints: list[int | str]) -> None:
+    first, second = (re.escape(repr(joint)) for joint in joints)
+    message = rf"each joint once but got {first} and {second}, which are both joint 1\. Leave"
+    with pytest.raises(ValueError, match=message):
+        resolve_joints(joints, NAMES)
+
+
+def test_a_bare_name_is_not_a_list_of_letters() -> None:
+    with pytest.raises(ValueError, match=r"a list of joints but got 'nose'\. Pass \['nose'\]\."):
+        resolve_joints("nose", NAMES)
