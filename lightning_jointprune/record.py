@@ -1,0 +1,418 @@
+"""What a search learned, as plain data: the kept joints, how they were found; JSON in and out."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from numbers import Real
+from operator import index as whole
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+SCHEMA = 1
+PHASES = ("warmup", "search", "final")
+RECORD_FILE = "pruning_record.json"
+SELECTION_FILE = "selection.json"
+PathLike = str | os.PathLike[str]
+D = TypeVar("D")
+
+
+@dataclass(frozen=True)
+class JointSelection:
+    """The joints that a search kept, with the figures to cite them by.
+
+    Args:
+        indices: the kept joints, ascending, each in `[0, num_joints)`.
+        num_joints: J, the number of joints the model was given.
+        joint_names: names of all joints, shape `(J,)`, each once.
+        keep_probabilities: P(gate open) of all joints, shape `(J,)`, each in [0, 1].
+        metrics: what the last validation of the final phase measured, with the kept joints only;
+            a value that is not finite counts as not measured and is left out.
+        metrics_all_joints: what the last validation of the warm-up measured, with all joints.
+        metric: the metric that `sentence` quotes; a key of `metrics` when it was measured.
+        floor: the value that `metric` was asked to stay at or above, in units of `metric`.
+        higher_is_better: whether more of `metric` is better; where it is not, `floor` is a ceiling.
+
+    Raises:
+        ValueError: a length, index, name or probability that does not fit.
+
+    >>> selection = JointSelection((0, 2), 3, ("wrist", "thumb", "index"), (0.99, 0.02, 0.97))
+    >>> selection.sentence("AUTSL")
+    '2 of 3 joints are kept on AUTSL, a 33.3 % reduction; no metric was measured with them.'
+    """
+
+    indices: tuple[int, ...]
+    num_joints: int
+    joint_names: tuple[str, ...]
+    keep_probabilities: tuple[float, ...]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics_all_joints: Mapping[str, float] = field(default_factory=dict)
+    metric: str | None = None
+    floor: float | None = None
+    higher_is_better: bool = True
+
+    def __post_init__(self) -> None:
+        count = _whole(self.num_joints, "num_joints")
+        names = tuple(map(str, self.joint_names))
+        if len(names) != count or len(set(names)) != count:
+            raise ValueError(
+                f"Expected {count} different joint names but got {len(names)} names, "
+                f"{len(set(names))} of them different. Name every joint once, dropped ones too."
+            )
+        floor = None if self.floor is None else _real(self.floor, "floor")
+        if not isinstance(self.metric, str | None):
+            raise ValueError(f"Expected the name of a metric but got {self.metric!r}.")
+        if floor is not None and (self.metric is None or not math.isfinite(floor)):
+            raise ValueError(
+                f"Expected a finite floor but got {floor} of {self.metric}. Pass both."
+            )
+        _set(self, indices=_indices(self.indices, count), num_joints=count, joint_names=names)
+        _set(self, keep_probabilities=_probabilities(self.keep_probabilities, count), floor=floor)
+        _set(self, metrics=_finite(self.metrics))
+        _set(self, metrics_all_joints=_finite(self.metrics_all_joints))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the kept joints, in the order of `indices`."""
+        return tuple(self.joint_names[joint] for joint in self.indices)
+
+    @property
+    def mask(self) -> tuple[bool, ...]:
+        """Whether each joint is kept, shape `(J,)`."""
+        kept = set(self.indices)
+        return tuple(joint in kept for joint in range(self.num_joints))
+
+    @property
+    def ratio(self) -> float:
+        """Pruning ratio: the fraction of joints removed, in [0, 1]."""
+        return 1 - len(self.indices) / self.num_joints
+
+    @property
+    def undecided(self) -> int:
+        """How many keep probabilities lie strictly between 0.1 and 0.9."""
+        return sum(0.1 < p < 0.9 for p in self.keep_probabilities)
+
+    def summary(self, width: int | None = None) -> str:
+        """The KEEP / PRUNE table as text of `width` characters, by default the terminal's."""
+        counts = f"{len(self.indices)} of {self.num_joints} joints kept, {self.undecided} undecided"
+        width = width or shutil.get_terminal_size((100, 24)).columns
+        return f"{counts}, {100 * self.ratio:.1f} % removed\n{_table(self, max(width, 40))}"
+
+    def sentence(self, title: str | None = None) -> str:
+        """One sentence for a paper, with nothing that was not measured; `title` names the data."""
+        return _sentence(self, f" on {title}" if title else "")
+
+    def to_json(self, path: PathLike | None = None) -> str:
+        """The selection as JSON; also written to a file, or into a folder as `selection.json`."""
+        return _to_json(self, "joint_selection", path, SELECTION_FILE)
+
+    @classmethod
+    def from_json(cls, path_or_text: PathLike) -> JointSelection:
+        """Read a selection from a file, from a folder with `selection.json`, or from JSON text.
+
+        Raises ValueError for what is no selection or a newer one, OSError for what cannot be read.
+        """
+        text, source = _read(path_or_text, SELECTION_FILE)
+        return _build(cls, _parse(text, source, "joint_selection"), source)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of the gates at one moment of the run.
+
+    Args:
+        step: optimizer steps taken so far.
+        epoch: the epoch they end in, from 0.
+        progress: fraction of the run's steps taken so far, in [0, 1].
+        phase: `"warmup"`, `"search"` or `"final"`.
+        temperature: the relaxation's temperature, no unit; 1 is that of a plain sigmoid.
+        price: what an open gate costs, in units of the training loss.
+        expected_joints: expected L0, the sum of the keep probabilities, in joints.
+        active_joints: how many joints the hard mask would keep, or keeps.
+        keep_probabilities: P(gate open) of all joints, shape `(J,)`, each in [0, 1].
+        metrics: what was logged at that moment, by name; values that are not finite are left out.
+
+    Raises:
+        ValueError: an unknown phase, or a keep probability outside [0, 1].
+    """
+
+    step: int
+    epoch: int
+    progress: float
+    phase: str
+    temperature: float
+    price: float
+    expected_joints: float
+    active_joints: int
+    keep_probabilities: tuple[float, ...]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("step", "epoch", "active_joints"):
+            _set(self, **{name: _whole(getattr(self, name), name)})
+        for name in ("progress", "temperature", "price", "expected_joints"):
+            _set(self, **{name: _real(getattr(self, name), name)})
+        _set(self, phase=_phase(self.phase), metrics=_finite(self.metrics))
+        _set(self, keep_probabilities=_probabilities(self.keep_probabilities, None))
+
+
+@dataclass(frozen=True)
+class PruningRecord:
+    """Everything a run learned: enough to redraw its report without the model or the data.
+
+    Args:
+        selection: the joints that are kept.
+        history: snapshots in the order of training.
+        skeleton: name of the skeleton that the joints are from, for its drawing.
+        edges: pairs of connected joints, shape `(edges, 2)`, where the skeleton has no name.
+        settings: the callback's arguments; what JSON does not know is kept as its text.
+        versions: versions of the packages that were used, by name.
+        phase: the phase the run was in when this was written; only `"final"` is a result.
+
+    Raises:
+        ValueError: an unknown phase, an edge to no joint, or a snapshot of other joints.
+    """
+
+    selection: JointSelection
+    history: tuple[Snapshot, ...] = ()
+    skeleton: str | None = None
+    edges: tuple[tuple[int, int], ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    phase: str = "final"
+
+    def __post_init__(self) -> None:
+        joints = self.selection.num_joints
+        for snapshot in self.history:
+            _probabilities(snapshot.keep_probabilities, joints)
+        if not isinstance(self.skeleton, str | None):
+            raise ValueError(f"Expected the name of a skeleton but got {self.skeleton!r}.")
+        edges = tuple((_whole(a, "edge"), _whole(b, "edge")) for a, b in self.edges)
+        if any(not 0 <= end < joints for edge in edges for end in edge):
+            raise ValueError(f"Expected edges between joints 0 to {joints - 1} but got {edges}.")
+        _set(self, history=tuple(self.history), edges=edges, phase=_phase(self.phase))
+        _set(self, settings=_plain(self.settings), versions=_plain(self.versions))
+
+    def to_json(self, path: PathLike | None = None) -> str:
+        """The record as JSON; also written to a file, or into a folder as `pruning_record.json`."""
+        return _to_json(self, "pruning_record", path, RECORD_FILE)
+
+    @classmethod
+    def from_json(cls, path_or_text: PathLike) -> PruningRecord:
+        """Read a record from a file, from a folder with `pruning_record.json`, or from JSON text.
+
+        Raises ValueError for what is no record or a newer one, OSError for what cannot be read.
+        """
+        text, source = _read(path_or_text, RECORD_FILE)
+        return _build(cls, _parse(text, source, "pruning_record"), source)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write a whole file or none: make its folder, write beside it, then take its place."""
+    target = Path(os.path.realpath(path))  # so that a link stays a link
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        partial.write_bytes(text.encode("utf-8", "replace"))
+        if target.exists():
+            shutil.copymode(target, partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _set(instance: object, **values: object) -> None:
+    for name, value in values.items():
+        object.__setattr__(instance, name, value)  # the way into a frozen dataclass
+
+
+def _whole(value: Any, name: str) -> int:
+    try:
+        return whole(value)
+    except TypeError:
+        raise ValueError(f"Expected an integer as {name} but got {value!r}.") from None
+
+
+def _real(value: Any, name: str) -> float:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+        raise ValueError(f"Expected a number as {name} but got {value!r}. Pass `float(value)`.")
+    return math.nan if value is None else float(value)  # JSON's null is a number not known
+
+
+def _phase(phase: str) -> str:
+    if phase not in PHASES:
+        raise ValueError(f"Expected a phase out of {', '.join(PHASES)} but got {phase!r}.")
+    return phase
+
+
+def _indices(values: Iterable[int], count: int) -> tuple[int, ...]:
+    indices = tuple(_whole(value, "index") for value in values)
+    if list(indices) != sorted(set(indices) & set(range(count))):
+        raise ValueError(
+            f"Expected ascending indices in [0, {count}), each once, but got {indices}. "
+            "Pass `sorted(set(indices))` of the joints that exist."
+        )
+    return indices
+
+
+def _probabilities(values: Iterable[float], count: int | None) -> tuple[float, ...]:
+    numbers = tuple(_real(value, "keep probability") for value in values)
+    if count is not None and len(numbers) != count:
+        raise ValueError(
+            f"Expected {count} keep probabilities but got {len(numbers)}. Pass all joints' values."
+        )
+    for number in numbers:
+        if not 0 <= number <= 1:
+            raise ValueError(
+                f"Expected keep probabilities in [0, 1] but got {number}. Pass no logits."
+            )
+    return numbers
+
+
+def _finite(metrics: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {str(name): _real(value, str(name)) for name, value in metrics.items()}
+    return {name: numbers[name] for name in sorted(numbers) if math.isfinite(numbers[name])}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        texts = {str(key): _plain(item) for key, item in value.items()}
+        return {key: texts[key] for key in sorted(texts)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | bool | int) else str(value)
+
+
+def _table(selection: JointSelection, width: int) -> str:
+    probabilities, mask = selection.keep_probabilities, selection.mask
+    names = ["".join(c if c.isprintable() else "?" for c in name) for name in selection.joint_names]
+    order = sorted(range(len(names)), key=lambda joint: (-probabilities[joint], joint))
+    blocks = max(1, width // (33 + min(max(map(len, names)), 40))) if len(order) > 48 else 1
+    table = Table(box=box.ASCII2, show_edge=False, pad_edge=False)
+    for _ in range(blocks):
+        for title in ("index", "keep prob.", "joint", ""):
+            table.add_column(title, justify="left" if title == "joint" else "right")
+    rows = -(-len(order) // blocks)
+    for row in range(rows):
+        cells: list[str | Text] = []
+        for joint in order[row::rows]:
+            verdict = "KEEP" if mask[joint] else "PRUNE"
+            cells += [str(joint), f"{probabilities[joint]:.3f}", Text(names[joint]), verdict]
+        table.add_row(*cells)
+    console = Console(width=width, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _sentence(selection: JointSelection, where: str) -> str:
+    kept, total, metric = len(selection.indices), selection.num_joints, selection.metric
+    share = f"{kept} of {total} joints" if kept < total else f"all {total} joints"
+    cut = f"a {100 * selection.ratio:.1f} % reduction" if kept < total else "no reduction"
+    are = "is" if kept == 1 else "are"
+    plain = f"{share[0].upper()}{share[1:]} {are} kept{where}, {cut}"
+    value, before = selection.metrics.get(metric or ""), selection.metrics_all_joints
+    if value is None:
+        missing = f"{metric} was not measured" if metric else "no metric was measured"
+        return f"{plain}; {missing} with them." if metric or not selection.metrics else f"{plain}."
+    floor, better = selection.floor, selection.higher_is_better
+    above, below = ("above", "below") if better else ("below", "above")
+    got, asked = _figures(value, floor, better)
+    if floor is not None and (value < floor if better else value > floor):
+        limit = f"{below} the {'floor' if better else 'ceiling'} of {asked}"
+        return f"{plain}, but with those joints alone {metric} is {got}, {limit}."
+    if floor is not None and kept < total:
+        stay = f"{'at' if value == floor else above} {asked} {metric}{where}"
+        return f"Only {share} {are} needed to stay {stay} ({got} with those joints alone), {cut}."
+    text = f"With {share} the model reaches {metric} {_figures(value, None, better)[0]}{where}"
+    if metric is not None and metric in before:
+        then = _figures(before[metric], None, better)[0]
+        text += f" ({then} with all joints, at the end of the warm-up)"
+    return f"{text}, {cut}."
+
+
+def _figures(value: float, floor: float | None, better: bool) -> tuple[str, str]:
+    """A metric and its floor as text, with enough digits to see that they differ."""
+    if floor is None:
+        return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}", ""
+    percent = better and 0 <= floor <= 1 and 0 <= value <= 1
+    scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
+    while digits < 9 and value != floor and round(scale * value, digits) == scale * floor:
+        digits += 1
+    return f"{scale * value:.{digits}f}{unit}", f"{scale * floor:.9g}{unit}"
+
+
+def _pretty(value: Any, margin: str = "\n") -> str:
+    if isinstance(value, JointSelection):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        items = [f"{json.dumps(key)}: {_pretty(item, margin + ' ')}" for key, item in value.items()]
+    elif isinstance(value, tuple) and value and isinstance(value[0], Snapshot):
+        items = [json.dumps(_plain(vars(item)), allow_nan=False) for item in value]
+    else:
+        return json.dumps(_plain(value), allow_nan=False)
+    start, end = "{}" if isinstance(value, Mapping) else "[]"
+    return start + ",".join(f"{margin} {item}" for item in items) + (margin if items else "") + end
+
+
+def _to_json(instance: Any, kind: str, path: PathLike | None, name: str) -> str:
+    text = _pretty({"schema": SCHEMA, "kind": kind, **vars(instance)}) + "\n"
+    if path is not None:
+        write_text(Path(path) / name if Path(path).is_dir() else path, text)
+    return text
+
+
+def _read(path_or_text: PathLike, name: str) -> tuple[str | bytes, str]:
+    if isinstance(path_or_text, str) and path_or_text.lstrip().startswith(("{", "[")):
+        return path_or_text, "the given text"
+    path = Path(path_or_text)
+    path = path / name if path.is_dir() else path
+    return path.read_bytes(), str(path)
+
+
+def _parse(text: str | bytes, source: str, kind: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"Expected JSON in {source} but got: {error}. It is damaged; write it again or restore."
+        ) from error
+    found = data.get("kind") if isinstance(data, dict) else type(data).__name__
+    if found != kind:
+        raise ValueError(
+            f"Expected the kind {kind} in {source} but got {found}. "
+            f"Pass {RECORD_FILE} for a PruningRecord and {SELECTION_FILE} for a JointSelection."
+        )
+    if data.get("schema") != SCHEMA:
+        raise ValueError(
+            f"Expected schema {SCHEMA} in {source} but got schema {data.get('schema')}. "
+            "Read it with the version of lightning-jointprune that wrote it, or a newer one."
+        )
+    return dict(data)
+
+
+def _build(cls: type[D], data: Any, source: str) -> D:
+    try:
+        known = {item.name: data[item.name] for item in fields(cast(Any, cls)) if item.name in data}
+        if "selection" in known:
+            known["selection"] = _build(JointSelection, known["selection"], source)
+        if "history" in known:
+            known["history"] = [_build(Snapshot, item, source) for item in known["history"]]
+        return cls(**known)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"Expected a {cls.__name__} in {source} but got: {error}") from error
