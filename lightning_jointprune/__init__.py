@@ -1,0 +1,36 @@
+"""One Lightning callback that learns which skeleton joints a model needs."""
+
+from __future__ import annotations
+
+from lightning_jointprune.callback import JointPruningCallback
+from lightning_jointprune.gates import (
+    Groups,
+    GumbelSigmoid,
+    HardConcrete,
+    StochasticGate,
+    StraightThroughGumbelSigmoid,
+)
+from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.pruned import analyze_pruning, load_pruned
+from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "JointPruningCallback",
+    "Price",
+    "TargetJoints",
+    "MetricFloor",
+    "GumbelSigmoid",
+    "StraightThroughGumbelSigmoid",
+    "HardConcrete",
+    "StochasticGate",
+    "Groups",
+    "JointSelection",
+    "PruningRecord",
+    "load_pruned",
+    "JointPruningLayer",
+    "analyze_pruning",
+    "__version__",
+]

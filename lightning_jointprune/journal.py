@@ -1,0 +1,171 @@
+"""What a run writes down while it searches, and the files it leaves: record, selection, report."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lightning_jointprune.record import (
+    RECORD_FILE,
+    SELECTION_FILE,
+    JointSelection,
+    PruningRecord,
+    Snapshot,
+)
+from lightning_jointprune.schedules import higher_is_better
+from lightning_jointprune.search import JointSearch
+
+REPORT_FILE = "joint_importance.html"
+PACKAGES = ("lightning-jointprune", "torch", "lightning", "pytorch-lightning", "torchmetrics")
+
+
+class Journal:
+    """Gathers the history of a search, at the ends of epochs, and writes it to files.
+
+    Args:
+        joint_names: names of all joints, shape `(J,)`.
+        skeleton: name of the skeleton, if it has one.
+        settings: the callback's arguments, as plain values.
+        metric: the metric to quote, with its floor if one was asked for; None until it is known.
+        floor: in units of the metric.
+        more_is_better: whether higher values of the metric are better.
+    """
+
+    def __init__(
+        self,
+        joint_names: Sequence[str],
+        skeleton: str | None,
+        settings: Mapping[str, Any],
+        metric: str | None = None,
+        floor: float | None = None,
+        more_is_better: bool = True,
+    ) -> None:
+        self.joint_names = tuple(joint_names)
+        self.skeleton = skeleton
+        self.settings = dict(settings)
+        self.metric = metric
+        self.floor = floor
+        self.more_is_better = more_is_better
+        self.history: list[Snapshot] = []
+        self.metrics: dict[str, float] = {}
+        self.metrics_all_joints: dict[str, float] = {}
+
+    def quote(self, monitored: Sequence[tuple[str, bool]], shown: Sequence[str]) -> None:
+        """Choose the metric to quote: one that is monitored, else one the progress bar shows.
+
+        Args:
+            monitored: metrics that other callbacks look at, and whether higher is better.
+            shown: names of the metrics in the progress bar.
+        """
+        if self.metric is not None:
+            return
+        measured = {**self.metrics_all_joints, **self.metrics}
+        candidates = [*monitored, *((name, higher_is_better(name)) for name in shown)]
+        for name, more_is_better in candidates:
+            if name in measured:
+                self.metric, self.more_is_better = name, more_is_better
+                return
+
+    def note(
+        self, search: JointSearch, step: int, epoch: int, metrics: Mapping[str, float]
+    ) -> None:
+        """Write down where the search is, with what a validation just measured (or nothing)."""
+        probabilities = search.layer.keep_probabilities().detach()
+        self.history.append(
+            Snapshot(
+                step=step,
+                epoch=epoch,
+                progress=search.progress,
+                phase=search.phase,
+                temperature=float(search.layer.temperature),
+                price=float(search.price),
+                expected_joints=float(probabilities.sum()),
+                active_joints=sum(search.mask()),
+                keep_probabilities=tuple(probabilities.tolist()),
+                metrics=dict(metrics),
+            )
+        )
+        if metrics and search.phase == "warmup":
+            self.metrics_all_joints = dict(metrics)
+        if metrics and search.phase == "final":
+            self.metrics = dict(metrics)
+
+    def selection(self, search: JointSearch) -> JointSelection:
+        """The joints kept so far."""
+        mask = search.mask()
+        return JointSelection(
+            indices=tuple(index for index, kept in enumerate(mask) if kept),
+            num_joints=len(mask),
+            joint_names=self.joint_names,
+            keep_probabilities=tuple(search.layer.keep_probabilities().tolist()),
+            metrics=self.metrics,
+            metrics_all_joints=self.metrics_all_joints,
+            metric=self.metric,
+            floor=self.floor,
+            higher_is_better=self.more_is_better,
+        )
+
+    def record(self, search: JointSearch) -> PruningRecord:
+        """Everything the run learned so far."""
+        return PruningRecord(
+            selection=self.selection(search),
+            history=tuple(self.history),
+            skeleton=self.skeleton,
+            settings=self.settings,
+            versions=_versions(),
+            phase=search.phase,
+        )
+
+    def write(self, search: JointSearch, folder: Path) -> Path | None:
+        """Write the record, the selection and the report.
+
+        What cannot be written costs a warning, never the run.
+
+        Returns:
+            Where the report is; None if it could not be written.
+        """
+        try:
+            record = self.record(search)
+            record.to_json(folder / RECORD_FILE)
+            record.selection.to_json(folder / SELECTION_FILE)
+            from lightning_jointprune.report import write_report
+
+            return write_report(record, folder / REPORT_FILE)
+        except Exception as error:  # the model is trained: no failure here may lose it
+            warnings.warn(
+                f"The record and the report could not be written to {folder}: {error!r}. The "
+                "training is not affected. callback.record.to_json(PATH) writes them elsewhere, "
+                "and `jointprune report PATH` draws the report.",
+                stacklevel=2,
+            )
+            return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes during the run, as plain values."""
+        return {
+            "history": [asdict(snapshot) for snapshot in self.history],
+            "metrics": self.metrics,
+            "metrics_all_joints": self.metrics_all_joints,
+            "metric": self.metric,
+            "more_is_better": self.more_is_better,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        vars(self).update(state)
+        self.history = [Snapshot(**snapshot) for snapshot in state["history"]]
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,297 @@
+"""The layer in front of a model: a gate per joint, the mask, and what a dropped joint becomes.
+
+`JointPruningCallback` puts this layer in front of a model; it can also be written into a `forward`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_jointprune.gates import (
+    Gate,
+    GumbelSigmoid,
+    Mode,
+    StraightThroughGumbelSigmoid,
+    blend,
+    hard_mask,
+)
+
+
+class JointPruningLayer(nn.Module):
+    """A learnable keep/drop gate in front of each joint.
+
+    In training every sample draws noisy gates, which blend each joint with what replaces it; in
+    evaluation the hard mask is applied. Add `price * layer.expected_l0()` to your loss, and give
+    `layer.parameters()` a learning rate of their own (0.05 under Adam) without weight decay.
+    `JointPruningCallback` does all this for a model that has no such layer.
+
+    Args:
+        num_joints: J, number of joints.
+        temperature: of the gates, above 0; lower it while training, to 0.3 or so.
+        hard: whether gates are exactly 0 or 1 on the way forward (straight-through).
+        gate: the relaxation; None takes Gumbel-sigmoid gates, straight-through ones if `hard`.
+        groups: group name to the indices of its joints; a joint is open when its group's gate and
+            its own are. No joint is in two groups.
+        tied: whether a group has one gate for all its joints instead.
+        keep: indices of joints whose gates are always open.
+        fill: what a dropped joint is replaced by: a number in units of the input, or `"mean"`, the
+            mean of the joint and channel over the training batches seen until the mask is frozen.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    >>> layer = JointPruningLayer(num_joints=3, keep=[2]).eval()
+    >>> layer.joint_logits.data = torch.tensor([3.0, -3.0, -3.0])
+    >>> layer(torch.ones(1, 1, 3, 1)).flatten()
+    tensor([1., 0., 1.])
+    >>> layer.get_active_joints(), round(layer.get_pruning_ratio(), 2)
+    ([0, 2], 0.33)
+    """
+
+    mask: Tensor | None
+    always: Tensor
+    owner: Tensor
+    group_of: Tensor
+    fill_mean: Tensor | None
+    fill_count: Tensor | None
+
+    def __init__(
+        self,
+        num_joints: int,
+        temperature: float = 1.0,
+        hard: bool = False,
+        *,
+        gate: Gate | None = None,
+        groups: Mapping[str, Sequence[int]] | None = None,
+        tied: bool = False,
+        keep: Sequence[int] = (),
+        fill: float | str = 0.0,
+    ) -> None:
+        super().__init__()
+        if num_joints < 1:
+            raise ValueError(f"Expected num_joints of at least 1 but got {num_joints}.")
+        if not temperature > 0.0:
+            raise ValueError(f"Expected a temperature above 0 but got {temperature}.")
+        if isinstance(fill, str) and fill != "mean":
+            raise ValueError(f'Expected fill to be a number or "mean" but got {fill!r}.')
+        self.num_joints = num_joints
+        self.gate = gate or (StraightThroughGumbelSigmoid() if hard else GumbelSigmoid())
+        self.fill = fill
+        self.mode: Mode | None = None  # None: sampled in training, masked in evaluation
+        self.generator: torch.Generator | None = None  # None: torch's own
+
+        start = self.gate.logit_of(self.gate.initial_keep_probability)
+        owner, group_of = _memberships(num_joints, groups or {}, tied)
+        self.joint_logits = nn.Parameter(torch.full((num_joints,), start))
+        self.group_logits = (
+            nn.Parameter(torch.full((len(groups),), start)) if groups and not tied else None
+        )
+        always = torch.zeros(num_joints, dtype=torch.bool)
+        always[_checked(keep, num_joints)] = True
+        for name, value in (("always", always), ("owner", owner), ("group_of", group_of)):
+            self.register_buffer(name, value, persistent=False)
+        self.register_buffer("_temperature", torch.tensor(float(temperature)), persistent=False)
+        for name in ("mask", "fill_mean", "fill_count"):
+            self.register_buffer(name, None, persistent=False)
+
+    @property
+    def temperature(self) -> Tensor:
+        """Temperature of the gates, shape `()`."""
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._temperature.fill_(value)
+
+    # --- what the gates say --------------------------------------------------------------------
+
+    def keep_probabilities(self) -> Tensor:
+        """P(gate open) of every joint, shape `(joints,)`; 1 for those always kept."""
+        probabilities = self.gate.keep_probability(self.joint_logits[self.owner])
+        if self.group_logits is not None:
+            groups = self.gate.keep_probability(self.group_logits)
+            probabilities = probabilities * self._of_groups(groups)
+        return torch.where(self.always, 1.0, probabilities)
+
+    def expected_l0(self) -> Tensor:
+        """Expected number of open gates: the sum of the keep probabilities, shape `()`."""
+        return self.keep_probabilities().sum()
+
+    def current_mask(self) -> Tensor:
+        """The kept joints, shape `(joints,)`, bool: the frozen mask if there is one."""
+        if self.mask is not None:
+            return self.mask
+        return hard_mask(self.keep_probabilities().detach())
+
+    def get_active_joints(self, threshold: float = 0.5) -> list[int]:
+        """Indices of the kept joints; with another `threshold`, those with a higher probability."""
+        if threshold == 0.5:
+            return self.current_mask().nonzero().flatten().tolist()
+        return (self.keep_probabilities() > threshold).nonzero().flatten().tolist()
+
+    def get_pruning_ratio(self) -> float:
+        """Fraction of the joints that is dropped, 0 to 1."""
+        return 1.0 - len(self.get_active_joints()) / self.num_joints
+
+    # --- the gates at work ---------------------------------------------------------------------
+
+    def sample_gates(self, batch: int) -> Tensor:
+        """Noisy gates, one draw per sample, shape `(batch, joints)`, in [0, 1]."""
+        gates = self._sample(self.joint_logits, batch)[:, self.owner]
+        if self.group_logits is not None:
+            gates = gates * self._of_groups(self._sample(self.group_logits, batch))
+        return torch.where(self.always, 1.0, gates)
+
+    def forward(self, x: Tensor, axes: Sequence[str] = ("b", "t", "j", "c")) -> Tensor:
+        """Gate the joints of `x`.
+
+        Args:
+            x: skeletons, floating, by default of shape `(batch, frames, joints, coordinates)`.
+            axes: one word per axis of `x`; the first is the batch, `"j"` the joints, `"c"` the
+                channels that have a mean of their own with `fill="mean"`.
+
+        Returns:
+            Shape of `x`.
+
+        Raises:
+            ValueError: if `x` has another number of joints or axes, or is not floating.
+        """
+        self._check(x, axes)
+        mode = self.mode or ("sampled" if self.training else "masked")
+        if mode != "masked" and self.fill == "mean" and self.training:
+            self._observe(x.detach(), axes)
+        if mode == "open":
+            return x
+        fill = self._fill_for(x, axes)
+        if mode == "masked":
+            return torch.where(_spread(self.current_mask(), axes, "j"), x, fill)
+        gates = self.sample_gates(x.shape[0])
+        return blend(x, _spread(gates, axes, "bj").to(x.dtype), fill)
+
+    def freeze(self, mask: Tensor) -> None:
+        """Keep exactly these joints from now on; the logits are not trained any more.
+
+        Args:
+            mask: shape `(joints,)`, bool.
+        """
+        self.mask = mask.detach().clone()
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+            parameter.grad = None
+
+    # --- state ---------------------------------------------------------------------------------
+
+    def export_state(self) -> dict[str, Any]:
+        """Everything that was learned, as tensors and plain values."""
+        state: dict[str, Any] = {
+            name: None if value is None else value.detach().cpu().clone()
+            for name, value in self._learned().items()
+        }
+        state["generator"] = None if self.generator is None else self.generator.get_state()
+        return state
+
+    def import_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `export_state` returned."""
+        device = self.joint_logits.device
+        for name, value in state.items():
+            if name == "generator":
+                if value is not None and self.generator is not None:
+                    self.generator.set_state(value)
+            elif isinstance(parameter := getattr(self, name), nn.Parameter):
+                parameter.data.copy_(value)
+            else:
+                setattr(self, name, None if value is None else value.to(device))
+        if self.mask is not None:
+            self.freeze(self.mask)
+
+    def _learned(self) -> dict[str, Tensor | None]:
+        names = ("joint_logits", "group_logits", "mask", "fill_mean", "fill_count")
+        return {name: getattr(self, name) for name in names}
+
+    # --- details -------------------------------------------------------------------------------
+
+    def _sample(self, logits: Tensor, batch: int) -> Tensor:
+        noise = self.gate.draw_noise((batch, len(logits)), logits.device, self.generator)
+        return self.gate.sample(logits, noise, self.temperature)
+
+    def _of_groups(self, values: Tensor) -> Tensor:
+        """Every joint's value out of its group's, shape `(..., joints)`; 1 for joints in none."""
+        ones = values.new_ones((*values.shape[:-1], 1))
+        return torch.cat([values, ones], dim=-1)[..., self.group_of]
+
+    def _check(self, x: Tensor, axes: Sequence[str]) -> None:
+        if x.ndim != len(axes) or x.shape[axes.index("j")] != self.num_joints:
+            raise ValueError(
+                f"Expected {self.num_joints} joints in an input with the axes {' '.join(axes)} but "
+                f"got shape {tuple(x.shape)}. Build JointPruningLayer with the num_joints of the "
+                "data, or say where they are, such as layer(x, axes=('b', 'c', 't', 'j'))."
+            )
+        if not x.is_floating_point():
+            raise ValueError(
+                f"Expected a floating tensor but got {x.dtype}. Convert the skeleton with .float()."
+            )
+
+    def _observe(self, x: Tensor, axes: Sequence[str]) -> None:
+        """Add a batch to the mean of every joint and channel; values that are not finite do not."""
+        dims = [dim for dim, word in enumerate(axes) if word not in ("j", "c")]
+        x = x if x.dtype == torch.float64 else x.float()
+        finite = x.isfinite()
+        count = finite.sum(dim=dims, keepdim=True).to(x.dtype)
+        mean = torch.where(finite, x, 0.0).sum(dim=dims, keepdim=True) / count.clamp(min=1.0)
+        if self.fill_mean is None or self.fill_count is None:
+            self.fill_mean, self.fill_count = mean, count
+            return
+        self.fill_count = self.fill_count + count
+        share = count / self.fill_count.clamp(min=1.0)
+        self.fill_mean = torch.lerp(self.fill_mean, mean, share)
+
+    def _fill_for(self, x: Tensor, axes: Sequence[str]) -> Tensor:
+        if isinstance(self.fill, str):
+            if self.fill_mean is None:
+                raise ValueError(
+                    f'Expected a mean for fill="{self.fill}" in {" ".join(axes)} but no training '
+                    "batch was seen. Train first, or pass a number as fill."
+                )
+            return self.fill_mean.to(x.dtype)
+        return x.new_full((), self.fill)
+
+
+def _spread(values: Tensor, axes: Sequence[str], words: str) -> Tensor:
+    """Give `values`, whose axes are the letters of `words`, an axis of 1 for every other one."""
+    sizes = dict(zip(words, values.shape, strict=True))
+    if "b" in words:
+        sizes[axes[0]] = sizes.pop("b")
+    return values.view([sizes.get(word, 1) for word in axes])
+
+
+def _memberships(
+    num_joints: int, groups: Mapping[str, Sequence[int]], tied: bool
+) -> tuple[Tensor, Tensor]:
+    """The logit each joint uses, and its group's number (that of no group is the last)."""
+    owner = torch.arange(num_joints)
+    group_of = torch.full((num_joints,), len(groups))
+    for number, (name, joints) in enumerate(groups.items()):
+        members = _checked(joints, num_joints)
+        if not members or (group_of[members] != len(groups)).any():
+            raise ValueError(
+                f"Expected groups that are not empty and share no joint but got {name!r} with "
+                f"{list(joints)}. Leave out what is in two groups."
+            )
+        group_of[members] = number
+        if tied:
+            owner[members] = members[0]
+    return owner, group_of
+
+
+def _checked(joints: Sequence[int], num_joints: int) -> list[int]:
+    """The joints as a list, each once and in range."""
+    wrong = [joint for joint in joints if not 0 <= joint < num_joints]
+    if wrong or len(set(joints)) < len(joints):
+        raise ValueError(
+            f"Expected different joints from 0 to {num_joints - 1} but got {list(joints)}."
+        )
+    return list(joints)

@@ -1,0 +1,139 @@
+"""Puts the gate logits into the user's optimizer without upsetting its schedulers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+MARK = "joint_pruning"  # marks our parameter group; a key of the group, so it is in the state dict
+
+
+def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) -> None:
+    """Add the logits to an optimizer as a parameter group of their own.
+
+    The group has its own learning rate, no weight decay, and is the last one. A state that was
+    saved without the group can still be loaded: the group then starts afresh.
+
+    Args:
+        optimizer: any optimizer with parameter groups.
+        logits: the gate logits.
+        lr: their learning rate, above 0.
+
+    Raises:
+        ValueError: if the optimizer takes a single parameter group only.
+    """
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError(
+            "Expected an optimizer with parameter groups but got LBFGS, which takes only one. "
+            "Train with Adam, AdamW or SGD."
+        )
+    group: dict[str, Any] = {"params": list(logits), "lr": lr, "weight_decay": 0.0, MARK: True}
+    optimizer.add_param_group(group)
+    optimizer.register_load_state_dict_pre_hook(_accept_plain_state)
+
+
+def logit_group(optimizer: Optimizer) -> dict[str, Any] | None:
+    """The logits' parameter group, or None where the optimizer has none."""
+    return next((group for group in optimizer.param_groups if group.get(MARK)), None)
+
+
+def gate_rate(group: dict[str, Any], price: float) -> float:
+    """The logits' learning rate that suits an optimizer.
+
+    Adam and its kin divide by the size of the gradient, so a fixed rate moves a logit by about
+    that much per step. Plain SGD does not: with the rate `0.5 (1 - momentum) / price` the price
+    alone moves a logit by `0.5 p (1 - p)` per step, `p` being its keep probability.
+
+    Args:
+        group: a parameter group of the optimizer.
+        price: λ, in units of the loss.
+
+    Returns:
+        The learning rate.
+    """
+    scale_free = "momentum" not in group or "alpha" in group  # "alpha": RMSprop
+    if scale_free or price <= 0.0:
+        return 0.05
+    return 0.5 * (1.0 - float(group["momentum"])) / price
+
+
+class UserGroups:
+    """An optimizer as its schedulers should see it: with the user's parameter groups alone.
+
+    Schedulers keep one base rate per group and match them strictly, so a group that comes later
+    would break some and get a wrong rate from others. They change rates in the group dicts, which
+    are the optimizer's own here.
+
+    Args:
+        optimizer: the optimizer to look at.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups without the logits'."""
+        return [group for group in self._optimizer.param_groups if not group.get(MARK)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._optimizer, name)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:  # what asks for its type (a monitor naming it, say) gets the real
+        return type(self._optimizer)
+
+
+def hide_logits(scheduler: Any, optimizer: Optimizer) -> None:
+    """Let a scheduler, and those inside it, see the optimizer without the logits' group.
+
+    Args:
+        scheduler: a learning rate scheduler, also a chained or sequential one.
+        optimizer: the optimizer whose logits to hide.
+    """
+    inner = getattr(scheduler, "_schedulers", ())
+    for one in (scheduler, *inner):
+        if getattr(one, "optimizer", None) is optimizer:
+            one.optimizer = UserGroups(optimizer)
+    for one in inner:
+        hide_logits(one, optimizer)
+
+
+def add_penalty_gradient(
+    logits: Sequence[nn.Parameter], expected_l0: Tensor, price: Tensor | float
+) -> None:
+    """Add the gradient of `price * expected L0` to that of the logits.
+
+    A gradient that is not finite counts as none: a bad batch must not poison the gates.
+
+    Args:
+        logits: the gate logits; those without a gradient are passed over.
+        expected_l0: sum of the keep probabilities, shape `()`, a function of the logits.
+        price: λ, in units of the loss.
+    """
+    trained = [parameter for parameter in logits if parameter.grad is not None]
+    slopes = torch.autograd.grad(expected_l0, trained, allow_unused=True)
+    for parameter, slope in zip(trained, slopes, strict=True):
+        gradient = torch.nan_to_num(_grad(parameter), nan=0.0, posinf=0.0, neginf=0.0)
+        parameter.grad = gradient if slope is None else gradient + price * slope
+
+
+def _grad(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None  # the caller has looked
+    return parameter.grad
+
+
+def _accept_plain_state(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any] | None:
+    """Add our group to a state that was saved without it."""
+    saved = state["param_groups"]
+    group = logit_group(optimizer)
+    if group is None or len(saved) != len(optimizer.param_groups) - 1:
+        return None
+    first = sum(len(other["params"]) for other in saved)
+    ids = list(range(first, first + len(group["params"])))
+    ours = {key: value for key, value in group.items() if key != "params"}
+    return {**state, "param_groups": [*saved, {**ours, "params": ids}]}

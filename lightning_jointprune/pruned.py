@@ -1,0 +1,91 @@
+"""A pruned model after its run: load it with its mask in front, read its KEEP / PRUNE table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from lightning_jointprune.attach import Target, attach, attached_layers
+from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.record import JointSelection
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def load_pruned(model_class: type[M], path: str | Path, **kwargs: Any) -> M:
+    """Load a checkpoint with the hard mask of its kept joints in front of the model.
+
+    Args:
+        model_class: the LightningModule's class, which knows nothing of pruning.
+        path: a checkpoint that was saved in a run with `JointPruningCallback`.
+        **kwargs: passed on to `model_class.load_from_checkpoint`, such as `map_location`.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        ValueError: if the checkpoint holds no mask.
+    """
+    device = kwargs.get("map_location", "cpu")
+    checkpoint = torch.load(path, map_location=device, weights_only=True)
+    state = _callback_state(checkpoint, path)
+    model: M = model_class.load_from_checkpoint(path, **kwargs)  # type: ignore[attr-defined]
+    layer = JointPruningLayer(len(state["joint_names"]), fill=state["fill"])
+    layer.joint_logits.data = torch.tensor(state["keep_probabilities"]).logit()
+    layer.freeze(torch.tensor(state["mask"]))
+    layer.fill_mean = state["search"]["layer"]["fill_mean"]
+    layer.mode = "masked"
+    layer.to(next(model.parameters()).device)
+    attach(model, Target.parse(state["input"], state["axes"]), layer)
+    return model.eval()
+
+
+def analyze_pruning(model: nn.Module, joint_names: Sequence[str] | None = None) -> JointSelection:
+    """The joints that a model's gates keep; printed, it is the KEEP / PRUNE table.
+
+    Args:
+        model: a model with a `JointPruningLayer` in it, or one that `JointPruningCallback` or
+            `load_pruned` has put one in front of.
+        joint_names: names of all joints, shape `(joints,)`; None numbers them.
+
+    Returns:
+        The selection.
+
+    Raises:
+        ValueError: if the model has no such layer, or several, or the names do not fit.
+    """
+    inside = [module for module in model.modules() if isinstance(module, JointPruningLayer)]
+    in_front = [one for _, one in attached_layers(model) if isinstance(one, JointPruningLayer)]
+    layers = inside + in_front
+    if len(layers) != 1:
+        raise ValueError(
+            f"Expected a model with one JointPruningLayer but got {len(layers)}. Pass the model "
+            "that was trained with JointPruningCallback, or the submodule that has the layer."
+        )
+    layer = layers[0]
+    names = joint_names or [f"joint_{index}" for index in range(layer.num_joints)]
+    return JointSelection(
+        indices=tuple(layer.get_active_joints()),
+        num_joints=layer.num_joints,
+        joint_names=tuple(names),
+        keep_probabilities=tuple(layer.keep_probabilities().tolist()),
+    )
+
+
+def _callback_state(checkpoint: Mapping[str, Any], path: str | Path) -> Mapping[str, Any]:
+    states = [
+        state
+        for key, state in checkpoint.get("callbacks", {}).items()
+        if key.startswith("JointPruningCallback")
+    ]
+    if len(states) != 1 or states[0]["input"] is None:
+        raise ValueError(
+            f"Expected a checkpoint with the mask of one JointPruningCallback but got {path} with "
+            f"{len(states)}. Pass a checkpoint that was saved while training with the callback."
+        )
+    state: Mapping[str, Any] = states[0]
+    return state

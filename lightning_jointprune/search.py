@@ -1,0 +1,154 @@
+"""The search for the joints: warm-up, noisy gates under a price, the frozen mask.
+
+It knows nothing of Lightning; whoever trains tells it where in the run it is, what the loss was,
+and when the optimizer is about to step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_jointprune.gates import hard_mask
+from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.optim import add_penalty_gradient
+from lightning_jointprune.schedules import (
+    Controller,
+    Phase,
+    phase_at,
+    search_progress,
+    temperature_at,
+)
+
+
+class JointSearch:
+    """Drives the layer in front of a model from the first to the last step of a run.
+
+    Args:
+        layer: the gates.
+        controller: the budget at work.
+        phases: ends of warm-up and search, as fractions of the run.
+    """
+
+    def __init__(
+        self, layer: JointPruningLayer, controller: Controller, phases: tuple[float, float]
+    ) -> None:
+        self.layer = layer
+        self.controller = controller
+        self.phases = phases
+        self.phase: Phase = "warmup"
+        self.progress = 0.0
+        self.price: Tensor | float = 0.0
+        self.steps_without_gradient = 0
+        layer.mode = "open"
+
+    @property
+    def logits(self) -> list[nn.Parameter]:
+        """The trained parameters of the gates."""
+        return list(self.layer.parameters())
+
+    @property
+    def done(self) -> float:
+        """How much of the search is done, 0 to 1."""
+        return search_progress(self.progress, self.phases)
+
+    def advance(self, progress: float) -> Phase | None:
+        """Prepare a training step.
+
+        Args:
+            progress: fraction of the run that is done.
+
+        Returns:
+            The phase, if it begins with this step; else None.
+        """
+        before = self.phase
+        self.layer.train()
+        self.progress = progress
+        if self.phase != "final":
+            self.phase = phase_at(progress, self.phases)
+        if self.phase == "final" and before != "final":
+            self.freeze()
+        self.layer.temperature = temperature_at(self.done, self.layer.gate.anneal)
+        self.layer.mode = {"warmup": "open", "search": "sampled", "final": "masked"}[self.phase]  # type: ignore[assignment]
+        return self.phase if self.phase != before else None
+
+    def evaluate(self, all_joints: bool = False) -> None:
+        """Prepare an evaluation: the hard mask, or in the warm-up (or on demand) all joints."""
+        self.layer.eval()
+        self.layer.mode = "open" if all_joints or self.phase == "warmup" else "masked"
+
+    def add_penalty(self) -> None:
+        """Add the penalty's gradient to the logits', right before the optimizer steps."""
+        if self.phase != "search":
+            return
+        if self.layer.joint_logits.grad is None:
+            self.steps_without_gradient += 1
+            return
+        self.steps_without_gradient = 0
+        with torch.enable_grad():
+            expected = self.layer.expected_l0()
+            self.price = self.controller.price(expected.detach(), self.done)
+            add_penalty_gradient(self.logits, expected, self.price)
+
+    def freeze(self) -> None:
+        """Decide which joints are kept, for good."""
+        chosen = self.controller.chosen
+        if chosen is None:
+            mask = hard_mask(self.layer.keep_probabilities().detach(), self.controller.count)
+        else:
+            mask = torch.tensor(chosen, device=self.layer.joint_logits.device)
+        self.layer.freeze(mask)
+        self.price = 0.0
+
+    def mask(self) -> list[bool]:
+        """The kept joints: the frozen mask, or what the gates say now; all in the warm-up."""
+        if self.phase == "warmup":
+            return [True] * self.layer.num_joints
+        mask: list[bool] = self.layer.current_mask().tolist()
+        return mask
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes during the run, as tensors and plain values."""
+        return {
+            "phase": self.phase,
+            "progress": self.progress,
+            "price": _detached(self.price),
+            "layer": self.layer.export_state(),
+            "controller": {k: _detached(v) for k, v in self.controller.state_dict().items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        device = self.layer.joint_logits.device
+        self.phase = state["phase"]
+        self.progress = state["progress"]
+        self.price = _moved(state["price"], device)
+        self.layer.import_state(state["layer"])
+        self.controller.load_state_dict(
+            {key: _moved(value, device) for key, value in state["controller"].items()}
+        )
+        self.layer.temperature = temperature_at(self.done, self.layer.gate.anneal)
+        self.evaluate()
+
+    def to(self, device: torch.device) -> None:
+        """Move everything to a device; noise is drawn there too."""
+        self.layer.to(device)
+        state = self.controller.state_dict()
+        self.controller.load_state_dict({key: _moved(v, device) for key, v in state.items()})
+        self.price = _moved(self.price, device)
+
+
+def make_generator(device: torch.device, seed: int) -> torch.Generator:
+    """Random numbers for the gates alone, so that the model's own are as they would be without."""
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def _detached(value: Any) -> Any:
+    return value.detach().cpu().clone() if isinstance(value, Tensor) else value
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value

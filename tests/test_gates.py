@@ -1,0 +1,251 @@
+"""The gates against their closed forms, sampling, and finite differences."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+from torch import Tensor
+from torch.nn import functional
+
+from lightning_jointprune.gates import (
+    GATES,
+    Gate,
+    GumbelSigmoid,
+    HardConcrete,
+    StochasticGate,
+    StraightThroughGumbelSigmoid,
+    blend,
+    clipped_gaussian,
+    gumbel_sigmoid,
+    hard_concrete,
+    hard_mask,
+    make_gate,
+)
+
+DRAWS = 100_000
+TOLERANCE = 5 * 0.5 / math.sqrt(DRAWS)  # five standard errors of a frequency, at most
+LOGITS = torch.tensor([-4.0, -1.0, -0.2, 0.0, 0.7, 2.0, 5.0])
+ALL = [GumbelSigmoid(), StraightThroughGumbelSigmoid(), HardConcrete(), StochasticGate()]
+each_gate = pytest.mark.parametrize("gate", ALL, ids=lambda gate: type(gate).__name__)
+logits_lists = st.lists(st.floats(-20, 20), min_size=1, max_size=6)
+
+
+def sampled(gate: Gate, logits: Tensor, draws: int = DRAWS) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    noise = gate.draw_noise((draws, len(logits)), logits.device, generator)
+    return gate.sample(logits, noise, gate.anneal[0])
+
+
+# --- closed forms, written out independently of the package's own functions ----------------------
+
+
+def test_gumbel_sigmoid_is_a_two_class_gumbel_softmax() -> None:
+    """Jang et al. 2017, eq. 2, with the class scores (logit, 0) and two Gumbel noises."""
+    generator = torch.Generator().manual_seed(0)
+    gumbel = -(-torch.rand((2, 5000, 1), generator=generator, dtype=torch.float64).log()).log()
+    logits = torch.tensor([0.3], dtype=torch.float64)
+    scores = torch.stack([logits + gumbel[0], gumbel[1]])
+    expected = functional.softmax(scores / 0.4, dim=0)[0]
+    uniform = torch.sigmoid(gumbel[0] - gumbel[1])  # a difference of Gumbels is logistic
+    torch.testing.assert_close(gumbel_sigmoid(logits, uniform, 0.4), expected, atol=1e-4, rtol=0)
+
+
+@given(st.floats(-8, 8), st.floats(0.001, 0.999), st.floats(0.1, 2))
+def test_gumbel_sigmoid_matches_its_formula(logit: float, u: float, temperature: float) -> None:
+    expected = 1 / (1 + math.exp(-(logit + math.log(u) - math.log(1 - u)) / temperature))
+    got = gumbel_sigmoid(torch.tensor([logit]), torch.tensor([u]), temperature)
+    assert got.item() == pytest.approx(expected, abs=1e-5)
+
+
+@given(st.floats(-8, 8), st.floats(0.001, 0.999))
+def test_hard_concrete_matches_its_formula(log_alpha: float, u: float) -> None:
+    beta, gamma, zeta = 2 / 3, -0.1, 1.1
+    s = 1 / (1 + math.exp(-(math.log(u) - math.log(1 - u) + log_alpha) / beta))
+    expected = min(1.0, max(0.0, s * (zeta - gamma) + gamma))
+    got = hard_concrete(torch.tensor([log_alpha]), torch.tensor([u]), beta, gamma, zeta)
+    assert got.item() == pytest.approx(expected, abs=1e-5)
+
+
+@given(st.floats(-5, 5), st.floats(-4, 4))
+def test_stochastic_gate_matches_its_formula(mu: float, e: float) -> None:
+    expected = min(1.0, max(0.0, mu + 0.5 * e))
+    got = clipped_gaussian(torch.tensor([mu / 0.5]), torch.tensor([e]), 0.5)
+    assert got.item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("gate", "expected"),
+    [
+        (GumbelSigmoid(), lambda a: 1 / (1 + math.exp(-a))),
+        (StraightThroughGumbelSigmoid(), lambda a: 1 / (1 + math.exp(-a))),
+        (HardConcrete(), lambda a: 1 / (1 + math.exp(-(a - 2 / 3 * math.log(0.1 / 1.1))))),
+        (StochasticGate(), lambda a: float(norm.cdf(a))),
+    ],
+)
+def test_keep_probability_has_its_closed_form(gate: Gate, expected) -> None:
+    got = gate.keep_probability(LOGITS)
+    torch.testing.assert_close(got, torch.tensor([expected(a) for a in LOGITS.tolist()]))
+
+
+@each_gate
+@given(probability=st.floats(0.01, 0.99))
+def test_initial_keep_probability_is_inverted_through_the_gate(
+    gate: Gate, probability: float
+) -> None:
+    logit = torch.tensor([gate.logit_of(probability)], dtype=torch.float64)
+    assert gate.keep_probability(logit).item() == pytest.approx(probability, abs=1e-6)
+
+
+# --- sampling ------------------------------------------------------------------------------------
+
+
+@each_gate
+def test_share_of_open_draws_is_the_keep_probability(gate: Gate) -> None:
+    gates = sampled(gate, LOGITS)
+    has_mass_at_zero = isinstance(gate, HardConcrete | StochasticGate)
+    is_open = gates > 0.0 if has_mass_at_zero else gates > 0.5
+    share = is_open.double().mean(dim=0)
+    expected = gate.keep_probability(LOGITS).double()
+    torch.testing.assert_close(share, expected, atol=TOLERANCE, rtol=0)
+
+
+@each_gate
+def test_draws_are_in_the_unit_interval_and_independent_across_joints(gate: Gate) -> None:
+    gates = sampled(gate, torch.zeros(4))
+    assert gates.min() >= 0.0
+    assert gates.max() <= 1.0
+    correlation = torch.corrcoef(gates.T) - torch.eye(4)
+    assert correlation.abs().max() < 5 / math.sqrt(DRAWS)
+
+
+def test_straight_through_is_binary_forward_and_soft_backward() -> None:
+    noise = torch.tensor([[0.2, 0.7, 0.9]])
+    hard_logits = torch.zeros(3, requires_grad=True)
+    soft_logits = torch.zeros(3, requires_grad=True)
+    hard = StraightThroughGumbelSigmoid().sample(hard_logits, noise, 0.5)
+    soft = GumbelSigmoid().sample(soft_logits, noise, 0.5)
+    assert hard.tolist() == [[0.0, 1.0, 1.0]]
+    hard.sum().backward()
+    soft.sum().backward()
+    torch.testing.assert_close(hard_logits.grad, soft_logits.grad)
+
+
+def test_softmax_over_joints_would_drop_every_joint_where_gates_keep_all() -> None:
+    """Forty-two joints of the same worth: a softmax gives each 1/42, a gate lets each be open."""
+    logits = torch.full((42,), 4.0)
+    softmax = functional.gumbel_softmax(logits.expand(1000, -1), dim=-1)
+    assert not (softmax.mean(dim=0) > 0.5).any()
+    assert hard_mask(GumbelSigmoid().keep_probability(logits)).all()
+    assert (sampled(GumbelSigmoid(), logits, 1000).mean(dim=0) > 0.9).all()
+
+
+# --- the penalty ---------------------------------------------------------------------------------
+
+
+@each_gate
+def test_gradient_of_the_expected_l0_matches_finite_differences(gate: Gate) -> None:
+    logits = LOGITS.double().requires_grad_()
+    gate.keep_probability(logits).sum().backward()
+    step = 1e-5
+    for index in range(len(LOGITS)):
+        shift = torch.zeros_like(logits)
+        shift[index] = step
+        up = gate.keep_probability(logits.detach() + shift).sum()
+        down = gate.keep_probability(logits.detach() - shift).sum()
+        assert logits.grad[index].item() == pytest.approx(float(up - down) / (2 * step), abs=1e-8)
+
+
+@each_gate
+def test_gradient_of_the_expected_l0_matches_that_of_sampled_counts(gate: Gate) -> None:
+    """A common-noise Monte Carlo difference of the number of open gates."""
+    logits = torch.tensor([-0.5, 0.4, 1.0], requires_grad=True)
+    gate.keep_probability(logits).sum().backward()
+    step = 0.5
+    has_mass_at_zero = isinstance(gate, HardConcrete | StochasticGate)
+    threshold = 0.0 if has_mass_at_zero else 0.5
+    up = (sampled(gate, logits.detach() + step) > threshold).double().mean(dim=0)
+    down = (sampled(gate, logits.detach() - step) > threshold).double().mean(dim=0)
+    slope = (up - down) / (2 * step)
+    torch.testing.assert_close(logits.grad.double(), slope, atol=0.02, rtol=0)
+
+
+# --- the mask ------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_kept_are_exactly_those_above_one_half_but_never_none(values: list[float]) -> None:
+    probabilities = torch.tensor(values)
+    mask = hard_mask(probabilities)
+    above = probabilities > 0.5
+    if above.any():
+        assert torch.equal(mask, above)
+    else:
+        assert mask.sum() == 1
+        assert probabilities[mask].item() == probabilities.max()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.data())
+def test_count_keeps_exactly_the_most_probable(values: list[float], data) -> None:
+    count = data.draw(st.integers(1, len(values)))
+    probabilities = torch.tensor(values)
+    mask = hard_mask(probabilities, count)
+    assert mask.sum() == count
+    if count < len(values):
+        assert probabilities[mask].min() >= probabilities[~mask].max()
+
+
+def test_of_equal_joints_the_first_are_kept() -> None:
+    assert hard_mask(torch.full((5,), 0.3), 2).tolist() == [True, True, False, False, False]
+
+
+# --- blending ------------------------------------------------------------------------------------
+
+
+def test_blend_is_the_convex_mix_and_exact_at_both_ends() -> None:
+    x, fill = torch.randn(100), torch.tensor(0.3)
+    gates = torch.rand(100)
+    torch.testing.assert_close(blend(x, gates, fill), gates * x + (1 - gates) * fill)
+    assert torch.equal(blend(x, torch.ones(100), fill), x)
+    assert torch.equal(blend(x, torch.zeros(100), fill), fill.expand(100))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_closed_gate_lets_nothing_through_and_an_open_one_changes_nothing(bad: float) -> None:
+    x = torch.tensor([bad, 1.0, bad])
+    out = blend(x, torch.tensor([0.0, 0.0, 1.0]), torch.tensor(0.0))
+    assert out[:2].tolist() == [0.0, 0.0]
+    torch.testing.assert_close(out[2], x[2], equal_nan=True)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_value_that_is_not_finite_gives_no_gate_a_gradient_that_is_not(bad: float) -> None:
+    x = torch.tensor([[bad, 2.0], [1.0, 3.0]], requires_grad=True)
+    gates = torch.full((2, 2), 0.5, requires_grad=True)
+    out = blend(x, gates, torch.tensor(0.0))
+    torch.nan_to_num(out, posinf=0.0).sum().backward()  # a model that copes with missing values
+    assert gates.grad.tolist() == [[0.0, 2.0], [1.0, 3.0]]
+    assert x.grad.isfinite().all()
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_a_gate_is_found_by_its_name(name: str) -> None:
+    assert make_gate(name) == GATES[name]()
+
+
+def test_bad_settings_are_named() -> None:
+    with pytest.raises(ValueError, match=r"Expected a gate out of gumbel_sigmoid.* but got 'soft'"):
+        make_gate("soft")
+    with pytest.raises(ValueError, match=r"between 0 and 1 but got 1\.0"):
+        GumbelSigmoid(initial_keep_probability=1.0)
+    with pytest.raises(ValueError, match=r"temperature above 0 but got 0\.0"):
+        GumbelSigmoid(temperature=(1.0, 0.0))
+    with pytest.raises(ValueError, match="low < 0 and high > 1"):
+        HardConcrete(low=0.1)

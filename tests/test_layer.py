@@ -1,0 +1,204 @@
+"""The layer: what passes, what is replaced, what it says about itself."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_jointprune import HardConcrete, JointPruningLayer, StochasticGate
+from lightning_jointprune.gates import Gate, GumbelSigmoid
+
+
+def trained_layer(**settings) -> JointPruningLayer:
+    """Joints 0 and 3 of 4 are kept."""
+    layer = JointPruningLayer(4, **settings)
+    layer.joint_logits.data = torch.tensor([4.0, -4.0, -1.0, 2.0])
+    return layer
+
+
+def test_evaluation_applies_the_hard_mask() -> None:
+    x = torch.randn(2, 5, 4, 3)
+    out = trained_layer().eval()(x)
+    expected = x * torch.tensor([1.0, 0.0, 0.0, 1.0])[:, None]
+    assert torch.equal(out, expected)
+
+
+def test_training_draws_gates_of_their_own_for_every_sample_but_not_every_frame() -> None:
+    layer = trained_layer()
+    out = layer(torch.ones(64, 5, 4, 3))
+    assert torch.equal(out, out[:, :1, :, :1].expand_as(out))
+    assert len(out[:, 0, 2, 0].unique()) == 64
+
+
+def test_hard_layer_draws_zeros_and_ones_and_still_learns() -> None:
+    layer = trained_layer(hard=True)
+    out = layer(torch.ones(64, 1, 4, 1))
+    assert set(out.unique().tolist()) == {0.0, 1.0}
+    out.sum().backward()
+    assert (layer.joint_logits.grad > 0).all()
+
+
+def test_temperature_sharpens_the_gates() -> None:
+    layer = trained_layer()
+    x = torch.ones(2000, 1, 4, 1)
+    spread = []
+    for temperature in (2.0, 0.1):
+        layer.temperature = temperature
+        gates = layer(x)
+        spread.append(float((gates * (1 - gates)).mean()))
+    assert spread[1] < 0.3 * spread[0]
+
+
+@pytest.mark.parametrize("axes", ["b t j c", "b c t j", "b j c", "b c t j m", "b j"])
+def test_the_joint_axis_may_be_anywhere(axes: str) -> None:
+    words = axes.split()
+    sizes = {"b": 2, "t": 3, "j": 4, "c": 5, "m": 2}
+    x = torch.randn([sizes[word] for word in words])
+    out = trained_layer().eval()(x, words)
+    at = words.index("j")
+    expected = x.movedim(at, 0).clone()
+    expected[[1, 2]] = 0.0
+    assert torch.equal(out.movedim(at, 0), expected)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_in_a_dropped_joint_does_not_spread(bad: float) -> None:
+    x = torch.ones(2, 5, 4, 3)
+    x[:, :, 1:3] = bad
+    assert trained_layer().eval()(x).isfinite().all()
+
+
+def test_fill_replaces_dropped_joints_by_a_number() -> None:
+    out = trained_layer(fill=-7.0).eval()(torch.randn(2, 5, 4, 3))
+    assert (out[:, :, 1:3] == -7.0).all()
+
+
+def test_fill_mean_is_the_mean_of_the_finite_training_values() -> None:
+    layer = trained_layer(fill="mean")
+    batches = [torch.randn(size, 6, 4, 3) + 5.0 for size in (3, 8, 2)]
+    batches[1][0, 0, 1] = math.nan
+    for batch in batches:
+        layer(batch)
+    everything = torch.cat(batches)
+    expected = torch.nanmean(everything.flatten(0, 1), dim=0)
+    layer.eval()
+    layer(torch.full((1, 1, 4, 3), 100.0))  # evaluation does not count
+    out = layer(torch.randn(2, 5, 4, 3))
+    torch.testing.assert_close(out[:, :, 1:3], expected[1:3].expand(2, 5, 2, 3))
+
+
+def test_fill_mean_without_training_is_refused() -> None:
+    with pytest.raises(ValueError, match="no training batch was seen"):
+        trained_layer(fill="mean").eval()(torch.randn(2, 5, 4, 3))
+
+
+def test_kept_joints_are_always_open() -> None:
+    layer = trained_layer(keep=[1])
+    assert layer.keep_probabilities()[1] == 1.0
+    assert (layer(torch.ones(50, 1, 4, 1))[:, 0, 1] == 1.0).all()
+    assert layer.get_active_joints() == [0, 1, 3]
+
+
+def test_tied_groups_stand_and_fall_together() -> None:
+    layer = JointPruningLayer(4, groups={"a": [0, 2]}, tied=True)
+    gates = layer.sample_gates(100)
+    assert torch.equal(gates[:, 0], gates[:, 2])
+    assert not torch.equal(gates[:, 0], gates[:, 1])
+    layer.expected_l0().backward()
+    grad = layer.joint_logits.grad
+    assert grad[0] == pytest.approx(2 * grad[1].item())  # the price of both its joints
+    assert layer.keep_probabilities()[0] == layer.keep_probabilities()[2]
+
+
+def test_a_joint_in_a_group_is_open_when_both_gates_are() -> None:
+    layer = JointPruningLayer(4, groups={"a": [0, 1], "b": [2]})
+    layer.joint_logits.data = torch.tensor([2.0, -1.0, 3.0, 0.5])
+    layer.group_logits.data = torch.tensor([1.0, -3.0])
+    joint, group = torch.sigmoid(layer.joint_logits), torch.sigmoid(layer.group_logits)
+    expected = torch.stack(
+        [joint[0] * group[0], joint[1] * group[0], joint[2] * group[1], joint[3]]
+    )
+    torch.testing.assert_close(layer.keep_probabilities(), expected)
+    torch.testing.assert_close(layer.expected_l0(), expected.sum())
+
+
+@pytest.mark.parametrize("gate", [GumbelSigmoid(), HardConcrete(), StochasticGate()])
+def test_gates_start_at_the_initial_keep_probability(gate: Gate) -> None:
+    layer = JointPruningLayer(5, gate=gate)
+    torch.testing.assert_close(layer.keep_probabilities(), torch.full((5,), 0.9))
+
+
+@given(st.lists(st.floats(-6, 6), min_size=1, max_size=20), st.floats(0.05, 0.95))
+def test_active_joints_are_those_above_the_threshold(logits: list[float], threshold: float) -> None:
+    layer = JointPruningLayer(len(logits))
+    layer.joint_logits.data = torch.tensor(logits)
+    probabilities = torch.sigmoid(layer.joint_logits).tolist()
+    expected = [i for i, p in enumerate(probabilities) if p > threshold]
+    if threshold != 0.5:
+        assert layer.get_active_joints(threshold) == expected
+    if any(p > 0.5 for p in probabilities):
+        active = [i for i, p in enumerate(probabilities) if p > 0.5]
+        assert layer.get_active_joints() == active
+        assert layer.get_pruning_ratio() == pytest.approx(1 - len(active) / len(logits))
+
+
+def test_frozen_mask_outlives_the_logits() -> None:
+    layer = trained_layer()
+    layer.freeze(torch.tensor([False, True, False, False]))
+    layer.joint_logits.data.fill_(9.0)
+    assert layer.get_active_joints() == [1]
+    assert not layer.joint_logits.requires_grad
+
+
+def test_state_round_trip_gives_the_same_noise_and_numbers() -> None:
+    layer = trained_layer(fill="mean", groups={"a": [0, 1]})
+    layer.generator = torch.Generator().manual_seed(3)
+    x = torch.randn(4, 2, 4, 3)
+    layer(x)
+    state = layer.export_state()
+    expected = layer(x)
+    other = JointPruningLayer(4, fill="mean", groups={"a": [0, 1]})
+    other.generator = torch.Generator()
+    other.import_state(state)
+    assert torch.equal(other(x), expected)
+
+
+def test_precision_of_the_input_is_kept() -> None:
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        x = torch.randn(2, 3, 4, 3, dtype=dtype)
+        assert trained_layer()(x).dtype == dtype
+        assert trained_layer().eval()(x).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.ones(2, 3, 5, 3), r"Expected 4 joints .* b t j c but got shape \(2, 3, 5, 3\)"),
+        (torch.ones(2, 4, 3), r"but got shape \(2, 4, 3\)"),
+        (torch.ones(2, 3, 4, 3, dtype=torch.long), r"floating tensor but got torch.int64.*\.float"),
+    ],
+)
+def test_input_of_another_form_is_refused(x: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        trained_layer()(x)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_joints": 0}, "at least 1 but got 0"),
+        ({"num_joints": 4, "temperature": 0.0}, r"temperature above 0 but got 0\.0"),
+        ({"num_joints": 4, "fill": "median"}, "\"mean\" but got 'median'"),
+        ({"num_joints": 4, "keep": [4]}, r"joints from 0 to 3 but got \[4\]"),
+        ({"num_joints": 4, "keep": [1, 1]}, r"different joints .* but got \[1, 1\]"),
+        ({"num_joints": 4, "groups": {"a": [0], "b": [0]}}, "share no joint but got 'b'"),
+        ({"num_joints": 4, "groups": {"a": []}}, "not empty"),
+    ],
+)
+def test_bad_settings_are_named(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        JointPruningLayer(**settings)
