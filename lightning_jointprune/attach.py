@@ -1,0 +1,228 @@
+"""Puts a layer in front of a model's skeleton input, and takes it away again.
+
+The model is hooked, not wrapped: a target module gets an instance attribute `forward` that passes
+one argument through the layer and then calls the module's own forward. Its parameters, submodules
+and `state_dict` stay as they are.
+
+- `copy.deepcopy` gives a copy with the same parameters and `state_dict` as the plain model, whose
+  gate is the live layer itself.
+- `pickle` and `torch.save(model)` keep the layer if it can be pickled; detach for a plain model.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from lightning_jointprune.detect import (
+    MISSING,
+    module_at,
+    named_modules,
+    read,
+    restore_forward,
+    signature_of,
+)
+from lightning_jointprune.layout import Target
+
+__all__ = ["Layer", "Target", "attach", "attached_layers", "detach", "replaced"]
+
+_GATES = "_joint_gates"  # in a module's __dict__: its gates
+_PREVIOUS = "_joint_forward"  # the same: the instance-level forward that was there before
+
+
+class Layer(Protocol):
+    """What is put in front of an input."""
+
+    num_joints: int
+
+    def __call__(self, x: Tensor, axes: tuple[str, ...]) -> Tensor:
+        """Gate `x`, one axis for each word in `axes`; the result has the same shape."""
+        ...
+
+
+class _Gate:
+    """A layer at one argument of one module. Where the argument is, is worked out once."""
+
+    def __init__(self, target: Target, layer: Layer, module: nn.Module) -> None:
+        self.target = target
+        self.layer = layer
+        self.where = target.input
+        self.name, self.position, self.rest = _locate(module, target.path)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Gate:
+        return self  # a copied model shares the live layer
+
+    def __call__(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        name, position = self.name, self.position
+        if name in kwargs:
+            return args, {**kwargs, name: replaced(kwargs[name], self.rest, self.gate)}
+        if position < len(args):
+            gated = replaced(args[position], self.rest, self.gate)
+            return (*args[:position], gated, *args[position + 1 :]), kwargs
+        return args, kwargs
+
+    def gate(self, x: Any) -> Any:
+        if x is None:
+            return None
+        if not isinstance(x, Tensor):
+            raise ValueError(
+                f"Expected a tensor in input `{self.where}` but got {type(x).__name__}. "
+                f'Name the tensor inside it, e.g. input="{self.where}.key".'
+            )
+        layout = self.target.layout
+        split, axes = layout.split(x, self.layer.num_joints, self.where)
+        return layout.merge(self.layer(split, axes))
+
+
+def _locate(module: nn.Module, path: tuple[str, ...]) -> tuple[str, int, tuple[str, ...]]:
+    """The argument's name among keywords, its place among positions, and the path inside it."""
+    name, rest = path[0], path[1:]
+    signature = signature_of(module)
+    for place, parameter in enumerate(signature.parameters.values() if signature else ()):
+        if parameter.name != name:
+            continue
+        if parameter.kind is parameter.VAR_POSITIONAL and rest and rest[0].isdigit():
+            return "", place + int(rest[0]), rest[1:]
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            return "", place, rest
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            return name, place, rest
+    return name, sys.maxsize, rest  # keyword only, or in **kwargs
+
+
+def _gated_forward(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+    for gate in module.__dict__[_GATES]:
+        args, kwargs = gate(args, kwargs)
+    previous = module.__dict__.get(_PREVIOUS)
+    if previous is None:
+        return type(module).forward(module, *args, **kwargs)
+    return previous(*args, **kwargs)
+
+
+def _is_ours(forward: Any) -> bool:
+    return isinstance(forward, partial) and forward.func is _gated_forward
+
+
+def attach(module: nn.Module, target: Target, layer: Layer) -> None:
+    """Put a layer in front of an input, for every call of that module's forward.
+
+    The layer is not moved, trained or saved with the module. An input that is missing or None in a
+    call passes unchanged, and containers are copied, so the caller's batch stays as it is.
+
+    Args:
+        module: the root that `target.module` starts from.
+        target: the input, see `resolve`.
+        layer: called as `layer(x, axes)` with one axis of x per word; knows its `num_joints`.
+
+    Raises:
+        ValueError: there is a layer on this input already, or no such module.
+    """
+    owner = module_at(module, target.module)
+    state = owner.__dict__
+    gates: tuple[_Gate, ...] = state.get(_GATES, ())
+    if any(gate.target.path == target.path for gate in gates):
+        raise ValueError(
+            f"Expected no layer on input `{target.input}` but got a second one. "
+            "Detach the first, or use one callback per input."
+        )
+    gate = _Gate(target, layer, owner)
+    if _GATES not in state or "forward" not in state:
+        forward = partial(_gated_forward, owner)
+        forward.__wrapped__ = owner.forward  # type: ignore[attr-defined] # keeps its signature
+        if "forward" in state:
+            state[_PREVIOUS] = state["forward"]
+        state["forward"] = forward
+    state[_GATES] = (*gates, gate)
+
+
+def detach(module: nn.Module, target: Target | None = None) -> None:
+    """Take layers away again; a module without any gets back exactly the `__dict__` it had.
+
+    Args:
+        module: the root they were attached to.
+        target: the input to free; `None` frees all inputs of all submodules.
+    """
+    owners = [m for _, m in named_modules(module)]
+    for owner in owners if target is None else [module_at(module, target.module)]:
+        gates = owner.__dict__.get(_GATES, ())
+        left = tuple(gate for gate in gates if target and gate.target.path != target.path)
+        if left != gates:
+            owner.__dict__[_GATES] = left
+        # Who patched over us still calls our forward: then it stays, without gates.
+        if gates and not left and _is_ours(owner.__dict__.get("forward")):
+            restore_forward(owner, owner.__dict__.pop(_PREVIOUS, None))
+            del owner.__dict__[_GATES]
+
+
+def attached_layers(module: nn.Module) -> list[tuple[Target, Any]]:
+    """The targets and layers on a module and its submodules, in the order of `named_modules()`."""
+    return [
+        (replace(gate.target, module=name), gate.layer)
+        for name, owner in named_modules(module)
+        for gate in owner.__dict__.get(_GATES, ())
+    ]
+
+
+# --- inside containers ------------------------------------------------------------------------
+
+
+def replaced(value: Any, path: tuple[str, ...], change: Callable[[Any], Any]) -> Any:
+    """A copy of a container in which what is at `path` has been changed; the container stays.
+
+    Args:
+        value: a tensor, or mappings, sequences, dataclasses and objects down to one.
+        path: keys, indices or attribute names; where one is missing, `value` itself is returned.
+        change: called with what is there.
+    """
+    if not path:
+        return change(value)
+    key, child = _child(value, path[0])
+    if child is MISSING or child is None:
+        return value
+    new = replaced(child, path[1:], change)
+    return value if new is child else _with_child(value, key, new)
+
+
+def _child(value: Any, word: str) -> tuple[Any, Any]:
+    """The real key for a word of a path, and what is there."""
+    if isinstance(value, Mapping):
+        key = word if word in value else next((k for k in value if str(k) == word), MISSING)
+        return key, MISSING if key is MISSING else value[key]
+    if isinstance(value, (list, tuple)) and word.isdigit():
+        return int(word), value[int(word)] if int(word) < len(value) else MISSING
+    found = read(getattr, value, word)
+    return word, read(operator.getitem, value, word) if found is MISSING else found
+
+
+def _with_child(value: Any, key: Any, new: Any) -> Any:
+    if type(value) is dict:
+        return {**value, key: new}
+    if isinstance(value, tuple):
+        names: tuple[str, ...] = getattr(value, "_fields", ())
+        items = list(value)
+        items[names.index(key) if isinstance(key, str) else key] = new
+        return type(value)(*items) if names else type(value)(items)
+    copied = _shallow_copy(value)
+    if isinstance(value, (Mapping, list)) or read(getattr, value, key) is MISSING:
+        copied[key] = new
+    elif read(setattr, copied, key, new) is MISSING:
+        object.__setattr__(copied, key, new)  # a frozen dataclass
+    return copied
+
+
+def _shallow_copy(value: Any) -> Any:
+    copied = copy.copy(value)
+    if not hasattr(type(value), "__copy__"):
+        for name, held in getattr(copied, "__dict__", {}).items():
+            if type(held) in (dict, list):  # where it may keep its items
+                copied.__dict__[name] = copy.copy(held)
+    return copied

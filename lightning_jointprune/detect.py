@@ -1,0 +1,410 @@
+"""Finds a model's skeleton input: watches one training step, then names the input or refuses.
+
+`Probe` records which tensors reach which module's forward; `resolve` picks the one that is the
+skeleton. It never guesses between two: its errors list what was seen and what to pass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_jointprune.layout import (
+    Layout,
+    Target,
+    composed_axes,
+    exact_axes,
+    input_string,
+    parse_input,
+)
+
+MISSING: Any = object()  # where None is a value
+_NESTING = 4  # containers inside containers that a probe looks into
+_ITEMS = 500  # values a probe looks at in one call
+_LISTED = 12  # tensors an error message names
+
+
+def restore_forward(module: nn.Module, forward: Any) -> None:
+    """Set an instance-level forward, or remove it (`None`), whatever the module's `__setattr__`."""
+    if forward is None:
+        module.__dict__.pop("forward", None)
+    else:
+        module.__dict__["forward"] = forward
+
+
+def named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Paths and modules whose forward can be patched; of a compiled one, the module inside it."""
+    for name, module in root.named_modules():
+        if not isinstance(module, torch.jit.ScriptModule) and "_orig_mod" not in module._modules:
+            words = [word for word in name.split(".") if word != "_orig_mod"]
+            yield ".".join(words), module
+
+
+def module_at(root: nn.Module, path: str) -> nn.Module:
+    """The submodule at a path.
+
+    Raises:
+        ValueError: there is none; says which names come close.
+    """
+    modules = dict(named_modules(root))
+    if path in modules:
+        return modules[path]
+    try:
+        found: nn.Module = root.get_submodule(path)  # a second name of a shared module
+        return found._modules.get("_orig_mod") or found
+    except AttributeError:
+        close = get_close_matches(path, modules, n=1, cutoff=0.5)
+        known = ", ".join(f"`{name}`" for name in list(modules)[1:9]) or "no submodules"
+        fix = f'Did you mean input="{close[0]}:…"?' if close else "Name one of them before the `:`."
+        raise ValueError(
+            f"Expected input to name a submodule but got `{path}`; {type(root).__name__} has "
+            f"{known}. {fix}"
+        ) from None
+
+
+def signature_of(module: nn.Module) -> inspect.Signature | None:
+    """The signature of a module's forward, or None where it does not tell."""
+    try:
+        return inspect.signature(module.forward)
+    except (TypeError, ValueError):
+        return None
+
+
+def read(how: Callable[..., Any], *of: Any) -> Any:
+    """What `how(*of)` returns, or `MISSING` where a foreign object raises, whatever it raises."""
+    try:
+        return how(*of)
+    except Exception:
+        return MISSING
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A tensor that reached a module's forward.
+
+    Args:
+        module: path of the module; `""` is the root.
+        path: the argument, then keys, attributes or indices inside it.
+        shape: its shape.
+        dtype: its dtype.
+        requires_grad: whether it requires gradients.
+        depth: how many recorded calls were under way around this one; 0 is outermost.
+        trains: whether the module has parameters, so is neither a plain loss nor a metric.
+        downstream: whether it, or another argument of the call, was computed by the model.
+    """
+
+    module: str
+    path: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    requires_grad: bool = False
+    depth: int = 0
+    trains: bool = True
+    downstream: bool = False
+
+    @property
+    def input(self) -> str:
+        """Where it is, as the `input` argument says it."""
+        return input_string(self.module, self.path)
+
+    @property
+    def floating(self) -> bool:
+        """Whether it can be gated."""
+        return self.dtype.is_floating_point
+
+    def __str__(self) -> str:
+        return f"{self.input}  {self.shape}  {str(self.dtype).removeprefix('torch.')}"
+
+
+class Probe:
+    """Records which tensors reach which forward, from `start` to `stop`; keeps no tensor alive.
+
+    Args:
+        module: the root; its submodules are watched too.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._seen: dict[tuple[str, tuple[str, ...]], Seen] = {}
+        self._forwards: list[tuple[nn.Module, Any]] = []
+        self._owned: set[int] = set()
+        self._depth = 0
+
+    def start(self) -> None:
+        """Patch the forwards. What was seen before is forgotten."""
+        self.stop()
+        self._seen = {}
+        # A graph index or an embedding passed along is not data.
+        self._owned = {id(t) for t in [*self._module.parameters(), *self._module.buffers()]}
+        for name, module in named_modules(self._module):
+            self._forwards.append((module, module.__dict__.get("forward")))
+            trains = next(module.parameters(), None) is not None
+            recorded = partial(self._recorded, name, trains, module.forward, signature_of(module))
+            # A compiled step runs this one uncompiled.
+            restore_forward(module, torch.compiler.disable(recorded))  # type: ignore[no-untyped-call]
+
+    def stop(self) -> list[Seen]:
+        """Restore every forward; may be called twice.
+
+        Returns:
+            What was seen, each argument once, in the order of the calls.
+        """
+        while self._forwards:
+            restore_forward(*self._forwards.pop())
+        self._depth = 0
+        return list(self._seen.values())
+
+    def _recorded(
+        self,
+        name: str,
+        trains: bool,
+        forward: Callable[..., Any],
+        signature: inspect.Signature | None,
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        found = [
+            (path, tensor)
+            for path, tensor in _tensors(_bound(signature, args, kwargs))
+            if id(tensor) not in self._owned
+        ]
+        downstream = any(tensor.grad_fn is not None for _, tensor in found)
+        for path, x in found:
+            seen = (tuple(x.shape), x.dtype, x.requires_grad, self._depth, trains, downstream)
+            self._seen.setdefault((name, path), Seen(name, path, *seen))
+        self._depth += 1
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            self._depth -= 1
+
+
+def _bound(
+    signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by name; those in `**kwargs` by their own."""
+    bound = read(signature.bind, *args, **kwargs) if signature else MISSING
+    if signature is None or bound is MISSING:  # where the call is wrong, forward says so itself
+        return {"args": args, **kwargs}
+    named = dict(bound.arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            named |= named.pop(parameter.name, {})
+    return named
+
+
+def _tensors(value: Any) -> list[tuple[tuple[str, ...], Tensor]]:
+    """The tensors inside a container and their paths, breadth first."""
+    found: list[tuple[tuple[str, ...], Tensor]] = []
+    queue: list[tuple[tuple[str, ...], Any]] = [((), value)]
+    for path, item in queue:  # grows on the way
+        if isinstance(item, Tensor):
+            found.append((path, item))
+        elif len(path) <= _NESTING and len(queue) < _ITEMS:
+            inside = read(lambda container: list(_items(container)), item)
+            queue += [] if inside is MISSING else [((*path, str(k)), v) for k, v in inside]
+    return found
+
+
+def _items(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        yield from value.items()
+    elif isinstance(value, (list, tuple)):
+        yield from zip(getattr(value, "_fields", range(len(value))), value, strict=True)
+    elif isinstance(value, (str, bytes, nn.Module, type)) or callable(value):
+        return
+    elif dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value)]
+        yield from ((name, read(getattr, value, name)) for name in names)
+    elif callable(getattr(type(value), "keys", None)):  # tensordict, torch_geometric
+        yield from ((key, value[key]) for key in value.keys())  # noqa: SIM118 -- no Mapping
+    else:
+        yield from getattr(value, "__dict__", {}).items()
+
+
+def resolve(
+    seen: list[Seen],
+    num_joints: int,
+    input: str | None = None,  # noqa: A002 -- the users' word
+    axes: str | None = None,
+) -> Target:
+    """Say which of the tensors seen is the skeleton, and where its joints are.
+
+    Without `input`, the calls are searched level by level from the outermost. A candidate is a
+    floating tensor with J joints (on an axis other than the batch, or as `axes` says) that the
+    model has not computed, and whose module has parameters or is called before one that has.
+    The outermost level with a candidate decides: it must have exactly one.
+
+    Args:
+        seen: what a `Probe` saw in a training step.
+        num_joints: J, at least 1.
+        input: `[module path:]argument[.key…]`; a bare name may also be a key inside an argument,
+            where only one is called so.
+        axes: where the joints are, see `Layout.parse`; `None` finds the one axis of length J and
+            calls the others what they usually are.
+
+    Raises:
+        ValueError: no tensor fits, or several do, or one that is not floating, or an empty batch,
+            or several axes could be the joints'. The message lists what was seen and what to pass.
+    """
+    layout = None if axes is None else Layout.parse(axes)
+    chosen = _named(seen, input) if input else _only_candidate(seen, num_joints, layout)
+    if not chosen.floating:
+        raise ValueError(
+            f"Expected a floating tensor in input `{chosen.input}` but got {chosen.dtype}. "
+            "Cast it with .float() before it reaches the model."
+        )
+    if 0 in chosen.shape:
+        raise ValueError(
+            f"Expected at least one sample in input `{chosen.input}` but got an empty batch of "
+            f"shape {chosen.shape}. Leave empty batches out of the dataloader."
+        )
+    if layout is None:
+        layout = Layout.parse(_inferred_axes(chosen, num_joints))
+    layout.check(chosen.shape, num_joints, chosen.input)
+    return Target(chosen.module, chosen.path, layout)
+
+
+def _inferred_axes(chosen: Seen, num_joints: int) -> str:
+    shape = chosen.shape
+    exact, composed = exact_axes(shape, num_joints), composed_axes(shape, num_joints)
+    if len(exact) == 1:
+        return exact[0]
+    where = f"input `{chosen.input}` of shape {shape}"
+    if exact:
+        raise ValueError(
+            f"Expected one axis of {num_joints} joints but got {len(exact)} in {where}. "
+            f"Pass {_alternatives('axes', exact)}."
+        )
+    if composed:
+        raise ValueError(
+            f"Expected an axis of {num_joints} joints but got a multiple of it in {where}. If the "
+            f"joints share an axis, pass {_alternatives('axes', composed)}."
+        )
+    usual = shape[{4: 2, 5: 3}.get(len(shape), -1)] if len(shape) > 1 else None
+    fix = (
+        f"Pass the number of joints it has, perhaps num_joints={usual}" if usual else "Pass input="
+    )
+    raise ValueError(f"Expected an axis of {num_joints} joints but got none in {where}. {fix}.")
+
+
+def _only_candidate(seen: list[Seen], num_joints: int, layout: Layout | None) -> Seen:
+    fitting = [s for s in seen if _fits(s, num_joints, layout)]
+    for depth in sorted({s.depth for s in fitting}):
+        level = [s for s in fitting if s.depth == depth and s.floating and _may_enter(s)]
+        # Losses and metrics come after what trains: a target there is not an input.
+        last = max((place for place, s in enumerate(level) if s.trains), default=-1)
+        level = level[: last + 1]
+        if len(level) == 1:
+            return level[0]
+        if level:
+            raise ValueError(
+                f"Expected one input with {num_joints} joints but got {len(level)}:\n"
+                f"{_listed(level)}\nPass {_alternatives('input', [s.input for s in level])}."
+            )
+    whole = [s for s in fitting if not s.floating]
+    if whole:
+        return whole[0]  # which `resolve` refuses for its dtype
+    raise ValueError(_nothing_fits(seen, fitting, num_joints, layout))
+
+
+def _fits(s: Seen, num_joints: int, layout: Layout | None) -> bool:
+    if layout is None:
+        return bool(exact_axes(s.shape, num_joints))
+    return layout.fits(s.shape, num_joints)
+
+
+def _may_enter(s: Seen) -> bool:
+    return not s.downstream and (s.depth == 0 or not s.requires_grad)
+
+
+def _nothing_fits(
+    seen: list[Seen], fitting: list[Seen], num_joints: int, layout: Layout | None
+) -> str:
+    wanted = f"{num_joints} joints" + (f" under axes {layout.pattern!r}" if layout else "")
+    if not seen:
+        return (
+            f"Expected an input with {wanted} but got no tensor in any forward of the model in a "
+            "training step. Call a submodule with the skeleton, then pass its input=."
+        )
+    near = [s for s in seen if s.floating and s.depth == 0 and composed_axes(s.shape, num_joints)]
+    if fitting:  # beside or behind what the model computed
+        fix = f"If one is the skeleton, pass {_alternatives('input', [s.input for s in fitting])}"
+    elif near and layout is None:
+        choices = composed_axes(near[0].shape, num_joints)
+        fix = f"If joints share an axis, pass {_alternatives('axes', choices)}"
+        fix += f' and input="{near[0].input}"' if len(near) > 1 else ""
+    else:
+        fix = f'Pass num_joints= as in the data, or where they are: input="{seen[0].input}", axes='
+    return f"Expected an input with {wanted} but got none. Seen:\n{_listed(seen)}\n{fix}."
+
+
+def _named(seen: list[Seen], text: str) -> Seen:
+    module, path = parse_input(text)
+    scope = [s for s in seen if s.module == module] if ":" in text else seen
+    exact = [s for s in scope if s.module == module and s.path == path]
+    below = [s for s in scope if s.path[-len(path) :] == path]
+    outermost = min((s.depth for s in below), default=0)
+    found = exact or [s for s in below if s.depth == outermost]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(
+            f"Expected one input called {text!r} but got {len(found)}:\n{_listed(found)}\n"
+            f"Pass {_alternatives('input', [s.input for s in found])}."
+        )
+    inside = [s for s in scope if s.path[: len(path)] == path]
+    others = inside or seen
+    close = get_close_matches(text, [s.input for s in seen], n=1, cutoff=0.5)
+    choice = [s.input for s in inside] or close or [s.input for s in seen[:1]] or ["…"]
+    raise ValueError(
+        f"Expected a tensor in input {text!r} in a training step but got none. Seen:\n"
+        f"{_listed(others)}\nPass {_alternatives('input', choice)}."
+    )
+
+
+def _alternatives(argument: str, values: list[str]) -> str:
+    """The arguments to paste, e.g. `axes="b t (j c)" or axes="b t (c j)"`."""
+    return " or ".join(f'{argument}="{value}"' for value in values[:_LISTED])
+
+
+def _listed(seen: list[Seen]) -> str:
+    lines = [f"  {s}" for s in seen[:_LISTED]]
+    more = len(seen) - len(lines)
+    return "\n".join([*lines, f"  … and {more} more"] if more else lines) or "  nothing"
+
+
+def check_input(module: nn.Module, input: str) -> None:  # noqa: A002 -- the users' word
+    """Refuse an `input` that cannot be right, before there is any data.
+
+    A bare name that is no argument is left to `resolve`: it may be a key inside one.
+
+    Args:
+        module: the root.
+        input: `[module path:]argument[.key…]`.
+
+    Raises:
+        ValueError: it is malformed, or there is no such submodule or argument.
+    """
+    path, argument = parse_input(input)
+    signature = signature_of(module_at(module, path))
+    parameters = signature.parameters.values() if signature else ()
+    names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    open_ended = signature is None or any(p.kind is p.VAR_KEYWORD for p in parameters)
+    if open_ended or argument[0] in names or (names and len(argument) == 1):
+        return
+    close = get_close_matches(argument[0], names, n=1, cutoff=0.5) or names[:1]
+    choice = input_string(path, (*close, *argument[1:])) if close else "<submodule>:<argument>"
+    raise ValueError(
+        f"Expected input to start with an argument of that forward but got {argument[0]!r}; it "
+        f'takes {", ".join(names) or "none"}. Pass input="{choice}".'
+    )

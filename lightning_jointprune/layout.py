@@ -1,0 +1,291 @@
+"""Where a skeleton is: in which argument, `"encoder:x"`, and on which axes, `"b t (j c)"`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from einops import rearrange
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+_TOKEN = re.compile(r"\s*(\(([^()]*)\)|[^\s()]+)")
+_WORD = re.compile(r"[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?")
+
+# The usual words for (number of axes, axis of the joints). Only the place of `j` matters to a gate.
+_USUAL = {
+    (2, 1): "b j",
+    (3, 1): "b j c",
+    (3, 2): "b t j",
+    (4, 1): "b j t c",
+    (4, 2): "b t j c",
+    (4, 3): "b c t j",
+    (5, 1): "b j t s c",
+    (5, 2): "b t j c m",
+    (5, 3): "b c t j m",
+    (5, 4): "b s c t j",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The axes of a skeleton tensor; make one with `Layout.parse`.
+
+    >>> layout = Layout.parse("b t (j c)")
+    >>> layout.words
+    ('b', 't', 'j', 'c')
+    >>> layout.groups
+    (('b',), ('t',), ('j', 'c'))
+
+    Args:
+        groups: for each axis of the tensor, the words it is composed of.
+    """
+
+    groups: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def parse(cls, pattern: str) -> Layout:
+        """Read a pattern such as `"b t j c"` or `"b t (j c)"`.
+
+        Args:
+            pattern: one word per axis, parentheses around the words of a composed axis. `b`, the
+                batch, comes first; `j` are the joints; the other words are free.
+
+        Returns:
+            The layout; equal patterns give equal layouts.
+
+        Raises:
+            ValueError: a word is malformed or repeated, `b` is not first, `j` is missing, or a
+                composed axis has more than one word of unknown length.
+        """
+        if _TOKEN.sub("", pattern).strip():
+            raise ValueError(
+                f"Expected words and simple parentheses in axes but got {pattern!r}. "
+                'Write it like axes="b t (j c)".'
+            )
+        tokens = [match.groups() for match in _TOKEN.finditer(pattern)]
+        groups = tuple(tuple(token[1].split()) if token[1] else (token[0],) for token in tokens)
+        _validate(pattern, groups)
+        return cls(groups)
+
+    @property
+    def pattern(self) -> str:
+        """The axes as a string that `Layout.parse` reads."""
+        return " ".join(_written(group) for group in self.groups)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """One word per axis after `split`."""
+        return tuple(word for group in self.groups for word in group)
+
+    @property
+    def composed(self) -> bool:
+        """Whether some axis has to be split into several."""
+        return any(len(group) > 1 for group in self.groups)
+
+    def __str__(self) -> str:
+        return self.pattern
+
+    def check(self, shape: Sequence[int], num_joints: int, name: str = "skeleton") -> None:
+        """Make sure that a tensor of this shape has the expected joints.
+
+        Args:
+            shape: the shape of the tensor before `split`.
+            num_joints: J, at least 1.
+            name: the input, for the message.
+
+        Raises:
+            ValueError: the number of axes differs, or the joints' axis does not fit J.
+        """
+        if len(shape) != len(self.groups):
+            raise ValueError(
+                f"Expected {len(self.groups)} axes {self.pattern!r} but got {len(shape)} in input "
+                f"`{name}` of shape {tuple(shape)}. Pass axes= with one word for each axis."
+            )
+        for group, size in zip(self.groups, shape, strict=True):
+            if "j" not in group or size == num_joints:
+                continue
+            if len(group) == 1:
+                raise ValueError(
+                    f"Expected {num_joints} joints on axis j of {self.pattern!r} but got {size} in "
+                    f"input `{name}` of shape {tuple(shape)}. Pass num_joints={size}, or axes= "
+                    "with j where the joints are."
+                )
+            if size % num_joints or not size:
+                raise ValueError(
+                    f"Expected a multiple of {num_joints} joints on axis {_written(group)} of "
+                    f"{self.pattern!r} but got {size} in input `{name}` of shape {tuple(shape)}. "
+                    f"Pass num_joints= with a divisor of {size}, or axes= with j where the joints "
+                    "are."
+                )
+
+    def fits(self, shape: Sequence[int], num_joints: int) -> bool:
+        """Whether `check` passes."""
+        try:
+            self.check(shape, num_joints)
+        except ValueError:
+            return False
+        return True
+
+    def split(
+        self, x: Tensor, num_joints: int, name: str = "skeleton"
+    ) -> tuple[Tensor, tuple[str, ...]]:
+        """Give every word an axis of its own.
+
+        Args:
+            x: a tensor with one axis per group.
+            num_joints: J, at least 1.
+            name: the input, for the message.
+
+        Returns:
+            The tensor with one axis per word (a view where that is possible), and the words.
+
+        Raises:
+            ValueError: the shape does not fit, see `check`.
+        """
+        self.check(x.shape, num_joints, name)
+        words = self.words
+        if self.composed:
+            x = rearrange(x, f"{self.pattern} -> {' '.join(words)}", j=num_joints)
+        return x, words
+
+    def merge(self, x: Tensor) -> Tensor:
+        """Undo `split`: compose the axes again."""
+        if not self.composed:
+            return x
+        return rearrange(x, f"{' '.join(self.words)} -> {self.pattern}")
+
+
+def _written(group: tuple[str, ...]) -> str:
+    return group[0] if len(group) == 1 else f"({' '.join(group)})"
+
+
+def _validate(pattern: str, groups: tuple[tuple[str, ...], ...]) -> None:
+    words = [word for group in groups for word in group]
+    wrong = [word for word in words if not _WORD.fullmatch(word)]
+    if wrong or not all(groups):
+        found = f"{wrong[0]!r}" if wrong else "()"
+        raise ValueError(
+            f"Expected words of letters and digits in axes but got {found} in {pattern!r}. "
+            "Name every axis by a word."
+        )
+    if words.count("j") != 1:
+        raise ValueError(
+            f"Expected exactly one axis j in axes but got {words.count('j')} in {pattern!r}. "
+            "Call the axis of the joints j, and no other."
+        )
+    if len(set(words)) < len(words):
+        raise ValueError(
+            f"Expected different words in axes but got {pattern!r}. Give each axis its own."
+        )
+    if groups[0] != ("b",):
+        raise ValueError(
+            f"Expected the batch axis b first in axes but got {pattern!r}. "
+            "Start with b, outside of parentheses."
+        )
+    for group in groups:
+        if len(group) - ("j" in group) > 1:
+            raise ValueError(
+                f"Expected at most one word of unknown length in parentheses but got "
+                f"{_written(group)} in {pattern!r}. Only the length of j is known."
+            )
+
+
+@dataclass(frozen=True)
+class Target:
+    """One input of one module.
+
+    >>> target = Target.parse("encoder:batch.keypoints", "b t (j c)")
+    >>> target.module, target.path, target.input, target.axes
+    ('encoder', ('batch', 'keypoints'), 'encoder:batch.keypoints', 'b t (j c)')
+
+    Args:
+        module: path of the module as in `named_modules()`; `""` is the root.
+        path: the argument of its forward, then keys, attributes or indices inside it.
+        layout: where the joints are in that tensor.
+    """
+
+    module: str
+    path: tuple[str, ...]
+    layout: Layout
+
+    @classmethod
+    def parse(cls, input: str, axes: str) -> Target:  # noqa: A002 -- the users' word
+        """Make a target from the two strings that `input` and `axes` give back."""
+        module, path = parse_input(input)
+        return cls(module, path, Layout.parse(axes))
+
+    @property
+    def input(self) -> str:
+        """Where it is, as `[module path:]argument[.key…]`."""
+        return input_string(self.module, self.path)
+
+    @property
+    def axes(self) -> str:
+        """Its axes in einops' words."""
+        return self.layout.pattern
+
+
+def input_string(module: str, path: tuple[str, ...]) -> str:
+    """Write a module's path and an argument's path as users do."""
+    return f"{module}:{'.'.join(path)}" if module else ".".join(path)
+
+
+def parse_input(text: str) -> tuple[str, tuple[str, ...]]:
+    """Read `[module path:]argument[.key…]` into the module's path and the argument's.
+
+    Raises:
+        ValueError: the argument or a part of its path is empty.
+    """
+    module, _, argument = text.strip().rpartition(":")
+    path = tuple(part.strip() for part in argument.split("."))
+    if not all(path):
+        raise ValueError(
+            f"Expected input as [module path:]argument[.key…] but got {text!r}. "
+            'Write it like input="encoder.net:x" or input="batch.keypoints".'
+        )
+    return module.strip(), path
+
+
+def usual_axes(ndim: int, axis: int) -> str:
+    """The usual words for a tensor whose joints are on one axis.
+
+    >>> usual_axes(4, 2), usual_axes(5, 3)
+    ('b t j c', 'b c t j m')
+
+    Args:
+        ndim: the number of axes, at least 2.
+        axis: the joints' axis, 1 to ndim - 1.
+    """
+    others = ["j" if place == axis else f"d{place}" for place in range(1, ndim)]
+    return _USUAL.get((ndim, axis)) or " ".join(["b", *others])
+
+
+def exact_axes(shape: Sequence[int], num_joints: int) -> list[str]:
+    """The axes strings under which a shape has J joints on an axis of their own."""
+    places = range(1, len(shape))
+    return [usual_axes(len(shape), place) for place in places if shape[place] == num_joints]
+
+
+def composed_axes(shape: Sequence[int], num_joints: int) -> list[str]:
+    """The axes strings under which a shape has J joints composed with something else.
+
+    >>> composed_axes((8, 16, 126), num_joints=42)
+    ['b t (j c)', 'b t (c j)']
+    """
+    found = []
+    for place in range(1, len(shape)):
+        if shape[place] <= num_joints or shape[place] % num_joints:
+            continue
+        free = iter(["t", "s", "m", *(f"d{n}" for n in range(len(shape)))])
+        words = ["b", *("" if n == place else next(free) for n in range(1, len(shape)))]
+        for group in ("(j c)", "(c j)"):
+            words[place] = group
+            found.append(" ".join(words))
+    if len(shape) == 3 and found and shape[1] > num_joints and not shape[1] % num_joints:
+        found.append("b (t j) c")
+    return found
