@@ -10,9 +10,8 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Real
-from operator import index as whole
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, SupportsIndex, TypeVar, cast
 
 from rich import box
 from rich.console import Console
@@ -21,8 +20,7 @@ from rich.text import Text
 
 SCHEMA = 1
 PHASES = ("warmup", "search", "final")
-RECORD_FILE = "pruning_record.json"
-SELECTION_FILE = "selection.json"
+RECORD_FILE, SELECTION_FILE = "pruning_record.json", "selection.json"
 PathLike = str | os.PathLike[str]
 D = TypeVar("D")
 
@@ -36,8 +34,7 @@ class JointSelection:
         num_joints: J, the number of joints the model was given.
         joint_names: names of all joints, shape `(J,)`, each once.
         keep_probabilities: P(gate open) of all joints, shape `(J,)`, each in [0, 1].
-        metrics: what the last validation of the final phase measured, with the kept joints only;
-            a value that is not finite counts as not measured and is left out.
+        metrics: finite values of the final phase's last validation, with the kept joints only.
         metrics_all_joints: what the last validation of the warm-up measured, with all joints.
         metric: the metric that `sentence` quotes; a key of `metrics` when it was measured.
         floor: the value that `metric` was asked to stay at or above, in units of `metric`.
@@ -70,15 +67,13 @@ class JointSelection:
                 f"{len(set(names))} of them different. Name every joint once, dropped ones too."
             )
         floor = None if self.floor is None else _real(self.floor, "floor")
-        if not isinstance(self.metric, str | None):
-            raise ValueError(f"Expected the name of a metric but got {self.metric!r}.")
         if floor is not None and (self.metric is None or not math.isfinite(floor)):
             raise ValueError(
                 f"Expected a finite floor but got {floor} of {self.metric}. Pass both."
             )
         _set(self, indices=_indices(self.indices, count), num_joints=count, joint_names=names)
         _set(self, keep_probabilities=_probabilities(self.keep_probabilities, count), floor=floor)
-        _set(self, metrics=_finite(self.metrics))
+        _set(self, metrics=_finite(self.metrics), metric=self.metric and str(self.metric))
         _set(self, metrics_all_joints=_finite(self.metrics_all_joints))
 
     @property
@@ -122,8 +117,7 @@ class JointSelection:
 
         Raises ValueError for what is no selection or a newer one, OSError for what cannot be read.
         """
-        text, source = _read(path_or_text, SELECTION_FILE)
-        return _build(cls, _parse(text, source, "joint_selection"), source)
+        return _build(cls, *_read(path_or_text, "joint_selection", SELECTION_FILE))
 
     def __str__(self) -> str:
         return self.summary()
@@ -161,10 +155,10 @@ class Snapshot:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("step", "epoch", "active_joints"):
-            _set(self, **{name: _whole(getattr(self, name), name)})
-        for name in ("progress", "temperature", "price", "expected_joints"):
-            _set(self, **{name: _real(getattr(self, name), name)})
+        wholes = ("step", "epoch", "active_joints")
+        reals = ("progress", "temperature", "price", "expected_joints")
+        _set(self, **{name: _whole(getattr(self, name), name) for name in wholes})
+        _set(self, **{name: _real(getattr(self, name), name) for name in reals})
         _set(self, phase=_phase(self.phase), metrics=_finite(self.metrics))
         _set(self, keep_probabilities=_probabilities(self.keep_probabilities, None))
 
@@ -198,13 +192,11 @@ class PruningRecord:
         joints = self.selection.num_joints
         for snapshot in self.history:
             _probabilities(snapshot.keep_probabilities, joints)
-        if not isinstance(self.skeleton, str | None):
-            raise ValueError(f"Expected the name of a skeleton but got {self.skeleton!r}.")
         edges = tuple((_whole(a, "edge"), _whole(b, "edge")) for a, b in self.edges)
         if any(not 0 <= end < joints for edge in edges for end in edge):
             raise ValueError(f"Expected edges between joints 0 to {joints - 1} but got {edges}.")
         _set(self, history=tuple(self.history), edges=edges, phase=_phase(self.phase))
-        _set(self, settings=_plain(self.settings), versions=_plain(self.versions))
+        _set(self, settings=_plain(dict(self.settings)), versions=_plain(dict(self.versions)))
 
     def to_json(self, path: PathLike | None = None) -> str:
         """The record as JSON; also written to a file, or into a folder as `pruning_record.json`."""
@@ -216,8 +208,7 @@ class PruningRecord:
 
         Raises ValueError for what is no record or a newer one, OSError for what cannot be read.
         """
-        text, source = _read(path_or_text, RECORD_FILE)
-        return _build(cls, _parse(text, source, "pruning_record"), source)
+        return _build(cls, *_read(path_or_text, "pruning_record", RECORD_FILE))
 
 
 def write_text(path: PathLike, text: str) -> None:
@@ -240,10 +231,9 @@ def _set(instance: object, **values: object) -> None:
 
 
 def _whole(value: Any, name: str) -> int:
-    try:
-        return whole(value)
-    except TypeError:
-        raise ValueError(f"Expected an integer as {name} but got {value!r}.") from None
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise ValueError(f"Expected an integer as {name} but got {value!r}. Pass `int(value)`.")
+    return int(value)
 
 
 def _real(value: Any, name: str) -> float:
@@ -261,24 +251,17 @@ def _phase(phase: str) -> str:
 def _indices(values: Iterable[int], count: int) -> tuple[int, ...]:
     indices = tuple(_whole(value, "index") for value in values)
     if list(indices) != sorted(set(indices) & set(range(count))):
-        raise ValueError(
-            f"Expected ascending indices in [0, {count}), each once, but got {indices}. "
-            "Pass `sorted(set(indices))` of the joints that exist."
-        )
+        raise ValueError(f"Expected ascending joints in [0, {count}) but got {indices}. Sort them.")
     return indices
 
 
 def _probabilities(values: Iterable[float], count: int | None) -> tuple[float, ...]:
     numbers = tuple(_real(value, "keep probability") for value in values)
     if count is not None and len(numbers) != count:
-        raise ValueError(
-            f"Expected {count} keep probabilities but got {len(numbers)}. Pass all joints' values."
-        )
-    for number in numbers:
-        if not 0 <= number <= 1:
-            raise ValueError(
-                f"Expected keep probabilities in [0, 1] but got {number}. Pass no logits."
-            )
+        raise ValueError(f"Expected {count} keep probabilities but got {len(numbers)}. Pass all.")
+    wrong = [number for number in numbers if not 0 <= number <= 1]
+    if wrong:
+        raise ValueError(f"Expected keep probabilities in [0, 1] but got {wrong[0]}; no logits.")
     return numbers
 
 
@@ -299,20 +282,21 @@ def _plain(value: Any) -> Any:
 
 
 def _table(selection: JointSelection, width: int) -> str:
-    probabilities, mask = selection.keep_probabilities, selection.mask
+    probabilities = selection.keep_probabilities
+    verdicts = ["KEEP" if kept else "PRUNE" for kept in selection.mask]
     names = ["".join(c if c.isprintable() else "?" for c in name) for name in selection.joint_names]
     order = sorted(range(len(names)), key=lambda joint: (-probabilities[joint], joint))
     blocks = max(1, width // (33 + min(max(map(len, names)), 40))) if len(order) > 48 else 1
     table = Table(box=box.ASCII2, show_edge=False, pad_edge=False)
     for _ in range(blocks):
         for title in ("index", "keep prob.", "joint", ""):
-            table.add_column(title, justify="left" if title == "joint" else "right")
-    rows = -(-len(order) // blocks)
-    for row in range(rows):
+            side = cast(Any, "left" if title == "joint" else "right")
+            table.add_column(title, justify=side, overflow="fold")
+    for row in range(rows := -(-len(order) // blocks)):
         cells: list[str | Text] = []
         for joint in order[row::rows]:
-            verdict = "KEEP" if mask[joint] else "PRUNE"
-            cells += [str(joint), f"{probabilities[joint]:.3f}", Text(names[joint]), verdict]
+            probability = f"{probabilities[joint]:.3f}"
+            cells += [str(joint), probability, Text(names[joint]), verdicts[joint]]
         table.add_row(*cells)
     console = Console(width=width, color_system=None, force_terminal=False)
     with console.capture() as capture:
@@ -367,7 +351,7 @@ def _pretty(value: Any, margin: str = "\n") -> str:
     else:
         return json.dumps(_plain(value), allow_nan=False)
     start, end = "{}" if isinstance(value, Mapping) else "[]"
-    return start + ",".join(f"{margin} {item}" for item in items) + (margin if items else "") + end
+    return start + ",".join(f"{margin} {item}" for item in items) + margin * bool(items) + end
 
 
 def _to_json(instance: Any, kind: str, path: PathLike | None, name: str) -> str:
@@ -377,21 +361,17 @@ def _to_json(instance: Any, kind: str, path: PathLike | None, name: str) -> str:
     return text
 
 
-def _read(path_or_text: PathLike, name: str) -> tuple[str | bytes, str]:
+def _read(path_or_text: PathLike, kind: str, name: str) -> tuple[dict[str, Any], str]:
     if isinstance(path_or_text, str) and path_or_text.lstrip().startswith(("{", "[")):
-        return path_or_text, "the given text"
-    path = Path(path_or_text)
-    path = path / name if path.is_dir() else path
-    return path.read_bytes(), str(path)
-
-
-def _parse(text: str | bytes, source: str, kind: str) -> dict[str, Any]:
+        text, source = path_or_text.encode("utf-8", "replace"), "the given text"
+    else:
+        path = Path(path_or_text)
+        path = path / name if path.is_dir() else path
+        text, source = path.read_bytes(), str(path)
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"Expected JSON in {source} but got: {error}. It is damaged; write it again or restore."
-        ) from error
+        raise ValueError(f"Expected JSON in {source}, but it is damaged: {error}.") from error
     found = data.get("kind") if isinstance(data, dict) else type(data).__name__
     if found != kind:
         raise ValueError(
@@ -403,7 +383,7 @@ def _parse(text: str | bytes, source: str, kind: str) -> dict[str, Any]:
             f"Expected schema {SCHEMA} in {source} but got schema {data.get('schema')}. "
             "Read it with the version of lightning-jointprune that wrote it, or a newer one."
         )
-    return dict(data)
+    return data, source
 
 
 def _build(cls: type[D], data: Any, source: str) -> D:

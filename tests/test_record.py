@@ -1,0 +1,448 @@
+"""The record: what it refuses, what it says, and that JSON gives back what went in."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lightning_jointprune.record import (
+    RECORD_FILE,
+    SELECTION_FILE,
+    JointSelection,
+    PruningRecord,
+    Snapshot,
+    write_text,
+)
+
+
+def selection_of(kept: int, total: int, **more: Any) -> JointSelection:
+    probabilities = tuple(0.98 if joint < kept else 0.02 for joint in range(total))
+    names = tuple(f"joint_{joint}" for joint in range(total))
+    return JointSelection(tuple(range(kept)), total, names, probabilities, **more)
+
+
+def snapshot_of(total: int, **more: Any) -> Snapshot:
+    known: dict[str, Any] = {
+        "step": 10,
+        "epoch": 1,
+        "progress": 0.2,
+        "phase": "search",
+        "temperature": 0.8,
+        "price": 0.003,
+        "expected_joints": 1.5,
+        "active_joints": 1,
+        "keep_probabilities": (0.5,) * total,
+    }
+    return Snapshot(**{**known, **more})
+
+
+# --- what a selection knows -------------------------------------------------------------------
+
+
+def test_names_mask_and_ratio_follow_from_the_indices() -> None:
+    selection = JointSelection((0, 3), 4, ("a", "b", "c", "d"), (0.95, 0.1, 0.5, 0.9))
+    assert selection.names == ("a", "d")
+    assert selection.mask == (True, False, False, True)
+    assert selection.ratio == 0.5
+    assert selection.undecided == 1  # 0.1 and 0.9 themselves are decided
+
+
+def test_lists_become_tuples_so_that_selections_compare() -> None:
+    assert JointSelection([1], 2, ["a", "b"], [0, 1]) == JointSelection((1,), 2, ("a", "b"), (0, 1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"indices": (2, 0)}, "ascending"),
+        ({"indices": (0, 0)}, "ascending"),
+        ({"indices": (3,)}, r"in \[0, 3\) but got \(3,\)"),
+        ({"indices": (-1,)}, "ascending"),
+        ({"indices": (0.5,)}, "an integer as index but got 0.5"),
+        ({"indices": (True,)}, "an integer as index"),
+        ({"num_joints": 4}, "4 different joint names but got 3 names"),
+        ({"num_joints": "3"}, "an integer as num_joints"),
+        ({"joint_names": ("a", "b")}, "3 different joint names but got 2 names"),
+        ({"joint_names": ("a", "b", "a")}, "got 3 names, 2 of them different"),
+        ({"keep_probabilities": (0.1, 0.2)}, "3 keep probabilities but got 2"),
+        ({"keep_probabilities": (0.1, 0.2, 1.5)}, r"in \[0, 1\] but got 1.5"),
+        ({"keep_probabilities": (0.1, 0.2, math.nan)}, r"in \[0, 1\] but got nan"),
+        ({"keep_probabilities": (0.1, 0.2, "1")}, "a number as keep probability"),
+        ({"metrics": {"val_acc": "high"}}, "a number as val_acc but got 'high'"),
+        ({"floor": 0.8}, "Pass both"),
+        ({"floor": math.inf, "metric": "val_acc"}, "a finite floor"),
+    ],
+)
+def test_a_selection_that_does_not_fit_is_refused(change: dict[str, Any], message: str) -> None:
+    fitting: dict[str, Any] = {
+        "indices": (0,),
+        "num_joints": 3,
+        "joint_names": ("a", "b", "c"),
+        "keep_probabilities": (0.9, 0.1, 0.2),
+    }
+    JointSelection(**fitting)
+    with pytest.raises(ValueError, match=message):
+        JointSelection(**{**fitting, **change})
+
+
+def test_a_metric_that_is_not_finite_was_not_measured() -> None:
+    selection = selection_of(1, 2, metrics={"b": math.nan, "a": 1, "c": -math.inf})
+    assert selection.metrics == {"a": 1.0}
+
+
+# --- the sentence -----------------------------------------------------------------------------
+
+
+def test_the_sentence_of_a_floor_that_is_met() -> None:
+    selection = selection_of(
+        12, 42, metrics={"val_acc": 0.863}, metric="val_acc", floor=0.85
+    ).sentence("AUTSL")
+    assert selection == (
+        "Only 12 of 42 joints are needed to stay above 85 % val_acc on AUTSL "
+        "(86.3 % with those joints alone), a 71.4 % reduction."
+    )
+
+
+def test_the_sentence_says_that_a_floor_is_missed() -> None:
+    selection = selection_of(12, 42, metrics={"val_acc": 0.831}, metric="val_acc", floor=0.85)
+    assert selection.sentence("AUTSL") == (
+        "12 of 42 joints are kept on AUTSL, a 71.4 % reduction, but with those joints alone "
+        "val_acc is 83.1 %, below the floor of 85 %."
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.8501, "above 85 % val_acc (85.01 %"),
+        (0.84999, "is 84.999 %, below the floor of 85 %"),
+        (0.85, "at 85 % val_acc (85.0 %"),
+    ],
+)
+def test_a_value_is_never_rounded_onto_its_floor(value: float, words: str) -> None:
+    selection = selection_of(3, 10, metrics={"val_acc": value}, metric="val_acc", floor=0.85)
+    assert words in selection.sentence()
+
+
+def test_where_lower_is_better_the_floor_is_a_ceiling_and_no_percentage() -> None:
+    more: dict[str, Any] = {"metric": "val_loss", "floor": 0.5, "higher_is_better": False}
+    met = selection_of(3, 10, metrics={"val_loss": 0.42}, **more).sentence()
+    missed = selection_of(3, 10, metrics={"val_loss": 0.6}, **more).sentence()
+    assert "to stay below 0.5 val_loss (0.420 with those joints alone)" in met
+    assert "val_loss is 0.600, above the ceiling of 0.5" in missed
+
+
+def test_a_floor_outside_the_unit_interval_is_no_percentage() -> None:
+    selection = selection_of(3, 10, metrics={"psnr": 31.25}, metric="psnr", floor=30)
+    assert "above 30 psnr (31.250 with" in selection.sentence()
+
+
+def test_without_a_floor_both_measurements_are_told_apart() -> None:
+    selection = selection_of(
+        12,
+        42,
+        metrics={"val_acc": 0.863},
+        metrics_all_joints={"val_acc": 0.851},
+        metric="val_acc",
+    )
+    assert selection.sentence("AUTSL") == (
+        "With 12 of 42 joints the model reaches val_acc 0.863 on AUTSL "
+        "(0.851 with all joints, at the end of the warm-up), a 71.4 % reduction."
+    )
+
+
+def test_what_was_measured_with_all_joints_only_is_not_quoted() -> None:
+    selection = selection_of(12, 42, metrics_all_joints={"val_acc": 0.9}, metric="val_acc")
+    assert selection.sentence() == (
+        "12 of 42 joints are kept, a 71.4 % reduction; val_acc was not measured with them."
+    )
+
+
+def test_without_any_metric_the_sentence_says_so() -> None:
+    assert selection_of(12, 42).sentence("AUTSL") == (
+        "12 of 42 joints are kept on AUTSL, a 71.4 % reduction; no metric was measured with them."
+    )
+
+
+def test_with_all_joints_kept_nothing_is_claimed_about_fewer() -> None:
+    kept = selection_of(4, 4, metrics={"val_acc": 0.9}, metric="val_acc", floor=0.8).sentence()
+    assert kept == "With all 4 joints the model reaches val_acc 0.900, no reduction."
+
+
+def test_one_joint_is_singular() -> None:
+    selection = selection_of(1, 4, metrics={"val_acc": 0.9}, metric="val_acc", floor=0.8)
+    assert selection.sentence().startswith("Only 1 of 4 joints is needed")
+
+
+# --- the table --------------------------------------------------------------------------------
+
+
+def test_the_table_is_ordered_by_keep_probability() -> None:
+    selection = JointSelection((2,), 3, ("low", "middle", "high"), (0.01, 0.3, 0.99))
+    head, *lines = selection.summary(80).splitlines()
+    assert head == "1 of 3 joints kept, 1 undecided, 66.7 % removed"
+    rows = [line.split() for line in lines[-3:]]
+    assert [row[-1] for row in rows] == ["KEEP", "PRUNE", "PRUNE"]
+    assert [row[0] for row in rows] == ["2", "1", "0"]
+    assert "0.300" in rows[1]
+
+
+def test_the_table_of_543_joints_holds_them_all_in_the_width() -> None:
+    text = selection_of(24, 543).summary(120)
+    assert all(f"joint_{joint} " in text for joint in range(543))
+    assert max(map(len, text.splitlines())) <= 120
+    assert len(text.splitlines()) < 300
+    assert text.count("KEEP") == 24
+
+
+def test_a_narrow_table_loses_no_name() -> None:
+    name = "-".join(f"part{number}" for number in range(20))
+    lines = JointSelection((), 1, (name,), (0.2,)).summary(50).splitlines()[1:]
+    assert max(map(len, lines)) <= 50
+    assert "".join(line.split("|")[2].strip() for line in lines[2:]) == name
+
+
+def test_the_table_prints_names_and_runs_none_of_them() -> None:
+    names = ("[red]x[/red]", "\x1b[31mred", "line\nbreak")
+    text = str(JointSelection((), 3, names, (0.1, 0.1, 0.1)))
+    assert "[red]x[/red]" in text
+    assert "\x1b" not in text
+    assert "line?break" in text
+
+
+# --- JSON -------------------------------------------------------------------------------------
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+metrics = st.dictionaries(st.text(), finite, max_size=3)
+phases = st.sampled_from(["warmup", "search", "final"])
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | finite | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> PruningRecord:
+    total = draw(st.integers(1, 6))
+    joints = st.integers(0, total - 1)
+    probabilities = st.lists(st.floats(0, 1), min_size=total, max_size=total).map(tuple)
+    metric = draw(st.none() | st.text())
+    selection = JointSelection(
+        indices=tuple(sorted(draw(st.sets(joints)))),
+        num_joints=total,
+        joint_names=tuple(draw(st.lists(st.text(), min_size=total, max_size=total, unique=True))),
+        keep_probabilities=draw(probabilities),
+        metrics=draw(metrics),
+        metrics_all_joints=draw(metrics),
+        metric=metric,
+        floor=None if metric is None else draw(st.none() | finite),
+        higher_is_better=draw(st.booleans()),
+    )
+    snapshots = st.builds(
+        Snapshot,
+        step=st.integers(0, 10**6),
+        epoch=st.integers(0, 1000),
+        progress=st.floats(0, 1),
+        phase=phases,
+        temperature=finite,
+        price=finite,
+        expected_joints=finite,
+        active_joints=st.integers(0, total),
+        keep_probabilities=probabilities,
+        metrics=metrics,
+    )
+    return PruningRecord(
+        selection=selection,
+        history=tuple(draw(st.lists(snapshots, max_size=3))),
+        skeleton=draw(st.none() | st.text()),
+        edges=tuple(draw(st.lists(st.tuples(joints, joints), max_size=3))),
+        settings=draw(st.dictionaries(st.text(), json_values, max_size=3)),
+        versions=draw(st.dictionaries(st.text(), st.text(), max_size=3)),
+        phase=draw(phases),
+    )
+
+
+@settings(max_examples=60)
+@given(records())
+def test_json_gives_back_the_record_and_the_same_bytes(record: PruningRecord) -> None:
+    text = record.to_json()
+    again = PruningRecord.from_json(text)
+    assert again == record
+    assert again.to_json() == text
+    assert JointSelection.from_json(record.selection.to_json()) == record.selection
+
+
+@settings(max_examples=60)
+@given(records())
+def test_every_record_has_a_sentence_and_a_table(record: PruningRecord) -> None:
+    assert record.selection.sentence().endswith(".")
+    assert record.selection.summary(80).count("PRUNE") >= record.selection.mask.count(False)
+
+
+def test_json_is_strict_and_says_what_it_is() -> None:
+    record = PruningRecord(
+        selection_of(1, 2, metrics={"val_loss": math.nan}),
+        history=(snapshot_of(2, price=math.nan, metrics={"val_acc": math.inf}),),
+        skeleton="coco_17",
+        settings={"lr": math.inf},
+    )
+
+    def refuse(token: str) -> None:
+        pytest.fail(f"{token} is not JSON")
+
+    data = json.loads(record.to_json(), parse_constant=refuse)
+    assert (data["schema"], data["kind"], data["skeleton"]) == (1, "pruning_record", "coco_17")
+    assert data["settings"] == {"lr": None}
+    assert data["history"][0]["price"] is None
+    assert math.isnan(PruningRecord.from_json(record.to_json()).history[0].price)
+
+
+def test_the_order_of_mappings_does_not_change_the_bytes() -> None:
+    first = selection_of(1, 2, metrics={"a": 1, "b": 2})
+    second = selection_of(1, 2, metrics={"b": 2, "a": 1})
+    assert first.to_json() == second.to_json()
+
+
+def test_settings_that_json_does_not_know_are_kept_as_text() -> None:
+    record = PruningRecord(selection_of(1, 2), settings={"dirpath": Path("runs"), "keep": (1,)})
+    assert record.settings == {"dirpath": "runs", "keep": [1]}
+
+
+def test_files_and_folders_are_read_back(tmp_path: Path) -> None:
+    record = PruningRecord(selection_of(1, 2), history=(snapshot_of(2),))
+    record.to_json(tmp_path / "new" / "run" / "record.json")
+    assert PruningRecord.from_json(tmp_path / "new" / "run" / "record.json") == record
+    record.to_json(tmp_path)
+    record.selection.to_json(tmp_path)
+    assert {RECORD_FILE, SELECTION_FILE} <= {path.name for path in tmp_path.iterdir()}
+    assert PruningRecord.from_json(str(tmp_path)) == record
+    assert JointSelection.from_json(tmp_path) == record.selection
+
+
+def test_an_unknown_key_of_the_same_schema_is_passed_over() -> None:
+    data = json.loads(PruningRecord(selection_of(1, 2)).to_json())
+    assert PruningRecord.from_json(json.dumps({**data, "later": 1})).selection.indices == (0,)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is damaged"),
+        (b"\xff\xfe\x00", "it is damaged"),
+        (b'{"schema": 1, "kind": "pruning', "it is damaged"),
+        (b"[" * 100_000, "it is damaged"),
+        (b"[1, 2]", "kind pruning_record .* got list"),
+        (b'{"epochs": 3}', "kind pruning_record .* got None"),
+        (b'{"schema": 1, "kind": "joint_selection"}', "got joint_selection. Pass pruning_record"),
+        (b'{"schema": 2, "kind": "pruning_record"}', "schema 1 .* got schema 2. Read it with"),
+        (b'{"schema": 1, "kind": "pruning_record"}', "selection"),
+        (b'{"schema": 1, "kind": "pruning_record", "selection": 3}', "JointSelection"),
+    ],
+)
+def test_a_file_that_is_no_record_is_refused_by_name(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = tmp_path / "odd.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        PruningRecord.from_json(path)
+    assert "odd.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("history", 3),
+        ("history", [3]),
+        ("history", [{"step": 1}]),
+        ("edges", [[0]]),
+        ("edges", [[0, 99]]),
+        ("phase", "later"),
+        ("phase", []),
+        ("settings", "text"),
+        ("selection", {"indices": None}),
+    ],
+)
+def test_a_record_with_a_wrong_value_is_refused(tmp_path: Path, place: str, value: Any) -> None:
+    data = json.loads(PruningRecord(selection_of(1, 2)).to_json())
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps({**data, place: value}))
+    with pytest.raises(ValueError, match=r"Expected a PruningRecord in .*odd\.json"):
+        PruningRecord.from_json(path)
+
+
+def test_a_missing_file_is_the_systems_own_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=RECORD_FILE):
+        PruningRecord.from_json(tmp_path)
+
+
+def test_snapshots_of_other_joints_are_refused() -> None:
+    with pytest.raises(ValueError, match="Expected 2 keep probabilities but got 3"):
+        PruningRecord(selection_of(1, 2), history=(snapshot_of(3),))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"phase": "warm-up"}, "a phase out of warmup, search, final but got 'warm-up'"),
+        ({"step": 1.5}, "an integer as step"),
+        ({"price": "high"}, "a number as price"),
+    ],
+)
+def test_a_snapshot_that_does_not_fit_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        snapshot_of(2, **change)
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.json"
+    write_text(path, "old")
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+def test_a_written_file_has_the_mode_of_any_other_and_keeps_it(tmp_path: Path) -> None:
+    path, other = tmp_path / "file.json", tmp_path / "other"
+    other.touch()
+    write_text(path, "text")
+    assert path.stat().st_mode == other.stat().st_mode
+    path.chmod(0o600)
+    write_text(path, "text")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_link_to_a_record_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text("old")
+    link = tmp_path / "link.json"
+    link.symlink_to("real.json")
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert (tmp_path / "real.json").read_text() == "new"
+
+
+def test_a_changed_copy_is_checked_again() -> None:
+    with pytest.raises(ValueError, match="ascending"):
+        replace(selection_of(1, 2), indices=(5,))
