@@ -211,12 +211,17 @@ def _with_child(value: Any, key: Any, new: Any) -> Any:
         items = list(value)
         items[names.index(key) if isinstance(key, str) else key] = new
         return type(value)(*items) if names else type(value)(items)
-    copied = _shallow_copy(value)
-    if isinstance(value, (Mapping, list)) or read(getattr, value, key) is MISSING:
-        copied[key] = new
-    elif read(setattr, copied, key, new) is MISSING:
-        object.__setattr__(copied, key, new)  # a frozen dataclass
-    return copied
+    copied = read(_shallow_copy, value)
+    items = isinstance(value, (Mapping, list)) or read(getattr, value, key) is MISSING
+    for write in (operator.setitem,) if items else (setattr, object.__setattr__):  # when frozen
+        if copied is not MISSING and read(write, copied, key, new) is not MISSING:
+            return copied
+    if isinstance(value, Mapping):  # a read-only one
+        return {**value, key: new}
+    raise ValueError(
+        f"Expected a container in which `{key}` can be replaced but got {type(value).__name__}. "
+        "Pass the skeleton to forward by itself or in a dict."
+    )
 
 
 def _shallow_copy(value: Any) -> Any:

@@ -26,6 +26,7 @@ from lightning_jointprune.layout import (
     parse_input,
 )
 
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 MISSING: Any = object()  # where None is a value
 _NESTING = 4  # containers inside containers that a probe looks into
 _ITEMS = 500  # values a probe looks at in one call
@@ -71,11 +72,17 @@ def module_at(root: nn.Module, path: str) -> nn.Module:
 
 
 def signature_of(module: nn.Module) -> inspect.Signature | None:
-    """The signature of a module's forward, or None where it does not tell."""
-    try:
-        return inspect.signature(module.forward)
-    except (TypeError, ValueError):
-        return None
+    """The signature of a module's forward, or None where it does not tell.
+
+    A patched forward that says no more than `(*args, **kwargs)` has that of the class.
+    """
+    signature = None
+    for forward in (module.forward, partial(type(module).forward, module)):
+        found = read(inspect.signature, forward)
+        signature = signature if found is MISSING else found
+        if signature and any(p.kind not in _VARIABLE for p in signature.parameters.values()):
+            break
+    return signature
 
 
 def read(how: Callable[..., Any], *of: Any) -> Any:

@@ -1,0 +1,441 @@
+"""Attaching a layer to a model's input and taking it away, over the zoo of awkward models."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+import pickle
+from collections import OrderedDict, UserDict
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from lightning_jointprune.attach import Target, attach, attached_layers, detach, replaced
+from tests import models
+from tests.models import ZOO, B, C, J, T
+
+NAMES = [row[0] for row in ZOO]
+BY_NAME = {row[0]: row for row in ZOO}
+
+
+class Zeroing:
+    """Zeroes every joint but the first, and counts its calls."""
+
+    def __init__(self, num_joints: int = J) -> None:
+        self.num_joints = num_joints
+        self.calls = 0
+        self.axes: tuple[str, ...] = ()
+
+    def __call__(self, x: Tensor, axes: tuple[str, ...]) -> Tensor:
+        self.calls += 1
+        self.axes = axes
+        assert x.shape[axes.index("j")] == self.num_joints
+        first = torch.arange(self.num_joints) == 0
+        return x * first.to(x).view([-1 if word == "j" else 1 for word in axes])
+
+
+def of_zoo(name: str) -> tuple[Any, Target, Zeroing]:
+    _, factory, where, axes = BY_NAME[name]
+    joints = 2 * J if name in ("two_streams", "hands_42") else J
+    return factory(), Target.parse(where, axes), Zeroing(joints)
+
+
+def states(model: nn.Module) -> dict[str, dict[str, Any]]:
+    return {name: dict(module.__dict__) for name, module in model.named_modules()}
+
+
+def gated_by_hand(x: Tensor, axes: str, joints: int) -> Tensor:
+    """What the encoder should get: written without the package."""
+    kept = torch.zeros(joints)
+    kept[0] = 1
+    masks = {
+        "b t j c": kept.view(-1, 1),
+        "b c t j": kept,
+        "b c t j m": kept.view(-1, 1),
+        "b t s j c": kept.view(-1, 1),
+        "b t (j c)": kept.repeat_interleave(C),
+        "b t (c j)": kept.repeat(C),
+        "b (c j)": kept.repeat(C),
+        "b (t j) c": kept.repeat(T).view(-1, 1),
+        "b j c": kept.view(-1, 1),
+    }
+    return x * masks[axes].to(x)
+
+
+class OneInput(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(C, 2)
+
+    def forward(self, x: Any, scale: float = 1.0) -> Any:
+        return x if not isinstance(x, Tensor) else self.linear(x) * scale
+
+
+X = Target.parse("x", "b j c")
+
+
+@pytest.mark.parametrize("step", ["training_step", "validation_step"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_layer_is_applied_to_the_skeleton_and_to_nothing_else(name: str, step: str) -> None:
+    model, target, layer = of_zoo(name)
+    batch = model.batch()
+    before = model.skeleton(batch).clone()
+    plain = getattr(model, step)(batch, 0)
+    ungated = list(model.got)
+    model.got.clear()
+
+    attach(model, target, layer)
+    loss = getattr(model, step)(batch, 0)
+
+    assert layer.calls == len(ungated) >= 1
+    assert layer.axes == target.layout.words
+    for got, whole in zip(model.got, ungated, strict=True):
+        assert torch.equal(got, gated_by_hand(whole, target.axes, layer.num_joints))
+    assert not torch.equal(loss, plain)
+    assert torch.equal(model.skeleton(batch), before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_detach_gives_back_the_module_as_it_was(name: str) -> None:
+    model, target, layer = of_zoo(name)
+    batch = model.batch()
+    plain, before = model.training_step(batch, 0), states(model)
+    keys, modules = list(model.state_dict()), list(model.modules())
+
+    attach(model, target, layer)
+    assert list(model.state_dict()) == keys
+    assert list(model.modules()) == modules
+    detach(model)
+
+    after = states(model)
+    assert after == before
+    assert [list(state) for state in after.values()] == [list(s) for s in before.values()]
+    assert torch.equal(model.training_step(batch, 0), plain)
+    assert layer.calls == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_deep_copy_shares_the_layer_and_has_its_own_weights(name: str) -> None:
+    if name == "stubborn_batch":
+        pytest.skip("its batch, not its model, is what cannot be copied")
+    model, target, layer = of_zoo(name)
+    batch = model.batch()
+    keys = list(model.state_dict())
+    attach(model, target, layer)
+    twin = copy.deepcopy(model)
+    assert list(twin.state_dict()) == keys
+    assert attached_layers(twin) == [(target, layer)]
+
+    model.got.clear()
+    twin.got.clear()
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.zero_()
+    twin.training_step(batch, 0)
+    assert not model.got  # the copy runs itself, not the original
+    assert layer.calls == len(twin.got)
+    detach(model)
+    assert attached_layers(twin)  # an average outlives the run
+
+
+def test_an_averaged_model_is_gated_too() -> None:
+    model, layer, x = OneInput(), Zeroing(), torch.randn(B, J, C)
+    attach(model, X, layer)
+    average = AveragedModel(model)
+    assert torch.equal(average(x), model(x))
+    assert layer.calls == 2
+
+
+def test_positional_keyword_default_missing_and_none() -> None:
+    model, layer = OneInput(), Zeroing()
+    x = torch.randn(B, J, C)
+    attach(model, X, layer)
+    gated = model(x)
+    assert torch.equal(model(x=x), gated)
+    assert torch.equal(model(scale=1.0, x=x), gated)
+    assert torch.equal(model(x, 1.0), gated)
+    assert layer.calls == 4
+    assert model(None) is None
+    assert model(x=None) is None
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        model()
+    assert layer.calls == 4
+
+
+def test_positional_only_keyword_only_and_variable_arguments() -> None:
+    class Odd(nn.Module):
+        def forward(self, a: Any, /, b: Any = None, *rest: Any, c: Any = None, **more: Any) -> Any:
+            return {"a": a, "b": b, "rest": rest, "c": c, **more}
+
+    x = torch.ones(B, J, C)
+    for where, args, kwargs in [
+        ("a", (x,), {}),
+        ("b", (None, x), {}),
+        ("b", (None,), {"b": x}),
+        ("rest.1", (None, None, None, x), {}),
+        ("c", (None,), {"c": x}),
+        ("more_of_it", (None,), {"more_of_it": x}),
+    ]:
+        model, layer = Odd(), Zeroing()
+        attach(model, Target.parse(where, "b j c"), layer)
+        got = model(*args, **kwargs)
+        got = got["rest"][1] if where == "rest.1" else got[where]
+        assert layer.calls == 1, where
+        assert got.sum() == B * C, where
+        assert x.sum() == B * J * C
+
+
+class Point(NamedTuple):
+    x: Any
+    y: Any
+
+
+@dataclass
+class Plain:
+    x: Any
+    n: int = field(init=False, default=7)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    x: Any
+    n: int = field(init=False, default=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    x: Any
+
+
+class Thing:
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+
+class Store:
+    """Attributes kept in a dict inside, as graph libraries do."""
+
+    def __init__(self, x: Any) -> None:
+        self.__dict__["_store"] = {"x": x}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._store:
+            raise AttributeError(name)
+        return self._store[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._store[name] = value
+
+
+class Items:
+    """Items kept in a dict inside; no attributes, no Mapping."""
+
+    def __init__(self, x: Any) -> None:
+        self._items = {"x": x}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._items[key] = value
+
+
+CONTAINERS = [
+    ({"x": 1}, "x", lambda c: c["x"]),
+    (OrderedDict(x=1), "x", lambda c: c["x"]),
+    (UserDict(x=1), "x", lambda c: c["x"]),
+    ({3: 1}, "3", lambda c: c[3]),
+    ([0, 1], "1", lambda c: c[1]),
+    ((0, 1), "1", lambda c: c[1]),
+    (Point(1, 2), "x", lambda c: c.x),
+    (Point(1, 2), "0", lambda c: c.x),
+    (Plain(1), "x", lambda c: c.x),
+    (Frozen(1), "x", lambda c: c.x),
+    (Slotted(1), "x", lambda c: c.x),
+    (Thing(1), "x", lambda c: c.x),
+    (Store(1), "x", lambda c: c.x),
+    (Items(1), "x", lambda c: c["x"]),
+]
+
+
+@pytest.mark.parametrize(("container", "word", "get"), CONTAINERS, ids=repr)
+def test_a_container_is_copied_and_never_changed(container: Any, word: str, get: Any) -> None:
+    assert get(container) == 1
+    changed = replaced(container, (word,), lambda value: value + 1)
+    assert get(changed) == 2
+    assert get(container) == 1
+    assert type(changed) is type(container)
+    nested = {"inside": container}
+    assert get(replaced(nested, ("inside", word), lambda value: value + 1)["inside"]) == 2
+    assert nested["inside"] is container
+    assert get(container) == 1
+    assert replaced(container, (word, "nothing"), lambda value: value + 1) is container
+    assert replaced(container, ("nothing",), lambda value: value + 1) is container
+
+
+def test_a_read_only_mapping_becomes_a_dict() -> None:
+    proxy = MappingProxyType({"x": 1})
+    assert replaced(proxy, ("x",), lambda value: value + 1) == {"x": 2}
+    assert proxy["x"] == 1
+
+
+def test_an_attribute_that_cannot_be_set_is_refused() -> None:
+    class Computed:
+        x = property(lambda self: 1)
+
+    with pytest.raises(ValueError, match="Expected a container in which `x` can be replaced"):
+        replaced(Computed(), ("x",), lambda value: value + 1)
+
+
+def test_a_forward_of_the_instance_is_called_and_given_back() -> None:
+    model, calls = OneInput(), []
+    own = model.forward
+
+    def patched(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        return own(*args, **kwargs)
+
+    model.forward = patched  # type: ignore[method-assign]
+    before, layer, x = dict(model.__dict__), Zeroing(), torch.randn(B, J, C)
+    attach(model, Target.parse("x", "b j c"), layer)
+    model(x)
+    model(x=x)
+    assert len(calls) == layer.calls == 2  # though `patched` does not tell its arguments' names
+    detach(model)
+    assert model.__dict__ == before
+
+
+def test_a_patch_over_ours_stays_and_passes_through_after_detach() -> None:
+    model, layer, x = OneInput(), Zeroing(), torch.randn(B, J, C)
+    plain = model(x)
+    attach(model, X, layer)
+    ours = model.forward
+    model.forward = lambda *args: ours(*args)  # type: ignore[method-assign]
+    assert not torch.equal(model(x), plain)
+    detach(model)
+    assert torch.equal(model(x), plain)
+    assert attached_layers(model) == []
+    attach(model, X, layer)
+    assert not torch.equal(model(x), plain)
+
+
+def test_several_inputs_of_one_module_and_detaching_one() -> None:
+    class Hands(nn.Module):
+        def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+            return left, right
+
+    root = nn.ModuleDict({"hands": Hands()})
+    left, right = (Target.parse(f"hands:{side}", "b j c") for side in ("left", "right"))
+    one, two, x = Zeroing(), Zeroing(), torch.ones(B, J, C)
+    attach(root, left, one)
+    attach(root, right, two)
+    assert attached_layers(root) == [(left, one), (right, two)]
+    assert attached_layers(root["hands"])[0][0].input == "left"
+    assert [y.sum() for y in root["hands"](x, right=x)] == [B * C, B * C]
+    detach(root, left)
+    assert [y.sum() for y in root["hands"](x, x)] == [B * J * C, B * C]
+    detach(root, right)
+    assert "forward" not in root["hands"].__dict__
+    detach(root)  # nothing left to do
+
+
+def test_a_second_layer_on_an_input_is_refused() -> None:
+    model = OneInput()
+    attach(model, X, Zeroing())
+    with pytest.raises(ValueError, match="Expected no layer on input `x` but got a second one"):
+        attach(model, X, Zeroing())
+
+
+def test_a_later_call_with_other_joints_is_refused() -> None:
+    model = OneInput()
+    attach(model, X, Zeroing(J))
+    with pytest.raises(
+        ValueError,
+        match=r"Expected 21 joints on axis j of 'b j c' but got 22 in input `x` of shape "
+        r"\(4, 22, 3\)\. Pass num_joints=22",
+    ):
+        model(torch.ones(B, 22, C))
+    with pytest.raises(ValueError, match=r"Expected 3 axes 'b j c' but got 4 in input `x`"):
+        model(torch.ones(B, T, J, C))
+
+
+def test_what_is_no_tensor_is_refused() -> None:
+    model = OneInput()
+    attach(model, X, Zeroing())
+    with pytest.raises(ValueError, match=r"Expected a tensor in input `x` but got list.*x\.key"):
+        model([1.0])
+
+
+def test_the_signature_of_forward_stays() -> None:
+    model = OneInput()
+    before = inspect.signature(model.forward)
+    attach(model, X, Zeroing())
+    assert inspect.signature(model.forward) == before
+
+
+def test_a_saved_model_keeps_its_layer() -> None:
+    model, layer, x = OneInput(), Zeroing(), torch.randn(B, J, C)
+    attach(model, X, layer)
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    for loaded in (torch.load(file, weights_only=False), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(loaded(x), model(x))
+        assert attached_layers(loaded)[0][1] is not layer
+        detach(loaded)
+        assert torch.equal(loaded(x), OneInput.forward(model, x))
+
+
+@pytest.mark.parametrize("attach_first", [True, False])
+def test_a_compiled_model_is_gated(attach_first: bool) -> None:
+    model = nn.Sequential(OneInput(), nn.ReLU())
+    x = torch.randn(B, J, C)
+    compiled = torch.compile(model, backend="eager")
+    plain = compiled(x)
+    if attach_first:
+        torch._dynamo.reset()
+    target = Target.parse("0:x", "b j c")
+    attach(model, target, Zeroing())
+    assert torch.equal(compiled(x), model(x))
+    assert not torch.equal(compiled(x), plain)
+    detach(model)
+    assert torch.equal(compiled(x), plain)
+
+
+def test_a_compiled_submodule_is_gated_and_so_is_its_copy() -> None:
+    model = nn.Module()
+    model.encoder = torch.compile(OneInput(), backend="eager")
+    x, layer, target = torch.randn(B, J, C), Zeroing(), Target.parse("encoder:x", "b j c")
+    plain = model.encoder(x)
+    attach(model, target, layer)
+    gated = model.encoder(x)
+    assert not torch.equal(gated, plain)
+    assert attached_layers(model) == [(target, layer)]
+    assert torch.equal(copy.deepcopy(model).encoder(x), gated)
+    detach(model)
+    assert torch.equal(model.encoder(x), plain)
+
+
+def test_lightning_trains_the_gated_model(tmp_path: Any) -> None:
+    model = models.StubbornBatch()
+    layer = Zeroing()
+    attach(model, Target.parse("batch.skeleton", "b t j c"), layer)
+    trainer = pl.Trainer(
+        max_steps=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(model, models.loader(model, 2))
+    assert layer.calls == 2
+    assert torch.equal(model.got[0][:, :, 1:], torch.zeros(B, T, J - 1, C))
