@@ -1,0 +1,100 @@
+"""Write RESULTS.md from the finished cells; no figure in it comes from anywhere else.
+
+    python -m benchmarks.report_results
+
+A row without a result is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from benchmarks import asl_words, demo, planted
+from benchmarks.rows import Figure, Row, add_store_arguments
+from benchmarks.store import HERE, Record, Store, code_state
+
+SCRIPTS = {
+    "planted": (planted.ROWS, ""),
+    "asl_words": (asl_words.ROWS, " --data asl_words.npz"),
+    "demo": (demo.ROWS, ""),
+}
+MOST_SEEDS = 50  # whatever was run is shown
+HEAD = """# Results
+
+Written by `python -m benchmarks.report_results` from the results of the scripts in this folder.
+A figure is the mean, with the smallest and the largest of n runs. Accuracies are fractions, of
+sequences that no run was trained on or chosen by.
+"""
+
+
+def section(script: str, flags: str, name: str, row: Row, store: Store) -> str:
+    """A row's part of the page; empty without results."""
+    records = [
+        record for cell in row.cells(store, MOST_SEEDS) if (record := store.find(cell)) is not None
+    ]
+    if not records:
+        return ""
+    seeds = max(record["settings"]["seed"] for record in records) + 1
+    more = "" if seeds == row.seeds else f" --seeds {seeds}"
+    parts = [
+        f"## {row.title}",
+        f"`python -m benchmarks.{script}{flags} --rows {name}{more}`",
+        row.setting,
+        table(row.figures(store, MOST_SEEDS)),
+        provenance(records),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(figures: Sequence[Figure]) -> str:
+    lines = ["| measured | must reach | figure | reached |", "|---|---|---|---|"]
+    lines += [f"| {f.measured} | {f.target} | {f.value} | {f.verdict} |" for f in figures]
+    return "\n".join(lines)
+
+
+def provenance(records: Sequence[Record]) -> str:
+    """When, on what and with which versions."""
+    dates = sorted({record["date"] for record in records})
+    seconds = [record["seconds"] for record in records]
+    names = {name for record in records for name in record["versions"]}
+    used = {
+        name: sorted({record["versions"].get(name, "") for record in records} - {""})
+        for name in sorted(names)
+    }
+    versions = ", ".join(f"{name} {' and '.join(found)}" for name, found in used.items())
+    text = (
+        f"{len(records)} runs on {' to '.join(dict.fromkeys((dates[0], dates[-1])))}, "
+        f"{fmean(seconds):.0f} s each ({min(seconds):.0f} … {max(seconds):.0f}) on one thread of "
+        f"{' and '.join(sorted({record['cpu'] for record in records}))}; {versions}."
+    )
+    if old := sum(record["code"] != code_state(record["settings"]) for record in records):
+        text += f" **{old} of the runs were made with an earlier state of the code.**"
+    return text
+
+
+def page(folder: Path, any_code: bool) -> str:
+    sections = [
+        section(script, flags, name, row, store)
+        for script, (rows, flags) in SCRIPTS.items()
+        for store in [Store(folder, script, any_code)]
+        for name, row in rows.items()
+    ]
+    return "\n".join([HEAD, *filter(None, sections)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_store_arguments(parser)
+    parser.add_argument("--write", type=Path, default=HERE / "RESULTS.md", help="where to")
+    args = parser.parse_args()
+    args.write.write_text(page(args.cache, args.any_code), encoding="utf-8")
+    print(args.write)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What every script shares: rows of figures, their command line, and how they are printed."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.store import HERE, Result, Settings, Store, run_cells
+
+
+class Figure(NamedTuple):
+    """One measured figure, as text.
+
+    Attributes:
+        measured: what was measured.
+        target: what it must reach; empty where it is only reported.
+        value: mean, spread and number of runs.
+        met: whether the target is reached; None without a target.
+    """
+
+    measured: str
+    target: str
+    value: str
+    met: bool | None = None
+
+    @property
+    def verdict(self) -> str:
+        return {None: "", True: "yes", False: "no"}[self.met]
+
+
+class Row(NamedTuple):
+    """A row of the table of figures to reach.
+
+    Attributes:
+        title: what it is measured on.
+        setting: how, in a sentence or two.
+        seeds: how many seeds a full measurement has.
+        cells: the cells of so many seeds, as far as the results so far settle them.
+        figures: what the results of so many seeds say; nothing without results.
+    """
+
+    title: str
+    setting: str
+    seeds: int
+    cells: Callable[[Store, int], list[Settings]]
+    figures: Callable[[Store, int], list[Figure]]
+
+
+Rows = Mapping[str, Row]
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Mean, smallest and largest value, and how many there are."""
+    mean, low, high = (f"{value:.{digits}f}" for value in (fmean(values), min(values), max(values)))
+    return f"{mean} ({low} … {high}, n = {len(values)})"
+
+
+def at_least(measured: str, target: float, value: float, values: Sequence[float]) -> Figure:
+    """A figure that must not be below its target; nothing is rounded before it is compared."""
+    return Figure(measured, f"≥ {target:.3g}", spread(values), value >= target)
+
+
+def f1(kept: Iterable[int], truth: Iterable[int]) -> float:
+    """F1 of the kept joints, where `truth` are those that carry something."""
+    kept, truth = set(kept), set(truth)
+    return 2 * len(kept & truth) / (len(kept) + len(truth))
+
+
+def results(store: Store, cells: Iterable[Settings]) -> list[Result]:
+    return [result for cell in cells if (result := store.result(cell)) is not None]
+
+
+def pairs(
+    store: Store, left: Iterable[Settings], right: Iterable[Settings]
+) -> list[tuple[Result, Result]]:
+    """The results of cells that belong together, where both are there."""
+    both = ((store.result(a), store.result(b)) for a, b in zip(left, right, strict=True))
+    return [(a, b) for a, b in both if a is not None and b is not None]
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+
+def parser(description: str | None, rows: Iterable[str]) -> argparse.ArgumentParser:
+    """The arguments that all scripts have."""
+    names = list(rows)
+    result = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument(
+        "--rows", nargs="+", choices=names, default=names, metavar="ROW", help=", ".join(names)
+    )
+    result.add_argument("--seeds", type=int, help="seeds 0 to SEEDS - 1 (default: the row's own)")
+    result.add_argument("--workers", type=int, default=1, help="processes, one thread each")
+    result.add_argument("--dry-run", action="store_true", help="only say what there is to run")
+    add_store_arguments(result)
+    return result
+
+
+def add_store_arguments(result: argparse.ArgumentParser) -> None:
+    result.add_argument(
+        "--cache", type=Path, default=HERE / ".cache", help="folder of the finished cells"
+    )
+    result.add_argument(
+        "--any-code", action="store_true", help="accept results of an earlier state of the code"
+    )
+
+
+def measure(
+    script: str, rows: Rows, run: Callable[[Settings], Result], args: argparse.Namespace
+) -> None:
+    """Run what the chosen rows lack, in turn, and print each row's figures."""
+    store = Store(args.cache, script, args.any_code)
+    failed = 0
+    for name in args.rows:
+        row = rows[name]
+        seeds = args.seeds or row.seeds
+        if args.dry_run:
+            cells = row.cells(store, seeds)
+            print(f"{name}: {sum(store.find(cell) is None for cell in cells)} of {len(cells)}")
+            continue
+        known = -1
+        while not failed and known != (known := len(row.cells(store, seeds))):
+            failed += run_cells(row.cells(store, seeds), run, store, args.workers)
+        show(name, row, store, seeds)
+    if failed:
+        raise SystemExit(f"{failed} runs failed")
+
+
+def show(name: str, row: Row, store: Store, seeds: int) -> None:
+    figures = row.figures(store, seeds)
+    if not figures:
+        return
+    table = Table("measured", "must reach", "figure", "reached", title=f"{name}: {row.title}")
+    for figure in figures:
+        table.add_row(figure.measured, figure.target, figure.value, figure.verdict)
+    Console().print(table, markup=False)
+
+
+def product(
+    cell: Callable[..., Settings], seeds: int, **choices: Sequence[object]
+) -> list[Settings]:
+    """A cell for each seed and each combination of the choices."""
+    return [
+        cell(seed=seed, **dict(zip(choices, values, strict=True)))
+        for values in itertools.product(*choices.values())
+        for seed in range(seeds)
+    ]
