@@ -9,32 +9,31 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_jointprune import companions
-from lightning_jointprune.arguments import as_plain, joint_names, resolve_groups
 from lightning_jointprune.attach import Target, attach, detach
 from lightning_jointprune.detect import Probe, check_input, resolve
-from lightning_jointprune.gates import Gate, Groups, GumbelSigmoid, make_gate
-from lightning_jointprune.journal import Journal
-from lightning_jointprune.layer import JointPruningLayer
-from lightning_jointprune.layout import Layout
+from lightning_jointprune.gates import Gate, Groups, GumbelSigmoid
 from lightning_jointprune.optim import add_logits, gate_rate, hide_logits, logit_group
 from lightning_jointprune.record import JointSelection, PruningRecord
-from lightning_jointprune.schedules import (
-    MetricFloor,
-    Price,
-    TargetJoints,
-    check_phases,
-    make_budget,
-    make_controller,
+from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
+from lightning_jointprune.search import make_generator
+from lightning_jointprune.settings import STATE_KEY, Settings, check_state, find_state
+from lightning_jointprune.trainer import (
+    EarlyStoppingHold,
+    check_alone,
+    check_metric,
+    check_run,
+    forget_best,
+    measured,
+    monitored,
+    progress,
+    writes_files,
 )
-from lightning_jointprune.search import JointSearch, make_generator
-from lightning_jointprune.skeletons import resolve_joints
 
 PATIENCE = 10  # optimizer steps of the search without any gradient before it is an error
 
@@ -93,32 +92,29 @@ class JointPruningCallback(pl.Callback):
         dirpath: str | Path | None = None,
     ) -> None:
         super().__init__()
-        self.input = input
-        self.axes = axes
-        self.lr = lr
-        self.fill = fill
-        self.dirpath = dirpath
-        self.skeleton = skeleton
-        self.report_path: Path | None = None
         with _misconfigured():
-            if lr is not None and not lr > 0.0:
-                raise ValueError(f"Expected a learning rate above 0 but got lr={lr}.")
-            if axes is not None:
-                Layout.parse(axes)
-            self.joint_names = joint_names(num_joints, skeleton)
-            self.num_joints = len(self.joint_names)
-            self.budget = make_budget(budget)
-            self.gate = make_gate(gate)
-            self.phases = check_phases(phases)
-            self.keep = resolve_joints(keep, self.joint_names)
-            self.groups, self.tied = resolve_groups(groups, skeleton, self.joint_names)
-            self._search = self._new_search()
-        self._journal = self._new_journal()
+            self._settings = Settings.checked(
+                num_joints,
+                skeleton,
+                input=input,
+                axes=axes,
+                budget=budget,
+                gate=gate,
+                groups=groups,
+                keep=keep,
+                phases=phases,
+                lr=lr,
+                fill=fill,
+            )
+        self.dirpath = dirpath
+        self.report_path: Path | None = None
+        self._search = self._settings.new_search()
+        self._journal = self._settings.new_journal()
         self._module: pl.LightningModule | None = None
         self._target: Target | None = None
         self._probe: Probe | None = None
         self._rate: float | None = None
-        self._hold = companions.EarlyStoppingHold()
+        self._hold = EarlyStoppingHold()
         self._metrics_before: dict[str, Tensor] = {}
 
     # --- what a run learned --------------------------------------------------------------------
@@ -147,7 +143,7 @@ class JointPruningCallback(pl.Callback):
     @property
     @override
     def state_key(self) -> str:
-        return self._generate_state_key(input=self.input)
+        return f"{STATE_KEY}{{input={self._settings.input!r}}}"
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -157,14 +153,19 @@ class JointPruningCallback(pl.Callback):
             self._begin(trainer, pl_module)
 
     @override
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         with _misconfigured():
-            _check_state(state_dict, self.joint_names)
-        self._search.load_state_dict(state_dict["search"])
-        self._journal.load_state_dict(state_dict["journal"])
-        self._rate = state_dict["rate"]
-        if state_dict["input"] is not None:
-            self._attach(Target.parse(state_dict["input"], state_dict["axes"]))
+            state = find_state(checkpoint, self.state_key)
+            if state is None:  # a checkpoint of a run without the callback
+                return
+            check_state(state, self._settings.joint_names)
+        self._search.load_state_dict(state["search"])
+        self._journal.load_state_dict(state["journal"])
+        self._rate = state["rate"]
+        if state["input"] is not None:
+            self._attach(Target.parse(state["input"], state["axes"]))
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -191,11 +192,12 @@ class JointPruningCallback(pl.Callback):
             self._probe = self._probe or Probe(pl_module)
             self._probe.start()
             return
-        phase = self._search.advance(_progress(trainer, batch_idx))
+        phase = self._search.advance(progress(trainer, batch_idx))
         if phase == "search":
             self._begin_search(trainer)
         elif phase == "final":
-            self._begin_final(trainer)
+            self._hold.release()
+            forget_best(trainer)
 
     @override
     def on_before_backward(
@@ -249,17 +251,16 @@ class JointPruningCallback(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != "fit":
             return
-        measured = self._measured(trainer)
-        if isinstance(self.budget, MetricFloor):
-            self._check_metric(self.budget.metric, measured, trainer.sanity_checking)
+        metrics = measured(trainer, self._metrics_before)
+        if self._floor_metric is not None:
+            with _misconfigured():
+                check_metric(self._floor_metric, metrics, trainer.sanity_checking)
         if trainer.sanity_checking:
             return
-        self._journal.note(self._search, trainer.global_step, trainer.current_epoch, measured)
-        self._journal.quote(
-            companions.monitored(trainer.callbacks), list(trainer.progress_bar_metrics)
-        )
+        self._journal.note(self._search, trainer.global_step, trainer.current_epoch, metrics)
+        self._journal.quote(monitored(trainer), list(trainer.progress_bar_metrics))
         if self._search.phase == "search":
-            self._search.controller.observe_metrics(measured, self._search.mask())
+            self._search.controller.observe_metrics(metrics, self._search.mask())
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -268,7 +269,7 @@ class JointPruningCallback(pl.Callback):
             self._journal.note(self._search, trainer.global_step, trainer.current_epoch, {})
         now = history[-1]
         values = {
-            "pruning_ratio": 1.0 - now.active_joints / self.num_joints,
+            "pruning_ratio": 1.0 - now.active_joints / len(self._settings.joint_names),
             "active_joints": float(now.active_joints),
             "expected_joints": now.expected_joints,
             "l0_penalty": now.price * now.expected_joints,
@@ -278,7 +279,7 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._search.phase != "final" and not trainer.fast_dev_run:
+        if self._search.phase != "final" and writes_files(trainer):
             rank_zero_warn(
                 f"The run ended in its {self._search.phase} phase, at {self._search.progress:.0%} "
                 "of its planned length, so no mask was frozen and the kept joints are provisional. "
@@ -305,14 +306,17 @@ class JointPruningCallback(pl.Callback):
         self._search.evaluate()
 
     @override
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "joint_names": list(self.joint_names),
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # Not in `state_dict`: Lightning would refuse two callbacks of a key before we can say why.
+        checkpoint.setdefault("callbacks", {})[self.state_key] = {
+            "joint_names": list(self._settings.joint_names),
             "input": None if self._target is None else self._target.input,
             "axes": None if self._target is None else self._target.axes,
             "mask": self._search.mask(),
             "keep_probabilities": self._search.layer.keep_probabilities().tolist(),
-            "fill": self.fill,
+            "fill": self._settings.fill,
             "rate": self._rate,
             "search": self._search.state_dict(),
             "journal": self._journal.state_dict(),
@@ -320,77 +324,31 @@ class JointPruningCallback(pl.Callback):
 
     # --- details -------------------------------------------------------------------------------
 
-    def _new_search(self) -> JointSearch:
-        layer = JointPruningLayer(
-            self.num_joints,
-            self.gate.anneal[0],
-            gate=self.gate,
-            groups=self.groups,
-            tied=self.tied,
-            keep=self.keep,
-            fill=self.fill,
-        )
-        controller = make_controller(self.budget, self.num_joints, len(self.keep))
-        return JointSearch(layer, controller, self.phases)
-
-    def _new_journal(self) -> Journal:
-        names = (
-            "input",
-            "axes",
-            "budget",
-            "gate",
-            "groups",
-            "tied",
-            "keep",
-            "phases",
-            "lr",
-            "fill",
-        )
-        settings = {name: as_plain(getattr(self, name)) for name in names}
-        journal = Journal(self.joint_names, self.skeleton, settings)
-        if isinstance(self.budget, MetricFloor):
-            journal.metric, journal.floor = self.budget.metric, self.budget.floor
-            journal.more_is_better = self.budget.higher_is_better
-        return journal
-
     def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start from nothing with this module."""
         self.detach()
         self._module = pl_module
         self._target = None
-        self._rate = self.lr
-        self._search = self._new_search()
-        self._journal = self._new_journal()
+        self._rate = self._settings.lr
+        self._search = self._settings.new_search()
+        self._journal = self._settings.new_journal()
         device = trainer.strategy.root_device
         self._search.to(device)
         seed = (torch.initial_seed() + 1 + trainer.global_rank) % 2**63
         self._search.layer.generator = make_generator(device, seed)
 
     def _check(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        twins = [
-            one
-            for one in trainer.callbacks
-            if isinstance(one, JointPruningCallback) and one.input == self.input
-        ]
-        if len(twins) > 1:
-            raise ValueError(
-                f"Expected one JointPruningCallback per input but got {len(twins)} with "
-                f"input={self.input!r}. Remove one, or give each its own input=."
-            )
-        if self.input is not None:
-            check_input(pl_module, self.input)
+        check_alone(trainer, self.state_key)
+        if self._settings.input is not None:
+            check_input(pl_module, self._settings.input)
         if stage != "fit":
             return
-        if trainer.max_epochs == -1 and trainer.max_steps == -1 and not trainer.fast_dev_run:
-            raise ValueError(
-                "Expected a run with an end, since the phases are fractions of it, but got "
-                "max_epochs=-1 without max_steps. Pass Trainer(max_epochs=...) or max_steps=..."
-            )
-        if isinstance(self.budget, MetricFloor) and not trainer.enable_validation:
-            raise ValueError(
-                f"Expected a validation that logs {self.budget.metric!r} for MetricFloor but this "
-                "run has none. Pass validation data, or another budget."
-            )
+        check_run(trainer, self._floor_metric)
+
+    @property
+    def _floor_metric(self) -> str | None:
+        budget = self._settings.budget
+        return budget.metric if isinstance(budget, MetricFloor) else None
 
     def _attach(self, target: Target) -> None:
         assert self._module is not None  # `setup` comes first
@@ -403,8 +361,14 @@ class JointPruningCallback(pl.Callback):
             return
         seen, self._probe = self._probe.stop(), None
         with _misconfigured():
-            self._attach(resolve(seen, self.num_joints, self.input, self.axes))
-        rank_zero_info(f"Joint pruning: {self.num_joints} joints enter at {self._where}.")
+            self._attach(
+                resolve(
+                    seen, len(self._settings.joint_names), self._settings.input, self._settings.axes
+                )
+            )
+        rank_zero_info(
+            f"Joint pruning: {len(self._settings.joint_names)} joints enter at {self._where}."
+        )
 
     @property
     def _where(self) -> str:
@@ -414,7 +378,9 @@ class JointPruningCallback(pl.Callback):
         """Set the logits' rate, which for some optimizers depends on the price."""
         group = logit_group(trainer.optimizers[0])
         controller = self._search.controller
-        needs_loss = self.budget == Price("auto") or not isinstance(self.budget, Price)
+        needs_loss = self._settings.budget == Price("auto") or not isinstance(
+            self._settings.budget, Price
+        )
         if needs_loss and not float(controller.loss_count):
             raise MisconfigurationException(
                 "Expected training_step to return a finite loss, from which the price is set, but "
@@ -424,36 +390,16 @@ class JointPruningCallback(pl.Callback):
         if group is not None and self._rate is None:
             self._rate = gate_rate(group, float(controller.base_price()))
 
-    def _begin_final(self, trainer: pl.Trainer) -> None:
-        self._hold.release()
-        companions.forget_best(trainer.callbacks)
-
     def _hold_companions(self, trainer: pl.Trainer) -> None:
         if self._search.phase != "final":
-            self._hold.apply(trainer.callbacks)
-
-    def _measured(self, trainer: pl.Trainer) -> dict[str, float]:
-        """The scalar metrics that the validation logged that has just ended."""
-        return {
-            name: float(value)
-            for name, value in trainer.callback_metrics.items()
-            if value.numel() == 1 and value is not self._metrics_before.get(name)
-        }
-
-    def _check_metric(self, metric: str, measured: Mapping[str, float], sanity: bool) -> None:
-        if metric not in measured and (measured or not sanity):
-            raise MisconfigurationException(
-                f"Expected the validation to log {metric!r} for MetricFloor but it logged "
-                f"{', '.join(measured) or 'nothing'}. Name one of these, or log the metric with "
-                f"self.log({metric!r}, value)."
-            )
+            self._hold.apply(trainer)
 
     def _finish(self, trainer: pl.Trainer) -> None:
         """Leave the model with its mask, and write what was learned."""
         self._search.evaluate()
         self._hold.release()
         folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        if trainer.is_global_zero and writes_files(trainer):
             self.report_path = self._journal.write(self._search, folder)
 
 
@@ -464,25 +410,3 @@ def _misconfigured() -> Iterator[None]:
         yield
     except (ValueError, TypeError) as error:
         raise MisconfigurationException(str(error)) from error
-
-
-def _check_state(state: Mapping[str, Any], names: Sequence[str]) -> None:
-    saved = state["joint_names"]
-    if list(saved) != list(names):
-        raise ValueError(
-            f"Expected a checkpoint of {len(names)} joints ({names[0]} ... {names[-1]}) but got one "
-            f"of {len(saved)} ({saved[0]} ... {saved[-1]}). Pass the num_joints or skeleton that "
-            "it was trained with."
-        )
-
-
-def _progress(trainer: pl.Trainer, batch_idx: int) -> float:
-    """The fraction of the run that is done before this batch, by epochs or steps."""
-    fractions = [0.0]
-    if trainer.max_steps > 0:
-        fractions.append(trainer.global_step / trainer.max_steps)
-    if trainer.max_epochs is not None and trainer.max_epochs > 0:
-        batches = trainer.num_training_batches
-        in_epoch = batch_idx / batches if batches != float("inf") else 0.0
-        fractions.append((trainer.current_epoch + in_epoch) / trainer.max_epochs)
-    return min(1.0, max(fractions))

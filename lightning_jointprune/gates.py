@@ -7,6 +7,7 @@ gate of its own. A softmax over joints would be one categorical choice of a sing
 from __future__ import annotations
 
 import math
+import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -313,11 +314,11 @@ class StochasticGate(Gate):
 
     def keep_probability(self, logits: Tensor) -> Tensor:
         """P(z > 0)."""
-        return torch.special.ndtr(logits)
+        return cast("Tensor", torch.special.ndtr(logits))
 
     def logit_of(self, probability: float) -> float:
         """The normal quantile of `probability`."""
-        return torch.special.ndtri(torch.tensor(probability, dtype=torch.float64)).item()
+        return statistics.NormalDist().inv_cdf(probability)
 
     def draw_noise(
         self, shape: tuple[int, ...], device: torch.device, generator: torch.Generator | None

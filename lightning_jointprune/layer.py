@@ -53,6 +53,7 @@ class JointPruningLayer(nn.Module):
     """
 
     mask: Tensor | None
+    _temperature: Tensor
     always: Tensor
     owner: Tensor
     group_of: Tensor

@@ -115,16 +115,10 @@ def add_penalty_gradient(
         expected_l0: sum of the keep probabilities, shape `()`, a function of the logits.
         price: λ, in units of the loss.
     """
-    trained = [parameter for parameter in logits if parameter.grad is not None]
-    slopes = torch.autograd.grad(expected_l0, trained, allow_unused=True)
-    for parameter, slope in zip(trained, slopes, strict=True):
-        gradient = torch.nan_to_num(_grad(parameter), nan=0.0, posinf=0.0, neginf=0.0)
-        parameter.grad = gradient if slope is None else gradient + price * slope
-
-
-def _grad(parameter: nn.Parameter) -> Tensor:
-    assert parameter.grad is not None  # the caller has looked
-    return parameter.grad
+    trained = [(one, one.grad) for one in logits if one.grad is not None]
+    slopes = torch.autograd.grad(expected_l0, [one for one, _ in trained])
+    for (one, grad), slope in zip(trained, slopes, strict=True):
+        one.grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0) + price * slope
 
 
 def _accept_plain_state(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from torch import nn
 from lightning_jointprune.attach import Target, attach, attached_layers
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.record import JointSelection
+from lightning_jointprune.settings import STATE_KEY, find_state
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -28,11 +29,16 @@ def load_pruned(model_class: type[M], path: str | Path, **kwargs: Any) -> M:
         The model, in evaluation mode.
 
     Raises:
-        ValueError: if the checkpoint holds no mask.
+        ValueError: if the checkpoint holds no mask, or several.
     """
     device = kwargs.get("map_location", "cpu")
     checkpoint = torch.load(path, map_location=device, weights_only=True)
-    state = _callback_state(checkpoint, path)
+    state = find_state(checkpoint, STATE_KEY)
+    if state is None or state["input"] is None:
+        raise ValueError(
+            f"Expected a checkpoint with a mask but got {path}, which has none. Pass one that was "
+            "saved while training with JointPruningCallback."
+        )
     model: M = model_class.load_from_checkpoint(path, **kwargs)  # type: ignore[attr-defined]
     layer = JointPruningLayer(len(state["joint_names"]), fill=state["fill"])
     layer.joint_logits.data = torch.tensor(state["keep_probabilities"]).logit()
@@ -74,18 +80,3 @@ def analyze_pruning(model: nn.Module, joint_names: Sequence[str] | None = None) 
         joint_names=tuple(names),
         keep_probabilities=tuple(layer.keep_probabilities().tolist()),
     )
-
-
-def _callback_state(checkpoint: Mapping[str, Any], path: str | Path) -> Mapping[str, Any]:
-    states = [
-        state
-        for key, state in checkpoint.get("callbacks", {}).items()
-        if key.startswith("JointPruningCallback")
-    ]
-    if len(states) != 1 or states[0]["input"] is None:
-        raise ValueError(
-            f"Expected a checkpoint with the mask of one JointPruningCallback but got {path} with "
-            f"{len(states)}. Pass a checkpoint that was saved while training with the callback."
-        )
-    state: Mapping[str, Any] = states[0]
-    return state

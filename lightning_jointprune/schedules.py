@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import torch
 from torch import Tensor
@@ -112,7 +112,7 @@ class TargetJoints:
     count: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1:
+        if not _is_whole(self.count) or self.count < 1:
             raise ValueError(
                 f"Expected a number of joints of at least 1 but got {self.count!r}. Pass "
                 "TargetJoints(12), say."
@@ -167,12 +167,16 @@ def make_budget(budget: Budget | int | float) -> Budget:
     """
     if isinstance(budget, Price | TargetJoints | MetricFloor):
         return budget
-    if isinstance(budget, int) and not isinstance(budget, bool):
+    if _is_whole(budget):
         return TargetJoints(budget)
     raise ValueError(
         "Expected a budget of Price, TargetJoints, MetricFloor or a number of joints but got "
         f"{budget!r}. Pass Price(0.003), TargetJoints(12) or 12."
     )
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def higher_is_better(metric: str) -> bool:

@@ -1,0 +1,217 @@
+"""What the callback's arguments mean: checked, resolved by name, and a search made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any
+
+from lightning_jointprune.gates import Gate, Groups, make_gate
+from lightning_jointprune.journal import Journal
+from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.layout import Layout
+from lightning_jointprune.schedules import (
+    Budget,
+    MetricFloor,
+    check_phases,
+    make_budget,
+    make_controller,
+)
+from lightning_jointprune.search import JointSearch
+from lightning_jointprune.skeletons import get_skeleton, resolve_joints
+
+STATE_KEY = "JointPruningCallback"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The callback's arguments with every name resolved; `Settings.checked` makes them.
+
+    Args:
+        joint_names: names of all joints, shape `(J,)`.
+        skeleton: name of the skeleton, if it has one.
+        input: where the skeleton enters; None finds it.
+        axes: its axes in einops' words; None infers them.
+        budget: what limits the joints.
+        gate: how a gate is relaxed.
+        groups: group name to the indices of its joints.
+        tied: whether a group has one gate for all its joints.
+        keep: indices of joints that are never dropped.
+        phases: ends of warm-up and search, as fractions of the run.
+        lr: the logits' learning rate; None chooses it.
+        fill: what a dropped joint is replaced by.
+    """
+
+    joint_names: tuple[str, ...]
+    skeleton: str | None
+    input: str | None
+    axes: str | None
+    budget: Budget
+    gate: Gate
+    groups: Mapping[str, tuple[int, ...]] | None
+    tied: bool
+    keep: tuple[int, ...]
+    phases: tuple[float, float]
+    lr: float | None
+    fill: float | str
+
+    @classmethod
+    def checked(
+        cls,
+        num_joints: int | None,
+        skeleton: str | None,
+        *,
+        axes: str | None,
+        budget: Budget | int,
+        gate: Gate | str,
+        groups: Groups | Mapping[str, Sequence[int | str]] | str | None,
+        keep: Sequence[int | str],
+        phases: Sequence[float],
+        lr: float | None,
+        **others: Any,
+    ) -> Settings:
+        """Check the callback's arguments, also against each other.
+
+        Raises:
+            ValueError: if one is out of range or does not fit the others.
+        """
+        if lr is not None and not lr > 0.0:
+            raise ValueError(f"Expected a learning rate above 0 but got lr={lr}.")
+        if axes is not None:
+            Layout.parse(axes)
+        names = _joint_names(num_joints, skeleton)
+        members, tied = _resolve_groups(groups, skeleton, names)
+        settings = cls(
+            names,
+            skeleton,
+            axes=axes,
+            budget=make_budget(budget),
+            gate=make_gate(gate),
+            groups=members,
+            tied=tied,
+            keep=resolve_joints(keep, names),
+            phases=check_phases(phases),
+            lr=lr,
+            **others,
+        )
+        settings.new_search()  # what does not fit together is refused here
+        return settings
+
+    def new_search(self) -> JointSearch:
+        """A search that has not begun."""
+        joints = len(self.joint_names)
+        layer = JointPruningLayer(
+            joints,
+            self.gate.anneal[0],
+            gate=self.gate,
+            groups=self.groups,
+            tied=self.tied,
+            keep=self.keep,
+            fill=self.fill,
+        )
+        controller = make_controller(self.budget, joints, len(self.keep))
+        return JointSearch(layer, controller, self.phases)
+
+    def new_journal(self) -> Journal:
+        """A journal in which nothing is written."""
+        journal = Journal(self.joint_names, self.skeleton, self.as_plain())
+        if isinstance(self.budget, MetricFloor):
+            journal.metric, journal.floor = self.budget.metric, self.budget.floor
+            journal.more_is_better = self.budget.higher_is_better
+        return journal
+
+    def as_plain(self) -> dict[str, Any]:
+        """The settings as plain values, without what a record says elsewhere."""
+        names = {one.name for one in fields(self)} - {"joint_names", "skeleton"}
+        return {name: _plain(getattr(self, name)) for name in sorted(names)}
+
+
+def _joint_names(num_joints: int | None, skeleton: str | None) -> tuple[str, ...]:
+    """The joints' names: the skeleton's, else made up from their number."""
+    if skeleton is not None:
+        names = get_skeleton(skeleton).joints
+        if num_joints not in (None, len(names)):
+            raise ValueError(
+                f"Expected {len(names)} joints (skeleton {skeleton!r}) but got "
+                f"num_joints={num_joints}. Leave num_joints out, or name another skeleton."
+            )
+        return names
+    if isinstance(num_joints, bool) or not isinstance(num_joints, int) or num_joints < 1:
+        raise ValueError(
+            f"Expected the number of joints but got num_joints={num_joints!r}. Pass num_joints=42 "
+            'or skeleton="mediapipe_hands", say.'
+        )
+    return tuple(f"joint_{index}" for index in range(num_joints))
+
+
+def _resolve_groups(
+    groups: Groups | Mapping[str, Sequence[int | str]] | str | None,
+    skeleton: str | None,
+    names: Sequence[str],
+) -> tuple[dict[str, tuple[int, ...]] | None, bool]:
+    """The groups by index, and whether they are tied."""
+    if groups is None:
+        return None, False
+    if isinstance(groups, str):
+        if groups not in ("hierarchical", "tied"):
+            raise ValueError(
+                'Expected groups of "hierarchical", "tied", Groups or a mapping but got '
+                f"{groups!r}."
+            )
+        groups = Groups(tied=groups == "tied")
+    elif isinstance(groups, Mapping):
+        groups = Groups(groups)
+    if groups.members is not None:
+        members = {name: resolve_joints(joints, names) for name, joints in groups.members.items()}
+        return members, groups.tied
+    if skeleton is None:
+        raise ValueError(
+            "Expected a named skeleton whose groups to take but got none. Pass skeleton=... or "
+            "Groups({'left_hand': range(21), ...})."
+        )
+    return dict(get_skeleton(skeleton).groups), groups.tied
+
+
+def _plain(value: Any) -> Any:
+    """A setting as a plain value, for the record."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {type(value).__name__: asdict(value)}
+    return value
+
+
+def find_state(checkpoint: Mapping[str, Any], state_key: str) -> Mapping[str, Any] | None:
+    """The callback's state in a checkpoint: that of its key, else the only one there is.
+
+    Args:
+        checkpoint: a Lightning checkpoint.
+        state_key: `STATE_KEY` with the callback's `input`, which may be given in other words.
+
+    Returns:
+        The state; None if the checkpoint has none.
+
+    Raises:
+        ValueError: if there are several and none has the key.
+    """
+    saved = checkpoint.get("callbacks", {})
+    states = {key: state for key, state in saved.items() if key.startswith(STATE_KEY)}
+    if state_key not in states and len(states) > 1:
+        raise ValueError(
+            f"Expected a state of {state_key} in the checkpoint but got {', '.join(states)}. Pass "
+            "the same input= as in the run that saved it."
+        )
+    return states.get(state_key, next(iter(states.values()), None))
+
+
+def check_state(state: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Make sure that a checkpoint's state is of the same joints.
+
+    Raises:
+        ValueError: if it is not; both sides are named.
+    """
+    saved = state["joint_names"]
+    if list(saved) != list(names):
+        raise ValueError(
+            f"Expected a checkpoint of {len(names)} joints ({names[0]} ... {names[-1]}) but got "
+            f"one of {len(saved)} ({saved[0]} ... {saved[-1]}). Pass the num_joints or skeleton "
+            "that it was trained with."
+        )

@@ -1,0 +1,152 @@
+"""What the callback asks of a trainer, and what it tells the other callbacks.
+
+Early stopping and best checkpoints are about the final phase: before it, a metric is that of
+another model, of all joints or of a mask that still changes. Callbacks are recognised by the name
+of their class, since Lightning comes as two packages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def writes_files(trainer: Any) -> bool:
+    """Whether this run is meant to leave files: a quick trial is not."""
+    return not trainer.fast_dev_run
+
+
+def check_alone(trainer: Any, state_key: str) -> None:
+    """Make sure that no other callback prunes the same input.
+
+    Raises:
+        ValueError: if another has the same state key.
+    """
+    twins = [one for one in trainer.callbacks if one.state_key == state_key]
+    if len(twins) > 1:
+        raise ValueError(
+            f"Expected one callback per skeleton input but got {len(twins)} of {state_key}. Remove "
+            "one, or give each its own input=."
+        )
+
+
+def check_run(trainer: Any, metric: str | None) -> None:
+    """Make sure that the run has an end, of which the phases are fractions, and what it needs.
+
+    Args:
+        trainer: about to fit.
+        metric: the metric that validation has to measure, if any.
+
+    Raises:
+        ValueError: if the run has no end, or no validation where a metric is needed.
+    """
+    if trainer.max_epochs == -1 and trainer.max_steps == -1 and not trainer.fast_dev_run:
+        raise ValueError(
+            "Expected a run with an end, since the phases are fractions of it, but got "
+            "max_epochs=-1 without max_steps. Pass Trainer(max_epochs=...) or max_steps=..."
+        )
+    if metric is not None and not trainer.enable_validation:
+        raise ValueError(
+            f"Expected a validation that logs {metric!r} for MetricFloor but this run has none. "
+            "Pass validation data, or another budget."
+        )
+
+
+def check_metric(metric: str, logged: Mapping[str, float], sanity: bool) -> None:
+    """Make sure that a validation logged a metric.
+
+    Args:
+        metric: the metric's name.
+        logged: what the validation logged.
+        sanity: whether it was the sanity check, in which some models log nothing at all.
+
+    Raises:
+        ValueError: if the metric is not among what was logged.
+    """
+    if metric not in logged and (logged or not sanity):
+        raise ValueError(
+            f"Expected the validation to log {metric!r} for MetricFloor but it logged "
+            f"{', '.join(logged) or 'nothing'}. Name one of these, or log the metric with "
+            f"self.log({metric!r}, value)."
+        )
+
+
+def progress(trainer: Any, batch_idx: int) -> float:
+    """The fraction of the run that is done before this batch, by epochs or by steps."""
+    fractions = [0.0]
+    if trainer.max_steps > 0:
+        fractions.append(trainer.global_step / trainer.max_steps)
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        batches = trainer.num_training_batches
+        in_epoch = batch_idx / batches if batches != float("inf") else 0.0
+        fractions.append((trainer.current_epoch + in_epoch) / trainer.max_epochs)
+    return min(1.0, max(fractions))
+
+
+def measured(trainer: Any, before: Mapping[str, Tensor]) -> dict[str, float]:
+    """The scalar metrics that were logged since `before`, a copy of the trainer's metrics."""
+    return {
+        name: float(value)
+        for name, value in trainer.callback_metrics.items()
+        if value.numel() == 1 and value is not before.get(name)
+    }
+
+
+def of_kind(trainer: Any, kind: str) -> list[Any]:
+    """The callbacks whose class, or one it derives from, has this name."""
+    return [
+        callback
+        for callback in trainer.callbacks
+        if any(parent.__name__ == kind for parent in type(callback).__mro__)
+    ]
+
+
+def monitored(trainer: Any) -> list[tuple[str, bool]]:
+    """The metrics that checkpoints and early stopping look at, and whether higher is better."""
+    watchers = [*of_kind(trainer, "ModelCheckpoint"), *of_kind(trainer, "EarlyStopping")]
+    return [(one.monitor, one.mode == "max") for one in watchers if one.monitor]
+
+
+class EarlyStoppingHold:
+    """Keeps early stopping from ending a run before its final phase."""
+
+    def __init__(self) -> None:
+        self._thresholds: list[tuple[Any, float | None]] = []
+
+    def apply(self, trainer: Any) -> None:
+        """Let nothing count yet: call before every check that early stopping could make."""
+        stoppers = of_kind(trainer, "EarlyStopping")
+        if not self._thresholds:
+            self._thresholds = [(one, one.stopping_threshold) for one in stoppers]
+        for one in stoppers:
+            one.wait_count = 0
+            one.best_score = torch.tensor(_worst(one.mode))
+            one.stopping_threshold = None
+
+    def release(self) -> None:
+        """Give early stopping its thresholds back; its patience begins now."""
+        for one, threshold in self._thresholds:
+            one.stopping_threshold = threshold
+        self._thresholds = []
+
+
+def forget_best(trainer: Any) -> None:
+    """Make every best checkpoint so far the first to be replaced.
+
+    The files stay until a checkpoint of the final phase takes their place, so a run that is cut off
+    in between can still be resumed from them.
+    """
+    for one in of_kind(trainer, "ModelCheckpoint"):
+        if one.monitor is None:
+            continue
+        worst = torch.tensor(_worst(one.mode))
+        one.best_k_models = dict.fromkeys(one.best_k_models, worst)
+        if one.best_k_models:
+            one.best_model_score = one.kth_value = worst
+
+
+def _worst(mode: str) -> float:
+    return -torch.inf if mode == "max" else torch.inf
