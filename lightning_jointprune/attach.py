@@ -12,28 +12,23 @@ and `state_dict` stay as they are.
 from __future__ import annotations
 
 import copy
+import inspect
 import operator
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.detect import (
-    MISSING,
-    module_at,
-    named_modules,
-    read,
-    restore_forward,
-    signature_of,
-)
 from lightning_jointprune.layout import Target
 
-__all__ = ["Layer", "Target", "attach", "attached_layers", "detach", "replaced"]
-
 _GATES = "_joint_gates"  # in a module's __dict__: its gates
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+MISSING: Any = object()  # where None is a value
 _PREVIOUS = "_joint_forward"  # the same: the instance-level forward that was there before
 
 
@@ -153,14 +148,15 @@ def detach(module: nn.Module, target: Target | None = None) -> None:
     """
     owners = [m for _, m in named_modules(module)]
     for owner in owners if target is None else [module_at(module, target.module)]:
-        gates = owner.__dict__.get(_GATES, ())
-        left = tuple(gate for gate in gates if target and gate.target.path != target.path)
-        if left != gates:
-            owner.__dict__[_GATES] = left
+        state = owner.__dict__
+        if _GATES not in state:
+            continue
+        others = (gate for gate in state[_GATES] if target and gate.target.path != target.path)
+        state[_GATES] = tuple(others)
         # Who patched over us still calls our forward: then it stays, without gates.
-        if gates and not left and _is_ours(owner.__dict__.get("forward")):
-            restore_forward(owner, owner.__dict__.pop(_PREVIOUS, None))
-            del owner.__dict__[_GATES]
+        if not state[_GATES] and _is_ours(state.get("forward")):
+            restore_forward(owner, state.pop(_PREVIOUS, None))
+            del state[_GATES]
 
 
 def attached_layers(module: nn.Module) -> list[tuple[Target, Any]]:
@@ -170,6 +166,66 @@ def attached_layers(module: nn.Module) -> list[tuple[Target, Any]]:
         for name, owner in named_modules(module)
         for gate in owner.__dict__.get(_GATES, ())
     ]
+
+
+# --- the tree of modules, also for `detect` -----------------------------------------------------
+
+
+def restore_forward(module: nn.Module, forward: Any) -> None:
+    """Set an instance-level forward, or remove it (`None`), whatever the module's `__setattr__`."""
+    if forward is None:
+        module.__dict__.pop("forward", None)
+    else:
+        module.__dict__["forward"] = forward
+
+
+def named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Paths and modules whose forward can be patched; of a compiled one, the module inside it."""
+    for name, module in root.named_modules():
+        if not isinstance(module, torch.jit.ScriptModule) and "_orig_mod" not in module._modules:
+            words = [word for word in name.split(".") if word != "_orig_mod"]
+            yield ".".join(words), module
+
+
+def module_at(root: nn.Module, path: str) -> nn.Module:
+    """The submodule at a path.
+
+    Raises:
+        ValueError: there is none; says which names come close.
+    """
+    modules = dict(named_modules(root))
+    if path in modules:
+        return modules[path]
+    try:
+        found: nn.Module = root.get_submodule(path)
+    except AttributeError:
+        close = get_close_matches(path, modules, n=1, cutoff=0.5)
+        known = ", ".join(f"`{name}`" for name in list(modules)[1:9]) or "no submodules"
+        fix = f'Did you mean input="{close[0]}:…"?' if close else "Name one of them before the `:`."
+        raise ValueError(
+            f"Expected input to name a submodule but got `{path}`; {type(root).__name__} has "
+            f"{known}. {fix}"
+        ) from None
+    if isinstance(found, torch.jit.ScriptModule):
+        raise ValueError(
+            f"Expected input to name a Python module but got `{path}`, which is compiled by "
+            "torch.jit. Name a module that calls it."
+        )
+    return found._modules.get("_orig_mod") or found  # a second name of a shared module
+
+
+def signature_of(module: nn.Module) -> inspect.Signature | None:
+    """The signature of a module's forward, or None where it does not tell.
+
+    A patched forward that says no more than `(*args, **kwargs)` has that of the class.
+    """
+    signature = None
+    for forward in (module.forward, partial(type(module).forward, module)):
+        found = read(inspect.signature, forward)
+        signature = signature if found is MISSING else found
+        if signature and any(p.kind not in _VARIABLE for p in signature.parameters.values()):
+            break
+    return signature
 
 
 # --- inside containers ------------------------------------------------------------------------
@@ -190,6 +246,14 @@ def replaced(value: Any, path: tuple[str, ...], change: Callable[[Any], Any]) ->
         return value
     new = replaced(child, path[1:], change)
     return value if new is child else _with_child(value, key, new)
+
+
+def read(how: Callable[..., Any], /, *of: Any, **named: Any) -> Any:
+    """What `how` returns, or `MISSING` where a foreign object raises, whatever it raises."""
+    try:
+        return how(*of, **named)
+    except Exception:
+        return MISSING
 
 
 def _child(value: Any, word: str) -> tuple[Any, Any]:

@@ -17,6 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_jointprune.attach import (
+    MISSING,
+    module_at,
+    named_modules,
+    read,
+    restore_forward,
+    signature_of,
+)
 from lightning_jointprune.layout import (
     Layout,
     Target,
@@ -26,71 +34,9 @@ from lightning_jointprune.layout import (
     parse_input,
 )
 
-_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-MISSING: Any = object()  # where None is a value
 _NESTING = 4  # containers inside containers that a probe looks into
 _ITEMS = 500  # values a probe looks at in one call
 _LISTED = 12  # tensors an error message names
-
-
-def restore_forward(module: nn.Module, forward: Any) -> None:
-    """Set an instance-level forward, or remove it (`None`), whatever the module's `__setattr__`."""
-    if forward is None:
-        module.__dict__.pop("forward", None)
-    else:
-        module.__dict__["forward"] = forward
-
-
-def named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Paths and modules whose forward can be patched; of a compiled one, the module inside it."""
-    for name, module in root.named_modules():
-        if not isinstance(module, torch.jit.ScriptModule) and "_orig_mod" not in module._modules:
-            words = [word for word in name.split(".") if word != "_orig_mod"]
-            yield ".".join(words), module
-
-
-def module_at(root: nn.Module, path: str) -> nn.Module:
-    """The submodule at a path.
-
-    Raises:
-        ValueError: there is none; says which names come close.
-    """
-    modules = dict(named_modules(root))
-    if path in modules:
-        return modules[path]
-    try:
-        found: nn.Module = root.get_submodule(path)  # a second name of a shared module
-        return found._modules.get("_orig_mod") or found
-    except AttributeError:
-        close = get_close_matches(path, modules, n=1, cutoff=0.5)
-        known = ", ".join(f"`{name}`" for name in list(modules)[1:9]) or "no submodules"
-        fix = f'Did you mean input="{close[0]}:…"?' if close else "Name one of them before the `:`."
-        raise ValueError(
-            f"Expected input to name a submodule but got `{path}`; {type(root).__name__} has "
-            f"{known}. {fix}"
-        ) from None
-
-
-def signature_of(module: nn.Module) -> inspect.Signature | None:
-    """The signature of a module's forward, or None where it does not tell.
-
-    A patched forward that says no more than `(*args, **kwargs)` has that of the class.
-    """
-    signature = None
-    for forward in (module.forward, partial(type(module).forward, module)):
-        found = read(inspect.signature, forward)
-        signature = signature if found is MISSING else found
-        if signature and any(p.kind not in _VARIABLE for p in signature.parameters.values()):
-            break
-    return signature
-
-
-def read(how: Callable[..., Any], *of: Any) -> Any:
-    """What `how(*of)` returns, or `MISSING` where a foreign object raises, whatever it raises."""
-    try:
-        return how(*of)
-    except Exception:
-        return MISSING
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ class Layout:
                 'Write it like axes="b t (j c)".'
             )
         tokens = [match.groups() for match in _TOKEN.finditer(pattern)]
-        groups = tuple(tuple(token[1].split()) if token[1] else (token[0],) for token in tokens)
+        groups = tuple(
+            (token[0],) if token[1] is None else tuple(token[1].split()) for token in tokens
+        )
         _validate(pattern, groups)
         return cls(groups)
 

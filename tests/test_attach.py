@@ -123,8 +123,6 @@ def test_detach_gives_back_the_module_as_it_was(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_deep_copy_shares_the_layer_and_has_its_own_weights(name: str) -> None:
-    if name == "stubborn_batch":
-        pytest.skip("its batch, not its model, is what cannot be copied")
     model, target, layer = of_zoo(name)
     batch = model.batch()
     keys = list(model.state_dict())

@@ -1,0 +1,362 @@
+"""Finding the skeleton input in one training step, or refusing with what to pass."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_jointprune.attach import Target
+from lightning_jointprune.detect import Probe, Seen, check_input, resolve
+from tests.models import ZOO, B, C, J, Stubborn, T, TwoStreams, WholeBatch
+
+# Where the axes or the input have to be said.
+AXES_NEEDED = {row[0] for row in ZOO if "(" in row[3]} | {"streams"}
+INPUT_NEEDED = {"several_skeletons"}
+
+
+def seen_in(module: nn.Module, step: Any) -> list[Seen]:
+    probe = Probe(module)
+    probe.start()
+    try:
+        step()
+    finally:
+        seen = probe.stop()
+    return seen
+
+
+def states(module: nn.Module) -> list[dict[str, Any]]:
+    return [dict(each.__dict__) for each in module.modules()]
+
+
+def one(
+    *shape: int, path: tuple[str, ...] = ("x",), dtype: torch.dtype = torch.float32, **more: Any
+) -> Seen:
+    return Seen(more.pop("module", ""), path, shape, dtype, **more)
+
+
+@pytest.mark.parametrize(("name", "factory", "where", "axes"), ZOO, ids=[row[0] for row in ZOO])
+def test_the_skeleton_of_every_model_is_found(
+    name: str, factory: Any, where: str, axes: str
+) -> None:
+    model = factory()
+    batch, before = model.batch(), states(model)
+    seen = seen_in(model, lambda: model.training_step(batch, 0))
+    assert states(model) == before
+    joints = 2 * J if name in ("two_streams", "hands_42") else J
+    target = resolve(
+        seen,
+        joints,
+        where if name in INPUT_NEEDED else None,
+        axes if name in AXES_NEEDED else None,
+    )
+    assert (target.input, target.axes) == (where, axes)
+    assert resolve(seen, joints, where, axes) == target
+    check_input(model, where)
+
+
+def test_a_probe_leaves_no_trace_when_the_step_raises() -> None:
+    model = TwoStreams()
+    before = states(model)
+    batch = {**model.batch(), "keypoints": torch.ones(B, T, 5, C)}
+    probe = Probe(model)
+    probe.start()
+    with pytest.raises(RuntimeError):
+        model.training_step(batch, 0)
+    assert [s.input for s in probe.stop()] == [
+        "rgb",
+        "keypoints",
+        "streams.rgb:x",
+        "streams.rgb.head:input",
+        "streams.pose:x",
+        "streams.pose.head:input",
+    ]
+    assert states(model) == before
+    assert len(probe.stop()) == 6  # stopping twice is harmless
+    probe.start()
+    assert probe.stop() == []
+
+
+def test_a_probe_keeps_no_tensor_alive() -> None:
+    model = TwoStreams()
+    batch = model.batch()
+    gone = weakref.ref(batch["keypoints"])
+    probe = Probe(model)
+    probe.start()
+    model.training_step(batch, 0)
+    model.got.clear()
+    del batch
+    gc.collect()
+    assert gone() is None
+    probe.stop()
+
+
+class Inner(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(C))
+        self.register_buffer("graph", torch.ones(2, J, J))
+
+    def forward(self, x: Tensor, graph: Tensor, w: Tensor | None = None) -> Tensor:
+        return x * self.weight
+
+
+class Outer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Inner()
+
+    def forward(self, anything: Any, *more: Any, **named: Any) -> Tensor:
+        x = anything["x"]
+        y = self.inner(x, self.inner.graph, self.inner.weight)
+        return self.inner(y, graph=self.inner.graph)
+
+
+def test_what_a_probe_records() -> None:
+    @dataclass
+    class Data:
+        points: Any
+
+    class Pair(NamedTuple):
+        left: Any
+        right: Any
+
+    class Bag:
+        def __init__(self, item: Any) -> None:
+            self.item = item
+
+    class Keyed:
+        def keys(self) -> list[str]:
+            return ["pos"]
+
+        def __getitem__(self, key: str) -> Any:
+            return {"pos": torch.ones(5)}[key]
+
+    model = Outer()
+    x = torch.ones(B, J, C)
+    batch = OrderedDict(
+        x=x,
+        data=Data([torch.ones(1)]),
+        pair=Pair(torch.ones(2), None),
+        bag=Bag(torch.ones(3)),
+        keyed=Keyed(),
+        stubborn=Stubborn(),
+        text="words",
+        module=nn.Linear(1, 1),
+    )
+    batch["itself"] = batch
+    seen = seen_in(model, lambda: model(batch, torch.ones(4, dtype=torch.int32), z=torch.ones(6)))
+    by_input = {s.input: s for s in seen if "itself" not in s.input}
+    assert {name: s.shape for name, s in by_input.items()} == {
+        "anything.x": (B, J, C),
+        "anything.data.points.0": (1,),
+        "anything.pair.left": (2,),
+        "anything.bag.item": (3,),
+        "anything.keyed.pos": (5,),
+        "more.0": (4,),
+        "z": (6,),
+        "inner:x": (B, J, C),  # neither the graph nor the weight, which are the model's own
+    }
+    assert by_input["more.0"].dtype == torch.int32
+    assert by_input["inner:x"].depth == 1
+    assert not by_input["inner:x"].requires_grad  # the first of two calls is what counts
+    assert by_input["inner:x"].trains
+
+
+def test_scripted_modules_are_left_alone() -> None:
+    class Root(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scripted = torch.jit.script(nn.Linear(C, 2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.scripted(x)
+
+    model = Root()
+    seen = seen_in(model, lambda: model(torch.ones(B, J, C)))
+    assert [s.input for s in seen] == ["x"]
+    with pytest.raises(ValueError, match=r"Expected input to name a Python module.*torch\.jit"):
+        check_input(model, "scripted:x")
+
+
+def test_a_compiled_step_is_watched_too() -> None:
+    model = nn.Module()
+    model.encoder = torch.compile(Inner(), backend="eager")
+    graph = torch.ones(2, 5, 5)
+
+    def step(x: Tensor) -> Tensor:
+        return model.encoder(x, graph).sum()
+
+    compiled = torch.compile(step, backend="eager")
+    x = torch.ones(B, J, C)
+    seen = seen_in(model, lambda: compiled(x))
+    assert resolve(seen, J) == Target.parse("encoder:x", "b j c")
+    assert compiled(x) == step(x)
+    check_input(model, "encoder:x")
+
+
+def test_the_outermost_call_decides() -> None:
+    outer, inner = one(B, T, J, C), one(B, C, T, J, module="net", depth=1)
+    assert resolve([outer, inner], J).input == "x"
+    assert resolve([one(B, T, J * C), inner], J) == Target.parse("net:x", "b c t j")
+
+
+def test_what_the_model_computed_is_no_input() -> None:
+    hidden = one(B, T, J, module="head", downstream=True, requires_grad=True)
+    deep = one(B, T, J, module="a.b", depth=1, requires_grad=True)
+    with pytest.raises(
+        ValueError, match=r"(?s)Expected an input with 21 joints but got none.*head:x"
+    ):
+        resolve([hidden], J)
+    with pytest.raises(ValueError, match=r'If one is the skeleton, pass input="a\.b:x"'):
+        resolve([deep], J)
+    assert resolve([one(B, T, J, requires_grad=True)], J).axes == "b t j"  # a leaf of the user's
+    assert resolve([hidden], J, "head:x").input == "head:x"
+
+
+def test_a_target_that_reaches_a_loss_or_metric_is_no_input() -> None:
+    x = one(B, T, J, C, module="net")
+    target = one(B, T, J, C, module="metric", path=("target",), trains=False)
+    assert resolve([x, target], J).input == "net:x"
+    with pytest.raises(ValueError, match='pass input="metric:target"'):
+        resolve([target], J)
+    before = one(B, T, J, C, module="normalise", trains=False)
+    with pytest.raises(
+        ValueError, match=r'(?s)but got 2:\n.*\nPass input="normalise:x" or input="net:x"'
+    ) as caught:
+        resolve([before, x], J)
+    assert "  normalise:x  (4, 8, 21, 3)  float32\n" in str(caught.value)
+
+
+def test_several_candidates_are_refused_with_what_to_paste() -> None:
+    seen = [one(B, T, J, C, path=("batch", name)) for name in ("joints", "bones")]
+    with pytest.raises(
+        ValueError,
+        match=r"Expected one input with 21 joints but got 2:\n"
+        r"  batch\.joints  \(4, 8, 21, 3\)  float32\n  batch\.bones  \(4, 8, 21, 3\)  float32\n"
+        r'Pass input="batch\.joints" or input="batch\.bones"\.',
+    ):
+        resolve(seen, J)
+    assert resolve(seen, J, "joints").input == "batch.joints"
+
+
+def test_a_bare_name_may_be_a_key_where_it_is_unique() -> None:
+    one_key = one(B, T, J, C, path=("batch", "pose", "keypoints"))
+    again = one(B, T, J, C, path=("batch", "face", "keypoints"))
+    deeper = one(B, T, J, C, module="net", path=("keypoints",), depth=1)
+    assert resolve([one_key, deeper], J, "keypoints").input == "batch.pose.keypoints"
+    assert resolve([one_key, again], J, "pose.keypoints").input == "batch.pose.keypoints"
+    assert resolve([one_key, deeper], J, "net:keypoints").input == "net:keypoints"
+    with pytest.raises(
+        ValueError,
+        match=r"(?s)Expected one input called 'keypoints' but got 2:.*"
+        r'Pass input="batch\.pose\.keypoints" or input="batch\.face\.keypoints"',
+    ):
+        resolve([one_key, again], J, "keypoints")
+    # An argument of the root's forward comes first.
+    assert resolve([one(B, J, C, path=("keypoints",)), again], J, "keypoints").path == (
+        "keypoints",
+    )
+
+
+def test_a_named_input_that_got_no_tensor_is_refused() -> None:
+    seen = [one(B, T, J, C, path=("batch", "pose")), one(B, 3, path=("rgb",))]
+    with pytest.raises(
+        ValueError, match=r"(?s)Expected a tensor in input 'bach\.pose'.*Pass input=\"batch\.pose\""
+    ):
+        resolve(seen, J, "bach.pose")
+    with pytest.raises(
+        ValueError, match=r"(?s)input 'batch' .*Pass input=\"batch\.pose\""
+    ) as caught:
+        resolve(seen, J, "batch")
+    assert "rgb" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"(?s)Expected a tensor in input 'x'.*nothing"):
+        resolve([], J, "x")
+
+
+def test_several_axes_of_that_length_are_refused() -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"Expected one axis of 8 joints but got 2 in input `x` of shape \(4, 8, 8, 3\)\. "
+        r'Pass axes="b j t c" or axes="b t j c"\.',
+    ):
+        resolve([one(B, 8, 8, C)], 8)
+    assert resolve([one(B, 8, 8, C)], 8, axes="b t j c").axes == "b t j c"
+    assert resolve([one(8, 8, C)], 8).axes == "b j c"  # the batch is never the joints
+
+
+def test_a_composed_axis_is_never_guessed() -> None:
+    for where in (None, "x"):
+        with pytest.raises(ValueError, match=r'pass axes="b t \(j c\)" or axes="b t \(c j\)"'):
+            resolve([one(B, T, J * C)], J, where)
+    with pytest.raises(ValueError, match=r'axes="b t \(c j\)" and input="y"'):
+        resolve([one(B, T, J * C, path=("y",)), one(B, T, J * C, path=("z",))], J)
+    assert resolve([one(B, T, J * C), one(B, 7, path=("y",))], J, axes="b t (c j)").input == "x"
+
+
+def test_a_wrong_number_of_joints_is_refused() -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"Expected an axis of 75 joints but got none in input `x` of shape "
+        r"\(8, 16, 543, 3\)\. Pass the number of joints it has, perhaps num_joints=543",
+    ):
+        resolve([one(8, 16, 543, 3)], 75, "x")
+    with pytest.raises(
+        ValueError, match=r"(?s)Expected an input with 75 joints.*\(8, 16, 543, 3\)"
+    ):
+        resolve([one(8, 16, 543, 3)], 75)
+    with pytest.raises(ValueError, match=r"Expected 75 joints on axis j of 'b t j c' but got 543"):
+        resolve([one(8, 16, 543, 3)], 75, "x", "b t j c")
+    with pytest.raises(ValueError, match=r"Expected an input with 75 joints under axes 'b t j c'"):
+        resolve([one(8, 16, 543, 3)], 75, axes="b t j c")
+    with pytest.raises(ValueError, match="but got none in input `x` of shape"):
+        resolve([one(8)], 75, "x")
+
+
+def test_integers_empty_batches_and_silence_are_refused() -> None:
+    whole = one(B, T, J, C, dtype=torch.int64)
+    for where in (None, "x"):
+        with pytest.raises(
+            ValueError, match=r"Expected a floating tensor in input `x` but got torch.int64\. Cast"
+        ):
+            resolve([whole], J, where)
+    assert resolve([whole, one(B, J, path=("y",))], J).input == "y"
+    with pytest.raises(
+        ValueError, match="Expected at least one sample in input `x` but got an emp"
+    ):
+        resolve([one(0, T, J, C)], J)
+    with pytest.raises(ValueError, match="but got no tensor in any forward of the model"):
+        resolve([], J)
+
+
+def test_a_long_list_is_cut() -> None:
+    seen = [one(B, T, path=(f"x{n}",)) for n in range(40)]
+    with pytest.raises(ValueError, match="… and 28 more"):
+        resolve(seen, J)
+
+
+def test_an_input_that_cannot_be_is_refused_before_there_is_data() -> None:
+    model = TwoStreams()
+    for fine in ("keypoints", "any_key", "streams.pose:x", ":rgb", "keypoints.0"):
+        check_input(model, fine)
+    check_input(WholeBatch(), "batch.skeleton.0")
+    with pytest.raises(
+        ValueError,
+        match=r"Expected input to name a submodule but got `streams.poes`; TwoStreams has "
+        r"`streams`.*Did you mean input=\"streams.pose:…\"\?",
+    ):
+        check_input(model, "streams.poes:x")
+    with pytest.raises(
+        ValueError,
+        match=r"Expected input to start with an argument of that forward but got 'keypoint'; it "
+        r'takes rgb, keypoints\. Pass input="keypoints\.0"\.',
+    ):
+        check_input(model, "keypoint.0")
+    with pytest.raises(ValueError, match=r"Expected input as \[module path:\]argument"):
+        check_input(model, "streams:")

@@ -1,0 +1,157 @@
+"""Axes strings: what they mean, what is refused, and that splitting can be undone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_jointprune.layout import (
+    Layout,
+    Target,
+    composed_axes,
+    exact_axes,
+    parse_input,
+    usual_axes,
+)
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> tuple[str, tuple[int, ...], int, int]:
+    """A pattern, a shape, J, and how many elements of the tensor belong to one joint."""
+    joints = draw(st.integers(2, 5))
+    words = draw(st.permutations(draw(st.sampled_from(["j", "jc", "tjc", "tjcm", "tsjcm"]))))
+    sizes = {word: joints if word == "j" else draw(st.integers(1, 4)) for word in words}
+    partner = draw(st.sampled_from([*(w for w in words if w != "j"), None]))
+    axes, shape = ["b"], [draw(st.integers(1, 3))]
+    for word in words:
+        if word == partner:
+            continue
+        if word == "j" and partner:
+            pair = draw(st.permutations(["j", partner]))
+            axes.append(f"({' '.join(pair)})")
+            shape.append(joints * sizes[partner])
+        else:
+            axes.append(word)
+            shape.append(sizes[word])
+    return " ".join(axes), tuple(shape), joints, torch.Size(shape).numel() // joints
+
+
+@given(layouts())
+def test_splitting_can_be_undone_and_finds_the_joints(case: tuple[str, tuple[int, ...], int, int]):
+    pattern, shape, joints, each = case
+    layout = Layout.parse(pattern)
+    assert layout.pattern == str(layout) == pattern
+    x = torch.randn(shape)
+    split, words = layout.split(x, joints)
+    assert split.ndim == len(words) == len(set(words))
+    assert split.shape[words.index("j")] == joints
+    assert torch.equal(layout.merge(split), x)
+    # One joint is a slice of the split tensor, and nothing but this joint in the whole one.
+    split = torch.zeros_like(split)
+    split.select(words.index("j"), joints - 1).fill_(1)
+    assert layout.merge(split).sum() == each
+
+
+def test_composed_axes_keep_their_order() -> None:
+    x = torch.arange(6).view(1, 6)  # 2 joints, 3 channels
+    assert Layout.parse("b (j c)").split(x, 2)[0].tolist() == [[[0, 1, 2], [3, 4, 5]]]
+    assert Layout.parse("b (c j)").split(x, 2)[0].tolist() == [[[0, 1], [2, 3], [4, 5]]]
+
+
+def test_nothing_is_copied_where_nothing_is_composed() -> None:
+    x = torch.randn(2, 3, 4)
+    layout = Layout.parse(" b  t (j) ")
+    assert layout.pattern == "b t j"
+    split, words = layout.split(x, 4)
+    assert split is x
+    assert words == ("b", "t", "j")
+    assert layout.merge(x) is x
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("b t c", "Expected exactly one axis j in axes but got 0 in 'b t c'"),
+        ("b j j", "Expected exactly one axis j in axes but got 2"),
+        ("b t t j", "Expected different words in axes but got 'b t t j'"),
+        ("t b j c", "Expected the batch axis b first in axes but got 't b j c'"),
+        ("(b t) j c", "Expected the batch axis b first"),
+        ("j", "Expected the batch axis b first"),
+        ("b (t s) j", r"at most one word of unknown length in parentheses but got \(t s\)"),
+        ("b (t j c)", r"at most one word of unknown length in parentheses but got \(t j c\)"),
+        ("b (j c", "Expected words and simple parentheses in axes but got"),
+        ("b ((j c))", "Expected words and simple parentheses in axes but got"),
+        ("b () j", r"Expected words of letters and digits in axes but got \(\)"),
+        ("b t j 3", "Expected words of letters and digits in axes but got '3'"),
+        ("b ... j", r"Expected words of letters and digits in axes but got '\.\.\.'"),
+        ("b,t,j", "Expected words of letters and digits in axes but got 'b,t,j'"),
+        ("", "Expected exactly one axis j in axes but got 0"),
+    ],
+)
+def test_a_malformed_pattern_is_refused(pattern: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Layout.parse(pattern)
+
+
+def test_a_shape_that_does_not_fit_is_refused() -> None:
+    layout, composed = Layout.parse("b t j c"), Layout.parse("b t (j c)")
+    with pytest.raises(
+        ValueError,
+        match=r"Expected 75 joints on axis j of 'b t j c' but got 543 in input "
+        r"`skeleton_keypoints` of shape \(8, 16, 543, 3\)\. Pass num_joints=543",
+    ):
+        layout.check((8, 16, 543, 3), 75, "skeleton_keypoints")
+    with pytest.raises(ValueError, match="Expected 4 axes 'b t j c' but got 3"):
+        layout.check((8, 16, 543), 75)
+    with pytest.raises(
+        ValueError, match=r"Expected a multiple of 75 joints on axis \(j c\) of 'b t \(j c\)' but"
+    ):
+        composed.check((8, 16, 226), 75)
+    assert composed.fits((8, 16, 225), 75)
+    assert composed.fits((8, 16, 75), 75)
+    assert not composed.fits((8, 16, 0), 75)
+
+
+def test_the_usual_words() -> None:
+    assert exact_axes((4, 8, 42, 3), 42) == ["b t j c"]
+    assert exact_axes((4, 3, 8, 42), 42) == ["b c t j"]
+    assert exact_axes((4, 3, 8, 42, 2), 42) == ["b c t j m"]
+    assert exact_axes((42, 42, 42), 42) == ["b j c", "b t j"]
+    assert exact_axes((42, 3), 42) == []
+    assert exact_axes((4, 1, 2, 3, 42, 5), 42) == ["b d1 d2 d3 j d5"]
+    assert composed_axes((4, 8, 126), 42) == ["b t (j c)", "b t (c j)"]
+    assert composed_axes((4, 126), 42) == ["b (j c)", "b (c j)"]
+    assert composed_axes((4, 126, 8), 42) == ["b (j c) t", "b (c j) t", "b (t j) c"]
+    assert composed_axes((4, 8, 42), 42) == []
+    for ndim in range(2, 8):
+        for axis in range(1, ndim):
+            layout = Layout.parse(usual_axes(ndim, axis))
+            assert layout.words.index("j") == axis
+            assert len(layout.words) == ndim
+    for shape in [(4, 42), (4, 42, 42), (4, 42, 42, 42), (4, 42, 42, 42, 42, 42)]:
+        for axes in composed_axes(shape, 21):
+            assert Layout.parse(axes).fits(shape, 21)
+
+
+@pytest.mark.parametrize(
+    ("text", "module", "path"),
+    [
+        ("x", "", ("x",)),
+        (":x", "", ("x",)),
+        ("encoder.stgcn:x", "encoder.stgcn", ("x",)),
+        (" encoder : batch.pose.0 ", "encoder", ("batch", "pose", "0")),
+    ],
+)
+def test_an_input_is_read(text: str, module: str, path: tuple[str, ...]) -> None:
+    assert parse_input(text) == (module, path)
+    target = Target.parse(text, "b t (j c)")
+    assert (target.module, target.path) == (module, path)
+    assert Target.parse(target.input, target.axes) == target
+
+
+@pytest.mark.parametrize("text", ["", "encoder:", "batch..x", "batch."])
+def test_a_malformed_input_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"Expected input as \[module path:\]argument"):
+        parse_input(text)
