@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from lightning_jointprune.layout import Target
 
 _GATES = "_joint_gates"  # in a module's __dict__: its gates
+_PREVIOUS = "_joint_forward"  # the same: the instance-level forward that was there before
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 MISSING: Any = object()  # where None is a value
-_PREVIOUS = "_joint_forward"  # the same: the instance-level forward that was there before
 
 
 class Layer(Protocol):
@@ -276,8 +276,8 @@ def _with_child(value: Any, key: Any, new: Any) -> Any:
         items[names.index(key) if isinstance(key, str) else key] = new
         return type(value)(*items) if names else type(value)(items)
     copied = read(_shallow_copy, value)
-    items = isinstance(value, (Mapping, list)) or read(getattr, value, key) is MISSING
-    for write in (operator.setitem,) if items else (setattr, object.__setattr__):  # when frozen
+    by_item = isinstance(value, (Mapping, list)) or read(getattr, value, key) is MISSING
+    for write in (operator.setitem,) if by_item else (setattr, object.__setattr__):  # when frozen
         if copied is not MISSING and read(write, copied, key, new) is not MISSING:
             return copied
     if isinstance(value, Mapping):  # a read-only one

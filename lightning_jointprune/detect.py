@@ -195,7 +195,8 @@ def resolve(
     Without `input`, the calls are searched level by level from the outermost. A candidate is a
     floating tensor with J joints (on an axis other than the batch, or as `axes` says) that the
     model has not computed, and whose module has parameters or is called before one that has.
-    The outermost level with a candidate decides: it must have exactly one.
+    The outermost level with a candidate decides: it must have exactly one, and no tensor beside it
+    that may be the same skeleton with its channels on the joints' axis.
 
     Args:
         seen: what a `Probe` saw in a training step.
@@ -244,26 +245,30 @@ def _inferred_axes(chosen: Seen, num_joints: int) -> str:
             f"joints share an axis, pass {_alternatives('axes', composed)}."
         )
     usual = shape[{4: 2, 5: 3}.get(len(shape), -1)] if len(shape) > 1 else None
-    fix = (
-        f"Pass the number of joints it has, perhaps num_joints={usual}" if usual else "Pass input="
+    fix = f"how many it has, perhaps num_joints={usual}" if usual else "the skeleton's input="
+    raise ValueError(
+        f"Expected an axis of {num_joints} joints but got none in {where}. Pass {fix}."
     )
-    raise ValueError(f"Expected an axis of {num_joints} joints but got none in {where}. {fix}.")
 
 
 def _only_candidate(seen: list[Seen], num_joints: int, layout: Layout | None) -> Seen:
     fitting = [s for s in seen if _fits(s, num_joints, layout)]
+    # Beside a tensor of J joints, one of J times 2 to 4 values may be the skeleton, flattened.
+    flat = [s for s in seen if layout is None and s not in fitting and _is_flat(s, num_joints)]
     for depth in sorted({s.depth for s in fitting}):
-        level = [s for s in fitting if s.depth == depth and s.floating and _may_enter(s)]
+        level = [s for s in seen if s in fitting or s in flat]
+        level = [s for s in level if s.depth == depth and s.floating and _may_enter(s)]
         # Losses and metrics come after what trains: a target there is not an input.
         last = max((place for place, s in enumerate(level) if s.trains), default=-1)
         level = level[: last + 1]
+        if not any(s in fitting for s in level):
+            continue
         if len(level) == 1:
             return level[0]
-        if level:
-            raise ValueError(
-                f"Expected one input with {num_joints} joints but got {len(level)}:\n"
-                f"{_listed(level)}\nPass {_alternatives('input', [s.input for s in level])}."
-            )
+        raise ValueError(
+            f"Expected one input with {num_joints} joints but got {len(level)}:\n"
+            f"{_listed(level)}\nPass {_alternatives('input', [s.input for s in level])}."
+        )
     whole = [s for s in fitting if not s.floating]
     if whole:
         return whole[0]  # which `resolve` refuses for its dtype
@@ -274,6 +279,10 @@ def _fits(s: Seen, num_joints: int, layout: Layout | None) -> bool:
     if layout is None:
         return bool(exact_axes(s.shape, num_joints))
     return layout.fits(s.shape, num_joints)
+
+
+def _is_flat(s: Seen, num_joints: int) -> bool:
+    return len(s.shape) in (2, 3) and s.shape[-1] in [n * num_joints for n in (2, 3, 4)]
 
 
 def _may_enter(s: Seen) -> bool:
@@ -297,7 +306,8 @@ def _nothing_fits(
         fix = f"If joints share an axis, pass {_alternatives('axes', choices)}"
         fix += f' and input="{near[0].input}"' if len(near) > 1 else ""
     else:
-        fix = f'Pass num_joints= as in the data, or where they are: input="{seen[0].input}", axes='
+        where = f'input="{seen[0].input}", axes="b t (j c)"'
+        fix = f"Pass num_joints= as in the data, or say where they are, e.g. {where}"
     return f"Expected an input with {wanted} but got none. Seen:\n{_listed(seen)}\n{fix}."
 
 

@@ -41,6 +41,15 @@ class Zeroing:
         return x * first.to(x).view([-1 if word == "j" else 1 for word in axes])
 
 
+class Nothing(nn.Module):
+    """Zeroes everything, without a side effect."""
+
+    num_joints = J
+
+    def forward(self, x: Tensor, axes: tuple[str, ...]) -> Tensor:
+        return x * 0
+
+
 def of_zoo(name: str) -> tuple[Any, Target, Zeroing]:
     _, factory, where, axes = BY_NAME[name]
     joints = 2 * J if name in ("two_streams", "hands_42") else J
@@ -405,6 +414,19 @@ def test_a_compiled_model_is_gated(attach_first: bool) -> None:
     assert not torch.equal(compiled(x), plain)
     detach(model)
     assert torch.equal(compiled(x), plain)
+
+
+@pytest.mark.parametrize(("where", "axes"), [("x", "b j c"), ("x", "b (j c)"), ("x.k", "b j c")])
+def test_a_gate_compiles_into_the_graph(where: str, axes: str) -> None:
+    class Add(nn.Module):
+        def forward(self, x: Any) -> Tensor:
+            return (x if isinstance(x, Tensor) else x["k"]) + 1
+
+    model, x = Add(), torch.ones(B, J, C)
+    x = x.flatten(1) if "(" in axes else x
+    attach(model, Target.parse(where, axes), Nothing())
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    assert (compiled(x if where == "x" else {"k": x}) == 1).all()
 
 
 def test_a_compiled_submodule_is_gated_and_so_is_its_copy() -> None:

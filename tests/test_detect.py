@@ -246,6 +246,16 @@ def test_several_candidates_are_refused_with_what_to_paste() -> None:
     assert resolve(seen, J, "joints").input == "batch.joints"
 
 
+def test_a_flat_skeleton_beside_its_confidences_is_not_overlooked() -> None:
+    seen = [one(B, T, J * C), one(B, T, J, path=("confidence",))]
+    with pytest.raises(ValueError, match=r'but got 2:\n[^"]*Pass input="x" or input="confidence"'):
+        resolve(seen, J)
+    assert resolve(seen, J, "confidence").axes == "b t j"
+    # A flat target in a loss is not beside the input, and video is not flat.
+    loss = one(B, J * C, module="criterion", path=("target",), trains=False)
+    assert resolve([one(B, T, J, C), loss, one(B, 3, T, 2 * J, 2 * J)], J).input == "x"
+
+
 def test_a_bare_name_may_be_a_key_where_it_is_unique() -> None:
     one_key = one(B, T, J, C, path=("batch", "pose", "keypoints"))
     again = one(B, T, J, C, path=("batch", "face", "keypoints"))
@@ -304,7 +314,7 @@ def test_a_wrong_number_of_joints_is_refused() -> None:
     with pytest.raises(
         ValueError,
         match=r"Expected an axis of 75 joints but got none in input `x` of shape "
-        r"\(8, 16, 543, 3\)\. Pass the number of joints it has, perhaps num_joints=543",
+        r"\(8, 16, 543, 3\)\. Pass how many it has, perhaps num_joints=543",
     ):
         resolve([one(8, 16, 543, 3)], 75, "x")
     with pytest.raises(
