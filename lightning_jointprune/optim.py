@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 MARK = "joint_pruning"  # marks our parameter group; a key of the group, so it is in the state dict
+REFUSED = {  # classes of torch.optim that cannot train the logits, and why
+    "LBFGS": "takes only one group",
+    "Muon": "takes only 2-D parameters",
+    "SparseAdam": "takes only sparse gradients",
+}
 
 
 def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) -> None:
@@ -24,13 +29,14 @@ def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) 
         lr: their learning rate, above 0.
 
     Raises:
-        ValueError: if the optimizer takes a single parameter group only.
+        ValueError: if the optimizer cannot train such a group.
     """
-    if isinstance(optimizer, torch.optim.LBFGS):
-        raise ValueError(
-            "Expected an optimizer with parameter groups but got LBFGS, which takes only one. "
-            "Train with Adam, AdamW or SGD."
-        )
+    for name, why in REFUSED.items():
+        if isinstance(optimizer, getattr(torch.optim, name, ())):  # () where torch is older
+            raise ValueError(
+                f"Expected an optimizer that can train one more group, of the gates, but got "
+                f"{name}, which {why}. Train with Adam, AdamW or SGD, or return one of them first."
+            )
     group: dict[str, Any] = {"params": list(logits), "lr": lr, "weight_decay": 0.0, MARK: True}
     optimizer.add_param_group(group)
     optimizer.register_load_state_dict_pre_hook(_accept_plain_state)
@@ -82,6 +88,9 @@ class UserGroups:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._optimizer, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # what copies it asks for the class, and gets another
+        return UserGroups, (self._optimizer,)
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:  # what asks for its type (a monitor naming it, say) gets the real
