@@ -7,6 +7,7 @@ controller keeps anything from one step to the next.
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -185,8 +186,10 @@ def higher_is_better(metric: str) -> bool:
     >>> higher_is_better("val_acc"), higher_is_better("val_loss")
     (True, False)
     """
-    lower = ("loss", "error", "mse", "mae", "mpjpe", "wer", "cer", "perplexity", "nll")
-    return not any(word in metric.lower() for word in lower)
+    name = metric.lower()
+    anywhere = ("loss", "error", "mse", "mae", "mpjpe", "perplexity", "nll")
+    alone = {"wer", "cer"}  # also parts of words such as answer and certainty
+    return not any(part in name for part in anywhere) and alone.isdisjoint(re.split(r"\W|_", name))
 
 
 # --- controllers: a budget at work ---------------------------------------------------------------
