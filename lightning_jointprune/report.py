@@ -1,0 +1,409 @@
+"""A record to numbers, numbers to Plotly figures, figures to one page that needs no network."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+from plotly.subplots import make_subplots
+
+from lightning_jointprune.record import PruningRecord, Snapshot, write_text
+from lightning_jointprune.skeletons import Skeleton, get_skeleton
+
+REPORT_FILE = "joint_importance.html"
+
+# Okabe and Ito's colours that can be told from white and from black; then again with a pattern.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+PATTERNS = ("", "/", ".")
+GREY = "#8a919e"
+# Undecided to certain; both ends can be seen on white and on black.
+CERTAINTY = ((0.0, "#D55E00"), (0.5, "#E69F00"), (0.8, "#56B4E9"), (1.0, "#0072B2"))
+SHADES = {"warmup": "#8a919e", "search": "#E69F00", "final": "#009E73"}
+HOVER = (
+    "<b>%{customdata[0]}</b> (joint %{customdata[1]})<br>%{customdata[2]}<br>"
+    "keep probability %{customdata[3]}, mean over the search %{customdata[4]}<extra></extra>"
+)
+LAYOUT = {"template": "plotly_white", "margin": {"l": 10, "r": 10, "t": 40, "b": 40}}
+
+
+class _Joint(NamedTuple):
+    """One joint as figures and table show it; `mean` is its keep probability over the search."""
+
+    index: int
+    name: str
+    part: str
+    probability: float
+    mean: float
+    kept: bool
+
+
+class _Part(NamedTuple):
+    """One body part: its colour, and how many of its joints are kept."""
+
+    name: str
+    kept: int
+    total: int
+    colour: str
+    pattern: str
+
+
+class _Drawing(NamedTuple):
+    """Where each joint is, x to the right and y down, and the edges by whether both ends stay."""
+
+    joints: tuple[_Joint, ...]
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    kept_edges: tuple[tuple[int, int], ...]
+    other_edges: tuple[tuple[int, int], ...]
+
+
+class _History(NamedTuple):
+    """The run over time; `heat` has shape (joints by rank, snapshots), None is not known."""
+
+    steps: tuple[int, ...]
+    epochs: tuple[int, ...]
+    joints: tuple[_Joint, ...]
+    heat: list[list[float]]
+    expected: list[float | None]
+    active: list[int]
+    price: list[float | None]
+    temperature: list[float | None]
+    metrics: dict[str, list[float | None]]
+    phases: tuple[tuple[str, float, float], ...]
+
+
+# --- numbers ----------------------------------------------------------------------------------
+
+
+def _skeleton_of(record: PruningRecord) -> Skeleton | None:
+    try:
+        skeleton = get_skeleton(record.skeleton) if record.skeleton else None
+    except ValueError:  # from a version that knows more skeletons
+        return None
+    fits = skeleton is not None and skeleton.num_joints == record.selection.num_joints
+    return skeleton if fits else None
+
+
+def _part_names(record: PruningRecord) -> list[str]:
+    """The body part of each joint; empty where it is not known."""
+    skeleton, groups = _skeleton_of(record), record.settings.get("groups")
+    if skeleton is not None:
+        groups = skeleton.groups
+    names = [""] * record.selection.num_joints
+    for name, members in groups.items() if isinstance(groups, Mapping) else ():
+        for joint in members if isinstance(members, Sequence) else ():
+            if isinstance(joint, int) and 0 <= joint < len(names):
+                names[joint] = name
+    return [name or "other" for name in names] if any(names) else names
+
+
+def _importance_numbers(record: PruningRecord) -> tuple[_Joint, ...]:
+    """The joints by rank: keep probability to two decimals, then its mean over the search."""
+    selection, parts = record.selection, _part_names(record)
+    search = [s.keep_probabilities for s in record.history if s.phase == "search"]
+    means = [sum(column) / len(search) for column in zip(*search, strict=True)]
+    joints = [
+        _Joint(index, name, parts[index], p, means[index] if means else p, kept)
+        for index, (name, p, kept) in enumerate(
+            zip(selection.joint_names, selection.keep_probabilities, selection.mask, strict=True)
+        )
+    ]
+    return tuple(sorted(joints, key=lambda j: (-round(j.probability, 2), -j.mean, j.index)))
+
+
+def _part_numbers(joints: Iterable[_Joint]) -> tuple[_Part, ...]:
+    """The body parts in the skeleton's order; empty if no joint has one."""
+    members: dict[str, list[bool]] = {}
+    for joint in sorted(joints, key=lambda j: j.index):
+        members.setdefault(joint.part, []).append(joint.kept)
+    looks = itertools.cycle((colour, pattern) for pattern in PATTERNS for colour in COLOURS)
+    parts = zip(members.items(), looks, strict=False)
+    return tuple(_Part(name, sum(kept), len(kept), *look) for (name, kept), look in parts)
+
+
+def _skeleton_numbers(record: PruningRecord) -> _Drawing | None:
+    """What `plot_skeleton` draws; None if the joints are of no skeleton known by name."""
+    skeleton, mask = _skeleton_of(record), record.selection.mask
+    if skeleton is None:
+        return None
+    joints = sorted(_importance_numbers(record), key=lambda j: j.index)
+    x, y = zip(*skeleton.drawing, strict=True)
+    edges = record.edges or skeleton.edges
+    kept = tuple(edge for edge in edges if mask[edge[0]] and mask[edge[1]])
+    return _Drawing(tuple(joints), x, y, kept, tuple(e for e in edges if e not in set(kept)))
+
+
+def _phase_spans(history: Sequence[Snapshot]) -> tuple[tuple[str, float, float], ...]:
+    """Phases as (phase, first step, last step); they meet halfway between two snapshots."""
+    changes = [(a.step + b.step) / 2 for a, b in itertools.pairwise(history) if a.phase != b.phase]
+    borders = [history[0].step, *changes, history[-1].step]
+    phases = [phase for phase, _ in itertools.groupby(s.phase for s in history)]
+    return tuple(
+        (phase, *span) for phase, span in zip(phases, itertools.pairwise(borders), strict=True)
+    )
+
+
+def _history_numbers(record: PruningRecord) -> _History | None:
+    """The run over time; None if it has fewer than two moments."""
+    history, joints = record.history, _importance_numbers(record)
+    if len(history) < 2:
+        return None
+    names = {name for s in history for name in s.metrics if not name.startswith("joint_pruning/")}
+    return _History(
+        steps=tuple(s.step for s in history),
+        epochs=tuple(s.epoch for s in history),
+        joints=joints,
+        heat=[[round(s.keep_probabilities[j.index], 3) for s in history] for j in joints],
+        expected=[_short(s.expected_joints) for s in history],
+        active=[s.active_joints for s in history],
+        price=[_short(s.price) for s in history],
+        temperature=[_short(s.temperature) for s in history],
+        metrics={n: [_short(s.metrics.get(n)) for s in history] for n in sorted(names)},
+        phases=_phase_spans(history),
+    )
+
+
+def _short(value: float | None) -> float | None:
+    """Four significant digits, enough for a screen."""
+    return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None
+
+
+# --- figures ----------------------------------------------------------------------------------
+
+
+def plot_importance(record: PruningRecord) -> go.Figure:
+    """Keep probability of every joint, ranked and coloured by body part; dropped ones are pale."""
+    joints = _importance_numbers(record)
+    figure = go.Figure()
+    for part in _part_numbers(joints):
+        ranks = [rank for rank, joint in enumerate(joints) if joint.part == part.name]
+        shown = [joints[rank] for rank in ranks]
+        figure.add_bar(
+            x=[_short(joint.probability) for joint in shown],
+            y=ranks,
+            orientation="h",
+            name=escape(part.name or "joints"),
+            marker={"color": part.colour, "opacity": [1 if j.kept else 0.35 for j in shown]},
+            marker_pattern={"shape": part.pattern, "fgcolor": "#fff", "fgopacity": 0.6, "size": 7},
+            customdata=[_hover(joint) for joint in shown],
+            hovertemplate=HOVER,
+        )
+    figure.add_vline(x=0.5, line={"color": GREY, "dash": "dot", "width": 1})
+    _name_ranks(figure, joints)
+    figure.update_xaxes(range=[0, 1.02], side="top", title_text="keep probability")
+    figure.update_layout(height=100 + 17 * len(joints), barmode="overlay", bargap=0.25)
+    figure.update_layout(hovermode="y", showlegend=False, **LAYOUT)
+    return figure
+
+
+def plot_skeleton(record: PruningRecord) -> go.Figure:
+    """The skeleton: kept joints coloured by keep probability, dropped ones hollow.
+
+    The figure is empty if the record names no known skeleton.
+    """
+    figure, drawing = go.Figure(), _skeleton_numbers(record)
+    if drawing is None:
+        return figure
+    size = 15 if len(drawing.joints) < 60 else 11 if len(drawing.joints) < 200 else 7
+    for edges, colour, width in (
+        (drawing.other_edges, GREY, 1),
+        (drawing.kept_edges, "#0072B2", max(2, size / 5)),
+    ):
+        figure.add_scatter(
+            x=[v for a, b in edges for v in (drawing.x[a], drawing.x[b], None)],
+            y=[v for a, b in edges for v in (drawing.y[a], drawing.y[b], None)],
+            mode="lines",
+            line={"color": colour, "width": width},
+            opacity=0.55,
+            hoverinfo="skip",
+        )
+    colours = {"colorscale": CERTAINTY, "cmin": 0, "cmax": 1, "line": {"color": GREY, "width": 1}}
+    bar = {"title": "keep<br>probability", "thickness": 10, "len": 0.6, "outlinewidth": 0}
+    for kept in (False, True):
+        shown = [joint for joint in drawing.joints if joint.kept == kept]
+        look = {"color": [j.probability for j in shown], "showscale": True, "colorbar": bar}
+        figure.add_scatter(
+            x=[drawing.x[joint.index] for joint in shown],
+            y=[drawing.y[joint.index] for joint in shown],
+            mode="markers",
+            name="kept" if kept else "dropped",
+            marker={"size": size, **colours, **look}
+            if kept
+            else {"size": size * 0.6, "symbol": "circle-open", "color": GREY},
+            customdata=[_hover(joint) for joint in shown],
+            hovertemplate=HOVER,
+        )
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x")
+    aspect = (max(drawing.y) - min(drawing.y)) / (max(drawing.x) - min(drawing.x))
+    height = 80 + min(900 * aspect, 560)
+    figure.update_layout(height=height, meta={"aspect": aspect}, showlegend=False, **LAYOUT)
+    return figure
+
+
+def plot_history(record: PruningRecord) -> go.Figure:
+    """How the joints were found: keep probabilities, counts, price, temperature and metrics.
+
+    The figure is empty if the record has fewer than two snapshots.
+    """
+    numbers = _history_numbers(record)
+    if numbers is None:
+        return go.Figure()
+    rows = _history_rows(numbers)
+    heights = [min(max(13 * len(numbers.joints), 200), 520), *(110 for _ in rows)]  # pixels
+    figure = make_subplots(
+        rows=len(heights),
+        cols=1,
+        shared_xaxes=True,
+        row_heights=heights,
+        vertical_spacing=46 / (sum(heights) + 46 * len(rows)),
+        subplot_titles=["keep probability of each joint, by rank", *rows],
+    )
+    _add_heat(figure, numbers)
+    for row, lines in enumerate(rows.values(), start=2):
+        for place, (name, values) in enumerate(lines.items()):
+            figure.add_scatter(
+                x=numbers.steps,
+                y=values,
+                name=_label(name),
+                mode="lines+markers" if len(numbers.steps) < 60 else "lines",
+                line={"color": COLOURS[place % len(COLOURS)], "dash": ("solid", "dot")[place % 2]},
+                marker={"size": 4},
+                connectgaps=True,
+                showlegend=len(lines) > 1,
+                customdata=numbers.epochs,
+                hovertemplate="%{y}, step %{x}, epoch %{customdata}",
+                row=row,
+                col=1,
+            )
+    _add_phases(figure, numbers, len(heights))
+    figure.update_xaxes(title_text="optimizer steps", row=len(heights), col=1)
+    figure.update_layout(
+        **LAYOUT,
+        height=sum(heights) + 46 * len(rows) + 190,
+        margin_t=70,
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
+    )
+    return figure
+
+
+def _history_rows(numbers: _History) -> dict[str, dict[str, Sequence[float | None]]]:
+    """The rows under the heat map, title to lines; rows in which nothing is known are left out."""
+    rows: dict[str, dict[str, Sequence[float | None]]] = {
+        "number of joints": {"expected joints": numbers.expected, "active joints": numbers.active},
+        "metrics between 0 and 1": {},
+        "other metrics": {},
+        "price per joint, in units of the loss": {"price": numbers.price},
+        "temperature": {"temperature": numbers.temperature},
+    }
+    for name, values in numbers.metrics.items():
+        share = all(value is None or 0 <= value <= 1 for value in values)
+        rows["metrics between 0 and 1" if share else "other metrics"][name] = values
+    return {
+        title: lines
+        for title, lines in rows.items()
+        if any(value is not None for values in lines.values() for value in values)
+    }
+
+
+def _add_heat(figure: go.Figure, numbers: _History) -> None:
+    figure.add_heatmap(
+        x=numbers.steps,
+        z=numbers.heat,
+        zmin=0,
+        zmax=1,
+        colorscale="Cividis",
+        colorbar={"thickness": 10, "len": 0.3, "y": 1, "yanchor": "top", "outlinewidth": 0},
+        hovertemplate="%{y}<br>step %{x}: %{z}<extra></extra>",
+        row=1,
+        col=1,
+    )
+    _name_ranks(figure, numbers.joints, row=1, col=1, showticklabels=len(numbers.joints) <= 40)
+
+
+def _add_phases(figure: go.Figure, numbers: _History, rows: int) -> None:
+    for phase, start, end in numbers.phases:
+        look = {"fillcolor": SHADES[phase], "opacity": 0.1, "line_width": 0, "layer": "below"}
+        for row in range(1, rows + 1):
+            figure.add_vrect(x0=start, x1=end, row=row, col=1, **look)
+        middle, word = (start + end) / 2, "warm-up" if phase == "warmup" else phase
+        figure.add_annotation(x=middle, y=1, yref="paper", yshift=38, text=word, showarrow=False)
+
+
+def _name_ranks(figure: go.Figure, joints: Sequence[_Joint], **more: Any) -> None:
+    labels = [_label(joint.name) for joint in joints]
+    labels = [f"<b>{x}</b>" if j.kept else x for x, j in zip(labels, joints, strict=True)]
+    places, limits = list(range(len(joints))), [len(joints) - 0.4, -0.6]
+    figure.update_yaxes(tickvals=places, ticktext=labels, range=limits, showgrid=False, **more)
+    figure.update_yaxes(ticklabeloverflow="allow")  # or Plotly measures all pairs of 543 labels
+
+
+def _label(name: str) -> str:
+    """A name that Plotly shows as it is, and that leaves room for the figure."""
+    return escape(name if len(name) <= 28 else f"{name[:18]}…{name[-9:]}")
+
+
+def _hover(joint: _Joint) -> tuple[str | int, ...]:
+    probability, mean = f"{joint.probability:.3f}", f"{joint.mean:.3f}"
+    return escape(joint.name), joint.index, escape(joint.part), probability, mean
+
+
+# --- page -------------------------------------------------------------------------------------
+
+
+def write_report(
+    record: PruningRecord, path: str | os.PathLike[str], title: str | None = None
+) -> Path:
+    """Write the report as one HTML file that needs nothing else.
+
+    Args:
+        record: what the run learned.
+        path: the file, or a folder for `joint_importance.html`.
+        title: the data set or task, for the sentence at the top.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    target = Path(path) / REPORT_FILE if Path(path).is_dir() else Path(path)
+    write_text(target, render(record, title))
+    return target
+
+
+def render(record: PruningRecord, title: str | None = None) -> str:
+    """The report as HTML: the same record gives the same text."""
+    joints = _importance_numbers(record)
+    plots = {"skeleton": plot_skeleton, "importance": plot_importance, "history": plot_history}
+    figures = {name: plot(record) for name, plot in plots.items()}
+    loader = PackageLoader("lightning_jointprune")
+    return (
+        Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+        .get_template("report.html")
+        .render(
+            record=record,
+            selection=record.selection,
+            sentence=record.selection.sentence(title),
+            joints=joints,
+            parts=_part_numbers(joints),
+            figures={name: _for_script(figure) for name, figure in figures.items() if figure.data},
+            plotly=Markup(get_plotlyjs()),
+            gate=re.sub(r"\W|_", "", json.dumps(record.settings.get("gate"))).lower(),
+            settings={key: json.dumps(value) for key, value in record.settings.items()},
+        )
+    )
+
+
+def _for_script(figure: go.Figure) -> Markup:
+    """A figure's JSON in which no character can end the script element that it is in."""
+    text = figure.to_json(engine="json")
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
