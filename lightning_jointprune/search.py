@@ -97,7 +97,9 @@ class JointSearch:
         """Decide which joints are kept, for good."""
         chosen = self.controller.chosen
         if chosen is None:
-            mask = hard_mask(self.layer.keep_probabilities().detach(), self.controller.count)
+            # Another joint's probability may be 1 to the last digit: those always kept come first.
+            ranked = self.layer.keep_probabilities().detach() + self.layer.always
+            mask = hard_mask(ranked, self.controller.count)
         else:
             mask = torch.tensor(chosen, device=self.layer.joint_logits.device)
         self.layer.freeze(mask)

@@ -1,0 +1,359 @@
+"""The search without Lightning: its phases, what it freezes, interrupted runs, a planted truth."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from lightning_jointprune.gates import GATES, StochasticGate, hard_mask
+from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.optim import add_logits, gate_rate, logit_group
+from lightning_jointprune.schedules import Budget, MetricFloor, Price, TargetJoints, make_controller
+from lightning_jointprune.search import JointSearch, make_generator
+
+JOINTS, PLANTED = 12, [1, 4, 10]
+PHASES = (0.2, 0.7)
+
+
+def new_search(
+    budget: Budget | None = None, phases: tuple[float, float] = PHASES, **settings: Any
+) -> JointSearch:
+    budget = budget or Price(0.1)
+    layer = JointPruningLayer(JOINTS, **settings)
+    always_kept = len(settings.get("keep", ()))
+    return JointSearch(layer, make_controller(budget, JOINTS, always_kept), phases)
+
+
+class Run(NamedTuple):
+    search: JointSearch
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+def new_run(make_optimizer: Callable[..., torch.optim.Optimizer], search: JointSearch) -> Run:
+    torch.manual_seed(3)
+    search.layer.generator = make_generator(torch.device("cpu"), 7)
+    model = nn.Linear(JOINTS, 2)
+    optimizer = make_optimizer(model.parameters())
+    add_logits(optimizer, search.logits, 0.05)
+    return Run(search, model, optimizer)
+
+
+def batch(number: int, size: int = 64) -> tuple[Tensor, Tensor]:
+    """Skeletons of one frame and one coordinate, whose label three planted joints carry."""
+    generator = torch.Generator().manual_seed(number)
+    x = torch.randn(size, 1, JOINTS, 1, generator=generator)
+    return x, (x[:, 0, PLANTED, 0].sum(dim=1) > 0).long()
+
+
+def train(run: Run, steps: range, total: int) -> list[float]:
+    """The loop that the callback makes of Lightning's hooks; the losses."""
+    search, losses = run.search, []
+    for step in steps:
+        if search.advance(step / total) == "search":
+            price = float(search.controller.base_price())
+            logit_group(run.optimizer)["lr"] = gate_rate(logit_group(run.optimizer), price)
+        x, label = batch(step)
+        loss = cross_entropy(run.model(search.layer(x).flatten(1)), label)
+        run.optimizer.zero_grad()
+        loss.backward()
+        search.add_penalty()
+        run.optimizer.step()
+        search.controller.observe_loss(loss)
+        losses.append(loss.item())
+        if step % 20 == 19:
+            accuracy = validate(run)
+            if search.phase == "search":
+                search.controller.observe_metrics({"acc": accuracy}, search.mask())
+    return losses
+
+
+def validate(run: Run) -> float:
+    run.search.evaluate()
+    x, label = batch(-1, 1000)
+    with torch.no_grad():
+        return float((run.model(run.search.layer(x).flatten(1)).argmax(1) == label).float().mean())
+
+
+# --- phases --------------------------------------------------------------------------------------
+
+
+@given(
+    st.tuples(st.floats(0, 0.9), st.floats(0.01, 1)).filter(lambda it: it[0] + 1e-3 < it[1]),
+    st.integers(1, 60),
+)
+def test_each_phase_is_announced_once_in_order_with_its_mode_and_temperature(
+    phases: tuple[float, float], steps: int
+) -> None:
+    search = new_search(phases=phases)
+    announced = ["warmup"]
+    for step in range(steps):
+        progress = step / steps
+        phase = search.advance(progress)
+        announced += [phase] if phase else []
+        expected, mode = (
+            ("warmup", "open")
+            if progress < phases[0]
+            else ("search", "sampled")
+            if progress < phases[1]
+            else ("final", "masked")
+        )
+        assert (search.phase, search.layer.mode, search.layer.training) == (expected, mode, True)
+        done = min(1.0, max(0.0, (progress - phases[0]) / (phases[1] - phases[0])))
+        assert float(search.layer.temperature) == pytest.approx(1.0**done * 0.3**done, rel=1e-5)
+        assert (search.layer.mask is not None) == (expected == "final")
+    order = ["warmup", "search", "final"]
+    assert announced == sorted(set(announced), key=order.index)
+
+
+def test_a_search_begins_with_all_joints_open_before_any_step() -> None:
+    search = new_search()
+    x = torch.randn(2, 3, JOINTS, 2)
+    assert torch.equal(search.layer(x), x)
+    assert search.mask() == [True] * JOINTS
+
+
+def test_a_frozen_mask_is_never_searched_again() -> None:
+    """Progress goes back when a run is made longer."""
+    search = new_search()
+    search.advance(0.8)
+    search.layer.joint_logits.data.fill_(-3.0)
+    assert search.advance(0.3) is None
+    assert (search.phase, search.layer.mode, sum(search.mask())) == ("final", "masked", JOINTS)
+
+
+@pytest.mark.parametrize(("progress", "mode"), [(0.0, "open"), (0.3, "masked"), (0.9, "masked")])
+def test_evaluation_has_all_joints_in_the_warmup_and_the_hard_mask_after_it(
+    progress: float, mode: str
+) -> None:
+    search = new_search()
+    search.advance(progress)
+    search.evaluate()
+    assert (search.layer.mode, search.layer.training) == (mode, False)
+    search.evaluate(all_joints=True)
+    assert search.layer.mode == "open"
+    search.advance(progress)
+    assert search.layer.training
+
+
+# --- the penalty ---------------------------------------------------------------------------------
+
+
+def penalised(search: JointSearch, progress: float, task: Tensor) -> Tensor:
+    """The logits' gradient after the penalty, where the task's is this."""
+    search.advance(progress)
+    search.layer.joint_logits.grad = task.clone() if search.phase != "final" else None
+    search.add_penalty()
+    return search.layer.joint_logits.grad
+
+
+def test_the_penalty_is_the_price_times_the_slope_of_each_probability_in_the_search() -> None:
+    search = new_search(Price(0.25))
+    search.layer.joint_logits.data = torch.linspace(-4, 4, JOINTS)
+    task = torch.randn(JOINTS)
+    got = penalised(search, PHASES[0] + 0.38 * (PHASES[1] - PHASES[0]), task)  # after the ramp
+    p = 1 / (1 + torch.exp(-torch.linspace(-4, 4, JOINTS)))
+    torch.testing.assert_close(got, task + 0.25 * p * (1 - p))
+    assert search.price == 0.25
+
+
+def test_a_joint_in_a_group_is_priced_by_both_its_gates() -> None:
+    search = new_search(Price(0.5), groups={"a": [0, 1]})
+    for logits in search.logits:
+        logits.data.fill_(0.0)
+        logits.grad = torch.zeros_like(logits)
+    search.advance(PHASES[0] + 0.38 * (PHASES[1] - PHASES[0]))
+    search.add_penalty()
+    joints, groups = search.logits
+    expected = torch.full((JOINTS,), 0.5 * 0.25)
+    expected[:2] = 0.5 * 0.25 * 0.5
+    torch.testing.assert_close(joints.grad, expected)
+    torch.testing.assert_close(groups.grad, torch.tensor([2 * 0.5 * 0.25 * 0.5]))
+
+
+def test_nothing_is_charged_in_the_warmup_nor_after_the_freeze() -> None:
+    task = torch.randn(JOINTS)
+    assert torch.equal(penalised(new_search(), 0.1, task), task)
+    final = new_search()
+    assert penalised(final, 0.9, task) is None
+    assert not any(logits.requires_grad for logits in final.logits)
+    assert final.price == 0.0
+
+
+def test_the_penalty_is_added_under_no_grad_too() -> None:
+    """Lightning's hooks may be called so."""
+    with torch.no_grad():
+        got = penalised(new_search(Price(0.25)), 0.39, torch.zeros(JOINTS))
+    assert (got > 0).all()
+
+
+def test_steps_of_the_search_without_a_gradient_are_counted_in_a_row() -> None:
+    search = new_search()
+    search.advance(0.1)
+    search.add_penalty()
+    assert search.steps_without_gradient == 0
+    search.advance(0.3)
+    search.add_penalty()
+    search.add_penalty()
+    assert search.steps_without_gradient == 2
+    penalised(search, 0.3, torch.zeros(JOINTS))
+    assert search.steps_without_gradient == 0
+
+
+# --- freezing ------------------------------------------------------------------------------------
+
+logit_lists = st.lists(st.floats(-60, 60), min_size=JOINTS, max_size=JOINTS)
+keeps = st.sets(st.integers(0, JOINTS - 1), max_size=4).map(sorted)
+
+
+@pytest.mark.parametrize("gate", GATES)
+@given(values=logit_lists, keep=keeps)
+def test_freezing_keeps_what_the_hard_mask_says(gate: str, values, keep: Sequence[int]) -> None:
+    search = new_search(gate=GATES[gate](), keep=keep)
+    search.layer.joint_logits.data = torch.tensor(values)
+    expected = hard_mask(search.layer.keep_probabilities().detach()).tolist()
+    search.advance(PHASES[1])
+    assert search.mask() == expected
+    assert all(expected[joint] for joint in keep)
+
+
+@given(values=logit_lists, keep=keeps, count=st.integers(1, JOINTS))
+def test_a_target_freezes_exactly_that_many_with_those_always_kept_and_the_most_probable(
+    values: list[float], keep: Sequence[int], count: int
+) -> None:
+    """Also where a probability is 1 to the last digit, like that of a joint always kept."""
+    count = max(count, len(keep))
+    search = new_search(TargetJoints(count), keep=keep)
+    search.layer.joint_logits.data = torch.tensor(values)
+    search.advance(PHASES[1])
+    mask = search.mask()
+    assert sum(mask) == count
+    assert all(mask[joint] for joint in keep)
+    p = torch.sigmoid(torch.tensor(values))
+    chosen = [float(p[joint]) for joint in range(JOINTS) if mask[joint] and joint not in keep]
+    dropped = [float(p[joint]) for joint in range(JOINTS) if not mask[joint]]
+    assert min(chosen, default=1.0) >= max(dropped, default=0.0)
+
+
+@given(values=logit_lists, groups=st.tuples(st.floats(-5, 5), st.floats(-5, 5)), tied=st.booleans())
+def test_a_target_is_exact_with_groups_too(values: list[float], groups, tied: bool) -> None:
+    members = {"left": [0, 1, 2], "right": [3, 4, 5, 6]}
+    search = new_search(TargetJoints(5), groups=members, tied=tied, keep=[11])
+    search.layer.joint_logits.data = torch.tensor(values)
+    if search.layer.group_logits is not None:
+        search.layer.group_logits.data = torch.tensor(groups)
+    search.advance(PHASES[1])
+    assert sum(search.mask()) == 5
+    assert search.mask()[11]
+
+
+def test_a_floor_freezes_the_mask_that_was_measured_whatever_the_gates_say_by_then() -> None:
+    search = new_search(MetricFloor("acc", 0.8))
+    measured = [joint < 5 for joint in range(JOINTS)]
+    search.controller.observe_metrics({"acc": 0.85}, measured)
+    search.advance(PHASES[1])
+    assert search.mask() == measured
+
+
+def test_a_floor_that_was_never_met_keeps_all_joints() -> None:
+    search = new_search(MetricFloor("acc", 0.8))
+    search.layer.joint_logits.data.fill_(-3.0)
+    search.controller.observe_metrics({"acc": 0.7}, [True] + [False] * (JOINTS - 1))
+    search.advance(PHASES[1])
+    assert all(search.mask())
+
+
+# --- interrupted and resumed ---------------------------------------------------------------------
+
+TOTAL = 40
+SETTINGS: dict[str, tuple[Budget, dict[str, Any]]] = {
+    "price": (Price("auto"), {}),
+    "target": (TargetJoints(4), {"fill": "mean", "keep": [3]}),
+    "floor": (MetricFloor("acc", 0.8), {"groups": {"a": [0, 1, 2], "b": [4, 5]}}),
+    "tied": (Price(0.02), {"groups": {"a": [0, 1, 2]}, "tied": True, "gate": StochasticGate()}),
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("cut", [1, 7, 8, 9, 20, 27, 28, 29, 39])
+def test_interrupted_in_any_phase_a_run_goes_on_bitwise(settings: str, cut: int) -> None:
+    def begin() -> Run:
+        budget, others = SETTINGS[settings]
+        return new_run(torch.optim.AdamW, new_search(budget, **others))
+
+    whole = begin()
+    expected = train(whole, range(TOTAL), TOTAL)
+
+    half, saved = begin(), io.BytesIO()
+    train(half, range(cut), TOTAL)
+    parts = [half.search, half.model, half.optimizer]
+    torch.save([part.state_dict() for part in parts], saved)
+    rest = train(half, range(cut, TOTAL), TOTAL)
+    assert rest == expected[cut:], "saving had a side effect"
+
+    saved.seek(0)
+    search, model, optimizer = torch.load(saved, weights_only=True)
+    resumed = begin()
+    resumed.search.load_state_dict(search)
+    resumed.model.load_state_dict(model)
+    resumed.optimizer.load_state_dict(optimizer)
+    assert train(resumed, range(cut, TOTAL), TOTAL) == expected[cut:]
+    assert resumed.search.mask() == whole.search.mask()
+    for got, wanted in zip(resumed.search.logits, whole.search.logits, strict=True):
+        assert torch.equal(got, wanted)
+
+
+@pytest.mark.parametrize("progress", [0.1, 0.4, 0.9])
+def test_a_loaded_search_is_ready_to_evaluate_as_the_saved_one_was(progress: float) -> None:
+    saved, loaded = new_search(), new_search()
+    saved.layer.joint_logits.data = torch.linspace(-2, 2, JOINTS)
+    saved.advance(progress)
+    saved.evaluate()
+    loaded.load_state_dict(saved.state_dict())
+    x = torch.randn(2, 3, JOINTS, 2)
+    assert torch.equal(loaded.layer(x), saved.layer(x))
+    assert loaded.mask() == saved.mask()
+    assert loaded.layer.temperature == saved.layer.temperature
+
+
+# --- a planted truth -----------------------------------------------------------------------------
+
+
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+
+
+def adamw(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=0.02)
+
+
+@pytest.mark.parametrize("make_optimizer", [adamw, sgd])
+@pytest.mark.parametrize(
+    "budget", [Price("auto"), Price(0.02), TargetJoints(3), MetricFloor("acc", 0.9)], ids=str
+)
+def test_planted_joints_are_found(budget: Budget, make_optimizer) -> None:
+    total = 500
+    run = new_run(make_optimizer, new_search(budget, (0.1, 0.7)))
+    train(run, range(total), total)
+    kept = [joint for joint, open_ in enumerate(run.search.mask()) if open_]
+    assert kept == PLANTED
+    assert validate(run) > 0.95
+
+
+def test_noise_of_its_own_generator_leaves_torchs_random_numbers_alone() -> None:
+    before = torch.get_rng_state()
+    search = new_search()
+    search.layer.generator = make_generator(torch.device("cpu"), 5)
+    search.advance(0.4)
+    one = search.layer(torch.ones(2, 1, JOINTS, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    search.layer.generator = make_generator(torch.device("cpu"), 5)
+    assert torch.equal(search.layer(torch.ones(2, 1, JOINTS, 1)), one)
