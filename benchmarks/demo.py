@@ -10,8 +10,10 @@ joints included, and its own weights. A run takes some minutes, one thread each.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from statistics import fmean
 
@@ -24,6 +26,10 @@ DEMO_SEED = 7  # the example's default, for its data and its weights
 def run(settings: Settings) -> Result:
     from examples import autsl_fusion
 
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in (".*LightningCLI's args parameter.*", ".*tensorboardX.*", ".*LeafSpec.*"):
+        warnings.filterwarnings("ignore", message=message)
     seed = DEMO_SEED + settings["seed"]
     with tempfile.TemporaryDirectory() as folder:
         flags = [
