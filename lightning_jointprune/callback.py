@@ -196,6 +196,7 @@ class JointPruningCallback(pl.Callback):
         if phase == "search":
             self._begin_search(trainer)
         elif phase == "final":
+            self._hold.apply(trainer)  # a validation in this epoch may have counted the search
             self._hold.release()
             forget_best(trainer)
 
