@@ -196,6 +196,7 @@ class PruningRecord:
         if any(not 0 <= end < joints for edge in edges for end in edge):
             raise ValueError(f"Expected edges between joints 0 to {joints - 1} but got {edges}.")
         _set(self, history=tuple(self.history), edges=edges, phase=_phase(self.phase))
+        _set(self, skeleton=None if self.skeleton is None else str(self.skeleton))
         _set(self, settings=_plain(dict(self.settings)), versions=_plain(dict(self.versions)))
 
     def to_json(self, path: PathLike | None = None) -> str:

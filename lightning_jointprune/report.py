@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -18,17 +17,18 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
-from lightning_jointprune.record import PruningRecord, Snapshot, write_text
+from lightning_jointprune.record import PathLike, PruningRecord, Snapshot, write_text
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
 
 REPORT_FILE = "joint_importance.html"
+Lines = dict[str, Sequence[float | None]]
 
-# Okabe and Ito's colours that can be told from white and from black; then again with a pattern.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+# Okabe and Ito's colours, those to be told from white and black alike; then with a pattern.
+COLOURS = ("#1F7FBF", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
 PATTERNS = ("", "/", ".")
 GREY = "#8a919e"
 # Undecided to certain; both ends can be seen on white and on black.
-CERTAINTY = ((0.0, "#D55E00"), (0.5, "#E69F00"), (0.8, "#56B4E9"), (1.0, "#0072B2"))
+CERTAINTY = ((0.0, "#D55E00"), (0.5, "#E69F00"), (0.8, "#56B4E9"), (1.0, "#1F7FBF"))
 SHADES = {"warmup": "#8a919e", "search": "#E69F00", "final": "#009E73"}
 HOVER = (
     "<b>%{customdata[0]}</b> (joint %{customdata[1]})<br>%{customdata[2]}<br>"
@@ -40,7 +40,7 @@ LAYOUT = {"template": "plotly_white", "margin": {"l": 10, "r": 10, "t": 40, "b":
 class _Joint(NamedTuple):
     """One joint as figures and table show it; `mean` is its keep probability over the search."""
 
-    index: int
+    number: int
     name: str
     part: str
     probability: float
@@ -91,8 +91,7 @@ def _skeleton_of(record: PruningRecord) -> Skeleton | None:
         skeleton = get_skeleton(record.skeleton) if record.skeleton else None
     except ValueError:  # from a version that knows more skeletons
         return None
-    fits = skeleton is not None and skeleton.num_joints == record.selection.num_joints
-    return skeleton if fits else None
+    return skeleton if skeleton and skeleton.num_joints == record.selection.num_joints else None
 
 
 def _part_names(record: PruningRecord) -> list[str]:
@@ -119,13 +118,13 @@ def _importance_numbers(record: PruningRecord) -> tuple[_Joint, ...]:
             zip(selection.joint_names, selection.keep_probabilities, selection.mask, strict=True)
         )
     ]
-    return tuple(sorted(joints, key=lambda j: (-round(j.probability, 2), -j.mean, j.index)))
+    return tuple(sorted(joints, key=lambda j: (-round(j.probability, 2), -j.mean, j.number)))
 
 
 def _part_numbers(joints: Iterable[_Joint]) -> tuple[_Part, ...]:
     """The body parts in the skeleton's order; empty if no joint has one."""
     members: dict[str, list[bool]] = {}
-    for joint in sorted(joints, key=lambda j: j.index):
+    for joint in sorted(joints, key=lambda j: j.number):
         members.setdefault(joint.part, []).append(joint.kept)
     looks = itertools.cycle((colour, pattern) for pattern in PATTERNS for colour in COLOURS)
     parts = zip(members.items(), looks, strict=False)
@@ -137,7 +136,7 @@ def _skeleton_numbers(record: PruningRecord) -> _Drawing | None:
     skeleton, mask = _skeleton_of(record), record.selection.mask
     if skeleton is None:
         return None
-    joints = sorted(_importance_numbers(record), key=lambda j: j.index)
+    joints = sorted(_importance_numbers(record), key=lambda j: j.number)
     x, y = zip(*skeleton.drawing, strict=True)
     edges = record.edges or skeleton.edges
     kept = tuple(edge for edge in edges if mask[edge[0]] and mask[edge[1]])
@@ -164,7 +163,7 @@ def _history_numbers(record: PruningRecord) -> _History | None:
         steps=tuple(s.step for s in history),
         epochs=tuple(s.epoch for s in history),
         joints=joints,
-        heat=[[round(s.keep_probabilities[j.index], 3) for s in history] for j in joints],
+        heat=[[round(s.keep_probabilities[j.number], 3) for s in history] for j in joints],
         expected=[_short(s.expected_joints) for s in history],
         active=[s.active_joints for s in history],
         price=[_short(s.price) for s in history],
@@ -194,7 +193,9 @@ def plot_importance(record: PruningRecord) -> go.Figure:
             y=ranks,
             orientation="h",
             name=escape(part.name or "joints"),
+            width=0.75,
             marker={"color": part.colour, "opacity": [1 if j.kept else 0.35 for j in shown]},
+            marker_line_width=0,
             marker_pattern={"shape": part.pattern, "fgcolor": "#fff", "fgopacity": 0.6, "size": 7},
             customdata=[_hover(joint) for joint in shown],
             hovertemplate=HOVER,
@@ -202,24 +203,19 @@ def plot_importance(record: PruningRecord) -> go.Figure:
     figure.add_vline(x=0.5, line={"color": GREY, "dash": "dot", "width": 1})
     _name_ranks(figure, joints)
     figure.update_xaxes(range=[0, 1.02], side="top", title_text="keep probability")
-    figure.update_layout(height=100 + 17 * len(joints), barmode="overlay", bargap=0.25)
+    figure.update_layout(height=100 + 17 * len(joints), barmode="overlay")
     figure.update_layout(hovermode="y", showlegend=False, **LAYOUT)
     return figure
 
 
 def plot_skeleton(record: PruningRecord) -> go.Figure:
-    """The skeleton: kept joints coloured by keep probability, dropped ones hollow.
-
-    The figure is empty if the record names no known skeleton.
-    """
+    """The skeleton, kept joints coloured, dropped ones hollow; empty if it is not a known one."""
     figure, drawing = go.Figure(), _skeleton_numbers(record)
     if drawing is None:
         return figure
     size = 15 if len(drawing.joints) < 60 else 11 if len(drawing.joints) < 200 else 7
-    for edges, colour, width in (
-        (drawing.other_edges, GREY, 1),
-        (drawing.kept_edges, "#0072B2", max(2, size / 5)),
-    ):
+    lines = ((drawing.other_edges, GREY, 1), (drawing.kept_edges, COLOURS[0], max(2, size / 5)))
+    for edges, colour, width in lines:
         figure.add_scatter(
             x=[v for a, b in edges for v in (drawing.x[a], drawing.x[b], None)],
             y=[v for a, b in edges for v in (drawing.y[a], drawing.y[b], None)],
@@ -228,35 +224,31 @@ def plot_skeleton(record: PruningRecord) -> go.Figure:
             opacity=0.55,
             hoverinfo="skip",
         )
-    colours = {"colorscale": CERTAINTY, "cmin": 0, "cmax": 1, "line": {"color": GREY, "width": 1}}
-    bar = {"title": "keep<br>probability", "thickness": 10, "len": 0.6, "outlinewidth": 0}
-    for kept in (False, True):
+    hollow = {"size": size * 0.6, "symbol": "circle-open", "color": GREY}
+    bar = {"title": {"text": "keep probability", "side": "top"}, "orientation": "h", "y": 0}
+    bar |= {"yanchor": "top", "thickness": 8, "len": 0.5, "outlinewidth": 0}
+    filled = {"size": size, "colorscale": CERTAINTY, "cmin": 0, "cmax": 1, "colorbar": bar}
+    for kept, look in ((False, hollow), (True, filled)):
         shown = [joint for joint in drawing.joints if joint.kept == kept]
-        look = {"color": [j.probability for j in shown], "showscale": True, "colorbar": bar}
         figure.add_scatter(
-            x=[drawing.x[joint.index] for joint in shown],
-            y=[drawing.y[joint.index] for joint in shown],
+            x=[drawing.x[joint.number] for joint in shown],
+            y=[drawing.y[joint.number] for joint in shown],
             mode="markers",
             name="kept" if kept else "dropped",
-            marker={"size": size, **colours, **look}
-            if kept
-            else {"size": size * 0.6, "symbol": "circle-open", "color": GREY},
+            marker={"color": [joint.probability for joint in shown], **look},
             customdata=[_hover(joint) for joint in shown],
             hovertemplate=HOVER,
         )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x")
     aspect = (max(drawing.y) - min(drawing.y)) / (max(drawing.x) - min(drawing.x))
-    height = 80 + min(900 * aspect, 560)
-    figure.update_layout(height=height, meta={"aspect": aspect}, showlegend=False, **LAYOUT)
+    figure.update_layout(**LAYOUT, showlegend=False, meta={"aspect": aspect}, margin_t=0)
+    figure.update_layout(height=min(80 + 900 * aspect, 620), margin_b=72)
     return figure
 
 
 def plot_history(record: PruningRecord) -> go.Figure:
-    """How the joints were found: keep probabilities, counts, price, temperature and metrics.
-
-    The figure is empty if the record has fewer than two snapshots.
-    """
+    """How the joints were found, over optimizer steps; empty with fewer than two snapshots."""
     numbers = _history_numbers(record)
     if numbers is None:
         return go.Figure()
@@ -268,10 +260,11 @@ def plot_history(record: PruningRecord) -> go.Figure:
         shared_xaxes=True,
         row_heights=heights,
         vertical_spacing=46 / (sum(heights) + 46 * len(rows)),
-        subplot_titles=["keep probability of each joint, by rank", *rows],
+        subplot_titles=["keep probability of each joint, by rank", *map(_row_title, rows)],
     )
+    figure.update_annotations(x=0, xanchor="left", font_size=13)
     _add_heat(figure, numbers)
-    for row, lines in enumerate(rows.values(), start=2):
+    for row, lines in enumerate(rows, start=2):
         for place, (name, values) in enumerate(lines.items()):
             figure.add_scatter(
                 x=numbers.steps,
@@ -281,40 +274,36 @@ def plot_history(record: PruningRecord) -> go.Figure:
                 line={"color": COLOURS[place % len(COLOURS)], "dash": ("solid", "dot")[place % 2]},
                 marker={"size": 4},
                 connectgaps=True,
-                showlegend=len(lines) > 1,
                 customdata=numbers.epochs,
                 hovertemplate="%{y}, step %{x}, epoch %{customdata}",
                 row=row,
                 col=1,
             )
     _add_phases(figure, numbers, len(heights))
+    figure.update_xaxes(range=[numbers.steps[0], numbers.steps[-1]])
     figure.update_xaxes(title_text="optimizer steps", row=len(heights), col=1)
-    figure.update_layout(
-        **LAYOUT,
-        height=sum(heights) + 46 * len(rows) + 190,
-        margin_t=70,
-        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
-    )
+    height = sum(heights) + 46 * len(rows) + 130
+    figure.update_layout(**LAYOUT, height=height, showlegend=False, margin_t=70, margin_b=60)
     return figure
 
 
-def _history_rows(numbers: _History) -> dict[str, dict[str, Sequence[float | None]]]:
-    """The rows under the heat map, title to lines; rows in which nothing is known are left out."""
-    rows: dict[str, dict[str, Sequence[float | None]]] = {
-        "number of joints": {"expected joints": numbers.expected, "active joints": numbers.active},
-        "metrics between 0 and 1": {},
-        "other metrics": {},
-        "price per joint, in units of the loss": {"price": numbers.price},
-        "temperature": {"temperature": numbers.temperature},
-    }
+def _history_rows(numbers: _History) -> list[Lines]:
+    """The rows under the heat map, as lines by name; what is never known is left out."""
+    counts: Lines = {"expected joints": numbers.expected, "active joints": numbers.active}
+    metrics: tuple[Lines, Lines] = ({}, {})  # those in [0, 1], and others
     for name, values in numbers.metrics.items():
-        share = all(value is None or 0 <= value <= 1 for value in values)
-        rows["metrics between 0 and 1" if share else "other metrics"][name] = values
-    return {
-        title: lines
-        for title, lines in rows.items()
-        if any(value is not None for values in lines.values() for value in values)
-    }
+        metrics[any(not 0 <= value <= 1 for value in values if value is not None)][name] = values
+    price: Lines = {"price": numbers.price}
+    rows = [counts, *metrics, price, {"temperature": numbers.temperature}]
+    known = [{n: v for n, v in row.items() if any(x is not None for x in v)} for row in rows]
+    return [row for row in known if row]
+
+
+def _row_title(lines: Iterable[str]) -> str:
+    """The names of a row's lines, each behind a square of its line's colour."""
+    shown = list(zip(lines, itertools.cycle(COLOURS), strict=False))
+    names = [f'<span style="color:{colour}">■</span> {_label(name)}' for name, colour in shown[:4]]
+    return "  ".join(names) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
 
 
 def _add_heat(figure: go.Figure, numbers: _History) -> None:
@@ -324,7 +313,14 @@ def _add_heat(figure: go.Figure, numbers: _History) -> None:
         zmin=0,
         zmax=1,
         colorscale="Cividis",
-        colorbar={"thickness": 10, "len": 0.3, "y": 1, "yanchor": "top", "outlinewidth": 0},
+        colorbar={
+            "thickness": 10,
+            "lenmode": "pixels",
+            "len": 200,
+            "y": 1,
+            "yanchor": "top",
+            "outlinewidth": 0,
+        },
         hovertemplate="%{y}<br>step %{x}: %{z}<extra></extra>",
         row=1,
         col=1,
@@ -356,15 +352,13 @@ def _label(name: str) -> str:
 
 def _hover(joint: _Joint) -> tuple[str | int, ...]:
     probability, mean = f"{joint.probability:.3f}", f"{joint.mean:.3f}"
-    return escape(joint.name), joint.index, escape(joint.part), probability, mean
+    return escape(joint.name), joint.number, escape(joint.part), probability, mean
 
 
 # --- page -------------------------------------------------------------------------------------
 
 
-def write_report(
-    record: PruningRecord, path: str | os.PathLike[str], title: str | None = None
-) -> Path:
+def write_report(record: PruningRecord, path: PathLike, title: str | None = None) -> Path:
     """Write the report as one HTML file that needs nothing else.
 
     Args:
@@ -386,20 +380,17 @@ def render(record: PruningRecord, title: str | None = None) -> str:
     plots = {"skeleton": plot_skeleton, "importance": plot_importance, "history": plot_history}
     figures = {name: plot(record) for name, plot in plots.items()}
     loader = PackageLoader("lightning_jointprune")
-    return (
-        Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-        .get_template("report.html")
-        .render(
-            record=record,
-            selection=record.selection,
-            sentence=record.selection.sentence(title),
-            joints=joints,
-            parts=_part_numbers(joints),
-            figures={name: _for_script(figure) for name, figure in figures.items() if figure.data},
-            plotly=Markup(get_plotlyjs()),
-            gate=re.sub(r"\W|_", "", json.dumps(record.settings.get("gate"))).lower(),
-            settings={key: json.dumps(value) for key, value in record.settings.items()},
-        )
+    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return pages.get_template("report.html").render(
+        record=record,
+        selection=record.selection,
+        sentence=record.selection.sentence(title),
+        joints=joints,
+        parts=_part_numbers(joints),
+        figures={name: _for_script(figure) for name, figure in figures.items() if figure.data},
+        plotly=Markup(get_plotlyjs()),
+        gate=re.sub(r"\W|_", "", json.dumps(record.settings.get("gate"))).lower(),
+        settings={name: json.dumps(value) for name, value in record.settings.items()},
     )
 
 

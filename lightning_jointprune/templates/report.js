@@ -23,8 +23,8 @@
     };
     for (const key of Object.keys(layout)) {
       if (/^[xy]axis\d*$/.test(key)) {
-        theme[key] = { ...layout[key], gridcolor: line, zerolinecolor: line, linecolor: line };
-        if (narrow() && few && layout[key].ticktext) theme[key].showticklabels = false;
+        theme[key] = { ...layout[key], gridcolor: line, zeroline: false, linecolor: line };
+        if (narrow() && layout[key].ticktext) Object.assign(theme[key], { showticklabels: !few, tickfont: { size: 10 } });
       }
     }
     return theme;
@@ -61,7 +61,7 @@
     });
   }
 
-  const rows = [...document.querySelectorAll("#joints tbody tr")].map((row) => [row, row.innerText.toLowerCase()]);
+  const rows = [...document.querySelectorAll("#joints tbody tr")].map((row) => [row, [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase()]);
   document.getElementById("find").addEventListener("input", (event) => {
     const wanted = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
     for (const [row, text] of rows) row.hidden = !wanted.every((word) => text.includes(word));
