@@ -210,7 +210,7 @@ class JointPruningCallback(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        group = logit_group(optimizer)
+        group = logit_group(optimizer, self._search.logits)
         if group is None:
             return
         if self._rate is not None:
@@ -377,7 +377,7 @@ class JointPruningCallback(pl.Callback):
 
     def _begin_search(self, trainer: pl.Trainer) -> None:
         """Set the logits' rate, which for some optimizers depends on the price."""
-        group = logit_group(trainer.optimizers[0])
+        group = logit_group(trainer.optimizers[0], self._search.logits)
         controller = self._search.controller
         needs_loss = self._settings.budget == Price("auto") or not isinstance(
             self._settings.budget, Price

@@ -42,9 +42,10 @@ def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) 
     optimizer.register_load_state_dict_pre_hook(_accept_plain_state)
 
 
-def logit_group(optimizer: Optimizer) -> dict[str, Any] | None:
-    """The logits' parameter group, or None where the optimizer has none."""
-    return next((group for group in optimizer.param_groups if group.get(MARK)), None)
+def logit_group(optimizer: Optimizer, logits: Sequence[nn.Parameter]) -> dict[str, Any] | None:
+    """The parameter group of these logits, or None where the optimizer has none."""
+    groups = (group for group in optimizer.param_groups if group.get(MARK))
+    return next((group for group in groups if group["params"][0] is logits[0]), None)
 
 
 def gate_rate(group: dict[str, Any], price: float) -> float:
@@ -131,12 +132,12 @@ def add_penalty_gradient(
 
 
 def _accept_plain_state(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any] | None:
-    """Add our group to a state that was saved without it."""
-    saved = state["param_groups"]
-    group = logit_group(optimizer)
-    if group is None or len(saved) != len(optimizer.param_groups) - 1:
+    """Add our groups, which are the last ones, to a state that was saved without any."""
+    saved = list(state["param_groups"])
+    ours = [group for group in optimizer.param_groups if group.get(MARK)]
+    if len(saved) != len(optimizer.param_groups) - len(ours):
         return None
-    first = sum(len(other["params"]) for other in saved)
-    ids = list(range(first, first + len(group["params"])))
-    ours = {key: value for key, value in group.items() if key != "params"}
-    return {**state, "param_groups": [*saved, {**ours, "params": ids}]}
+    for group in ours:
+        first = sum(len(other["params"]) for other in saved)
+        saved.append({**group, "params": list(range(first, first + len(group["params"])))})
+    return {**state, "param_groups": saved}

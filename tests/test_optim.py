@@ -19,6 +19,7 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler, swa_utils
 
 from lightning_jointprune.optim import (
+    MARK,
     UserGroups,
     add_logits,
     add_penalty_gradient,
@@ -73,8 +74,7 @@ def train(it: Setup, steps: range, gated: bool = False) -> list[Any]:
             it.scheduler.step(1.0 + 0.1 * math.sin(step))  # a metric on a plateau
         elif it.scheduler is not None:
             it.scheduler.step()
-        ours = logit_group(it.optimizer)
-        seen.append([rates(group) for group in it.optimizer.param_groups if group is not ours])
+        seen.append([rates(group) for group in it.optimizer.param_groups if MARK not in group])
     return seen
 
 
@@ -162,7 +162,7 @@ def test_the_users_rates_are_those_of_a_run_without_us_and_ours_is_its_own(sched
     expected = train(setup(sgd, make, with_us=False), range(STEPS))
     it = setup(sgd, make)
     assert train(it, range(STEPS)) == expected
-    assert logit_group(it.optimizer)["lr"] == RATE
+    assert logit_group(it.optimizer, [it.logits])["lr"] == RATE
     assert it.scheduler.get_last_lr() == [group["lr"] for group in expected[-1]]
 
 
@@ -180,7 +180,7 @@ def test_saved_and_loaded_halfway_the_run_goes_on_exactly(scheduler: str) -> Non
     rest = train(resumed, range(STEPS // 2, STEPS), gated=True)
     assert rest == expected[STEPS // 2 :]
     assert torch.equal(resumed.logits, whole.logits)
-    assert logit_group(resumed.optimizer)["lr"] == RATE
+    assert logit_group(resumed.optimizer, [resumed.logits])["lr"] == RATE
     for got, wanted in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(got, wanted)
 
@@ -281,7 +281,7 @@ def test_a_state_saved_without_the_logits_loads_and_they_start_afresh() -> None:
     it = setup(torch.optim.AdamW)
     it.model.load_state_dict(plain.model.state_dict())
     it.optimizer.load_state_dict(copy.deepcopy(plain.optimizer.state_dict()))
-    group = logit_group(it.optimizer)
+    group = logit_group(it.optimizer, [it.logits])
     assert (group["lr"], group["weight_decay"]) == (RATE, 0.0)
     assert group["params"] == [it.logits]
     train(plain, range(5, 10))
@@ -297,7 +297,20 @@ def test_a_state_of_other_groups_is_still_refused() -> None:
 
 
 def test_an_optimizer_without_our_group_says_so() -> None:
-    assert logit_group(setup(sgd, with_us=False).optimizer) is None
+    it = setup(sgd, with_us=False)
+    assert logit_group(it.optimizer, [it.logits]) is None
+
+
+def test_the_gates_of_two_inputs_have_groups_of_their_own() -> None:
+    plain, it = setup(sgd, TORCH["LambdaLR"], with_us=False), setup(sgd, TORCH["LambdaLR"])
+    second = nn.Parameter(torch.zeros(3))
+    add_logits(it.optimizer, [second], 0.2)
+    hide_logits(it.scheduler, it.optimizer)
+    assert logit_group(it.optimizer, [it.logits])["lr"] == RATE
+    assert logit_group(it.optimizer, [second])["lr"] == 0.2
+    assert train(it, range(5)) == train(plain, range(5))
+    it.optimizer.load_state_dict(copy.deepcopy(plain.optimizer.state_dict()))
+    assert logit_group(it.optimizer, [second])["params"] == [second]
 
 
 # --- the logits' rate ----------------------------------------------------------------------------

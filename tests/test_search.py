@@ -60,7 +60,8 @@ def train(run: Run, steps: range, total: int) -> list[float]:
     for step in steps:
         if search.advance(step / total) == "search":
             price = float(search.controller.base_price())
-            logit_group(run.optimizer)["lr"] = gate_rate(logit_group(run.optimizer), price)
+            group = logit_group(run.optimizer, search.logits)
+            group["lr"] = gate_rate(group, price)
         x, label = batch(step)
         loss = cross_entropy(run.model(search.layer(x).flatten(1)), label)
         run.optimizer.zero_grad()
