@@ -152,15 +152,14 @@ def _resolve_groups(
     """The groups by index, and whether they are tied."""
     if groups is None:
         return None, False
-    if isinstance(groups, str):
-        if groups not in ("hierarchical", "tied"):
-            raise ValueError(
-                'Expected groups of "hierarchical", "tied", Groups or a mapping but got '
-                f"{groups!r}."
-            )
+    if groups in ("hierarchical", "tied"):
         groups = Groups(tied=groups == "tied")
     elif isinstance(groups, Mapping):
         groups = Groups(groups)
+    if not isinstance(groups, Groups):
+        raise ValueError(
+            f'Expected groups of "hierarchical", "tied", Groups or a mapping but got {groups!r}.'
+        )
     if groups.members is not None:
         members = {name: resolve_joints(joints, names) for name, joints in groups.members.items()}
         return members, groups.tied
@@ -210,8 +209,10 @@ def check_state(state: Mapping[str, Any], names: Sequence[str]) -> None:
     """
     saved = state["joint_names"]
     if list(saved) != list(names):
+        pairs = enumerate(zip(saved, names, strict=False))
+        other = next((f", in which joint {i} is {a}, not {b}" for i, (a, b) in pairs if a != b), "")
         raise ValueError(
             f"Expected a checkpoint of {len(names)} joints ({names[0]} ... {names[-1]}) but got "
-            f"one of {len(saved)} ({saved[0]} ... {saved[-1]}). Pass the num_joints or skeleton "
-            "that it was trained with."
+            f"one of {len(saved)} ({saved[0]} ... {saved[-1]}){other}. Pass the num_joints or "
+            "skeleton that it was trained with."
         )

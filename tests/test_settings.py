@@ -1,0 +1,231 @@
+"""The callback's arguments: names resolved, what does not fit refused, states found."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_jointprune.gates import Groups, GumbelSigmoid, HardConcrete
+from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
+from lightning_jointprune.settings import STATE_KEY, Settings, check_state, find_state
+from lightning_jointprune.skeletons import get_skeleton
+
+DEFAULTS: dict[str, Any] = {
+    "num_joints": None,
+    "skeleton": None,
+    "input": None,
+    "axes": None,
+    "budget": Price("auto"),
+    "gate": GumbelSigmoid(),
+    "groups": None,
+    "keep": (),
+    "phases": (0.1, 0.6),
+    "lr": None,
+    "fill": 0.0,
+}
+
+
+def checked(**settings: Any) -> Settings:
+    return Settings.checked(**{**DEFAULTS, **settings})
+
+
+# --- joints --------------------------------------------------------------------------------------
+
+
+def test_joints_have_the_skeletons_names_or_numbers() -> None:
+    hands = get_skeleton("mediapipe_hands")
+    assert checked(skeleton="mediapipe_hands").joint_names == hands.joints
+    assert checked(skeleton="mediapipe_hands", num_joints=42).joint_names == hands.joints
+    assert checked(num_joints=3).joint_names == ("joint_0", "joint_1", "joint_2")
+
+
+@pytest.mark.parametrize("keep", [["left_hand_wrist", 8], [0, "left_hand_index_finger_tip"]])
+def test_joints_to_keep_are_found_by_index_or_name_and_never_dropped(keep: list) -> None:
+    settings = checked(skeleton="mediapipe_hands", keep=keep)
+    assert settings.keep == (0, 8)
+    search = settings.new_search()
+    search.layer.joint_logits.data.fill_(-5.0)
+    assert search.layer.get_active_joints() == [0, 8]
+
+
+def test_joints_without_a_skeleton_are_named_by_their_numbers_too() -> None:
+    assert checked(num_joints=4, keep=["joint_3"]).keep == (3,)
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        {"wrists": ["left_hand_wrist", 21], "thumb": range(1, 5)},
+        Groups({"wrists": (0, "right_hand_wrist"), "thumb": [1, 2, 3, 4]}),
+    ],
+)
+def test_groups_of_ones_own_may_mix_names_and_indices(groups: Any) -> None:
+    settings = checked(skeleton="mediapipe_hands", groups=groups)
+    assert settings.groups == {"wrists": (0, 21), "thumb": (1, 2, 3, 4)}
+    assert not settings.tied
+    assert settings.new_search().layer.group_logits.shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("groups", "tied"),
+    [("hierarchical", False), ("tied", True), (Groups(), False), (Groups(tied=True), True)],
+)
+def test_a_skeleton_brings_its_body_parts(groups: Any, tied: bool) -> None:
+    settings = checked(skeleton="mediapipe_hands", groups=groups)
+    assert settings.groups == get_skeleton("mediapipe_hands").groups
+    assert settings.tied == tied
+
+
+def test_a_tied_group_stands_or_falls_with_one_gate() -> None:
+    layer = checked(num_joints=4, groups=Groups({"a": [0, 2]}, tied=True)).new_search().layer
+    layer.joint_logits.data = torch.tensor([3.0, 3.0, -3.0, -3.0])
+    assert layer.get_active_joints() == [0, 1, 2]
+
+
+def test_no_groups_are_no_groups() -> None:
+    assert checked(num_joints=4).groups is None
+    assert checked(num_joints=4).new_search().layer.group_logits is None
+
+
+# --- what does not fit ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, r"the number of joints but got num_joints=None. Pass num_joints=42 or skeleton="),
+        ({"num_joints": 0}, r"the number of joints but got num_joints=0"),
+        ({"num_joints": 2.5}, r"got num_joints=2\.5"),
+        ({"num_joints": True}, r"got num_joints=True"),
+        (
+            {"skeleton": "mediapipe_hand", "num_joints": 42},
+            r"21 joints .*'mediapipe_hand'.* got nu",
+        ),
+        (
+            {"skeleton": "mediapipe_hans"},
+            r"got 'mediapipe_hans'\. Did you mean 'mediapipe_hands'\?",
+        ),
+        ({"num_joints": 4, "axes": "b t c"}, r"b t c"),
+        ({"num_joints": 4, "gate": "soft"}, r"a gate out of .* but got 'soft'"),
+        ({"num_joints": 4, "budget": 0.5}, r"Price, TargetJoints.* but got 0\.5"),
+        ({"num_joints": 4, "budget": 5}, r"TargetJoints from 1 .* to 4 .* but got 5"),
+        ({"num_joints": 4, "budget": 1, "keep": [0, 1]}, r"from 2 \(joints always kept\).* got 1"),
+        ({"num_joints": 4, "keep": [4]}, r"0 to 3, but got 4"),
+        ({"num_joints": 4, "keep": [-1]}, r"0 to 3, but got -1"),
+        ({"num_joints": 4, "keep": [1, "joint_1"]}, r"each joint once but got 1 and 'joint_1'"),
+        ({"num_joints": 4, "keep": "joint_1"}, r"a list of joints but got 'joint_1'"),
+        ({"skeleton": "mediapipe_hand", "keep": ["thumb_tap"]}, r"'thumb_tap'\. Did you mean"),
+        ({"num_joints": 4, "phases": (0.6, 0.1)}, r"two fractions of the run in order"),
+        ({"num_joints": 4, "lr": 0.0}, r"learning rate above 0 but got lr=0\.0"),
+        ({"num_joints": 4, "lr": float("nan")}, r"learning rate above 0 but got lr=nan"),
+        ({"num_joints": 4, "fill": "median"}, r"\"mean\" but got 'median'"),
+        ({"num_joints": 4, "groups": "tied"}, r"named skeleton whose groups to take but got none"),
+        ({"num_joints": 4, "groups": Groups()}, r"named skeleton whose groups .*Groups\(\{"),
+        ({"num_joints": 4, "groups": "fingers"}, r"\"hierarchical\", \"tied\".* got 'fingers'"),
+        ({"num_joints": 4, "groups": [[0, 1]]}, r"Groups or a mapping but got \[\[0, 1\]\]"),
+        ({"num_joints": 4, "groups": {"a": [0, 1], "b": [1]}}, r"share no joint but got 'b'"),
+        ({"num_joints": 4, "groups": {"a": [7]}}, r"0 to 3, but got 7"),
+        ({"num_joints": 4, "groups": {"a": ["nose"]}}, r"4 joints but got 'nose'"),
+        ({"num_joints": 4, "groups": {"a": []}}, r"not empty"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_at_once(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        checked(**settings)
+
+
+# --- what is made of them ------------------------------------------------------------------------
+
+
+def test_a_search_is_made_of_the_settings() -> None:
+    settings = checked(num_joints=4, budget=2, gate="hard_concrete", phases=(0.2, 0.5), fill="mean")
+    search = settings.new_search()
+    assert (search.layer.num_joints, search.layer.fill) == (4, "mean")
+    assert search.layer.gate == HardConcrete()
+    assert float(search.layer.temperature) == pytest.approx(2 / 3)
+    assert search.phases == (0.2, 0.5)
+    assert search.controller.count == 2
+    assert settings.new_search() is not search
+
+
+def test_a_journal_quotes_the_floors_metric_from_the_start() -> None:
+    journal = checked(num_joints=4, budget=MetricFloor("val_loss", 0.5)).new_journal()
+    assert (journal.metric, journal.floor, journal.more_is_better) == ("val_loss", 0.5, False)
+    assert checked(num_joints=4).new_journal().metric is None
+
+
+def test_settings_are_written_as_plain_values() -> None:
+    settings = checked(
+        num_joints=4,
+        input="x",
+        axes="b t j c",
+        budget=TargetJoints(2),
+        gate=HardConcrete(0.8),
+        groups={"a": [0, "joint_1"]},
+        keep=["joint_3"],
+        lr=0.1,
+        fill="mean",
+    )
+    assert json.loads(json.dumps(settings.as_plain())) == {
+        "axes": "b t j c",
+        "budget": {"TargetJoints": {"count": 2}},
+        "fill": "mean",
+        "gate": {
+            "HardConcrete": {
+                "initial_keep_probability": 0.8,
+                "temperature": 2 / 3,
+                "low": -0.1,
+                "high": 1.1,
+            }
+        },
+        "groups": {"a": [0, 1]},
+        "input": "x",
+        "keep": [3],
+        "lr": 0.1,
+        "phases": [0.1, 0.6],
+        "tied": False,
+    }
+
+
+# --- states in a checkpoint ----------------------------------------------------------------------
+
+
+def test_a_state_is_found_by_its_key_or_where_it_is_the_only_one() -> None:
+    one, other = {"mask": [True]}, {"mask": [False]}
+    x, y = f"{STATE_KEY}{{input='x'}}", f"{STATE_KEY}{{input='y'}}"
+    both = {"callbacks": {"EarlyStopping": {}, x: one, y: other}}
+    assert find_state(both, x) is one
+    assert find_state(both, y) is other
+    assert find_state({"callbacks": {"EarlyStopping": {}, x: one}}, y) is one
+    assert find_state({"callbacks": {"EarlyStopping": {}}}, x) is None
+    assert find_state({}, x) is None
+
+
+def test_of_several_states_none_is_guessed() -> None:
+    keys = [f"{STATE_KEY}{{input={name!r}}}" for name in ("x", "y", "z")]
+    checkpoint = {"callbacks": {key: {} for key in keys[:2]}}
+    with pytest.raises(ValueError, match=r"input='z'\}.* but got .*'x'.*'y'.*the same input="):
+        find_state(checkpoint, keys[2])
+
+
+def test_a_state_of_the_same_joints_is_accepted_whatever_holds_their_names() -> None:
+    check_state({"joint_names": ["a", "b"]}, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("saved", "message"),
+    [
+        (["a", "b"], r"3 joints \(a \.\.\. c\) but got one of 2 \(a \.\.\. b\)"),
+        (["k", "l", "m"], r"3 joints \(a \.\.\. c\) but got one of 3 \(k \.\.\. m\)"),
+        (["a", "x", "c"], r"one of 3 \(a \.\.\. c\), in which joint 1 is x, not b"),
+    ],
+)
+def test_a_state_of_other_joints_is_refused_with_both_sides_named(saved, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_state({"joint_names": saved}, ("a", "b", "c"))
