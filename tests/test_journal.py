@@ -1,0 +1,185 @@
+"""What a run writes down and leaves behind; what cannot be written never costs the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_jointprune.journal import Journal
+from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.schedules import Price, make_controller
+from lightning_jointprune.search import JointSearch
+
+NAMES = ("wrist", "thumb", "index", "middle")
+LOGITS = [2.0, -2.0, 0.5, -0.5]
+
+
+@pytest.fixture(autouse=True)
+def blank_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that takes no time; its own tests are elsewhere."""
+
+    def write_report(record: PruningRecord, path: Path) -> Path:
+        path.touch()
+        return path
+
+    monkeypatch.setattr("lightning_jointprune.report.write_report", write_report)
+
+
+def new_search(logits: list[float] = LOGITS) -> JointSearch:
+    search = JointSearch(JointPruningLayer(4), make_controller(Price(0.1), 4), (0.2, 0.7))
+    search.layer.joint_logits.data = torch.tensor(logits)
+    return search
+
+
+def new_journal(**settings: Any) -> Journal:
+    return Journal(NAMES, None, {"lr": 0.05, "keep": (1, 2)}, **settings)
+
+
+def noted() -> tuple[Journal, JointSearch]:
+    """A journal of a run with a validation in each phase."""
+    search, journal = new_search(), new_journal()
+    for step, metrics in ((1, {"acc": 0.7}), (4, {"acc": 0.6}), (8, {"acc": 0.8, "loss": 1.0})):
+        search.advance(step / 10)
+        journal.note(search, step, step // 2, metrics)
+    return journal, search
+
+
+# --- history -------------------------------------------------------------------------------------
+
+
+def test_a_note_says_where_the_search_was() -> None:
+    search, journal = new_search(), new_journal()
+    search.advance(0.45)
+    search.layer.joint_logits.grad = torch.zeros(4)
+    search.add_penalty()
+    journal.note(search, 45, 4, {"acc": 0.6})
+    (snapshot,) = journal.history
+    p = torch.sigmoid(torch.tensor(LOGITS)).tolist()
+    assert (snapshot.step, snapshot.epoch, snapshot.progress) == (45, 4, 0.45)
+    assert snapshot.phase == "search"
+    assert snapshot.temperature == pytest.approx(0.3**0.5)
+    assert snapshot.price == pytest.approx(0.1)
+    assert snapshot.expected_joints == pytest.approx(sum(p))
+    assert snapshot.keep_probabilities == pytest.approx(p)
+    assert snapshot.active_joints == 2
+    assert snapshot.metrics == {"acc": 0.6}
+
+
+def test_metrics_with_all_joints_are_the_warmups_and_those_with_the_mask_the_last_ones() -> None:
+    journal, search = noted()
+    journal.note(search, 9, 4, {"acc": 0.9})
+    journal.note(search, 10, 5, {})  # an epoch without a validation
+    assert journal.metrics_all_joints == {"acc": 0.7}
+    assert journal.metrics == {"acc": 0.9}
+    assert [snapshot.phase for snapshot in journal.history] == ["warmup", "search"] + ["final"] * 3
+
+
+def test_what_was_noted_does_not_change_with_the_search_or_the_metrics() -> None:
+    search, journal = new_search(), new_journal()
+    metrics = {"acc": 0.5}
+    search.advance(0.8)
+    journal.note(search, 1, 0, metrics)
+    metrics["acc"] = 0.1
+    search.layer.joint_logits.data.fill_(-9.0)
+    (snapshot,) = journal.history
+    assert snapshot.keep_probabilities == pytest.approx(
+        torch.sigmoid(torch.tensor(LOGITS)).tolist()
+    )
+    assert journal.metrics == snapshot.metrics == {"acc": 0.5}
+
+
+# --- the metric to quote -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("monitored", "shown", "expected"),
+    [
+        ([("loss", False), ("acc", True)], ["acc"], ("loss", False)),
+        ([("never_logged", True)], ["other", "acc"], ("acc", True)),
+        ([], ["loss"], ("loss", False)),
+        ([], [], (None, True)),
+    ],
+)
+def test_a_monitored_metric_is_quoted_before_one_that_is_shown(monitored, shown, expected) -> None:
+    journal, _ = noted()
+    journal.quote(monitored, shown)
+    assert (journal.metric, journal.more_is_better) == expected
+
+
+def test_a_metric_that_is_already_quoted_stays() -> None:
+    journal = new_journal(metric="f1", floor=0.8)
+    journal.quote([("acc", True)], ["acc"])
+    assert journal.metric == "f1"
+
+
+# --- what is left behind -------------------------------------------------------------------------
+
+
+def test_the_selection_is_all_joints_in_the_warmup_and_the_mask_after_it() -> None:
+    search, journal = new_search(), new_journal(metric="acc", floor=0.75)
+    assert journal.selection(search).indices == (0, 1, 2, 3)
+    search.advance(0.4)
+    assert journal.selection(search).names == ("wrist", "index")
+    search.advance(0.8)
+    journal.note(search, 8, 4, {"acc": 0.8})
+    selection = journal.selection(search)
+    assert selection.indices == (0, 2)
+    assert selection.keep_probabilities == pytest.approx(
+        torch.sigmoid(torch.tensor(LOGITS)).tolist()
+    )
+    assert (selection.metric, selection.floor, selection.metrics) == ("acc", 0.75, {"acc": 0.8})
+
+
+def test_files_read_back_are_what_the_run_learned(tmp_path: Path) -> None:
+    journal, search = noted()
+    folder = tmp_path / "not" / "there" / "yet"
+    report = journal.write(search, folder)
+    assert report is not None
+    assert report.parent == folder
+    record = PruningRecord.from_json(folder / "pruning_record.json")
+    assert record == journal.record(search)
+    assert record.history == tuple(journal.history)
+    assert (record.phase, record.settings) == ("final", {"keep": [1, 2], "lr": 0.05})
+    assert torch.__version__.startswith(record.versions["torch"])
+    assert JointSelection.from_json(folder / "selection.json") == record.selection
+
+
+def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
+    journal, search = noted()
+    (tmp_path / "file").touch()
+    with pytest.warns(UserWarning, match=r"could not be written to .*file.* training is not aff"):
+        assert journal.write(search, tmp_path / "file") is None
+
+
+def test_a_report_that_fails_is_a_warning_and_leaves_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(record: PruningRecord, path: Path) -> Path:
+        raise ZeroDivisionError("no figure")
+
+    monkeypatch.setattr("lightning_jointprune.report.write_report", fail)
+    journal, search = noted()
+    with pytest.warns(UserWarning, match=r"no figure.*`jointprune report PATH` draws the report"):
+        assert journal.write(search, tmp_path) is None
+    assert PruningRecord.from_json(tmp_path) == journal.record(search)
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+def test_a_journal_goes_on_where_its_state_was_saved(tmp_path: Path) -> None:
+    journal, search = noted()
+    journal.quote([("loss", False)], [])
+    torch.save(journal.state_dict(), tmp_path / "state")
+    journal.note(search, 9, 4, {"acc": 0.9, "loss": 0.5})
+
+    resumed = new_journal()
+    resumed.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    assert len(resumed.history) == 3
+    resumed.note(search, 9, 4, {"acc": 0.9, "loss": 0.5})
+    resumed.quote([("acc", True)], [])
+    assert resumed.record(search) == journal.record(search)
