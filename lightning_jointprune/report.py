@@ -293,8 +293,8 @@ def _history_rows(numbers: _History) -> list[Lines]:
     metrics: tuple[Lines, Lines] = ({}, {})  # those in [0, 1], and others
     for name, values in numbers.metrics.items():
         metrics[any(not 0 <= value <= 1 for value in values if value is not None)][name] = values
-    price: Lines = {"price": numbers.price}
-    rows = [counts, *metrics, price, {"temperature": numbers.temperature}]
+    rows: list[Lines] = [counts, *metrics, {"price": numbers.price}]
+    rows.append({"temperature": numbers.temperature})
     known = [{n: v for n, v in row.items() if any(x is not None for x in v)} for row in rows]
     return [row for row in known if row]
 

@@ -1,0 +1,232 @@
+"""The command line: `jointprune show`, `report`, `compare` and `skeletons`, from files alone."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.skeletons import get_skeleton, skeleton_names
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after `jointprune`; by default those of the process.
+
+    Returns:
+        0, or 2 after one line on stderr that says what was wrong with the input.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `jointprune show RUN | head`; nobody reads what is left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError) as error:
+        print(f"jointprune: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jointprune", description="Read what a joint pruning run left, without model or data."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run_help = "a run's pruning_record.json, or the folder it is in"
+
+    show = commands.add_parser("show", help="print the answer and the KEEP / PRUNE table")
+    show.add_argument("record", metavar="RUN", help=run_help)
+    show.add_argument("--title", help="the data set or task, for the sentence")
+    show.set_defaults(run=_show)
+
+    report = commands.add_parser("report", help="draw the HTML report again")
+    report.add_argument("record", metavar="RUN", help=run_help)
+    report.add_argument("-o", "--output", metavar="FILE", help="default: beside the record")
+    report.add_argument("--title", help="the data set or task, for the sentence")
+    report.set_defaults(run=_report)
+
+    compare = commands.add_parser("compare", help="which joints several runs keep")
+    compare.add_argument("records", metavar="RUN", nargs="+", help=run_help)
+    compare.set_defaults(run=_compare)
+
+    skeletons = commands.add_parser("skeletons", help="list the named skeletons, or one's joints")
+    skeletons.add_argument("name", metavar="NAME", nargs="?", help="one of the listed names")
+    skeletons.set_defaults(run=_skeletons)
+
+    for command in (show, compare, skeletons):
+        command.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    return parser
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    record = PruningRecord.from_json(Path(arguments.record))
+    selection, sentence = record.selection, record.selection.sentence(arguments.title)
+    if arguments.json:
+        _print_json(
+            sentence=sentence,
+            phase=record.phase,
+            num_joints=selection.num_joints,
+            indices=selection.indices,
+            names=selection.names,
+            ratio=selection.ratio,
+            undecided=selection.undecided,
+            keep_probabilities=selection.keep_probabilities,
+            metrics=selection.metrics,
+            metrics_all_joints=selection.metrics_all_joints,
+        )
+        return
+    if record.phase != "final":
+        print(f"Not a result yet: this was written in the {record.phase} phase.")
+    print(_clean(sentence), selection.summary(), sep="\n\n")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from lightning_jointprune.report import REPORT_FILE, write_report  # loads Plotly
+
+    run = Path(arguments.record)
+    folder = run if run.is_dir() else run.parent
+    output = Path(arguments.output) if arguments.output else folder / REPORT_FILE
+    print(write_report(PruningRecord.from_json(run), output, arguments.title))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    runs = _labels(arguments.records)
+    if len(runs) < 2:
+        raise ValueError("Expected at least 2 runs to compare but got 1. Name another one.")
+    selections = [PruningRecord.from_json(Path(run)).selection for run in arguments.records]
+    first = selections[0].joint_names
+    for run, selection in zip(arguments.records, selections, strict=True):
+        if selection.joint_names != first:
+            raise ValueError(
+                f"Expected the {len(first)} joints of {arguments.records[0]} but got "
+                f"{selection.num_joints}, or others, in {run}. Compare runs of one skeleton."
+            )
+    overlaps = {
+        pair: _jaccard(selections[pair[0]], selections[pair[1]])
+        for pair in itertools.combinations(range(len(runs)), 2)
+    }
+    votes = [sum(marks) for marks in zip(*(one.mask for one in selections), strict=True)]
+    if arguments.json:
+        _print_json(
+            runs=[
+                {"run": run, "indices": one.indices, "metrics": one.metrics}
+                for run, one in zip(runs, selections, strict=True)
+            ],
+            jaccard=[{"runs": pair, "overlap": share} for pair, share in overlaps.items()],
+            kept_by=dict(zip(first, votes, strict=True)),
+        )
+        return
+    _print_counts(runs, selections)
+    _print_overlaps(runs, overlaps)
+    _print_votes(selections, votes)
+
+
+def _labels(paths: Sequence[str]) -> list[str]:
+    """Short names of the runs: their folders, or the paths where these are not different."""
+    names = [(path if path.is_dir() else path.parent).resolve().name for path in map(Path, paths)]
+    return names if len(set(names)) == len(names) else list(paths)
+
+
+def _jaccard(first: JointSelection, second: JointSelection) -> float:
+    """Joints that both keep, over joints that one of them keeps, in [0, 1]; 1 for two empty ones.
+
+    Jaccard 1901: |A ∩ B| / |A ∪ B|.
+    """
+    both, either = set(first.indices) & set(second.indices), {*first.indices, *second.indices}
+    return len(both) / len(either) if either else 1.0
+
+
+def _print_counts(runs: Sequence[str], selections: Sequence[JointSelection]) -> None:
+    rows = []
+    for number, (run, selection) in enumerate(zip(runs, selections, strict=True), start=1):
+        value = selection.metrics.get(selection.metric or "")
+        measured = "not measured" if value is None else f"{selection.metric} {value:.4g}"
+        kept = f"{len(selection.indices)} of {selection.num_joints}"
+        rows.append([str(number), run, kept, f"{selection.undecided}", measured])
+    _print_table(["", "run", "joints kept", "undecided", "with them"], rows)
+
+
+def _print_overlaps(runs: Sequence[str], overlaps: dict[tuple[int, int], float]) -> None:
+    numbers = range(len(runs))
+    rows = [
+        [str(row + 1), *(f"{overlaps[row, other]:.2f}" if row < other else "" for other in numbers)]
+        for row in numbers
+    ]
+    print("Overlap (Jaccard: joints that both keep, over joints that either keeps)")
+    _print_table(["", *(str(number + 1) for number in numbers)], rows)
+
+
+def _print_votes(selections: Sequence[JointSelection], votes: Sequence[int]) -> None:
+    names = selections[0].joint_names
+    order = sorted((joint for joint in range(len(names)) if votes[joint]), key=lambda j: -votes[j])
+    rows = [
+        [str(joint), names[joint], str(votes[joint])]
+        + ["KEEP" if selection.mask[joint] else "" for selection in selections]
+        for joint in order
+    ]
+    print(f"Joint by joint ({len(names) - len(order)} that no run keeps are left out)")
+    numbers = [str(number + 1) for number in range(len(selections))]
+    _print_table(["index", "joint", "kept by", *numbers], rows)
+
+
+def _skeletons(arguments: argparse.Namespace) -> None:
+    if arguments.name is None:
+        known = [get_skeleton(name) for name in skeleton_names()]
+        if arguments.json:
+            _print_json(**{one.name: len(one.joints) for one in known})
+            return
+        rows = [[one.name, str(len(one.joints)), str(len(one.groups))] for one in known]
+        _print_table(["name", "joints", "body parts"], rows)
+        return
+    skeleton = get_skeleton(arguments.name)
+    if arguments.json:
+        _print_json(
+            name=skeleton.name,
+            joints=skeleton.joints,
+            groups=skeleton.groups,
+            edges=skeleton.edges,
+            source=skeleton.source,
+        )
+        return
+    parts = {joint: part for part, joints in skeleton.groups.items() for joint in joints}
+    rows = [[str(i), name, parts.get(i, "")] for i, name in enumerate(skeleton.joints)]
+    _print_table(["index", "joint", "body part"], rows)
+    print(skeleton.source)
+
+
+def _print_json(**values: Any) -> None:
+    print(json.dumps(values, indent=2, allow_nan=False))
+
+
+def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_clean(cell)) for cell in row))
+    console = Console(color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()), end="\n\n")
+
+
+def _clean(text: str) -> str:
+    """Text that cannot move a terminal's cursor or change its colours."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
