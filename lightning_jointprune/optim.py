@@ -113,22 +113,19 @@ def hide_logits(scheduler: Any, optimizer: Optimizer) -> None:
         hide_logits(one, optimizer)
 
 
-def add_penalty_gradient(
-    logits: Sequence[nn.Parameter], expected_l0: Tensor, price: Tensor | float
-) -> None:
-    """Add the gradient of `price * expected L0` to that of the logits.
+def add_penalty_gradient(logits: Sequence[nn.Parameter], penalty: Tensor) -> None:
+    """Add the gradient of the penalty to that of the logits.
 
     A gradient that is not finite counts as none: a bad batch must not poison the gates.
 
     Args:
         logits: the gate logits; those without a gradient are passed over.
-        expected_l0: sum of the keep probabilities, shape `()`, a function of the logits.
-        price: λ, in units of the loss.
+        penalty: in units of the loss, shape `()`, a function of the logits.
     """
     trained = [(one, one.grad) for one in logits if one.grad is not None]
-    slopes = torch.autograd.grad(expected_l0, [one for one, _ in trained])
+    slopes = torch.autograd.grad(penalty, [one for one, _ in trained])
     for (one, grad), slope in zip(trained, slopes, strict=True):
-        one.grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0) + price * slope
+        one.grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0) + slope
 
 
 def _accept_plain_state(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any] | None:

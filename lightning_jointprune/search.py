@@ -89,9 +89,15 @@ class JointSearch:
             return
         self.steps_without_gradient = 0
         with torch.enable_grad():
-            expected = self.layer.expected_l0()
+            probabilities = self.layer.keep_probabilities()
+            expected = probabilities.sum()
             self.price = self.controller.price(expected.detach(), self.done)
-            add_penalty_gradient(self.logits, expected, self.price)
+            # Concave: an open joint's probability costs its price, an undecided one's up to three
+            # times that. Else many joints that say the same would share one open gate among them,
+            # each with a small probability, and the hard mask would drop them all.
+            decision = self.done * (probabilities * (2.0 - probabilities)).sum()
+            price, base = self.price, self.controller.base_price()
+            add_penalty_gradient(self.logits, price * expected + base * decision)
 
     def freeze(self) -> None:
         """Decide which joints are kept, for good."""
