@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_jointprune.attach import Target, attach, detach
+from lightning_jointprune.attach import attach, detach
 from lightning_jointprune.detect import Probe, check_input, resolve
 from lightning_jointprune.gates import Gate, Groups, GumbelSigmoid
+from lightning_jointprune.layout import Target
 from lightning_jointprune.optim import add_logits, gate_rate, hide_logits, logit_group
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from lightning_jointprune.attach import Target, attach, attached_layers
+from lightning_jointprune.attach import attach, attached_layers
 from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.layout import Target
 from lightning_jointprune.record import JointSelection
 from lightning_jointprune.settings import STATE_KEY, find_state
 
