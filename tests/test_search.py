@@ -156,13 +156,16 @@ def penalised(search: JointSearch, progress: float, task: Tensor) -> Tensor:
     return search.layer.joint_logits.grad
 
 
-def test_the_penalty_is_the_price_times_the_slope_of_each_probability_in_the_search() -> None:
+@pytest.mark.parametrize("done", [0.38, 0.7, 0.99])  # the price does not rise any more
+def test_the_penalty_has_its_closed_form_in_the_search(done: float) -> None:
+    """With p = sigmoid(a), that of `price * p + price * done * p (2 - p)` by a."""
     search = new_search(Price(0.25))
     search.layer.joint_logits.data = torch.linspace(-4, 4, JOINTS)
     task = torch.randn(JOINTS)
-    got = penalised(search, PHASES[0] + 0.38 * (PHASES[1] - PHASES[0]), task)  # after the ramp
+    got = penalised(search, PHASES[0] + done * (PHASES[1] - PHASES[0]), task)
     p = 1 / (1 + torch.exp(-torch.linspace(-4, 4, JOINTS)))
-    torch.testing.assert_close(got, task + 0.25 * p * (1 - p))
+    slope = 0.25 * p * (1 - p) + 0.25 * done * 2 * (1 - p) * p * (1 - p)
+    torch.testing.assert_close(got, task + slope)
     assert search.price == 0.25
 
 
@@ -171,13 +174,26 @@ def test_a_joint_in_a_group_is_priced_by_both_its_gates() -> None:
     for logits in search.logits:
         logits.data.fill_(0.0)
         logits.grad = torch.zeros_like(logits)
-    search.advance(PHASES[0] + 0.38 * (PHASES[1] - PHASES[0]))
+    search.advance(PHASES[0] + 0.4 * (PHASES[1] - PHASES[0]))
     search.add_penalty()
     joints, groups = search.logits
-    expected = torch.full((JOINTS,), 0.5 * 0.25)
-    expected[:2] = 0.5 * 0.25 * 0.5
+    alone, both = (0.5 * (1 + 0.4 * 2 * (1 - p)) for p in (0.5, 0.25))  # by p, the probability
+    expected = torch.full((JOINTS,), alone * 0.25)
+    expected[:2] = both * 0.5 * 0.25
     torch.testing.assert_close(joints.grad, expected)
-    torch.testing.assert_close(groups.grad, torch.tensor([2 * 0.5 * 0.25 * 0.5]))
+    torch.testing.assert_close(groups.grad, torch.tensor([2 * both * 0.5 * 0.25]))
+
+
+def test_a_decided_joint_costs_its_price_and_an_undecided_one_up_to_three_times_that() -> None:
+    search = new_search(Price(0.25), phases=(0.0, 0.5))
+    logits = torch.full((JOINTS,), -12.0)
+    logits[0] = 12.0
+    search.layer.joint_logits.data = logits.clone()
+    got = penalised(search, 0.4999999, torch.zeros(JOINTS))
+    p = torch.sigmoid(logits.double())
+    price = got.double() / (p * (1 - p))  # by p, the probability
+    torch.testing.assert_close(price[0], torch.tensor(0.25).double(), rtol=1e-2, atol=0)
+    torch.testing.assert_close(price[1], torch.tensor(0.75).double(), rtol=1e-2, atol=0)
 
 
 def test_nothing_is_charged_in_the_warmup_nor_after_the_freeze() -> None:
