@@ -192,7 +192,7 @@ def plot_importance(record: PruningRecord) -> go.Figure:
             x=[_short(joint.probability) for joint in shown],
             y=ranks,
             orientation="h",
-            name=escape(part.name or "joints"),
+            name=_label(part.name or "joints"),
             width=0.75,
             marker={"color": part.colour, "opacity": [1 if j.kept else 0.35 for j in shown]},
             marker_line_width=0,
@@ -347,12 +347,12 @@ def _name_ranks(figure: go.Figure, joints: Sequence[_Joint], **more: Any) -> Non
 
 def _label(name: str) -> str:
     """A name that Plotly shows as it is, and that leaves room for the figure."""
-    return escape(name if len(name) <= 28 else f"{name[:18]}…{name[-9:]}")
+    return escape(name if len(name) <= 28 else f"{name[:18]}…{name[-9:]}", quote=False)
 
 
 def _hover(joint: _Joint) -> tuple[str | int, ...]:
-    probability, mean = f"{joint.probability:.3f}", f"{joint.mean:.3f}"
-    return escape(joint.name), joint.number, escape(joint.part), probability, mean
+    name, part = escape(joint.name, quote=False), escape(joint.part, quote=False)
+    return name, joint.number, part, f"{joint.probability:.3f}", f"{joint.mean:.3f}"
 
 
 # --- page -------------------------------------------------------------------------------------

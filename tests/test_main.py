@@ -1,0 +1,199 @@
+"""The command line: what it prints, what it writes, and how it says no."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_jointprune.__main__ import _jaccard, main
+from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.skeletons import get_skeleton, skeleton_names
+
+
+def selection_of(kept: tuple[int, ...], **more: Any) -> JointSelection:
+    names = get_skeleton("coco_17").joints
+    probabilities = tuple(0.99 if joint in kept else 0.01 for joint in range(17))
+    return JointSelection(kept, 17, names, probabilities, **more)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "first"
+    selection = selection_of((0, 1, 2), metrics={"val_acc": 0.9}, metric="val_acc")
+    PruningRecord(selection, skeleton="coco_17").to_json(folder / "pruning_record.json")
+    return folder
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    folder = tmp_path / "second"
+    PruningRecord(selection_of((1, 2, 3))).to_json(folder / "pruning_record.json")
+    return folder
+
+
+def test_show_prints_the_sentence_and_the_table(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(run), "--title", "AUTSL"]) == 0
+    out = capsys.readouterr().out
+    assert "With 3 of 17 joints the model reaches val_acc 0.900 on AUTSL" in out
+    assert out.count("KEEP") == 3
+    assert out.count("PRUNE") == 14
+
+
+def test_a_run_is_its_folder_or_its_file(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["show", str(run)])
+    folder = capsys.readouterr().out
+    main(["show", str(run / "pruning_record.json")])
+    assert capsys.readouterr().out == folder
+
+
+def test_show_says_that_an_unfinished_run_is_no_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    PruningRecord(selection_of((0,)), phase="search").to_json(tmp_path)
+    assert main(["show", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("Not a result yet")
+
+
+def test_show_as_json_has_the_records_values(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(run), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["indices"] == [0, 1, 2]
+    assert shown["names"] == list(get_skeleton("coco_17").joints[:3])
+    assert (shown["phase"], shown["metrics"]) == ("final", {"val_acc": 0.9})
+
+
+def test_report_is_written_beside_the_record_or_where_it_is_asked_for(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(run)]) == 0
+    assert capsys.readouterr().out.strip() == str(run / "joint_importance.html")
+    assert main(["report", str(run / "pruning_record.json"), "-o", str(tmp_path / "x.html")]) == 0
+    assert (tmp_path / "x.html").read_bytes() == (run / "joint_importance.html").read_bytes()
+
+
+def test_compare_counts_overlaps_and_votes(
+    run: Path, other: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", str(run), str(other)]) == 0
+    out = capsys.readouterr().out
+    assert "0.50" in out
+    rows = {line.split()[1]: line.split()[2:] for line in out.splitlines() if "KEEP" in line}
+    assert rows["left_eye"] == ["2", "KEEP", "KEEP"]
+    assert rows["nose"] == ["1", "KEEP"]
+    assert len(rows) == 4
+    assert "13 that no run keeps" in out
+
+
+def test_compare_as_json(run: Path, other: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(run), str(other), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [one["run"] for one in shown["runs"]] == ["first", "second"]
+    assert shown["jaccard"] == [{"runs": [0, 1], "overlap": 0.5}]
+    assert (shown["kept_by"]["left_eye"], shown["kept_by"]["nose"]) == (2, 1)
+
+
+def test_runs_in_folders_of_one_name_are_told_apart_by_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [tmp_path / seed / "version_0" for seed in ("a", "b")]
+    for folder in runs:
+        PruningRecord(selection_of((0,))).to_json(folder / "pruning_record.json")
+    main(["compare", *map(str, runs), "--json"])
+    shown = json.loads(capsys.readouterr().out)
+    assert [one["run"] for one in shown["runs"]] == [str(folder) for folder in runs]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "overlap"),
+    [((0, 1), (0, 1), 1.0), ((0, 1), (2,), 0.0), ((0, 1, 2), (1, 2, 3), 0.5), ((), (), 1.0)],
+)
+def test_overlap_is_the_intersection_over_the_union(
+    first: tuple[int, ...], second: tuple[int, ...], overlap: float
+) -> None:
+    assert _jaccard(selection_of(first), selection_of(second)) == overlap
+
+
+def test_skeletons_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["skeletons"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in skeleton_names())
+    assert main(["skeletons", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["coco_17"] == 17
+
+
+def test_a_skeletons_joints_are_listed_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["skeletons", "coco_17"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["0", "nose", "head"]
+    assert main(["skeletons", "coco_17", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["joints"] == list(get_skeleton("coco_17").joints)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["show", "{tmp}/nowhere"], "No such file"),
+        (["report", "{tmp}/broken.json"], "it is damaged"),
+        (["report", "{tmp}/first", "-o", "{tmp}/broken.json/x.html"], "broken.json"),
+        (["compare", "{tmp}/first"], "at least 2 runs"),
+        (["compare", "{tmp}/first", "{tmp}/three"], "Expected the 17 joints of"),
+        (["skeletons", "coco_71"], "Did you mean 'coco_17'"),
+    ],
+)
+def test_bad_input_costs_one_line_and_status_2(
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    (tmp_path / "broken.json").write_text('{"kind": ')
+    small = JointSelection((0,), 3, ("a", "b", "c"), (1.0, 0.0, 0.0))
+    PruningRecord(small).to_json(tmp_path / "three" / "pruning_record.json")
+    assert main([word.format(tmp=tmp_path) for word in words]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("jointprune: ")
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["unknown"], ["show"], ["compare"]])
+def test_a_command_line_that_is_none_ends_with_status_2(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert "usage: jointprune" in capsys.readouterr().err
+
+
+def test_names_cannot_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    selection = JointSelection((0,), 2, ("\x1b[31mred", "b\nc"), (1.0, 0.0), metric="\x1b[2J")
+    for folder in ("a", "b"):
+        PruningRecord(selection).to_json(tmp_path / folder / "pruning_record.json")
+    main(["show", str(tmp_path / "a")])
+    main(["compare", str(tmp_path / "a"), str(tmp_path / "b")])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_reader_that_stops_early_is_no_error(run: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lightning_jointprune", "show", str(run)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+    process.stderr.close()
