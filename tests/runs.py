@@ -1,0 +1,129 @@
+"""Small runs: a model that knows nothing of pruning and remembers what reached it, and its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_jointprune import JointPruningCallback
+
+T, J, C, SIGNS = 4, 8, 2, 2
+BATCHES = 8  # of a training epoch
+INFORMATIVE = (1, 4)  # joints that carry the sign; the others are noise
+QUIET: dict[str, Any] = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
+
+def clips(batches: int = BATCHES, size: int = 8, seed: int = 0) -> DataLoader[Any]:
+    """Batches in a fixed order. No coordinate is exactly 0, so a dropped joint can be told."""
+    random = torch.Generator().manual_seed(seed)
+    sign = torch.randint(SIGNS, (batches * size,), generator=random)
+    x = torch.randn(batches * size, T, J, C, generator=random)
+    x[:, :, INFORMATIVE] += 2.0 * sign[:, None, None, None] - 1.0
+    return DataLoader(TensorDataset(x, sign), batch_size=size)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a batch was, and what of it reached the model."""
+
+    stage: str
+    step: int
+    given: Tensor
+    got: Tensor
+
+    @property
+    def kept(self) -> list[bool]:
+        """The joints that reached the model in some way."""
+        return (self.got != 0).any(dim=3).any(dim=1).any(dim=0).tolist()
+
+    @property
+    def kind(self) -> str:
+        """`open`: all joints as they are; `masked`: those kept; `sampled`: anything else."""
+        if torch.equal(self.got, self.given):
+            return "open"
+        mask = torch.tensor(self.kept).view(-1, 1)
+        return "masked" if torch.equal(self.got, self.given * mask) else "sampled"
+
+
+class Classifier(pl.LightningModule):
+    """A linear classifier of skeletons, with explicit parameter groups and accuracy logged."""
+
+    def __init__(self, lr: float = 0.01, dropout: float = 0.0, joints: int = J) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.drop = nn.Dropout(dropout)
+        self.head = nn.Linear(T * joints * C, SIGNS)
+        self.calls: list[Call] = []
+        self.losses: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.got = x.detach()
+        return self.head(self.drop(x.flatten(1)))
+
+    def step(self, batch: Any, name: str) -> Tensor:
+        x, sign = batch
+        logits = self(x)
+        stage = self.trainer.state.stage or "none"
+        self.calls.append(Call(str(stage.value), self.trainer.global_step, x, self.got))
+        loss = cross_entropy(logits, sign)
+        self.log(f"{name}_loss", loss)
+        self.log(f"{name}_acc", (logits.argmax(1) == sign).float().mean())
+        return loss
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = self.step(batch, "train")
+        self.losses.append(loss.detach())
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.step(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.step(batch, "test")
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, _ = batch
+        logits = self(x)
+        self.calls.append(Call("predict", self.trainer.global_step, x, self.got))
+        return logits
+
+    def configure_optimizers(self) -> Any:
+        bias = {"params": [self.head.bias], "weight_decay": 0.0}
+        return torch.optim.AdamW([{"params": [self.head.weight]}, bias], lr=self.hparams["lr"])
+
+    def of(self, stage: str) -> list[Call]:
+        """The calls in a stage of the trainer."""
+        return [call for call in self.calls if call.stage == stage]
+
+
+def pruning(budget: Any = 3, **settings: Any) -> JointPruningCallback:
+    """A callback whose phases end with epochs 1 and 3 of 5, and that prunes in so few steps."""
+    joints = {} if "skeleton" in settings else {"num_joints": J}
+    return JointPruningCallback(
+        **{"phases": (0.2, 0.6), "lr": 0.5, **joints, **settings}, budget=budget
+    )
+
+
+def trainer(*callbacks: Any, **settings: Any) -> pl.Trainer:
+    """A trainer of 5 epochs that writes into the working directory."""
+    return pl.Trainer(**{"max_epochs": 5, **QUIET, "callbacks": list(callbacks), **settings})
+
+
+def fit(model: Any, *callbacks: Any, train: Any = None, val: Any = None, **settings: Any) -> Any:
+    """Train a model; returns the trainer."""
+    one = trainer(*callbacks, **settings)
+    one.fit(model, train or clips(), val or clips(2, seed=1))
+    return one

@@ -1,0 +1,849 @@
+"""What the callback promises, each on a run of a second or less."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_jointprune import (
+    JointPruningCallback,
+    MetricFloor,
+    Price,
+    PruningRecord,
+    TargetJoints,
+)
+from tests.runs import BATCHES, INFORMATIVE, Classifier, J, clips, fit, pruning, trainer
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs leave their files in a folder of their own, with a report that takes no time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lightning_jointprune.report.write_report", blank_report)
+
+
+def blank_report(record: PruningRecord, path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def kinds(model: Classifier, stage: str) -> dict[int, str]:
+    """Whether the model saw all joints, noisy ones or masked ones, by optimizer step."""
+    return {call.step: call.kind for call in model.of(stage)}
+
+
+def masks(model: Classifier, stage: str) -> set[tuple[bool, ...]]:
+    return {tuple(call.kept) for call in model.of(stage) if call.kind == "masked"}
+
+
+def weights(model: torch.nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def same(one: list[Tensor], other: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+class Stop(pl.Callback):
+    """Ends a run at an optimizer step, politely or not."""
+
+    def __init__(self, step: int, error: type[BaseException] | None = None) -> None:
+        self.step = step
+        self.error = error
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.global_step == self.step:
+            trainer.should_stop = True
+            if self.error:
+                raise self.error
+
+
+class Groupwise(pl.Callback):
+    """Notes the parameter groups at the end of every batch."""
+
+    def __init__(self) -> None:
+        self.rates: list[list[float]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.rates.append([group["lr"] for group in trainer.optimizers[0].param_groups])
+
+
+class Scheduled(Classifier):
+    """Explicit groups under a schedule that changes with every step."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        ramps = [lambda step: 0.1 + step / 40, lambda step: 0.5 ** (step / 10)]
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, ramps)
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+
+# --- phases ----------------------------------------------------------------------------------
+
+
+def test_the_sanity_check_and_the_warmup_see_all_joints() -> None:
+    model = Classifier()
+    fit(model, pruning())
+
+    assert set(kinds(model, "sanity_check").values()) == {"open"}
+    assert [kinds(model, "train")[step] for step in range(BATCHES)] == ["open"] * BATCHES
+    assert kinds(model, "validate")[BATCHES] == "open"
+
+
+def test_the_search_trains_noisy_gates_and_validates_the_hard_mask() -> None:
+    model, callback = Classifier(), pruning()
+    fit(model, callback)
+
+    assert [kinds(model, "train")[step] for step in range(8, 24)] == ["sampled"] * 16
+    assert kinds(model, "validate")[16] == kinds(model, "validate")[24] == "masked"
+    in_search = [call.kept for call in model.of("validate") if call.step == 24]
+    assert sum(in_search[0]) == callback.record.history[2].active_joints < J
+
+
+def test_the_final_phase_trains_and_validates_on_exactly_the_frozen_mask() -> None:
+    model, callback = Classifier(), pruning()
+    fit(model, callback)
+
+    assert [kinds(model, "train")[step] for step in range(24, 40)] == ["masked"] * 16
+    late = {tuple(call.kept) for call in model.of("validate") if call.step > 24}
+    assert masks(model, "train") == late == {callback.selection.mask}
+    assert sum(callback.selection.mask) == 3
+
+
+@pytest.mark.parametrize("phases", [(0.0, 0.5), (0.1, 1.0), (0.0, 1.0), (0.19, 0.41)])
+def test_phases_begin_where_they_were_asked_to(phases: tuple[float, float]) -> None:
+    model = Classifier()
+    one = trainer(pruning(phases=phases))
+    if phases[1] == 1.0:
+        with pytest.warns(UserWarning, match="ended in its search phase"):
+            one.fit(model, clips(), clips(2))
+    else:
+        one.fit(model, clips(), clips(2))
+
+    seen = [kinds(model, "train")[step] for step in range(40)]
+    warm, end = math.ceil(phases[0] * 40 - 1e-9), math.ceil(phases[1] * 40 - 1e-9)
+    warm = max(1, warm)  # the first batch shows where the joints are
+    assert seen == ["open"] * warm + ["sampled"] * (end - warm) + ["masked"] * (40 - end)
+
+
+def test_the_informative_joints_are_the_ones_that_are_kept() -> None:
+    callback = JointPruningCallback(num_joints=J, lr=0.2)
+    fit(Classifier(), callback, max_epochs=20)
+
+    assert callback.selection.indices == INFORMATIVE
+    assert callback.selection.metrics["val_acc"] >= callback.selection.metrics_all_joints["val_acc"]
+
+
+# --- the model afterwards --------------------------------------------------------------------
+
+
+def test_test_and_predict_see_the_mask() -> None:
+    model, callback = Classifier(), pruning()
+    one = fit(model, callback)
+    one.test(model, clips(2), verbose=False)
+    one.predict(model, clips(2))
+
+    assert masks(model, "test") == masks(model, "predict") == {callback.selection.mask}
+    assert set(kinds(model, "test").values()) == {"masked"}
+
+
+def test_the_model_after_fit_is_masked_and_detach_gives_the_original_back() -> None:
+    model, plain, callback = Classifier(), Classifier(), pruning()
+    fit(plain)
+    fit(model, callback)
+    x = torch.randn(2, 4, J, 2)
+    dropped = [joint for joint in range(J) if joint not in callback.selection.indices]
+    changed = x.clone()
+    changed[:, :, dropped] = torch.nan
+    assert torch.equal(model.eval()(x), model(changed))
+
+    callback.detach()
+    assert not torch.equal(model(x), model(changed))
+    for (_, one), (_, other) in zip(model.named_modules(), plain.named_modules(), strict=True):
+        assert one.__dict__.keys() == other.__dict__.keys()
+        assert type(one) is type(other)
+    callback.detach()  # may be called twice
+
+
+def test_the_selection_outlives_detach() -> None:
+    callback = pruning()
+    assert callback.selection.indices == tuple(range(J))
+    fit(Classifier(), callback)
+    before = callback.selection
+    callback.detach()
+    assert callback.selection == before
+
+
+# --- the optimizer ---------------------------------------------------------------------------
+
+
+def test_the_logits_are_the_last_group_with_their_own_rate_and_no_decay() -> None:
+    model, callback = Classifier(), pruning(lr=0.123)
+    one = fit(model, callback)
+    *users, ours = one.optimizers[0].param_groups
+
+    assert [len(group["params"]) for group in users] == [1, 1]
+    assert all(group["params"][0] is p for group, p in zip(users, model.parameters(), strict=True))
+    assert ours["lr"] == 0.123
+    assert ours["weight_decay"] == 0.0
+    assert [parameter.shape for parameter in ours["params"]] == [(J,)]
+
+
+def test_the_logits_move_in_the_search_and_only_then() -> None:
+    callback = pruning(Price(0.5))
+    fit(Scheduled(), callback)
+    history = [snapshot.keep_probabilities for snapshot in callback.record.history]
+
+    assert history[0] == pytest.approx([0.9] * J)
+    assert all(before != after for before, after in pairwise(history[:3]))
+    assert history[2] == history[3] == history[4]
+
+
+def schedulers() -> list[Any]:
+    from torch.optim import lr_scheduler as lrs
+
+    return [
+        lambda o: lrs.LambdaLR(o, [lambda s: 1 / (1 + s), lambda s: 0.5**s]),
+        lambda o: lrs.OneCycleLR(o, max_lr=[0.1, 0.2], total_steps=40),
+        lambda o: lrs.CyclicLR(o, [1e-3, 1e-4], [0.1, 0.2], cycle_momentum=False),
+        lambda o: lrs.LinearLR(o, total_iters=20),
+        lambda o: lrs.CosineAnnealingWarmRestarts(o, T_0=7),
+        lambda o: lrs.SequentialLR(
+            o, [lrs.ConstantLR(o, 0.1, 5), lrs.ExponentialLR(o, 0.9)], milestones=[9]
+        ),
+        lambda o: lrs.ChainedScheduler([lrs.ConstantLR(o, 0.1, 5), lrs.ExponentialLR(o, 0.9)]),
+    ]
+
+
+@pytest.mark.parametrize("make", schedulers())
+def test_the_users_rates_are_those_of_a_run_without_us(make: Any) -> None:
+    class Model(Classifier):
+        def configure_optimizers(self) -> Any:
+            optimizer = super().configure_optimizers()
+            return [optimizer], [{"scheduler": make(optimizer), "interval": "step"}]
+
+    without, within = Groupwise(), Groupwise()
+    fit(Model(), without)
+    fit(Model(), pruning(), within)
+
+    assert [rates[:-1] for rates in within.rates] == without.rates
+    assert {rates[-1] for rates in within.rates[9:]} == {0.5}
+
+
+def test_a_user_who_sets_the_rate_of_all_groups_does_not_set_ours() -> None:
+    class Model(Classifier):
+        def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = self.hparams["lr"]
+            super().optimizer_step(*args, **kwargs)
+
+    one, other = pruning(Price(0.1)), pruning(Price(0.1))
+    torch.manual_seed(0)
+    fit(Classifier(), one)
+    torch.manual_seed(0)
+    fit(Model(), other)
+    assert one.record.history == other.record.history
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_needs_no_argument(momentum: float) -> None:
+    class Model(Classifier):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.05, momentum=momentum, weight_decay=0.1)
+
+    callback = JointPruningCallback(num_joints=J)
+    one = fit(Model(), callback, max_epochs=20)
+    group = one.optimizers[0].param_groups[-1]
+    price = max(snapshot.price for snapshot in callback.record.history)
+
+    assert group["lr"] == pytest.approx(0.5 * (1 - momentum) / price)
+    assert set(INFORMATIVE) <= set(callback.selection.indices)
+    assert len(callback.selection.indices) < J
+
+
+# --- early stopping and best checkpoints -----------------------------------------------------
+
+
+class Scored(Classifier):
+    """Logs a validation score that only ever gets worse."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.log("score", float(-self.trainer.current_epoch))
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("at_epoch_end", [True, False])
+@pytest.mark.parametrize("every", [1.0, 0.5])
+def test_early_stopping_waits_for_the_final_phase(
+    first: bool, at_epoch_end: bool, every: float
+) -> None:
+    stopper = EarlyStopping("score", mode="max", patience=1, check_on_train_epoch_end=at_epoch_end)
+    callbacks = [stopper, pruning()] if first else [pruning(), stopper]
+    one = fit(Scored(), *callbacks, max_epochs=10, val_check_interval=every)
+
+    # the search ends with epoch 5; the first check after it is the first score, the next is worse
+    assert one.current_epoch == 8 if every == 1.0 or at_epoch_end else 7
+
+
+def test_a_stopping_threshold_counts_in_the_final_phase_only() -> None:
+    stopper = EarlyStopping("score", mode="max", patience=99, stopping_threshold=-99.0)
+    one = fit(Scored(), pruning(), stopper)
+
+    assert one.current_epoch == 4
+    assert stopper.stopping_threshold == -99.0
+
+
+def test_a_score_of_the_search_is_no_standard_for_the_final_phase() -> None:
+    # Validated twice per epoch, with the freeze in between: what came before is another model's.
+    stopper = EarlyStopping("score", mode="max", patience=2, check_on_train_epoch_end=False)
+    callback = pruning(phases=(0.1, 0.65))
+    one = trainer(callback, stopper, max_epochs=10, val_check_interval=0.5)
+    seen = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            seen.append((callback.record.phase, float(stopper.best_score)))
+
+    one.callbacks.insert(1, Watch())
+    one.fit(Scored(), clips(), clips(2))
+    first = next(score for phase, score in seen if phase == "final")
+    assert first == -math.inf
+
+
+@pytest.mark.parametrize("top", [1, 2, -1])
+@pytest.mark.parametrize("on_epoch", [True, False])
+def test_a_best_checkpoint_is_a_pruned_model(top: int, on_epoch: bool) -> None:
+    best = ModelCheckpoint(
+        ".", monitor="score", mode="max", save_top_k=top, save_on_train_epoch_end=on_epoch
+    )
+    callback = pruning()
+    fit(Scored(), callback, best, enable_checkpointing=True)
+    state = torch.load(best.best_model_path, weights_only=True)["callbacks"][callback.state_key]
+
+    assert state["search"]["phase"] == "final"
+    assert tuple(state["mask"]) == callback.selection.mask
+    assert float(best.best_model_score) == -3.0  # the first epoch of the final phase
+
+
+# --- the penalty -----------------------------------------------------------------------------
+
+
+class Indifferent(Classifier):
+    """The loss does not care about the joints, so the price alone moves the gates."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return 0.0 * super().training_step(batch, batch_idx) + 1.0
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def probabilities(**settings: Any) -> list[float]:
+    callback = pruning(Price(0.3), lr=2.0)
+    fit(Indifferent(), callback, **settings)
+    assert min(callback.selection.keep_probabilities) < 0.75
+    return list(callback.selection.keep_probabilities)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"train": clips(BATCHES, 2)},
+        {"train": clips(2 * BATCHES), "accumulate_grad_batches": 2},
+        {"precision": "bf16-mixed"},
+    ],
+    ids=["batch size", "accumulation", "AMP"],
+)
+def test_the_price_of_a_joint_does_not_depend_on(settings: dict[str, Any]) -> None:
+    # The end of an accumulated step is half a step later on the ramp of the price.
+    tolerance = 0.02 if "accumulate_grad_batches" in settings else 1e-6
+    assert probabilities(**settings) == pytest.approx(probabilities(), abs=tolerance)
+
+
+def test_the_automatic_price_does_not_depend_on_accumulation() -> None:
+    def price(**settings: Any) -> float:
+        callback = pruning(Price("auto"))
+        fit(Indifferent(), callback, **settings)
+        return max(snapshot.price for snapshot in callback.record.history)
+
+    assert price() == pytest.approx(0.3 * 1.0 / J)
+    assert price(train=clips(16), accumulate_grad_batches=2) == pytest.approx(price())
+
+
+def test_the_penalty_is_not_in_the_logged_loss() -> None:
+    class Model(Classifier):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            assert torch.equal(outputs["loss"], self.losses[-1])
+            assert torch.equal(self.trainer.callback_metrics["train_loss"], self.losses[-1])
+
+    fit(Model(), pruning(Price(10.0)))
+
+
+def test_metrics_are_logged_for_every_logger() -> None:
+    callback = pruning()
+    one = fit(Classifier(), callback, logger=CSVLogger("."), log_every_n_steps=1)
+    last = callback.record.history[-1]
+    logged = {name: float(value) for name, value in one.callback_metrics.items()}
+
+    assert logged["joint_pruning/active_joints"] == 3.0
+    assert logged["joint_pruning/pruning_ratio"] == pytest.approx(5 / 8)
+    assert logged["joint_pruning/expected_joints"] == pytest.approx(last.expected_joints)
+    assert logged["joint_pruning/gate_temperature"] == pytest.approx(0.3)
+    assert logged["joint_pruning/l0_penalty"] == 0.0  # nothing is paid for in the final phase
+
+    header = Path(one.log_dir, "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {name for name in logged if name.startswith("joint_pruning/")} <= set(header)
+    assert callback.report_path is not None
+    assert callback.report_path.parent == Path(one.log_dir)
+
+
+def test_the_penalty_that_is_logged_is_price_times_expected_joints() -> None:
+    callback, seen = pruning(Price(0.25)), []
+
+    class Watch(pl.Callback):
+        def on_train_epoch_start(self, trainer: Any, *args: Any) -> None:
+            seen.append({k: float(v) for k, v in trainer.callback_metrics.items()})
+
+    fit(Classifier(), callback, Watch())
+    assert seen[1]["joint_pruning/l0_penalty"] == 0.0
+    now = callback.record.history[2]
+    assert now.price == 0.25
+    assert seen[3]["joint_pruning/l0_penalty"] == pytest.approx(0.25 * now.expected_joints)
+
+
+# --- budgets ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [1, 5, 8, TargetJoints(2)])
+def test_exactly_as_many_joints_are_frozen_as_were_asked_for(budget: Any) -> None:
+    model, callback = Classifier(), pruning(budget)
+    fit(model, callback)
+    count = budget if isinstance(budget, int) else budget.count
+
+    assert len(callback.selection.indices) == count
+    assert sum(model.of("train")[-1].kept) == count
+
+
+class Needing(Classifier):
+    """Logs the fraction of the joints it needs that reached it."""
+
+    needed: tuple[int, ...] = INFORMATIVE
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        kept = self.calls[-1].kept
+        self.log("enough", sum(kept[joint] for joint in self.needed) / len(self.needed))
+
+
+def test_pruning_stops_where_the_floor_is_met() -> None:
+    callback = JointPruningCallback(J, budget=MetricFloor("enough", 1.0), lr=0.1)
+    fit(Needing(), callback, max_epochs=30)
+
+    assert set(INFORMATIVE) <= set(callback.selection.indices)
+    assert len(callback.selection.indices) <= 4
+    assert any(snapshot.metrics["enough"] < 1.0 for snapshot in callback.record.history)
+    assert callback.selection.metric == "enough"
+    assert callback.selection.floor == 1.0
+    assert callback.selection.metrics["enough"] == 1.0
+
+
+@pytest.mark.parametrize("keep", [[0, 7], ["joint_0", "joint_7"]])
+def test_joints_to_keep_are_kept(keep: Any) -> None:
+    callback = pruning(2, keep=keep)
+    fit(Classifier(), callback)
+    assert callback.selection.indices == (0, 7)
+
+
+def test_a_closed_group_closes_its_joints() -> None:
+    callback = JointPruningCallback(
+        num_joints=J, lr=0.3, groups={"signs": [1, 4], "noise": [0, 2, 3, 5, 6, 7]}
+    )
+    one = fit(Classifier(), callback, max_epochs=20)
+
+    assert callback.selection.indices == INFORMATIVE
+    assert [len(p) for p in one.optimizers[0].param_groups[-1]["params"]] == [J, 2]
+
+
+def test_a_skeleton_brings_names_and_groups() -> None:
+    callback = JointPruningCallback(
+        skeleton="mediapipe_hand", groups="tied", keep=["wrist"], budget=Price(0.01)
+    )
+    fit(Hand(), callback, train=hands(), val=hands())
+    assert callback.selection.num_joints == 21
+    assert "wrist" in callback.selection.names
+    assert callback.record.skeleton == "mediapipe_hand"
+
+
+class Hand(Classifier):
+    def __init__(self) -> None:
+        super().__init__(joints=21)
+
+
+def hands() -> DataLoader[Any]:
+    batches = [(torch.randn(4, 4, 21, 2), torch.tensor([0, 1, 0, 1])) for _ in range(4)]
+    return DataLoader(batches, batch_size=None)
+
+
+@pytest.mark.parametrize(
+    "gate", ["gumbel_sigmoid", "straight_through", "hard_concrete", "stochastic"]
+)
+def test_every_gate_finds_the_joints(gate: str) -> None:
+    callback = JointPruningCallback(num_joints=J, gate=gate, lr=0.2)
+    fit(Classifier(), callback, max_epochs=20)
+    assert set(INFORMATIVE) <= set(callback.selection.indices) < set(range(J))
+
+
+def test_dropped_joints_are_filled_with_a_number() -> None:
+    model, callback = Classifier(), pruning(fill=-7.5)
+    fit(model, callback)
+    got = model.of("train")[-1].got
+    filled = (got == -7.5).all(dim=3).all(dim=1).all(dim=0)
+    assert tuple((~filled).tolist()) == callback.selection.mask
+
+
+def test_dropped_joints_are_filled_with_their_mean_in_training() -> None:
+    model, callback = Classifier(), pruning(fill="mean")
+    fit(model, callback)
+    seen = torch.cat([call.given for call in model.of("train") if 0 < call.step < 24])
+    dropped = [joint for joint in range(J) if not callback.selection.mask[joint]]
+    means = seen.mean(dim=(0, 1))[dropped]
+
+    for stage in ("train", "validate"):
+        got = model.of(stage)[-1].got[:, :, dropped]
+        assert torch.allclose(got, means.expand_as(got), atol=1e-5)
+
+
+def test_the_models_random_numbers_are_those_of_a_run_without_us() -> None:
+    def losses(*callbacks: Any) -> tuple[list[float], Tensor]:
+        torch.manual_seed(1)
+        model = Classifier(dropout=0.5)
+        fit(model, *callbacks)
+        return [float(loss) for loss in model.losses], torch.get_rng_state()
+
+    without, within = losses(), losses(pruning())
+    assert without[0][:BATCHES] == within[0][:BATCHES]
+    assert without[0][BATCHES:] != within[0][BATCHES:]
+    assert torch.equal(without[1], within[1])
+
+
+# --- bad input -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_joints": 0}, "Expected the number of joints"),
+        ({"num_joints": None}, "Expected the number of joints"),
+        ({"num_joints": 5, "skeleton": "mediapipe_hand"}, "Expected 21 joints"),
+        ({"skeleton": "mediapipe_foot"}, "mediapipe_hand"),
+        ({"keep": [1, 1]}, "keep|joint"),
+        ({"keep": [8]}, "8"),
+        ({"keep": ["thumb"]}, "thumb"),
+        ({"budget": 9}, "to 8"),
+        ({"budget": 1, "keep": [0, 1]}, "from 2"),
+        ({"budget": 0}, "at least 1"),
+        ({"budget": 0.5}, "Expected a budget"),
+        ({"budget": "auto"}, "Expected a budget"),
+        ({"gate": "softmax"}, "Expected a gate out of"),
+        ({"groups": "hierarchical"}, "Expected a named skeleton"),
+        ({"groups": "limbs"}, "limbs"),
+        ({"groups": {"a": [0, 1], "b": [1]}}, "share no joint"),
+        ({"phases": (0.6, 0.1)}, "in order"),
+        ({"phases": (0.1, 1.1)}, "in order"),
+        ({"phases": (0.5,)}, "in order"),
+        ({"lr": 0.0}, "learning rate above 0"),
+        ({"fill": "median"}, "fill"),
+        ({"axes": "b t c"}, "exactly one axis j"),
+    ],
+)
+def test_bad_arguments_are_refused_at_once(settings: dict[str, Any], message: str) -> None:
+    joints = {} if "skeleton" in settings else {"num_joints": J}
+    with pytest.raises(MisconfigurationException, match=message):
+        JointPruningCallback(**{**joints, **settings})
+
+
+def test_a_negative_price_is_refused() -> None:
+    with pytest.raises(ValueError, match="Expected a price of at least 0"):
+        Price(-0.1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_joints": 9}, r"Expected an input with 9 joints.*\n.*x  \(8, 4, 8, 2\)"),
+        ({"input": "y"}, "Expected a tensor in input 'y'"),
+        ({"input": "head:input", "num_joints": 7}, "7 joints"),
+        ({"axes": "b j t c"}, "8 joints"),
+        ({"axes": "b t j"}, "axes"),
+    ],
+)
+def test_an_input_that_does_not_fit_is_refused_before_a_weight_changes(
+    settings: dict[str, Any], message: str
+) -> None:
+    model = Classifier()
+    before = weights(model)
+    with pytest.raises(MisconfigurationException, match=message):
+        fit(model, JointPruningCallback(**{"num_joints": J, **settings}))
+    assert same(before, weights(model))
+    assert "forward" not in model.__dict__
+
+
+def test_an_unknown_submodule_is_refused_before_any_data() -> None:
+    model = Classifier()
+    with pytest.raises(MisconfigurationException, match="Expected input to name a submodule"):
+        fit(model, pruning(input="encoder:x"))
+    assert model.calls == []
+
+
+def batches(*xs: Tensor) -> DataLoader[Any]:
+    return DataLoader([(x, torch.arange(len(x)) % 2) for x in xs], batch_size=None)
+
+
+def test_another_number_of_joints_at_a_later_batch_is_an_error() -> None:
+    data = batches(torch.randn(4, 4, J, 2), torch.randn(4, 4, J - 1, 2))
+    with pytest.raises(ValueError, match=r"Expected 8 joints.*but got 7.*\(4, 4, 7, 2\)"):
+        fit(Classifier(), pruning(), train=data)
+
+
+def test_integers_are_refused() -> None:
+    class Casting(Classifier):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.float())
+
+    with pytest.raises(MisconfigurationException, match=r"torch.int64.*\.float\(\)"):
+        fit(Casting(), pruning(), train=batches(torch.ones(4, 4, J, 2, dtype=torch.long)))
+
+
+def test_an_empty_first_batch_is_refused() -> None:
+    with pytest.raises(MisconfigurationException, match="empty batch"):
+        fit(Classifier(), pruning(), train=batches(torch.randn(0, 4, J, 2)))
+
+
+def test_an_empty_batch_later_passes() -> None:
+    class Patient(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step(batch, batch_idx).nan_to_num()
+
+    one = torch.randn(4, 4, J, 2)
+    data = batches(one, one, torch.randn(0, 4, J, 2), one)
+    callback = pruning(Price(0.1))
+    fit(Patient(), callback, train=data)
+    assert all(math.isfinite(p) for p in callback.selection.keep_probabilities)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_in_a_dropped_joint_does_not_spread(value: float) -> None:
+    x = torch.randn(8, 4, J, 2)
+    x[:, :, 2] = value
+    model, callback = Classifier(), pruning(4, keep=[0, 1, 4, 5])
+    with torch.no_grad():
+        model.head.weight.view(2, 4, J, 2)[:, :, 2] = 0.0
+    one = fit(model, callback)
+    assert not callback.selection.mask[2]
+
+    predictions = one.predict(model, batches(x))[0]
+    assert predictions.isfinite().all()
+    before = len(model.losses)
+    one.fit_loop.max_epochs += 1
+    one.fit(model, batches(x, x), batches(x))
+    assert all(loss.isfinite() for loss in model.losses[before:])
+    assert all(weight.isfinite().all() for weight in weights(model))
+
+
+def test_a_loss_that_is_not_a_number_does_not_poison_the_gates() -> None:
+    class Unlucky(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            loss = super().training_step(batch, batch_idx)
+            return loss * torch.nan if self.trainer.global_step == 12 else loss
+
+        def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+            super().optimizer_step(*args, **kwargs)
+            for weight in self.parameters():
+                weight.data.nan_to_num_()
+
+    callback = pruning()
+    fit(Unlucky(), callback)
+    assert all(math.isfinite(p) for p in callback.selection.keep_probabilities)
+    assert set(INFORMATIVE) <= set(callback.selection.indices)
+
+
+def test_first_losses_that_are_not_numbers_do_not_poison_the_price() -> None:
+    class Unlucky(Indifferent):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            loss = super().training_step(batch, batch_idx)
+            return loss * torch.nan if self.trainer.global_step == 1 else loss
+
+    callback = pruning(Price("auto"))
+    fit(Unlucky(), callback)
+    assert max(s.price for s in callback.record.history) == pytest.approx(0.3 / J)
+
+
+def test_a_run_without_an_end_is_refused() -> None:
+    with pytest.raises(MisconfigurationException, match=r"max_epochs=-1 without max_steps"):
+        fit(Classifier(), pruning(), max_epochs=-1)
+
+
+def test_two_callbacks_on_one_input_are_refused() -> None:
+    with pytest.raises(MisconfigurationException, match="one callback per skeleton input"):
+        fit(Classifier(), pruning(), pruning())
+
+
+def test_two_callbacks_that_find_the_same_input_are_refused() -> None:
+    with pytest.raises(MisconfigurationException, match="no layer on input `x`"):
+        fit(Classifier(), pruning(), pruning(input="x"))
+
+
+@pytest.mark.parametrize("sanity", [0, 2])
+def test_a_floor_for_a_metric_that_is_never_logged_is_an_error(sanity: int) -> None:
+    with pytest.raises(MisconfigurationException, match=r"'val_f1'.*val_loss, val_acc"):
+        fit(Classifier(), pruning(MetricFloor("val_f1", 0.9)), num_sanity_val_steps=sanity)
+
+
+def test_a_floor_without_validation_is_refused() -> None:
+    one = trainer(pruning(MetricFloor("val_acc", 0.9)))
+    with pytest.raises(MisconfigurationException, match="Expected a validation that logs"):
+        one.fit(Classifier(), clips())
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def test_the_record_the_selection_and_the_report_are_left(tmp_path: Path) -> None:
+    callback = pruning(dirpath=tmp_path / "results")
+    fit(Classifier(), callback)
+
+    record = PruningRecord.from_json(tmp_path / "results")
+    assert record == callback.record
+    assert record.phase == "final"
+    assert record.selection.indices == callback.selection.indices
+    assert [snapshot.step for snapshot in record.history] == [8, 16, 24, 32, 40]
+    assert record.settings["budget"] == {"TargetJoints": {"count": 3}}
+    assert "torch" in record.versions
+    selection = json.loads((tmp_path / "results" / "selection.json").read_text())
+    assert selection["indices"] == list(callback.selection.indices)
+    assert callback.report_path == tmp_path / "results" / "joint_importance.html"
+    assert callback.report_path.exists()
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    callback = pruning(dirpath=tmp_path / "file")
+    with pytest.warns(UserWarning, match=r"could not be written to .*file"):
+        fit(Classifier(), callback)
+    assert callback.report_path is None
+    assert len(callback.selection.indices) == 3
+
+
+def test_a_report_that_fails_costs_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any) -> None:
+        raise RuntimeError("no figure")
+
+    monkeypatch.setattr("lightning_jointprune.report.write_report", broken)
+    with pytest.warns(UserWarning, match="no figure"):
+        fit(Classifier(), pruning())
+    assert PruningRecord.from_json(Path()).phase == "final"
+
+
+@pytest.mark.parametrize(("step", "phase"), [(12, "search"), (20, "search"), (30, "final")])
+def test_an_interrupted_run_leaves_what_it_knows(step: int, phase: str) -> None:
+    model, callback = Classifier(), pruning()
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
+        fit(model, callback, Stop(step, KeyboardInterrupt))
+
+    record = PruningRecord.from_json(Path())
+    assert record.phase == phase
+    assert record.selection == callback.selection
+    assert callback.report_path is not None
+
+
+def test_an_interrupted_warmup_leaves_a_record_with_all_joints() -> None:
+    callback = pruning(phases=(0.5, 0.8))
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
+        fit(Classifier(), callback, Stop(12, KeyboardInterrupt))
+    record = PruningRecord.from_json(Path())
+    assert record.phase == "warmup"
+    assert record.selection.indices == tuple(range(J))
+
+
+def test_an_error_of_the_users_in_the_first_step_leaves_no_trace() -> None:
+    class Broken(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            super().training_step(batch, batch_idx)
+            raise RuntimeError("mine")
+
+    model = Broken()
+    with pytest.raises(RuntimeError, match="mine"):
+        fit(model, pruning())
+    assert "forward" not in model.__dict__
+    assert not Path("pruning_record.json").exists()
+
+
+def test_a_run_that_ends_in_the_search_says_that_nothing_was_frozen() -> None:
+    callback = pruning()
+    with pytest.warns(UserWarning, match=r"ended in its search phase, at \d\d% .* provisional"):
+        fit(Classifier(), callback, Stop(16))
+    assert PruningRecord.from_json(Path()).phase == "search"
+
+
+@pytest.mark.parametrize("steps", [True, 10])
+def test_a_quick_trial_goes_through_and_writes_nothing(steps: Any, tmp_path: Path) -> None:
+    callback = pruning()
+    fit(Classifier(), callback, fast_dev_run=steps)
+    assert list(tmp_path.iterdir()) == []
+    assert callback.report_path is None
+    assert callback.record.phase == ("warmup" if steps is True else "final")
+
+
+# --- more than one run -----------------------------------------------------------------------
+
+
+def test_a_second_model_starts_from_nothing() -> None:
+    callback, model = pruning(), Classifier()
+    first = Classifier()
+    fit(first, callback)
+    fit(model, callback)
+
+    assert "forward" not in first.__dict__  # it has its own forward back
+    assert kinds(model, "train")[0] == "open"
+    assert [snapshot.step for snapshot in callback.record.history] == [8, 16, 24, 32, 40]
+    assert masks(model, "train") == {callback.selection.mask}
+
+
+def test_the_same_model_in_a_new_trainer_starts_from_nothing() -> None:
+    callback, model = pruning(), Classifier()
+    fit(model, callback)
+    model.calls.clear()
+    fit(model, callback)
+    assert [kinds(model, "train")[step] for step in (0, 8, 24)] == ["open", "sampled", "masked"]
+
+
+def test_a_continued_run_keeps_its_mask() -> None:
+    callback, model = pruning(), Classifier()
+    one = fit(model, callback)
+    mask = callback.selection.mask
+    model.calls.clear()
+    one.fit_loop.max_epochs += 2
+    one.fit(model, clips(), clips(2))
+
+    assert set(kinds(model, "train").values()) == {"masked"}
+    assert masks(model, "train") == {mask} == {callback.selection.mask}
+    assert [snapshot.step for snapshot in callback.record.history][-2:] == [48, 56]
+
+
+def test_validation_alone_before_any_training_sees_all_joints() -> None:
+    model = Classifier()
+    trainer(pruning()).validate(model, clips(2), verbose=False)
+    assert set(kinds(model, "validate").values()) == {"open"}

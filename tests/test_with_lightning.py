@@ -1,0 +1,839 @@
+"""What researchers lost months to, and what Lightning can do around a run, each as one test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import pytorch_lightning
+import torch
+import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import (
+    EMAWeightAveraging,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
+from lightning.pytorch.cli import LightningCLI
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, IterableDataset
+
+from lightning_jointprune import (
+    Groups,
+    HardConcrete,
+    JointPruningCallback,
+    MetricFloor,
+    Price,
+    PruningRecord,
+    StochasticGate,
+    TargetJoints,
+    load_pruned,
+)
+from tests.runs import BATCHES, INFORMATIVE, QUIET, Classifier, J, clips, fit, pruning, trainer
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs leave their files in a folder of their own, with a report that takes no time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lightning_jointprune.report.write_report", blank_report)
+
+
+def blank_report(record: PruningRecord, path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def kinds(model: Classifier, stage: str = "train") -> set[str]:
+    return {call.kind for call in model.of(stage)}
+
+
+def final_masks(model: Classifier, stage: str = "train") -> set[tuple[bool, ...]]:
+    return {tuple(call.kept) for call in model.of(stage) if call.kind == "masked"}
+
+
+class Indifferent(Classifier):
+    """The loss does not care about the joints, so price and weight decay alone move the gates."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return 0.0 * super().training_step(batch, batch_idx) + 1.0
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1, weight_decay=1.0)
+
+
+# --- what people did, and what happened (design, section 1) ----------------------------------
+
+
+def test_joints_do_not_compete_as_they_would_in_a_softmax() -> None:
+    random = torch.Generator().manual_seed(0)
+    sign = torch.randint(2, (64,), generator=random)
+    x = torch.randn(64, 4, J, 2, generator=random) + 2.0 * (2 * sign - 1)[:, None, None, None]
+    data = DataLoader([(x[i::8], sign[i::8]) for i in range(8)], batch_size=None)
+    callback = pruning(Price(1e-4), lr=0.05)
+    fit(Classifier(), callback, train=data, val=data)
+    assert callback.selection.indices == tuple(range(J))
+
+
+def test_probabilities_part_instead_of_sinking_together() -> None:
+    callback = JointPruningCallback(num_joints=J, lr=0.2)
+    fit(Classifier(lr=0.1), callback, max_epochs=40)
+    kept = [p for j, p in enumerate(callback.selection.keep_probabilities) if j in INFORMATIVE]
+    dropped = [
+        p for j, p in enumerate(callback.selection.keep_probabilities) if j not in INFORMATIVE
+    ]
+    assert min(kept) > 0.9
+    assert max(dropped) < 0.1
+
+
+def test_a_price_does_not_depend_on_how_many_joints_there_are() -> None:
+    class Wide(Indifferent):
+        def __init__(self) -> None:
+            super().__init__(joints=2 * J)
+
+    wide = DataLoader([(torch.randn(8, 4, 2 * J, 2), torch.ones(8).long())] * 8, batch_size=None)
+    one = pruning(Price(0.3), lr=2.0)
+    other = pruning(Price(0.3), lr=2.0, num_joints=2 * J)
+    fit(Indifferent(), one)
+    fit(Wide(), other, train=wide, val=wide)
+    assert one.selection.keep_probabilities[0] < 0.8
+    assert other.selection.keep_probabilities == pytest.approx(
+        [one.selection.keep_probabilities[0]] * 2 * J
+    )
+
+
+def test_the_gates_arrive_though_the_network_learns_at_a_rate_of_1e_4() -> None:
+    callback = JointPruningCallback(num_joints=J)
+    one = fit(Classifier(lr=1e-4), callback, max_epochs=20)
+    assert one.optimizers[0].param_groups[-1]["lr"] == 0.05
+    assert max(callback.selection.keep_probabilities) < 0.5 or callback.selection.undecided < J
+
+
+def test_weight_decay_does_not_pull_the_logits() -> None:
+    callback = pruning(Price(0.0), lr=1.0)
+    fit(Indifferent(), callback)
+    assert callback.selection.keep_probabilities == pytest.approx([0.9] * J)
+
+
+@pytest.mark.parametrize("epochs", [3, 11])
+def test_schedules_fit_into_any_run(epochs: int) -> None:
+    callback = pruning(Price(0.3))
+    fit(Classifier(), callback, max_epochs=epochs, val_check_interval=1)
+    history = callback.record.history
+    assert max(snapshot.price for snapshot in history) == pytest.approx(0.3)
+    assert history[-1].phase == "final"
+    assert history[-1].temperature == pytest.approx(0.3)
+
+
+def test_logits_are_trained_beside_explicit_parameter_groups() -> None:
+    model, callback = Classifier(), pruning(Price(0.1))  # the classifier lists its groups
+    one = fit(model, callback)
+    ours = one.optimizers[0].param_groups[-1]["params"][0]
+    assert "exp_avg" in one.optimizers[0].state[ours]
+    assert callback.selection.keep_probabilities != pytest.approx([0.9] * J)
+
+
+def test_a_checkpoint_loads_in_the_plain_class() -> None:
+    model, callback = Classifier(), pruning()
+    one = fit(model, callback)
+    one.save_checkpoint("last.ckpt")
+    plain = Classifier.load_from_checkpoint("last.ckpt", strict=True)
+    assert list(plain.state_dict()) == ["head.weight", "head.bias"]
+    assert torch.equal(plain.head.weight, model.head.weight)
+
+    other = Classifier()
+    trainer().validate(other, clips(2), ckpt_path="last.ckpt", verbose=False)
+    assert kinds(other, "validate") == {"open"}
+    assert torch.equal(other.head.weight, model.head.weight)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_ema_averages_beside_us(first: bool) -> None:
+    model, callback = Classifier(), pruning()
+    ema = EMAWeightAveraging(decay=0.9)
+    fit(model, *([ema, callback] if first else [callback, ema]))
+    assert final_masks(model) == {callback.selection.mask}
+    assert list(ema._average_model.module.state_dict()) == ["head.weight", "head.bias"]
+    assert torch.equal(ema._average_model.module.head.weight, model.head.weight)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_swa_averages_beside_us(first: bool) -> None:
+    model, callback = Classifier(), pruning(Price(0.1))
+    swa = StochasticWeightAveraging(swa_lrs=1e-3, swa_epoch_start=2, annealing_epochs=1)
+    one = fit(model, *([swa, callback] if first else [callback, swa]))
+    *users, ours = one.optimizers[0].param_groups
+    assert [group["lr"] for group in users] == pytest.approx([1e-3, 1e-3])
+    assert ours["lr"] == 0.5 or callback.record.phase == "final"
+    history = callback.record.history
+    assert history[1].keep_probabilities != history[2].keep_probabilities
+    assert list(model.state_dict()) == ["head.weight", "head.bias"]
+
+
+def test_swa_leaves_our_rate_alone_in_the_search() -> None:
+    def run(*callbacks: Any) -> Any:
+        torch.manual_seed(0)
+        callback = pruning(Price(0.3), lr=0.5)
+        fit(Indifferent(), callback, *callbacks)
+        return [snapshot.keep_probabilities for snapshot in callback.record.history]
+
+    assert run() == run(StochasticWeightAveraging(swa_lrs=1e-3, swa_epoch_start=2))
+
+
+def test_kept_joints_arrive_as_they_are() -> None:
+    model, callback = Classifier(), pruning(fill="mean")
+    fit(model, callback)
+    kept = list(callback.selection.indices)
+    for call in [model.of("train")[-1], model.of("validate")[-1]]:
+        assert torch.equal(call.got[:, :, kept], call.given[:, :, kept])
+
+
+# --- checkpoints -----------------------------------------------------------------------------
+
+
+class Resumable:
+    """A loader that goes on in the middle of an epoch."""
+
+    def __init__(self, loader: Any) -> None:
+        self.batches = list(loader)
+        self.at = 0
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Any:
+        self.at %= len(self.batches)
+        while self.at < len(self.batches):
+            self.at += 1
+            yield self.batches[self.at - 1]
+
+    def state_dict(self) -> dict[str, int]:
+        return {"at": self.at}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.at = state["at"]
+
+
+def run(settings: dict[str, Any], ckpt: str | None = None, **more: Any) -> Any:
+    """A run of 5 epochs; without `ckpt` it leaves one checkpoint per step and per epoch."""
+    torch.manual_seed(3 if ckpt is None else 4)  # a resumed run must not need its own luck
+    model, callback = Classifier(), pruning(**settings)
+    savers = [
+        ModelCheckpoint(".", "{step}", every_n_train_steps=1, save_top_k=-1),
+        ModelCheckpoint(".", "end-{step}", save_top_k=-1, save_on_train_epoch_end=True),
+    ]
+    accumulated = more.get("accumulate_grad_batches", 1)
+    one = trainer(callback, *([] if ckpt else savers), enable_checkpointing=ckpt is None, **more)
+    one.fit(model, Resumable(clips(BATCHES * accumulated)), clips(2, seed=1), ckpt_path=ckpt)
+    return model, callback, one
+
+
+def assert_equal_runs(resumed: Any, whole: Any, without: int | None = None) -> None:
+    """Compare two runs; Lightning skips the validation after the step `without`."""
+    (model, callback, one), (other_model, other, other_one) = resumed, whole
+    history = [snapshot for snapshot in other.record.history if snapshot.step != without]
+    assert list(callback.record.history) == history
+    assert callback.selection.mask == other.selection.mask
+    assert callback.selection.keep_probabilities == other.selection.keep_probabilities
+    assert callback.selection.metrics == other.selection.metrics
+    for p, q in zip(model.parameters(), other_model.parameters(), strict=True):
+        assert torch.equal(p, q)
+    states = [t.optimizers[0].state_dict() for t in (one, other_one)]
+    assert states[0]["param_groups"] == states[1]["param_groups"]
+    for p, q in zip(states[0]["state"].values(), states[1]["state"].values(), strict=True):
+        assert all(torch.equal(p[name], q[name]) for name in q)
+
+
+STEPS = {
+    3: "in the warm-up",
+    8: "at the warm-up's end",
+    9: "after the first step of the search",
+    12: "in the search, in an epoch",
+    16: "in the search, after an epoch",
+    24: "at the search's end",
+    25: "after the first step of the final phase",
+    29: "in the final phase",
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """An uninterrupted run and the folder with its checkpoints."""
+    folder, here = tmp_path_factory.mktemp("whole"), Path.cwd()
+    os.chdir(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lightning_jointprune.report.write_report", blank_report)
+        done = run({"budget": Price("auto"), "fill": "mean"})
+    os.chdir(here)
+    return folder, done
+
+
+@pytest.mark.parametrize("step", STEPS, ids=STEPS.values())
+def test_a_resumed_run_is_the_uninterrupted_one(whole: Any, step: int) -> None:
+    folder, done = whole
+    resumed = run({"budget": Price("auto"), "fill": "mean"}, str(folder / f"step={step}.ckpt"))
+    assert_equal_runs(resumed, done, without=step)
+
+
+@pytest.mark.parametrize("step", [8, 16, 24, 32])
+def test_a_run_resumed_after_an_epoch_is_the_uninterrupted_one(whole: Any, step: int) -> None:
+    folder, done = whole
+    resumed = run({"budget": Price("auto"), "fill": "mean"}, str(folder / f"end-step={step}.ckpt"))
+    assert_equal_runs(resumed, done)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"budget": 3},
+        {"budget": MetricFloor("val_acc", 0.8)},
+        {"budget": Price("auto"), "gate": "hard_concrete", "groups": {"a": [0, 1], "b": [2, 4]}},
+        {"budget": Price("auto"), "phases": (0.15, 0.45)},
+    ],
+    ids=["target", "floor", "groups", "phases that end within epochs"],
+)
+@pytest.mark.parametrize("name", ["step=13", "end-step=16", "step=18"])
+def test_every_budget_resumes(settings: dict[str, Any], name: str) -> None:
+    done = run(settings)
+    assert_equal_runs(run(settings, f"{name}.ckpt"), done)
+
+
+@pytest.mark.parametrize("step", [7, 13, 24])
+def test_a_run_with_accumulation_resumes(step: int) -> None:
+    settings = {"budget": Price("auto")}
+    done = run(settings, accumulate_grad_batches=2)
+    assert_equal_runs(run(settings, f"step={step}.ckpt", accumulate_grad_batches=2), done, step)
+
+
+def test_a_plain_checkpoint_can_be_fitted_with_the_callback() -> None:
+    plain = Classifier()
+    trainer(max_epochs=1).fit(plain, clips(), clips(2))
+    trainer(max_epochs=1).test(plain, clips(2), verbose=False)
+    one = trainer(max_epochs=1)
+    one.fit(plain, clips(), clips(2))
+    one.save_checkpoint("plain.ckpt")
+
+    model, callback = Classifier(), pruning()
+    other = trainer(callback, max_epochs=10)
+    other.fit(model, clips(), clips(2), ckpt_path="plain.ckpt")
+    assert model.of("train")[0].step == BATCHES
+    assert kinds(model) == {"open", "sampled", "masked"}
+    assert final_masks(model) == {callback.selection.mask}
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+def test_evaluation_alone_uses_the_mask_of_the_checkpoint(stage: str) -> None:
+    callback = pruning()
+    fit(Classifier(), callback).save_checkpoint("last.ckpt")
+
+    model, fresh = Classifier(), pruning()
+    getattr(trainer(fresh), stage)(model, clips(2), ckpt_path="last.ckpt")
+    assert kinds(model, stage) == {"masked"}
+    assert final_masks(model, stage) == {callback.selection.mask}
+    assert fresh.selection == callback.selection
+
+
+def test_the_best_checkpoint_is_tested_after_fit() -> None:
+    model, callback = Classifier(), pruning()
+    best = ModelCheckpoint(".", monitor="val_loss")
+    one = fit(model, callback, best, enable_checkpointing=True)
+    one.test(model, clips(2), ckpt_path="best", verbose=False)
+    one.validate(dataloaders=clips(2), ckpt_path="best", verbose=False)
+    assert kinds(model, "test") == {"masked"}
+    assert final_masks(model, "test") == {callback.selection.mask}
+
+
+def test_a_checkpoint_of_the_warmup_is_tested_with_all_joints_after_fit() -> None:
+    model, callback = Classifier(), pruning()
+    first = ModelCheckpoint(".", "{step}", every_n_train_steps=4, save_top_k=-1)
+    one = fit(model, callback, first, enable_checkpointing=True)
+    one.test(model, clips(2), ckpt_path="step=4.ckpt", verbose=False)
+    assert kinds(model, "test") == {"open"}
+    one.test(model, clips(2), ckpt_path="step=40.ckpt", verbose=False)
+    assert model.of("test")[-1].kind == "masked"
+
+
+def test_load_pruned_gives_the_model_of_the_run() -> None:
+    model, callback = Classifier(), pruning(fill="mean")
+    fit(model, callback).save_checkpoint("last.ckpt")
+    loaded = load_pruned(Classifier, "last.ckpt")
+    x = torch.randn(3, 4, J, 2)
+    assert torch.equal(loaded(x), model.eval()(x))
+
+
+def test_a_checkpoint_is_read_with_weights_only_and_saving_changes_nothing() -> None:
+    class Saver(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            trainer.save_checkpoint("now.ckpt")
+            torch.load("now.ckpt", weights_only=True)
+
+    def history(*callbacks: Any) -> Any:
+        torch.manual_seed(0)
+        callback = pruning(Price("auto"), fill="mean")
+        fit(Classifier(), callback, *callbacks)
+        return callback.record.history
+
+    assert history(Saver()) == history()
+
+
+def test_a_checkpoint_of_other_joints_is_refused() -> None:
+    fit(Classifier(), pruning()).save_checkpoint("last.ckpt")
+    with pytest.raises(MisconfigurationException, match=r"of 9 joints .* one of 8"):
+        trainer(pruning(num_joints=9)).fit(Classifier(), clips(), ckpt_path="last.ckpt")
+
+
+# --- optimization ----------------------------------------------------------------------------
+
+
+class Manual(Classifier):
+    """Manual optimization that returns its loss, or not."""
+
+    def __init__(self, returns: bool = True) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.returns = returns
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        loss = super().training_step(batch, batch_idx)
+        self.manual_backward(loss)
+        optimizer.step()
+        return loss if self.returns else None
+
+
+def test_manual_optimization_is_the_same_run() -> None:
+    one, other = pruning(Price("auto")), pruning(Price("auto"))
+    torch.manual_seed(0)
+    fit(Manual(), one)
+    torch.manual_seed(0)
+    fit(Classifier(), other)
+    assert one.record.history == other.record.history
+
+
+def test_manual_optimization_without_a_loss_needs_a_price() -> None:
+    callback = pruning(Price(0.02))
+    fit(Manual(returns=False), callback)
+    assert callback.record.history[2].price == 0.02
+    with pytest.raises(MisconfigurationException, match=r"Return the loss.*Price\(0.003\)"):
+        fit(Manual(returns=False), pruning(Price("auto")))
+
+
+def test_two_optimizers_train_the_gates_once() -> None:
+    class Two(Manual):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            for optimizer in self.optimizers():
+                optimizer.zero_grad()
+                loss = Classifier.training_step(self, batch, batch_idx)
+                self.manual_backward(loss)
+                optimizer.step()
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            return [
+                torch.optim.SGD([self.head.weight], lr=0.1),
+                torch.optim.SGD([self.head.bias], lr=0.1),
+            ]
+
+    model, callback = Two(), pruning()
+    one = fit(model, callback)
+    ours = [[g.get("joint_pruning", False) for g in o.param_groups] for o in one.optimizers]
+    assert ours == [[False, True], [False]]
+    assert kinds(model) == {"open", "sampled", "masked"}
+    assert final_masks(model) == {callback.selection.mask}
+
+
+# --- callbacks beside ours -------------------------------------------------------------------
+
+
+class Scheduled(Classifier):
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        ramps = [lambda step: 0.1 + step / 40, lambda step: 0.5 ** (step / 10)]
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, ramps)
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_learning_rate_finder_leaves_the_search_as_it_was(first: bool) -> None:
+    class Model(Classifier):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lr = 0.01
+
+    model, callback = Model(), pruning(Price("auto"))
+    finder = LearningRateFinder(num_training_steps=20)
+    fit(model, *([finder, callback] if first else [callback, finder]))
+    late = model.of("train")[-40:]
+    assert [call.kind for call in late] == ["open"] * 8 + ["sampled"] * 16 + ["masked"] * 16
+    history = callback.record.history
+    assert [snapshot.step for snapshot in history] == [8, 16, 24, 32, 40]
+    assert history[1].keep_probabilities != history[2].keep_probabilities
+
+
+def test_accumulation_may_change_on_the_way() -> None:
+    callback = pruning()
+    fit(Classifier(), callback, GradientAccumulationScheduler({0: 1, 2: 2}))
+    assert len(callback.selection.indices) == 3
+
+
+# --- data and trainers -----------------------------------------------------------------------
+
+
+class Stream(IterableDataset[Any]):
+    """Batches without a length."""
+
+    def __init__(self, batches: int = BATCHES) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Any:
+        return iter(clips(self.batches))
+
+
+def stream(batches: int = BATCHES) -> DataLoader[Any]:
+    return DataLoader(Stream(batches), batch_size=None)
+
+
+def test_a_stream_of_max_steps() -> None:
+    model, callback = Classifier(), pruning()
+    trainer(callback, max_epochs=-1, max_steps=20).fit(model, stream(100), clips(2))
+    assert [call.kind for call in model.of("train")] == (
+        ["open"] * 4 + ["sampled"] * 8 + ["masked"] * 8
+    )
+
+
+def test_a_stream_without_length_has_phases_of_whole_epochs() -> None:
+    model, callback = Classifier(), pruning()
+    trainer(callback).fit(model, stream(), clips(2))
+    seen = [call.kind for call in model.of("train")]
+    assert seen == ["open"] * 8 + ["sampled"] * 16 + ["masked"] * 16
+
+
+def test_a_run_of_max_steps_within_max_epochs() -> None:
+    model, callback = Classifier(), pruning()
+    trainer(callback, max_epochs=100, max_steps=20).fit(model, clips(), clips(2))
+    assert [call.kind for call in model.of("train")] == (
+        ["open"] * 4 + ["sampled"] * 8 + ["masked"] * 8
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "epoch"),
+    [
+        ({"limit_train_batches": 4}, 4),
+        ({"limit_train_batches": 0.5}, 4),
+        ({"val_check_interval": 0.5}, 8),
+        ({"check_val_every_n_epoch": 2}, 8),
+        ({"reload_dataloaders_every_n_epochs": 1}, 8),
+        ({"overfit_batches": 2}, 2),
+        ({"num_sanity_val_steps": 0}, 8),
+        ({"limit_val_batches": 0}, 8),
+        ({"max_steps": 40}, 8),
+    ],
+)
+def test_phases_are_fractions_whatever_an_epoch_is(settings: dict[str, Any], epoch: int) -> None:
+    model, callback = Classifier(), pruning()
+    fit(model, callback, **settings)
+    seen = [call.kind for call in model.of("train")]
+    assert seen == ["open"] * epoch + ["sampled"] * 2 * epoch + ["masked"] * 2 * epoch
+    assert final_masks(model) == {callback.selection.mask}
+
+
+def test_validation_twice_an_epoch_is_in_the_history() -> None:
+    callback = pruning()
+    fit(Classifier(), callback, val_check_interval=0.5)
+    assert [snapshot.step for snapshot in callback.record.history] == list(range(4, 44, 4))
+    assert all(snapshot.metrics for snapshot in callback.record.history)
+
+
+def test_a_run_without_validation_has_a_history() -> None:
+    class Trained(Classifier):
+        validation_step = None  # type: ignore[assignment]
+
+    callback = pruning()
+    trainer(callback).fit(Trained(), clips())
+    assert [snapshot.step for snapshot in callback.record.history] == [8, 16, 24, 32, 40]
+    assert callback.selection.metrics == {}
+    assert len(callback.selection.indices) == 3
+
+
+def test_train_called_inside_validation_leaves_the_hard_mask() -> None:
+    class Dropout(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.train()
+            super().validation_step(batch, batch_idx)
+
+    model = Dropout()
+    fit(model, pruning())
+    assert {call.kind for call in model.of("validate") if call.step > 8} == {"masked"}
+
+
+def test_a_training_step_needs_no_batch_idx() -> None:
+    class Short(Classifier):
+        def training_step(self, batch: Any) -> Tensor:  # type: ignore[override]
+            return super().training_step(batch, 0)
+
+    model = Short()
+    fit(model, pruning())
+    assert kinds(model) == {"open", "sampled", "masked"}
+
+
+def test_a_batch_stays_as_it_is() -> None:
+    data = [(x.clone(), sign) for x, sign in clips()]
+    before = [x.clone() for x, _ in data]
+    fit(Classifier(), pruning(), train=DataLoader(data, batch_size=None))
+    assert all(torch.equal(x, was) for (x, _), was in zip(data, before, strict=True))
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_every_precision_of_a_cpu(precision: Any) -> None:
+    model, callback = Classifier(), pruning()
+    fit(model, callback, precision=precision)
+    assert kinds(model) == {"open", "sampled", "masked"}
+    assert len(callback.selection.indices) == 3
+
+
+class OldClassifier(pytorch_lightning.LightningModule):
+    """The same for those who import Lightning under its old name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4 * J * 2, 2)
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x.detach())
+        return self.head(x.flatten(1))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, sign = batch
+        return cross_entropy(self(x), sign)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.training_step(batch, batch_idx))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW(self.parameters(), lr=0.01)
+
+
+def test_pytorch_lightning_is_lightning_too() -> None:
+    model, callback = OldClassifier(), pruning()
+    stopper = pytorch_lightning.callbacks.EarlyStopping("val_loss", patience=1, mode="max")
+    best = pytorch_lightning.callbacks.ModelCheckpoint(".", monitor="val_loss", mode="max")
+    settings = {**QUIET, "enable_checkpointing": True}
+    one = pytorch_lightning.Trainer(max_epochs=10, callbacks=[stopper, callback, best], **settings)
+    one.fit(model, clips(), clips(2))
+
+    assert callback.record.phase == "final"
+    assert one.current_epoch < 10
+    got = (model.seen[-1] != 0).any(dim=3).any(dim=1).any(dim=0)
+    assert tuple(got.tolist()) == callback.selection.mask
+    state = torch.load(best.best_model_path, weights_only=True)["callbacks"][callback.state_key]
+    assert state["search"]["phase"] == "final"
+    loaded = load_pruned(OldClassifier, best.best_model_path)
+    loaded(torch.ones(1, 4, J, 2))
+    assert int((loaded.seen[-1][0, 0, :, 0] != 0).sum()) == 3
+
+
+def test_pytorch_lightning_errors_are_those_its_users_catch() -> None:
+    one = pytorch_lightning.Trainer(max_epochs=-1, callbacks=[pruning()], **QUIET)
+    with pytest.raises(Exception, match="max_epochs=-1 without max_steps"):
+        one.fit(OldClassifier(), clips())
+
+
+@pytest.mark.parametrize("what", ["module", "submodule"])
+def test_a_compiled_model(what: str) -> None:
+    class Deep(Classifier):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(4 * J * 2, 2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.encoder(x)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, sign = batch
+            return cross_entropy(self(x), sign)
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.training_step(batch, batch_idx)
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.AdamW(self.parameters(), lr=0.01)
+
+    def probabilities(compiled: bool) -> Any:
+        torch.manual_seed(0)
+        model, callback = Deep(), pruning(Price("auto"))
+        whole: Any = model
+        if compiled and what == "module":
+            whole = torch.compile(model, backend="eager")
+        elif compiled:
+            model.encoder = torch.compile(model.encoder, backend="eager")
+        one = trainer(callback)
+        one.fit(whole, clips(), clips(2))
+        x = torch.randn(2, 4, J, 2)
+        changed = x.clone()
+        changed[:, :, [not kept for kept in callback.selection.mask]] = torch.nan
+        assert torch.equal(model.eval()(x), model(changed))
+        return callback.selection.keep_probabilities
+
+    assert probabilities(True) == pytest.approx(probabilities(False), abs=1e-4)
+
+
+# --- the command line ------------------------------------------------------------------------
+
+PACKAGE = "lightning_jointprune"
+EVERY_ARGUMENT: dict[str, Any] = {
+    "skeleton": "mediapipe_hand",
+    "num_joints": 21,
+    "input": "x",
+    "axes": "b t j c",
+    "budget": 5,
+    "gate": "hard_concrete",
+    "groups": "hierarchical",
+    "keep": ["wrist", 4],
+    "phases": [0.25, 0.5],
+    "lr": 0.1,
+    "fill": "mean",
+    "dirpath": "results",
+}
+
+
+def from_yaml(arguments: dict[str, Any]) -> Any:
+    callbacks = [{"class_path": f"{PACKAGE}.JointPruningCallback", "init_args": arguments}]
+    config = {"trainer": {**QUIET, "max_epochs": 5, "callbacks": callbacks}}
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    cli = LightningCLI(
+        Classifier, args=["--config=config.yaml"], run=False, save_config_callback=None
+    )
+    text = cli.parser.dump(cli.config, skip_none=False)
+    Path("config.yaml").write_text(text)
+    again = LightningCLI(
+        Classifier, args=["--config=config.yaml"], run=False, save_config_callback=None
+    )
+    assert again.parser.dump(again.config, skip_none=False) == text
+    found = [one for one in again.trainer.callbacks if isinstance(one, JointPruningCallback)]
+    return found[0]
+
+
+def test_every_argument_can_be_written_in_yaml() -> None:
+    callback = from_yaml(EVERY_ARGUMENT)
+    same = JointPruningCallback(**{**EVERY_ARGUMENT, "phases": tuple(EVERY_ARGUMENT["phases"])})
+    assert callback.record.settings == same.record.settings
+    assert str(callback.dirpath) == "results"
+    assert set(EVERY_ARGUMENT) == set(
+        JointPruningCallback.__init__.__kwdefaults__  # type: ignore[misc]
+    ) | {"num_joints"}
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ({"budget": 3}, {"budget": TargetJoints(3)}),
+        ({"budget": {"class_path": f"{PACKAGE}.Price"}}, {"budget": Price("auto")}),
+        (
+            {"budget": {"class_path": f"{PACKAGE}.Price", "init_args": {"value": 0.003}}},
+            {"budget": Price(0.003)},
+        ),
+        (
+            {"budget": {"class_path": f"{PACKAGE}.TargetJoints", "init_args": {"count": 4}}},
+            {"budget": TargetJoints(4)},
+        ),
+        (
+            {
+                "budget": {
+                    "class_path": f"{PACKAGE}.MetricFloor",
+                    "init_args": {"metric": "val_acc", "floor": 0.85},
+                }
+            },
+            {"budget": MetricFloor("val_acc", 0.85)},
+        ),
+        ({"gate": "stochastic"}, {"gate": StochasticGate()}),
+        (
+            {"gate": {"class_path": f"{PACKAGE}.HardConcrete", "init_args": {"temperature": 0.5}}},
+            {"gate": HardConcrete(temperature=0.5)},
+        ),
+        (
+            {
+                "gate": {
+                    "class_path": f"{PACKAGE}.GumbelSigmoid",
+                    "init_args": {"temperature": [2.0, 0.5]},
+                }
+            },
+            {"gate": __import__(PACKAGE).GumbelSigmoid(temperature=(2.0, 0.5))},
+        ),
+        ({"groups": {"a": [0, 1], "b": [2]}}, {"groups": {"a": [0, 1], "b": [2]}}),
+        (
+            {
+                "groups": {
+                    "class_path": f"{PACKAGE}.Groups",
+                    "init_args": {"members": {"a": [0, 1]}, "tied": True},
+                }
+            },
+            {"groups": Groups({"a": [0, 1]}, tied=True)},
+        ),
+        ({"keep": ["joint_3"]}, {"keep": ["joint_3"]}),
+        ({"fill": -1.0}, {"fill": -1.0}),
+    ],
+)
+def test_every_form_of_an_argument_can_be_written_in_yaml(
+    written: dict[str, Any], meant: dict[str, Any]
+) -> None:
+    callback = from_yaml({"num_joints": J, **written})
+    assert callback.record.settings == JointPruningCallback(J, **meant).record.settings
+
+
+def test_a_run_from_the_command_line() -> None:
+    Path("config.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "trainer": {
+                    **QUIET,
+                    "max_epochs": 5,
+                    "callbacks": [
+                        {
+                            "class_path": f"{PACKAGE}.JointPruningCallback",
+                            "init_args": {"num_joints": J, "budget": 3, "phases": [0.2, 0.6]},
+                        }
+                    ],
+                }
+            }
+        )
+    )
+    cli = LightningCLI(
+        Classifier, args=["--config=config.yaml"], run=False, save_config_callback=None
+    )
+    cli.trainer.fit(cli.model, clips(), clips(2))
+    assert len(PruningRecord.from_json(Path()).selection.indices) == 3
+
+
+# --- several processes -----------------------------------------------------------------------
+
+SCRIPT = """
+import json, sys
+import torch
+sys.path.insert(0, {root!r})
+from lightning_jointprune import *
+from tests.runs import *
+
+torch.manual_seed(0)
+torch.set_num_threads(1)
+model, callback = Classifier(), pruning({budget}, lr=0.2, fill="mean", phases=(0.1, 0.6))
+one = trainer(callback, max_epochs=10, devices=2, strategy="ddp", num_sanity_val_steps=0)
+one.fit(model, clips(16), clips(4, seed=1))
+layer = callback._search.layer
+result = dict(
+    indices=callback.selection.indices,
+    probabilities=callback.selection.keep_probabilities,
+    mean=layer.fill_mean.flatten().tolist(),
+    weights=model.head.weight.flatten().tolist(),
+    noise=layer.generator.get_state().tolist(),
+)
+open(f"rank{{one.global_rank}}.json", "w").write(json.dumps(result))
+"""
