@@ -16,6 +16,7 @@ import pytest
 
 from lightning_jointprune.record import JointSelection, PruningRecord, Snapshot
 from lightning_jointprune.report import (
+    _for_script,
     _history_numbers,
     _history_rows,
     _importance_numbers,
@@ -183,6 +184,13 @@ def test_metrics_of_different_scales_are_in_different_rows() -> None:
         ["price"],
         ["temperature"],
     ]
+
+
+def test_a_figures_json_cannot_end_the_script_it_is_in() -> None:
+    figure = go.Figure(layout_title_text="".join(HOSTILE))
+    text = _for_script(figure)
+    assert not {"<", ">", "&"} & set(text)
+    assert json.loads(text)["layout"]["title"]["text"] == "".join(HOSTILE)
 
 
 @pytest.mark.parametrize("moments", [0, 1])
