@@ -354,6 +354,8 @@ class JointPruningCallback(pl.Callback):
 
     def _attach(self, target: Target) -> None:
         assert self._module is not None  # `setup` comes first
+        if self._target is not None:
+            detach(self._module, self._target)
         attach(self._module, target, self._search.layer)
         self._target = target
 

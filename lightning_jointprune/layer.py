@@ -206,8 +206,7 @@ class JointPruningLayer(nn.Module):
                 parameter.data.copy_(value)
             else:
                 setattr(self, name, None if value is None else value.to(device))
-        if self.mask is not None:
-            self.freeze(self.mask)
+        self.requires_grad_(self.mask is None)
 
     def _learned(self) -> dict[str, Tensor | None]:
         names = ("joint_logits", "group_logits", "mask", "fill_mean", "fill_count")

@@ -311,6 +311,17 @@ def test_a_run_with_accumulation_resumes(step: int) -> None:
     assert_equal_runs(run(settings, f"step={step}.ckpt", accumulate_grad_batches=2), done, step)
 
 
+def test_a_trainer_may_go_back_to_a_checkpoint_of_the_search() -> None:
+    settings: dict[str, Any] = {"budget": Price("auto")}
+    done = run(settings)
+    model, callback = Classifier(), pruning(**settings)
+    one = trainer(callback)
+    one.fit(model, Resumable(clips()), clips(2, seed=1))
+    one.should_stop = False
+    one.fit(model, Resumable(clips()), clips(2, seed=1), ckpt_path="end-step=16.ckpt")
+    assert_equal_runs((model, callback, one), done)
+
+
 def test_a_plain_checkpoint_can_be_fitted_with_the_callback() -> None:
     plain = Classifier()
     trainer(max_epochs=1).fit(plain, clips(), clips(2))
