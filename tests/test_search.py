@@ -332,13 +332,14 @@ def test_interrupted_in_any_phase_a_run_goes_on_bitwise(settings: str, cut: int)
 def test_a_loaded_search_is_ready_to_evaluate_as_the_saved_one_was(progress: float) -> None:
     saved, loaded = new_search(), new_search()
     saved.layer.joint_logits.data = torch.linspace(-2, 2, JOINTS)
-    saved.advance(progress)
+    penalised(saved, progress, torch.zeros(JOINTS))
     saved.evaluate()
     loaded.load_state_dict(saved.state_dict())
     x = torch.randn(2, 3, JOINTS, 2)
     assert torch.equal(loaded.layer(x), saved.layer(x))
     assert loaded.mask() == saved.mask()
     assert loaded.layer.temperature == saved.layer.temperature
+    assert loaded.price == saved.price
 
 
 # --- a planted truth -----------------------------------------------------------------------------

@@ -270,6 +270,18 @@ def test_patience_begins_when_early_stopping_is_released(pl: ModuleType, mode: s
     assert float(stopper.best_score) == pytest.approx(values[4])
 
 
+def test_a_metric_that_is_not_a_number_uses_up_no_patience_while_held() -> None:
+    stopper = lightning.pytorch.callbacks.EarlyStopping(
+        "acc", mode="max", patience=2, check_finite=False
+    )
+    trainer = fit(
+        lightning.pytorch,
+        [float("nan")] * 5 + [0.1, 0.2, 0.3],
+        [hold_until(lightning.pytorch, 5), stopper],
+    )
+    assert trainer.current_epoch == 8
+
+
 @each_package
 def test_a_threshold_stops_no_run_that_is_held_and_is_given_back(pl: ModuleType) -> None:
     stopper = pl.callbacks.EarlyStopping("acc", mode="max", patience=99, stopping_threshold=0.05)
