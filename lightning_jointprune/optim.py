@@ -37,6 +37,11 @@ def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) 
                 f"Expected an optimizer that can train one more group, of the gates, but got "
                 f"{name}, which {why}. Train with Adam, AdamW or SGD, or return one of them first."
             )
+    if optimizer.defaults.get("maximize"):
+        raise ValueError(
+            "Expected an optimizer that minimizes, since the gates' price is a loss, but got "
+            "maximize=True. Leave it out, and return the negative of what is maximized."
+        )
     group: dict[str, Any] = {"params": list(logits), "lr": lr, "weight_decay": 0.0, MARK: True}
     optimizer.add_param_group(group)
     optimizer.register_load_state_dict_pre_hook(_accept_plain_state)

@@ -264,6 +264,11 @@ def test_an_optimizer_that_cannot_train_logits_is_refused_before_it_steps(name: 
     assert len(optimizer.param_groups) == 1
 
 
+def test_an_optimizer_that_maximizes_is_refused_since_it_would_maximize_the_price() -> None:
+    with pytest.raises(ValueError, match=r"that minimizes.* but got maximize=True.*the negative"):
+        setup(partial(torch.optim.Adam, maximize=True))
+
+
 def test_a_state_saved_with_the_logits_continues_their_moments() -> None:
     whole, half, resumed = (setup(torch.optim.AdamW) for _ in range(3))
     train(whole, range(10), gated=True)
