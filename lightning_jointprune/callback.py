@@ -36,8 +36,6 @@ from lightning_jointprune.trainer import (
     writes_files,
 )
 
-PATIENCE = 10  # optimizer steps of the search without any gradient before it is an error
-
 
 class JointPruningCallback(pl.Callback):
     """Learns in one training run which skeleton joints a model needs, and trains it on them.
@@ -197,9 +195,7 @@ class JointPruningCallback(pl.Callback):
         if phase == "search":
             self._begin_search(trainer)
         elif phase == "final":
-            self._hold.apply(trainer)  # a validation in this epoch may have counted the search
-            self._hold.release()
-            forget_best(trainer)
+            self._begin_final(trainer)
 
     @override
     def on_before_backward(
@@ -221,12 +217,8 @@ class JointPruningCallback(pl.Callback):
                 if logits.grad is not None:
                     logits.grad = trainer.strategy.reduce(logits.grad, reduce_op="mean")
         self._search.add_penalty()
-        if self._search.steps_without_gradient >= PATIENCE:
-            raise MisconfigurationException(
-                f"Expected the loss to depend on the gates in front of {self._where} but in "
-                f"{PATIENCE} steps no gradient reached them: the input is detached, or read under "
-                'no_grad, before it is used. Pass another input=, such as "encoder:x".'
-            )
+        with _misconfigured():
+            self._search.check_learning(self._where)
 
     @override
     def on_train_batch_end(
@@ -393,6 +385,15 @@ class JointPruningCallback(pl.Callback):
             )
         if group is not None and self._rate is None:
             self._rate = gate_rate(group, float(controller.base_price()))
+
+    def _begin_final(self, trainer: pl.Trainer) -> None:
+        """Let the other callbacks count from here."""
+        if writes_files(trainer):  # a quick trial may be too short for a search
+            with _misconfigured():
+                self._search.check_learning(self._where)
+        self._hold.apply(trainer)  # a validation in this epoch may have counted the search
+        self._hold.release()
+        forget_best(trainer)
 
     def _hold_companions(self, trainer: pl.Trainer) -> None:
         if self._search.phase != "final":

@@ -23,6 +23,8 @@ from lightning_jointprune.schedules import (
     temperature_at,
 )
 
+PATIENCE = 10  # optimizer steps of the search without any gradient before it is an error
+
 
 class JointSearch:
     """Drives the layer in front of a model from the first to the last step of a run.
@@ -43,6 +45,7 @@ class JointSearch:
         self.progress = 0.0
         self.price: Tensor | float = 0.0
         self.steps_without_gradient = 0
+        self.learned = False  # whether any step of the search trained the gates
         layer.mode = "open"
 
     @property
@@ -88,6 +91,7 @@ class JointSearch:
             self.steps_without_gradient += 1
             return
         self.steps_without_gradient = 0
+        self.learned = True
         with torch.enable_grad():
             probabilities = self.layer.keep_probabilities()
             expected = probabilities.sum()
@@ -98,6 +102,31 @@ class JointSearch:
             decision = self.done * (probabilities * (2.0 - probabilities)).sum()
             price, base = self.price, self.controller.base_price()
             add_penalty_gradient(self.logits, price * expected + base * decision)
+
+    def check_learning(self, where: str) -> None:
+        """Make sure that the gates are trained: after a step, or when the final phase begins.
+
+        Args:
+            where: the input they are in front of, for the message.
+
+        Raises:
+            ValueError: if no gradient reached them for long, or in no step of the search.
+        """
+        if self.steps_without_gradient >= PATIENCE or (
+            self.phase == "final" and not self.learned and self.steps_without_gradient
+        ):
+            raise ValueError(
+                f"Expected the loss to depend on the gates in front of {where} but in "
+                f"{self.steps_without_gradient} steps no gradient reached them: the input is "
+                "detached, or read under no_grad, before it is used. Pass another input=, such as "
+                '"encoder:x".'
+            )
+        if self.phase == "final" and not self.learned:
+            raise ValueError(
+                "Expected optimizer steps between the two phases but the search had no step. Train "
+                "for more steps, or move phases apart; with manual optimization, step the "
+                "optimizers that self.optimizers() returns."
+            )
 
     def freeze(self) -> None:
         """Decide which joints are kept, for good."""
@@ -124,6 +153,7 @@ class JointSearch:
             "phase": self.phase,
             "progress": self.progress,
             "price": _detached(self.price),
+            "learned": self.learned,
             "layer": self.layer.export_state(),
             "controller": {k: _detached(v) for k, v in self.controller.state_dict().items()},
         }
@@ -134,6 +164,7 @@ class JointSearch:
         self.phase = state["phase"]
         self.progress = state["progress"]
         self.price = _moved(state["price"], device)
+        self.learned = state["learned"]
         self.layer.import_state(state["layer"])
         self.controller.load_state_dict(
             {key: _moved(value, device) for key, value in state["controller"].items()}

@@ -691,6 +691,24 @@ def test_first_losses_that_are_not_numbers_do_not_poison_the_price() -> None:
     assert max(s.price for s in callback.record.history) == pytest.approx(0.3 / J)
 
 
+def test_a_run_too_short_for_a_search_is_an_error() -> None:
+    with pytest.raises(MisconfigurationException, match="search had no step"):
+        fit(Classifier(), pruning(phases=(0.1, 0.4)), train=clips(2), max_epochs=1)
+
+
+@pytest.mark.parametrize("epochs", [5, 20])
+def test_gates_that_the_loss_cannot_reach_are_an_error(epochs: int) -> None:
+    class Detached(Classifier):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.detach())
+
+    # With 2 batches an epoch, 5 epochs have a search of 4 steps.
+    with pytest.raises(
+        MisconfigurationException, match=r"(10|4) steps no gradient reached.*input="
+    ):
+        fit(Detached(), pruning(), train=clips(2), max_epochs=epochs)
+
+
 def test_a_run_without_an_end_is_refused() -> None:
     with pytest.raises(MisconfigurationException, match=r"max_epochs=-1 without max_steps"):
         fit(Classifier(), pruning(), max_epochs=-1)

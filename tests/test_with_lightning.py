@@ -436,6 +436,15 @@ def test_manual_optimization_without_a_loss_needs_a_price() -> None:
         fit(Manual(returns=False), pruning(Price("auto")))
 
 
+def test_manual_optimization_past_lightning_is_an_error() -> None:
+    class Raw(Manual):
+        def optimizers(self, use_pl_optimizer: bool = True) -> Any:
+            return super().optimizers(use_pl_optimizer=False)
+
+    with pytest.raises(MisconfigurationException, match=r"no step.*self\.optimizers\(\)"):
+        fit(Raw(), pruning())
+
+
 def test_two_optimizers_train_the_gates_once() -> None:
     class Two(Manual):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
