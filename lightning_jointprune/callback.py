@@ -372,19 +372,11 @@ class JointPruningCallback(pl.Callback):
 
     def _begin_search(self, trainer: pl.Trainer) -> None:
         """Set the logits' rate, which for some optimizers depends on the price."""
+        with _misconfigured():
+            price = self._search.controller.checked_price()
         group = logit_group(trainer.optimizers[0], self._search.logits)
-        controller = self._search.controller
-        needs_loss = self._settings.budget == Price("auto") or not isinstance(
-            self._settings.budget, Price
-        )
-        if needs_loss and not float(controller.loss_count):
-            raise MisconfigurationException(
-                "Expected training_step to return a finite loss, from which the price is set, but "
-                "got none. Return the loss, also with manual optimization, or pass "
-                "budget=Price(0.003), say."
-            )
         if group is not None and self._rate is None:
-            self._rate = gate_rate(group, float(controller.base_price()))
+            self._rate = gate_rate(group, price)
 
     def _begin_final(self, trainer: pl.Trainer) -> None:
         """Let the other callbacks count from here."""

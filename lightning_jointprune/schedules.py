@@ -223,6 +223,23 @@ class Controller(ABC):
         """The automatic price: 0.3 times the mean loss of the first batches, per joint."""
         return AUTO_SHARE * self.loss_sum / self.loss_count / self.num_joints
 
+    def checked_price(self) -> float:
+        """The base price as a number, read once when the search begins.
+
+        Raises:
+            ValueError: if the losses so far give none.
+        """
+        if not self.loss_count or not self.loss_sum > 0.0:
+            found = (
+                f"a mean of {self.loss_sum / self.loss_count:.3g}" if self.loss_count else "none"
+            )
+            raise ValueError(
+                "Expected training_step to return a finite loss above 0, from which the price is "
+                f"set, but got {found}. Return the loss, also with manual optimization, or pass "
+                "budget=Price(0.003), say."
+            )
+        return float(self.base_price())
+
     @abstractmethod
     def price(self, expected: Tensor, done: float) -> Tensor | float:
         """The price of a joint at this step.
@@ -257,6 +274,9 @@ class _Priced(Controller):
 
     def base_price(self) -> Tensor | float:
         return super().base_price() if isinstance(self.value, str) else self.value
+
+    def checked_price(self) -> float:
+        return super().checked_price() if isinstance(self.value, str) else self.value
 
     def price(self, expected: Tensor, done: float) -> Tensor | float:  # noqa: ARG002
         return self.base_price() * min(1.0, done / RAMP)

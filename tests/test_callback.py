@@ -691,6 +691,16 @@ def test_first_losses_that_are_not_numbers_do_not_poison_the_price() -> None:
     assert max(s.price for s in callback.record.history) == pytest.approx(0.3 / J)
 
 
+@pytest.mark.parametrize("budget", [Price("auto"), 3])
+def test_a_loss_below_zero_gives_no_price(budget: Any) -> None:
+    class Negative(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step(batch, batch_idx) - 100.0
+
+    with pytest.raises(MisconfigurationException, match=r"Price\(0.003\)"):
+        fit(Negative(), pruning(budget))
+
+
 def test_a_run_too_short_for_a_search_is_an_error() -> None:
     with pytest.raises(MisconfigurationException, match="search had no step"):
         fit(Classifier(), pruning(phases=(0.1, 0.4)), train=clips(2), max_epochs=1)
