@@ -168,11 +168,6 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.optimizers:
-            raise MisconfigurationException(
-                "Expected an optimizer to train the gates with but configure_optimizers returned "
-                "none. Return one, such as torch.optim.AdamW(self.parameters())."
-            )
         optimizer = trainer.optimizers[0]
         with _misconfigured():
             add_logits(optimizer, self._search.logits, self._rate or 0.05)

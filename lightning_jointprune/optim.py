@@ -29,7 +29,7 @@ def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) 
         lr: their learning rate, above 0.
 
     Raises:
-        ValueError: if the optimizer cannot train such a group.
+        ValueError: if the optimizer cannot train such a group, or is none.
     """
     for name, why in REFUSED.items():
         if isinstance(optimizer, getattr(torch.optim, name, ())):  # () where torch is older
@@ -42,8 +42,14 @@ def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) 
             "Expected an optimizer that minimizes, since the gates' price is a loss, but got "
             "maximize=True. Leave it out, and return the negative of what is maximized."
         )
-    group: dict[str, Any] = {"params": list(logits), "lr": lr, "weight_decay": 0.0, MARK: True}
-    optimizer.add_param_group(group)
+    named = any("param_names" in group for group in optimizer.param_groups)  # all are or none
+    params = [(f"{MARK}.{i}", one) for i, one in enumerate(logits)] if named else list(logits)
+    optimizer.add_param_group({"params": params, "lr": lr, "weight_decay": 0.0, MARK: True})
+    if logit_group(optimizer, logits) is None:  # Lightning's stand-in, that does nothing
+        raise ValueError(
+            "Expected an optimizer to train the gates with but configure_optimizers returned none. "
+            "Return one, such as torch.optim.AdamW(self.parameters())."
+        )
     optimizer.register_load_state_dict_pre_hook(_accept_plain_state)
 
 

@@ -746,6 +746,15 @@ def test_a_floor_without_validation_is_refused() -> None:
         one.fit(Classifier(), clips())
 
 
+def test_no_optimizer_is_refused() -> None:
+    class Fixed(Classifier):
+        def configure_optimizers(self) -> None:
+            return None
+
+    with pytest.raises(MisconfigurationException, match="Expected an optimizer"):
+        fit(Fixed(), pruning())
+
+
 # --- files -----------------------------------------------------------------------------------
 
 

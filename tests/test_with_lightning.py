@@ -436,6 +436,17 @@ def test_manual_optimization_without_a_loss_needs_a_price() -> None:
         fit(Manual(returns=False), pruning(Price("auto")))
 
 
+def test_an_optimizer_of_named_parameters_is_welcome() -> None:
+    class Named(Classifier):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.AdamW(self.named_parameters(), lr=0.01)
+
+    model, callback = Named(), pruning()
+    one = fit(model, callback)
+    assert one.optimizers[0].param_groups[0]["param_names"] == ["head.weight", "head.bias"]
+    assert final_masks(model) == {callback.selection.mask}
+
+
 def test_manual_optimization_past_lightning_is_an_error() -> None:
     class Raw(Manual):
         def optimizers(self, use_pl_optimizer: bool = True) -> Any:
