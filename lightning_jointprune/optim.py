@@ -101,6 +101,12 @@ class UserGroups:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._optimizer, name)
 
+    def __eq__(self, other: object) -> bool:  # who asks whether it is the optimizer hears yes
+        return other is self or other is self._optimizer
+
+    def __hash__(self) -> int:
+        return hash(self._optimizer)
+
     def __reduce__(self) -> tuple[Any, ...]:  # what copies it asks for the class, and gets another
         return UserGroups, (self._optimizer,)
 
