@@ -202,6 +202,7 @@ class JointPruningCallback(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
+        self._resolve(skipped=True)  # with manual optimization there may be no hook before
         group = logit_group(optimizer, self._search.logits)
         if group is None:
             return
@@ -224,8 +225,8 @@ class JointPruningCallback(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self._resolve()
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        self._resolve(skipped=loss is None)
         if isinstance(loss, Tensor):  # Lightning has divided it by the accumulated batches
             self._search.controller.observe_loss(loss * trainer.accumulate_grad_batches)
 
@@ -346,11 +347,12 @@ class JointPruningCallback(pl.Callback):
         attach(self._module, target, self._search.layer)
         self._target = target
 
-    def _resolve(self) -> None:
+    def _resolve(self, skipped: bool = False) -> None:
         """Find the input in what the first training step did, before a weight is changed."""
-        if self._probe is None:
+        seen = self._probe.stop() if self._probe is not None else []
+        if self._probe is None or (skipped and not seen):  # then the next step may show it
             return
-        seen, self._probe = self._probe.stop(), None
+        self._probe = None
         with _misconfigured():
             self._attach(
                 resolve(

@@ -16,10 +16,12 @@ from lightning.pytorch.callbacks import (
     EMAWeightAveraging,
     GradientAccumulationScheduler,
     LearningRateFinder,
+    LearningRateMonitor,
     ModelCheckpoint,
     StochasticWeightAveraging,
 )
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, IterableDataset
@@ -447,6 +449,21 @@ def test_an_optimizer_of_named_parameters_is_welcome() -> None:
     assert final_masks(model) == {callback.selection.mask}
 
 
+def test_a_step_without_manual_backward_is_watched_before_it_changes_a_weight() -> None:
+    class Own(Manual):
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            Classifier.training_step(self, batch, batch_idx).backward()
+            optimizer.step()
+
+    model = Own()
+    before = model.head.weight.detach().clone()
+    with pytest.raises(MisconfigurationException, match="Expected an input with 9 joints"):
+        fit(model, pruning(num_joints=9))
+    assert torch.equal(model.head.weight, before)
+
+
 def test_manual_optimization_past_lightning_is_an_error() -> None:
     class Raw(Manual):
         def optimizers(self, use_pl_optimizer: bool = True) -> Any:
@@ -489,6 +506,29 @@ class Scheduled(Classifier):
         ramps = [lambda step: 0.1 + step / 40, lambda step: 0.5 ** (step / 10)]
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, ramps)
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+
+def test_one_parameter_group_keeps_its_name() -> None:
+    class One(Classifier):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.AdamW(self.parameters())
+            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1)]
+
+    monitor = LearningRateMonitor("epoch")
+    fit(One(), pruning(), monitor, logger=CSVLogger("."), log_every_n_steps=1)
+    assert list(monitor.lrs) == ["lr-AdamW"]
+
+
+@pytest.mark.parametrize("kind", [Classifier, Scheduled])
+def test_the_names_of_the_learning_rate_monitor_stay(kind: Any) -> None:
+    def monitored(*callbacks: Any) -> dict[str, list[float]]:
+        monitor = LearningRateMonitor("step")
+        fit(kind(), *callbacks, monitor, logger=CSVLogger("."), log_every_n_steps=1)
+        return {name: values for name, values in monitor.lrs.items() if values}
+
+    without, within = monitored(), monitored(pruning())
+    assert {name: within[name] for name in without} == without
+    assert len(within) <= len(without) + 1
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -592,6 +632,18 @@ def test_a_run_without_validation_has_a_history() -> None:
     assert [snapshot.step for snapshot in callback.record.history] == [8, 16, 24, 32, 40]
     assert callback.selection.metrics == {}
     assert len(callback.selection.indices) == 3
+
+
+def test_a_step_that_is_skipped_does_no_harm() -> None:
+    class Skipping(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if batch_idx % 3 == 0:
+                return None
+            return super().training_step(batch, batch_idx)
+
+    model, callback = Skipping(), pruning()
+    fit(model, callback)
+    assert kinds(model) == {"open", "sampled", "masked"}
 
 
 def test_train_called_inside_validation_leaves_the_hard_mask() -> None:
