@@ -227,8 +227,10 @@ class JointPruningCallback(pl.Callback):
     ) -> None:
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         self._resolve(skipped=loss is None)
-        if isinstance(loss, Tensor):  # Lightning has divided it by the accumulated batches
-            self._search.controller.observe_loss(loss * trainer.accumulate_grad_batches)
+        if isinstance(loss, Tensor) and self._search.controller.needs_losses:
+            loss = loss * trainer.accumulate_grad_batches  # Lightning has divided it by them
+            loss = trainer.strategy.reduce(loss, reduce_op="mean")  # one price for all processes
+            self._search.controller.observe_loss(loss)
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -241,7 +243,7 @@ class JointPruningCallback(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != "fit":
             return
-        metrics = measured(trainer, self._metrics_before)
+        metrics = trainer.strategy.broadcast(measured(trainer, self._metrics_before))
         if self._floor_metric is not None:
             with _misconfigured():
                 check_metric(self._floor_metric, metrics, trainer.sanity_checking)
@@ -380,6 +382,8 @@ class JointPruningCallback(pl.Callback):
         if writes_files(trainer):  # a quick trial may be too short for a search
             with _misconfigured():
                 self._search.check_learning(self._where)
+        layer = self._search.layer  # from here on one for all processes, also its means of the fill
+        layer.import_state(trainer.strategy.broadcast(layer.export_state()))
         self._hold.apply(trainer)  # a validation in this epoch may have counted the search
         self._hold.release()
         forget_best(trainer)

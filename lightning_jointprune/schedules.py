@@ -211,9 +211,14 @@ class Controller(ABC):
         self.loss_sum: Tensor | float = 0.0
         self.loss_count: Tensor | int = 0
 
+    @property
+    def needs_losses(self) -> bool:
+        """Whether `observe_loss` still has a use for losses."""
+        return self.losses_seen < REFERENCE_BATCHES
+
     def observe_loss(self, loss: Tensor) -> None:
         """Take the loss of a training batch, shape `()`; only the first finite ones count."""
-        if self.losses_seen < REFERENCE_BATCHES:
+        if self.needs_losses:
             finite = loss.detach().isfinite()
             self.loss_sum = self.loss_sum + torch.where(finite, loss.detach().float(), 0.0)
             self.loss_count = self.loss_count + finite

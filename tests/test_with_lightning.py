@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -908,7 +911,11 @@ from tests.runs import *
 torch.manual_seed(0)
 torch.set_num_threads(1)
 model, callback = Classifier(), pruning({budget}, lr=0.2, fill="mean", phases=(0.1, 0.6))
-one = trainer(callback, max_epochs=10, devices=2, strategy="ddp", num_sanity_val_steps=0)
+noise = []
+class Note(pl.Callback):
+    def on_train_start(self, *args):
+        noise.append(callback._search.layer.generator.initial_seed())
+one = trainer(callback, Note(), max_epochs=10, devices=2, strategy="ddp", num_sanity_val_steps=0)
 one.fit(model, clips(16), clips(4, seed=1))
 layer = callback._search.layer
 result = dict(
@@ -916,7 +923,30 @@ result = dict(
     probabilities=callback.selection.keep_probabilities,
     mean=layer.fill_mean.flatten().tolist(),
     weights=model.head.weight.flatten().tolist(),
-    noise=layer.generator.get_state().tolist(),
+    noise=noise,
 )
 open(f"rank{{one.global_rank}}.json", "w").write(json.dumps(result))
 """
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("budget", ["Price('auto')", "3", "MetricFloor('val_acc', 0.9)"])
+def test_two_processes_agree(budget: str, tmp_path: Path) -> None:
+    root = str(Path(__file__).parents[1])
+    Path("script.py").write_text(SCRIPT.format(root=root, budget=budget))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, other = (json.loads(Path(f"rank{rank}.json").read_text()) for rank in range(2))
+    assert one["noise"] != other["noise"]
+    for name in ("indices", "probabilities", "mean", "weights"):
+        assert one[name] == other[name], name
+    assert set(INFORMATIVE) <= set(one["indices"]) < set(range(J))
