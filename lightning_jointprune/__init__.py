@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from lightning_jointprune.callback import JointPruningCallback
 from lightning_jointprune.gates import (
-    Groups,
     GumbelSigmoid,
     HardConcrete,
     StochasticGate,
@@ -14,6 +13,7 @@ from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.pruned import analyze_pruning, load_pruned
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
+from lightning_jointprune.settings import Groups
 
 __version__ = "0.1.0"
 

@@ -17,13 +17,13 @@ from typing_extensions import override
 
 from lightning_jointprune.attach import attach, detach
 from lightning_jointprune.detect import Probe, check_input, resolve
-from lightning_jointprune.gates import Gate, Groups, GumbelSigmoid
+from lightning_jointprune.gates import Gate, GumbelSigmoid
 from lightning_jointprune.layout import Target
 from lightning_jointprune.optim import add_logits, gate_rate, hide_logits, logit_group
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
 from lightning_jointprune.search import make_generator
-from lightning_jointprune.settings import STATE_KEY, Settings, check_state, find_state
+from lightning_jointprune.settings import STATE_KEY, Groups, Settings, check_state, find_state
 from lightning_jointprune.trainer import (
     EarlyStoppingHold,
     check_alone,
@@ -159,7 +159,7 @@ class JointPruningCallback(pl.Callback):
             state = find_state(checkpoint, self.state_key)
             if state is None:  # a checkpoint of a run without the callback
                 return
-            check_state(state, self._settings.joint_names)
+            check_state(state, self._settings, trainer.state.fn == "fit")
         self._search.load_state_dict(state["search"])
         self._journal.load_state_dict(state["journal"])
         self._rate = state["rate"]

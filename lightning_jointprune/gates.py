@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -122,6 +123,49 @@ def hard_mask(keep_probabilities: Tensor, count: int | None = None) -> Tensor:
     if count is not None:
         return rank < count
     return (keep_probabilities > 0.5) | (rank < 1)
+
+
+def hard_mask_of_units(
+    probabilities: Sequence[float], units: Sequence[int], count: int
+) -> list[bool]:
+    """Keep exactly `count` joints, but whole units of joints that share a gate.
+
+    Units are taken in the order of their probability; one is passed over when without it alone the
+    rest can still add up to `count`.
+
+    Args:
+        probabilities: keep probability of every joint, shape `(joints,)`, equal within a unit.
+        units: the unit of every joint, shape `(joints,)`, any numbers.
+        count: how many joints to keep.
+
+    Returns:
+        The mask, shape `(joints,)`.
+
+    Raises:
+        ValueError: if no choice of units has `count` joints.
+
+    >>> hard_mask_of_units([0.9, 0.9, 0.8, 0.7], [0, 0, 1, 2], count=2)
+    [True, True, False, False]
+    >>> hard_mask_of_units([0.9, 0.9, 0.8, 0.7], [0, 0, 1, 2], count=1)
+    [False, False, True, False]
+    """
+    sizes = Counter(units)
+    probability = dict(zip(units, probabilities, strict=True))
+    order = sorted(sizes, key=lambda unit: -probability[unit])
+    sums = [{0}]  # sums[k]: what some of the last k units add up to
+    for unit in reversed(order):
+        sums.append(sums[-1] | {total + sizes[unit] for total in sums[-1]})
+    if count not in sums[-1]:
+        raise ValueError(
+            f"Expected a number of joints that whole groups add up to but got {count}, with groups "
+            f"of {sorted(sizes.values())} joints. Pass another number, or groups that are not tied."
+        )
+    kept, missing = set(), count
+    for unit, rest in zip(order, reversed(sums[:-1]), strict=True):
+        if missing - sizes[unit] in rest:
+            kept.add(unit)
+            missing -= sizes[unit]
+    return [unit in kept for unit in units]
 
 
 def blend(x: Tensor, gates: Tensor, fill: Tensor) -> Tensor:
@@ -346,23 +390,3 @@ def make_gate(gate: Gate | str) -> Gate:
     if gate not in GATES:
         raise ValueError(f"Expected a gate out of {', '.join(GATES)} but got {gate!r}.")
     return GATES[gate]()
-
-
-# --- groups --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Gates above the joints.
-
-    A joint is open when its group's gate and its own are open. A group that is *tied* has one gate
-    for all its joints: they stand or fall together. A joint in no group has only its own gate.
-
-    Args:
-        members: group name to its joints, by index or name; None takes the named skeleton's body
-            parts. No joint is in two groups.
-        tied: whether each group has a single gate.
-    """
-
-    members: Mapping[str, Sequence[int | str]] | None = None
-    tied: bool = False

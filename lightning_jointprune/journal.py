@@ -148,6 +148,7 @@ class Journal:
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes during the run, as plain values."""
         return {
+            "settings": self.settings,
             "history": [asdict(snapshot) for snapshot in self.history],
             "metrics": self.metrics,
             "metrics_all_joints": self.metrics_all_joints,

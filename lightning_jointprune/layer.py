@@ -82,6 +82,7 @@ class JointPruningLayer(nn.Module):
         self.num_joints = num_joints
         self.gate = gate or (StraightThroughGumbelSigmoid() if hard else GumbelSigmoid())
         self.fill = fill
+        self.tied = tied
         self.mode: Mode | None = None  # None: sampled in training, masked in evaluation
         self.generator: torch.Generator | None = None  # None: torch's own
 
@@ -93,6 +94,7 @@ class JointPruningLayer(nn.Module):
         )
         always = torch.zeros(num_joints, dtype=torch.bool)
         always[_checked(keep, num_joints)] = True
+        always = torch.isin(owner, owner[always])  # a tied group with one of them stands
         for name, value in (("always", always), ("owner", owner), ("group_of", group_of)):
             self.register_buffer(name, value, persistent=False)
         self.register_buffer("_temperature", torch.tensor(float(temperature)), persistent=False)

@@ -31,10 +31,10 @@ def check_phases(phases: Sequence[float]) -> tuple[float, float]:
     Raises:
         ValueError: unless they are two fractions in order.
     """
-    if len(phases) != 2 or not 0.0 <= phases[0] < phases[1] <= 1.0:
+    if len(phases) != 2 or not 0.0 <= phases[0] < phases[1] < 1.0:
         raise ValueError(
             f"Expected phases as two fractions of the run in order, 0 <= warm-up's end < search's "
-            f"end <= 1, but got {tuple(phases)}. The default is (0.1, 0.6)."
+            f"end < 1, but got {tuple(phases)}. The default is (0.1, 0.6)."
         )
     return float(phases[0]), float(phases[1])
 
@@ -77,6 +77,9 @@ def temperature_at(done: float, ends: tuple[float, float]) -> float:
 @dataclass(frozen=True)
 class Price:
     """A joint stays if dropping it would raise the loss by more than its price.
+
+    That is what an open joint costs. In the course of the search an undecided one comes to cost up
+    to three times as much, so that joints that say the same do not share one open gate.
 
     Args:
         value: λ per joint in units of the training loss, at least 0, or `"auto"`: 0.3 times the
@@ -195,6 +198,9 @@ def higher_is_better(metric: str) -> bool:
 # --- controllers: a budget at work ---------------------------------------------------------------
 
 
+ASKED = ("num_joints", "budget", "count")  # settings of a controller, not its state
+
+
 class Controller(ABC):
     """Sets the price per joint at every step of the search.
 
@@ -262,8 +268,8 @@ class Controller(ABC):
         del metrics, mask
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes, as tensors and plain values."""
-        return dict(vars(self))
+        """Everything that changes, as tensors and plain values; not what the user asked for."""
+        return {key: value for key, value in vars(self).items() if key not in ASKED}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
@@ -275,13 +281,15 @@ class _Priced(Controller):
 
     def __init__(self, num_joints: int, budget: Price) -> None:
         super().__init__(num_joints)
-        self.value = budget.value
+        self.budget = budget
 
     def base_price(self) -> Tensor | float:
-        return super().base_price() if isinstance(self.value, str) else self.value
+        value = self.budget.value
+        return super().base_price() if isinstance(value, str) else value
 
     def checked_price(self) -> float:
-        return super().checked_price() if isinstance(self.value, str) else self.value
+        value = self.budget.value
+        return super().checked_price() if isinstance(value, str) else value
 
     def price(self, expected: Tensor, done: float) -> Tensor | float:  # noqa: ARG002
         return self.base_price() * min(1.0, done / RAMP)
@@ -344,7 +352,6 @@ class _Floored(_Steered):
         self.budget = budget
         self.aim = float(num_joints)
         self.chosen = [True] * num_joints
-        self.was_met = False
 
     def target(self, done: float) -> float:  # noqa: ARG002
         return self.aim
@@ -353,15 +360,11 @@ class _Floored(_Steered):
         value, active = metrics[self.budget.metric], sum(mask)
         assert self.chosen is not None
         if self.budget.met(value):
-            self.was_met = True
             if active <= sum(self.chosen):
                 self.chosen = list(mask)
             self.aim = max(1.0, active * self.FEWER)
         else:
             self.aim = min(float(self.num_joints), active * self.MORE + 1.0)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {key: value for key, value in super().state_dict().items() if key != "budget"}
 
 
 def make_controller(budget: Budget, num_joints: int, always_kept: int = 0) -> Controller:

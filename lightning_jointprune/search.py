@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.gates import hard_mask
+from lightning_jointprune.gates import hard_mask, hard_mask_of_units
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.optim import add_penalty_gradient
 from lightning_jointprune.schedules import (
@@ -135,7 +135,10 @@ class JointSearch:
             # Another joint's probability may be 1 to the last digit: those always kept come first.
             ranked = self.layer.keep_probabilities().detach() + self.layer.always
             mask = hard_mask(ranked, self.controller.count)
-        else:
+            if self.controller.count is not None and self.layer.tied:
+                units = self.layer.owner.tolist()
+                chosen = hard_mask_of_units(ranked.tolist(), units, self.controller.count)
+        if chosen is not None:
             mask = torch.tensor(chosen, device=self.layer.joint_logits.device)
         self.layer.freeze(mask)
         self.price = 0.0

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
-from lightning_jointprune.gates import Gate, Groups, make_gate
+from lightning_jointprune.gates import Gate, hard_mask_of_units, make_gate
 from lightning_jointprune.journal import Journal
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.layout import Layout
 from lightning_jointprune.schedules import (
     Budget,
     MetricFloor,
+    TargetJoints,
     check_phases,
     make_budget,
     make_controller,
@@ -21,6 +23,23 @@ from lightning_jointprune.search import JointSearch
 from lightning_jointprune.skeletons import get_skeleton, resolve_joints
 
 STATE_KEY = "JointPruningCallback"
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Gates above the joints.
+
+    A joint is open when its group's gate and its own are open. A group that is *tied* has one gate
+    for all its joints: they stand or fall together. A joint in no group has only its own gate.
+
+    Args:
+        members: group name to its joints, by index or name; None takes the named skeleton's body
+            parts. No joint is in two groups.
+        tied: whether each group has a single gate.
+    """
+
+    members: Mapping[str, Sequence[int | str]] | None = None
+    tied: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +87,7 @@ class Settings:
         keep: Sequence[int | str],
         phases: Sequence[float],
         lr: float | None,
+        fill: float | str,
         **others: Any,
     ) -> Settings:
         """Check the callback's arguments, also against each other.
@@ -75,6 +95,8 @@ class Settings:
         Raises:
             ValueError: if one is out of range or does not fit the others.
         """
+        if not (fill == "mean" or (isinstance(fill, float | int) and math.isfinite(fill))):
+            raise ValueError(f'Expected fill to be a finite number or "mean" but got {fill!r}.')
         if lr is not None and not lr > 0.0:
             raise ValueError(f"Expected a learning rate above 0 but got lr={lr}.")
         if axes is not None:
@@ -92,6 +114,7 @@ class Settings:
             keep=resolve_joints(keep, names),
             phases=check_phases(phases),
             lr=lr,
+            fill=fill,
             **others,
         )
         settings.new_search()  # what does not fit together is refused here
@@ -109,7 +132,15 @@ class Settings:
             keep=self.keep,
             fill=self.fill,
         )
-        controller = make_controller(self.budget, joints, len(self.keep))
+        always = layer.always.tolist()
+        controller = make_controller(self.budget, joints, sum(always))
+        if self.tied and isinstance(self.budget, TargetJoints):
+            kept = hard_mask_of_units(always, layer.owner.tolist(), self.budget.count)
+            if any(joint and not mask for joint, mask in zip(always, kept, strict=True)):
+                raise ValueError(
+                    f"Expected TargetJoints that the groups of keep and other groups add up to but "
+                    f"got {self.budget.count}. Pass another number, or shorten keep."
+                )
         return JointSearch(layer, controller, self.phases)
 
     def new_journal(self) -> Journal:
@@ -201,14 +232,19 @@ def find_state(checkpoint: Mapping[str, Any], state_key: str) -> Mapping[str, An
     return states.get(state_key, next(iter(states.values()), None))
 
 
-def check_state(state: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Make sure that a checkpoint's state is of the same joints.
+def check_state(state: Mapping[str, Any], settings: Settings, resumed: bool) -> None:
+    """Make sure that a checkpoint's state is of the same joints, and to resume, of the same search.
+
+    Args:
+        state: what the callback saved.
+        settings: the callback's own.
+        resumed: whether training goes on from there.
 
     Raises:
         ValueError: if it is not; both sides are named.
     """
-    saved = state["joint_names"]
-    if list(saved) != list(names):
+    saved, names = state["joint_names"], list(settings.joint_names)
+    if saved != names:
         pairs = enumerate(zip(saved, names, strict=False))
         other = next((f", in which joint {i} is {a}, not {b}" for i, (a, b) in pairs if a != b), "")
         raise ValueError(
@@ -216,3 +252,10 @@ def check_state(state: Mapping[str, Any], names: Sequence[str]) -> None:
             f"one of {len(saved)} ({saved[0]} ... {saved[-1]}){other}. Pass the num_joints or "
             "skeleton that it was trained with."
         )
+    then, now = state["journal"]["settings"], settings.as_plain()
+    for name in sorted(now.keys() - {"input", "axes"}) if resumed else ():
+        if then[name] != now[name]:
+            raise ValueError(
+                f"Expected a checkpoint of a search with {name}={now[name]!r} but got one with "
+                f"{name}={then[name]!r}. Resume with that, or start a new run from its weights."
+            )

@@ -48,7 +48,7 @@ def test_temperature_sharpens_the_gates() -> None:
     spread = []
     for temperature in (2.0, 0.1):
         layer.temperature = temperature
-        gates = layer(x)
+        gates = layer(x).detach()
         spread.append(float((gates * (1 - gates)).mean()))
     assert spread[1] < 0.3 * spread[0]
 
@@ -202,3 +202,9 @@ def test_input_of_another_form_is_refused(x: torch.Tensor, message: str) -> None
 def test_bad_settings_are_named(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         JointPruningLayer(**settings)
+
+
+def test_a_tied_group_with_a_joint_that_is_always_kept_stands_as_a_whole() -> None:
+    layer = JointPruningLayer(4, groups={"a": [0, 2]}, tied=True, keep=[2])
+    layer.joint_logits.data.fill_(-9.0)
+    assert layer.get_active_joints() == [0, 2]

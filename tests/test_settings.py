@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from lightning_jointprune.gates import Groups, GumbelSigmoid, HardConcrete
+from lightning_jointprune.gates import GumbelSigmoid, HardConcrete
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
-from lightning_jointprune.settings import STATE_KEY, Settings, check_state, find_state
+from lightning_jointprune.settings import (
+    STATE_KEY,
+    Groups,
+    Settings,
+    check_state,
+    find_state,
+)
 from lightning_jointprune.skeletons import get_skeleton
 
 DEFAULTS: dict[str, Any] = {
@@ -214,8 +221,13 @@ def test_of_several_states_none_is_guessed() -> None:
         find_state(checkpoint, keys[2])
 
 
+def named(*names: str) -> Settings:
+    """Settings of joints with these names."""
+    return replace(checked(num_joints=len(names)), joint_names=names)
+
+
 def test_a_state_of_the_same_joints_is_accepted_whatever_holds_their_names() -> None:
-    check_state({"joint_names": ["a", "b"]}, ("a", "b"))
+    check_state({"joint_names": ["a", "b"], "journal": {"settings": {}}}, named("a", "b"), False)
 
 
 @pytest.mark.parametrize(
@@ -228,4 +240,41 @@ def test_a_state_of_the_same_joints_is_accepted_whatever_holds_their_names() -> 
 )
 def test_a_state_of_other_joints_is_refused_with_both_sides_named(saved, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_state({"joint_names": saved}, ("a", "b", "c"))
+        check_state({"joint_names": saved}, named("a", "b", "c"), resumed=False)
+
+
+@pytest.mark.parametrize(
+    ("then", "name"),
+    [({"budget": 2}, "budget"), ({"gate": "hard_concrete"}, "gate"), ({"fill": "mean"}, "fill")],
+)
+def test_resuming_another_search_is_refused_but_its_mask_can_be_evaluated(then, name: str) -> None:
+    now, other = checked(num_joints=4), checked(num_joints=4, **then)
+    state = {"joint_names": list(now.joint_names), "journal": {"settings": other.as_plain()}}
+    check_state(state, now, resumed=False)
+    with pytest.raises(ValueError, match=f"a search with {name}=.* but got one with {name}="):
+        check_state(state, now, resumed=True)
+
+
+def test_the_place_of_the_input_may_be_said_in_other_words_when_resuming() -> None:
+    now, other = checked(num_joints=4), checked(num_joints=4, input="x", axes="b t j c")
+    state = {"joint_names": list(now.joint_names), "journal": {"settings": other.as_plain()}}
+    check_state(state, now, resumed=True)
+
+
+def test_a_count_that_tied_groups_cannot_add_up_to_is_refused() -> None:
+    groups = Groups({"a": [0, 1], "b": [2, 3]}, tied=True)
+    with pytest.raises(ValueError, match="add up to but got 3"):
+        checked(num_joints=4, groups=groups, budget=3)
+    with pytest.raises(ValueError, match="shorten keep"):
+        checked(
+            num_joints=5,
+            groups=Groups({"a": [0, 1], "b": [2, 3, 4]}, tied=True),
+            budget=3,
+            keep=[0],
+        )
+
+
+@pytest.mark.parametrize("fill", [None, "median", float("nan")])
+def test_a_fill_that_is_no_number_is_refused(fill) -> None:
+    with pytest.raises(ValueError, match="Expected fill to be a finite number"):
+        checked(num_joints=4, fill=fill)
