@@ -19,7 +19,13 @@ from lightning_jointprune.attach import attach, detach
 from lightning_jointprune.detect import Probe, check_input, resolve
 from lightning_jointprune.gates import Gate, GumbelSigmoid
 from lightning_jointprune.layout import Target
-from lightning_jointprune.optim import add_logits, gate_rate, hide_logits, logit_group
+from lightning_jointprune.optim import (
+    GradientShelter,
+    add_logits,
+    gate_rate,
+    hide_logits,
+    logit_group,
+)
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
 from lightning_jointprune.search import make_generator
@@ -171,6 +177,7 @@ class JointPruningCallback(pl.Callback):
         optimizer = trainer.optimizers[0]
         with _misconfigured():
             add_logits(optimizer, self._search.logits, self._rate or 0.05)
+        self._shelter = GradientShelter(optimizer, self._search.logits)
         for config in trainer.lr_scheduler_configs:
             hide_logits(config.scheduler, optimizer)
 
@@ -215,6 +222,7 @@ class JointPruningCallback(pl.Callback):
         self._search.add_penalty()
         with _misconfigured():
             self._search.check_learning(self._where)
+        self._shelter.hide()
 
     @override
     def on_train_batch_end(

@@ -185,9 +185,25 @@ def blend(x: Tensor, gates: Tensor, fill: Tensor) -> Tensor:
     >>> blend(torch.tensor([2.0, 2.0, torch.nan]), torch.tensor([1.0, 0.5, 0.0]), torch.tensor(0.0))
     tensor([2., 1., 0.])
     """
-    finite = x.isfinite()
-    mixed = torch.lerp(fill.expand_as(x), torch.where(finite, x, fill), gates.expand_as(x))
-    return torch.where(gates > 0, torch.where(finite, mixed, x), fill)
+    return cast("Tensor", _Blend.apply(x, gates, fill))  # type: ignore[no-untyped-call]
+
+
+class _Blend(torch.autograd.Function):
+    """`blend` in few passes over the joints: this runs in every training step."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gates: Tensor, fill: Tensor) -> Tensor:
+        ctx.save_for_backward(x, gates, fill)
+        return torch.where(gates > 0, torch.addcmul(fill * (1.0 - gates), x, gates), fill)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, gates, fill = ctx.saved_tensors
+        grad_x = grads[0] * gates if ctx.needs_input_grad[0] else None
+        if not ctx.needs_input_grad[1]:
+            return grad_x, None, None
+        slope = torch.nan_to_num(grads[0] * (x - fill), nan=0.0, posinf=0.0, neginf=0.0)
+        return grad_x, slope.sum_to_size(gates.shape), None
 
 
 # --- the gates -----------------------------------------------------------------------------------

@@ -83,6 +83,7 @@ class JointPruningLayer(nn.Module):
         self.gate = gate or (StraightThroughGumbelSigmoid() if hard else GumbelSigmoid())
         self.fill = fill
         self.tied = tied
+        self.keeps = len(keep) > 0
         self.mode: Mode | None = None  # None: sampled in training, masked in evaluation
         self.generator: torch.Generator | None = None  # None: torch's own
 
@@ -114,11 +115,12 @@ class JointPruningLayer(nn.Module):
 
     def keep_probabilities(self) -> Tensor:
         """P(gate open) of every joint, shape `(joints,)`; 1 for those always kept."""
-        probabilities = self.gate.keep_probability(self.joint_logits[self.owner])
+        logits = self.joint_logits[self.owner] if self.tied else self.joint_logits
+        probabilities = self.gate.keep_probability(logits)
         if self.group_logits is not None:
             groups = self.gate.keep_probability(self.group_logits)
             probabilities = probabilities * self._of_groups(groups)
-        return torch.where(self.always, 1.0, probabilities)
+        return torch.where(self.always, 1.0, probabilities) if self.keeps else probabilities
 
     def expected_l0(self) -> Tensor:
         """Expected number of open gates: the sum of the keep probabilities, shape `()`."""
@@ -144,10 +146,12 @@ class JointPruningLayer(nn.Module):
 
     def sample_gates(self, batch: int) -> Tensor:
         """Noisy gates, one draw per sample, shape `(batch, joints)`, in [0, 1]."""
-        gates = self._sample(self.joint_logits, batch)[:, self.owner]
+        gates = self._sample(self.joint_logits, batch)
+        if self.tied:
+            gates = gates[:, self.owner]
         if self.group_logits is not None:
             gates = gates * self._of_groups(self._sample(self.group_logits, batch))
-        return torch.where(self.always, 1.0, gates)
+        return torch.where(self.always, 1.0, gates) if self.keeps else gates
 
     def forward(self, x: Tensor, axes: Sequence[str] = ("b", "t", "j", "c")) -> Tensor:
         """Gate the joints of `x`.
@@ -171,9 +175,9 @@ class JointPruningLayer(nn.Module):
             return x
         fill = self._fill_for(x, axes)
         if mode == "masked":
-            return torch.where(_spread(self.current_mask(), axes, "j"), x, fill)
+            return torch.where(_spread(self.current_mask(), x, axes), x, fill)
         gates = self.sample_gates(x.shape[0])
-        return blend(x, _spread(gates, axes, "bj").to(x.dtype), fill)
+        return blend(x, _spread(gates, x, axes).to(x.dtype), fill)
 
     def freeze(self, mask: Tensor) -> None:
         """Keep exactly these joints from now on; the logits are not trained any more.
@@ -262,12 +266,17 @@ class JointPruningLayer(nn.Module):
         return x.new_full((), self.fill)
 
 
-def _spread(values: Tensor, axes: Sequence[str], words: str) -> Tensor:
-    """Give `values`, whose axes are the letters of `words`, an axis of 1 for every other one."""
-    sizes = dict(zip(words, values.shape, strict=True))
-    if "b" in words:
-        sizes[axes[0]] = sizes.pop("b")
-    return values.view([sizes.get(word, 1) for word in axes])
+def _spread(values: Tensor, x: Tensor, axes: Sequence[str]) -> Tensor:
+    """Bring a value per joint, or per sample and joint, to the axes of `x`, to be broadcast.
+
+    Axes after the joints' are written out: a broadcast along the last few elements is slow.
+    """
+    joints = axes.index("j")
+    batch = [x.shape[0]] if values.ndim == 2 else [1]
+    between = [1] * (joints - 1)
+    after = x.shape[joints + 1 :]
+    values = values.view([*batch, *between, -1, *[1] * len(after)])
+    return values.expand(*values.shape[: joints + 1], *after).contiguous()
 
 
 def _memberships(

@@ -130,6 +130,50 @@ def hide_logits(scheduler: Any, optimizer: Optimizer) -> None:
         hide_logits(one, optimizer)
 
 
+class GradientShelter:
+    """Keeps the logits' gradients from being clipped with the model's.
+
+    Clipping by norm shares one budget among all groups of an optimizer, so the logits would take
+    from the model's. Between `hide` and the optimizer's step they have no gradient.
+
+    Args:
+        optimizer: with the logits among its groups.
+        logits: the gate logits.
+    """
+
+    def __init__(self, optimizer: Optimizer, logits: Sequence[nn.Parameter]) -> None:
+        self._logits = logits
+        self._hidden: list[Tensor | None] | None = None
+        optimizer.register_step_pre_hook(self._before_step)
+
+    def hide(self) -> None:
+        """Take the gradients away until the next step; what was hidden before is forgotten."""
+        self._hidden = [one.grad for one in self._logits]
+        for one in self._logits:
+            one.grad = None
+
+    def _give_back(self) -> None:
+        if self._hidden is not None:
+            for one, grad in zip(self._logits, self._hidden, strict=True):
+                one.grad = grad
+            self._hidden = None
+
+    def _before_step(
+        self, _optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if closure is None:
+            self._give_back()
+            return None
+
+        def wrapped() -> Any:  # Lightning clips at the end of the closure, within the step
+            result = closure()
+            self._give_back()
+            return result
+
+        return args[:1], {**kwargs, "closure": wrapped}
+
+
 def add_penalty_gradient(logits: Sequence[nn.Parameter], penalty: Tensor) -> None:
     """Add the gradient of the penalty to that of the logits.
 

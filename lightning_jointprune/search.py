@@ -94,14 +94,13 @@ class JointSearch:
         self.learned = True
         with torch.enable_grad():
             probabilities = self.layer.keep_probabilities()
-            expected = probabilities.sum()
-            self.price = self.controller.price(expected.detach(), self.done)
+            self.price = self.controller.price(probabilities.detach().sum(), self.done)
             # Concave: an open joint's probability costs its price, an undecided one's up to three
             # times that. Else many joints that say the same would share one open gate among them,
             # each with a small probability, and the hard mask would drop them all.
-            decision = self.done * (probabilities * (2.0 - probabilities)).sum()
-            price, base = self.price, self.controller.base_price()
-            add_penalty_gradient(self.logits, price * expected + base * decision)
+            undecided = self.controller.base_price() * self.done
+            penalty = probabilities * (self.price + undecided * (2.0 - probabilities))
+            add_penalty_gradient(self.logits, penalty.sum())
 
     def check_learning(self, where: str) -> None:
         """Make sure that the gates are trained: after a step, or when the final phase begins.
