@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_jointprune import JointPruningCallback
 
-T, J, C, SIGNS = 4, 8, 2, 2
+T, J, C, SIGNS = 4, 8, 2, 4
 BATCHES = 8  # of a training epoch
-INFORMATIVE = (1, 4)  # joints that carry the sign; the others are noise
+INFORMATIVE = (1, 4)  # joints that carry half of the sign each; the others are noise
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "devices": 1,
@@ -31,7 +31,8 @@ def clips(batches: int = BATCHES, size: int = 8, seed: int = 0) -> DataLoader[An
     random = torch.Generator().manual_seed(seed)
     sign = torch.randint(SIGNS, (batches * size,), generator=random)
     x = torch.randn(batches * size, T, J, C, generator=random)
-    x[:, :, INFORMATIVE] += 2.0 * sign[:, None, None, None] - 1.0
+    for joint, bit in zip(INFORMATIVE, (sign % 2, sign // 2), strict=True):
+        x[:, :, joint] += 2.0 * bit[:, None, None] - 1.0
     return DataLoader(TensorDataset(x, sign), batch_size=size)
 
 

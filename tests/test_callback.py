@@ -122,15 +122,10 @@ def test_the_final_phase_trains_and_validates_on_exactly_the_frozen_mask() -> No
     assert sum(callback.selection.mask) == 3
 
 
-@pytest.mark.parametrize("phases", [(0.0, 0.5), (0.1, 1.0), (0.0, 1.0), (0.19, 0.41)])
+@pytest.mark.parametrize("phases", [(0.0, 0.5), (0.1, 0.9), (0.19, 0.41)])
 def test_phases_begin_where_they_were_asked_to(phases: tuple[float, float]) -> None:
     model = Classifier()
-    one = trainer(pruning(phases=phases))
-    if phases[1] == 1.0:
-        with pytest.warns(UserWarning, match="ended in its search phase"):
-            one.fit(model, clips(), clips(2))
-    else:
-        one.fit(model, clips(), clips(2))
+    fit(model, pruning(phases=phases))
 
     seen = [kinds(model, "train")[step] for step in range(40)]
     warm, end = math.ceil(phases[0] * 40 - 1e-9), math.ceil(phases[1] * 40 - 1e-9)
@@ -139,8 +134,8 @@ def test_phases_begin_where_they_were_asked_to(phases: tuple[float, float]) -> N
 
 
 def test_the_informative_joints_are_the_ones_that_are_kept() -> None:
-    callback = JointPruningCallback(num_joints=J, lr=0.2)
-    fit(Classifier(), callback, max_epochs=20)
+    callback = JointPruningCallback(num_joints=J)
+    fit(Classifier(), callback, train=clips(32), max_epochs=15)
 
     assert callback.selection.indices == INFORMATIVE
     assert callback.selection.metrics["val_acc"] >= callback.selection.metrics_all_joints["val_acc"]
@@ -469,9 +464,9 @@ def test_joints_to_keep_are_kept(keep: Any) -> None:
 
 def test_a_closed_group_closes_its_joints() -> None:
     callback = JointPruningCallback(
-        num_joints=J, lr=0.3, groups={"signs": [1, 4], "noise": [0, 2, 3, 5, 6, 7]}
+        num_joints=J, groups={"signs": [1, 4], "noise": [0, 2, 3, 5, 6, 7]}
     )
-    one = fit(Classifier(), callback, max_epochs=20)
+    one = fit(Classifier(), callback, train=clips(32), max_epochs=15)
 
     assert callback.selection.indices == INFORMATIVE
     assert [len(p) for p in one.optimizers[0].param_groups[-1]["params"]] == [J, 2]
@@ -501,8 +496,8 @@ def hands() -> DataLoader[Any]:
     "gate", ["gumbel_sigmoid", "straight_through", "hard_concrete", "stochastic"]
 )
 def test_every_gate_finds_the_joints(gate: str) -> None:
-    callback = JointPruningCallback(num_joints=J, gate=gate, lr=0.2)
-    fit(Classifier(), callback, max_epochs=20)
+    callback = JointPruningCallback(num_joints=J, gate=gate)
+    fit(Classifier(), callback, train=clips(32), max_epochs=15)
     assert set(INFORMATIVE) <= set(callback.selection.indices) < set(range(J))
 
 
@@ -650,7 +645,7 @@ def test_what_is_not_finite_in_a_dropped_joint_does_not_spread(value: float) -> 
     x[:, :, 2] = value
     model, callback = Classifier(), pruning(4, keep=[0, 1, 4, 5])
     with torch.no_grad():
-        model.head.weight.view(2, 4, J, 2)[:, :, 2] = 0.0
+        model.head.weight.view(-1, 4, J, 2)[:, :, 2] = 0.0
     one = fit(model, callback)
     assert not callback.selection.mask[2]
 
