@@ -130,7 +130,7 @@ class JointPruningLayer(nn.Module):
         """The kept joints, shape `(joints,)`, bool: the frozen mask if there is one."""
         if self.mask is not None:
             return self.mask
-        return hard_mask(self.keep_probabilities().detach())
+        return hard_mask(self.keep_probabilities().detach())[self.owner]
 
     def get_active_joints(self, threshold: float = 0.5) -> list[int]:
         """Indices of the kept joints; with another `threshold`, those with a higher probability."""
@@ -294,7 +294,7 @@ def _memberships(
             )
         group_of[members] = number
         if tied:
-            owner[members] = members[0]
+            owner[members] = min(members)  # of equal joints the first is preferred
     return owner, group_of
 
 

@@ -133,7 +133,7 @@ class JointSearch:
         if chosen is None:
             # Another joint's probability may be 1 to the last digit: those always kept come first.
             ranked = self.layer.keep_probabilities().detach() + self.layer.always
-            mask = hard_mask(ranked, self.controller.count)
+            mask = hard_mask(ranked, self.controller.count)[self.layer.owner]
             if self.controller.count is not None and self.layer.tied:
                 units = self.layer.owner.tolist()
                 chosen = hard_mask_of_units(ranked.tolist(), units, self.controller.count)

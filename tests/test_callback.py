@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_jointprune import (
+    Groups,
     JointPruningCallback,
     MetricFloor,
     Price,
@@ -460,6 +461,14 @@ def test_joints_to_keep_are_kept(keep: Any) -> None:
     callback = pruning(2, keep=keep)
     fit(Classifier(), callback)
     assert callback.selection.indices == (0, 7)
+
+
+def test_a_tied_group_stands_or_falls_together() -> None:
+    halves = {"left": [3, 1, 0, 2], "right": range(4, 8)}
+    model, callback = Classifier(), pruning(Price(0.5), groups=Groups(halves, tied=True))
+    fit(model, callback, max_epochs=10)  # so high a price would drop them all
+    assert callback.selection.indices in [(0, 1, 2, 3), (4, 5, 6, 7)]
+    assert all(sum(call.kept) in (4, 8) for call in model.of("validate"))
 
 
 def test_a_closed_group_closes_its_joints() -> None:
