@@ -17,8 +17,8 @@ from lightning_jointprune.gates import (
     Mode,
     StraightThroughGumbelSigmoid,
     blend,
-    hard_mask,
 )
+from lightning_jointprune.masks import hard_mask
 
 
 class JointPruningLayer(nn.Module):
@@ -275,7 +275,7 @@ def _spread(values: Tensor, x: Tensor, axes: Sequence[str]) -> Tensor:
     batch = [x.shape[0]] if values.ndim == 2 else [1]
     between = [1] * (joints - 1)
     after = x.shape[joints + 1 :]
-    values = values.view([*batch, *between, -1, *[1] * len(after)])
+    values = values.view([*batch, *between, values.shape[-1], *[1] * len(after)])
     return values.expand(*values.shape[: joints + 1], *after).contiguous()
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.gates import hard_mask, hard_mask_of_units
 from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.masks import hard_mask, hard_mask_of_units
 from lightning_jointprune.optim import add_penalty_gradient
 from lightning_jointprune.schedules import (
     Controller,

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
-from lightning_jointprune.gates import Gate, hard_mask_of_units, make_gate
+from lightning_jointprune.gates import Gate, make_gate
 from lightning_jointprune.journal import Journal
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.layout import Layout
+from lightning_jointprune.masks import hard_mask_of_units
 from lightning_jointprune.schedules import (
     Budget,
     MetricFloor,
