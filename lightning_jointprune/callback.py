@@ -138,7 +138,6 @@ class JointPruningCallback(pl.Callback):
         """Take the gates away again: the model is exactly the one that was given to the trainer."""
         if self._probe is not None:
             self._probe.stop()
-            self._probe = None
         if self._module is not None and self._target is not None:
             detach(self._module, self._target)
         self._module = None
@@ -153,7 +152,13 @@ class JointPruningCallback(pl.Callback):
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         with _misconfigured():
-            self._check(trainer, pl_module, stage)
+            check_alone(trainer, self.state_key)
+            if self._settings.input is not None:
+                check_input(pl_module, self._settings.input)
+            if stage == "fit":
+                check_run(trainer, self._floor_metric)
+                # Asked now: all processes have to answer together, which none does after an error.
+                self._folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
         if self._module is not pl_module or (stage == "fit" and trainer.global_step == 0):
             self._begin(trainer, pl_module)
 
@@ -190,7 +195,7 @@ class JointPruningCallback(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self._target is None:  # the first batch passes unchanged and shows where the joints are
-            self._probe = self._probe or Probe(pl_module)
+            self._probe = Probe(pl_module)
             self._probe.start()
             return
         phase = self._search.advance(progress(trainer, batch_idx))
@@ -264,18 +269,9 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        history = self._journal.history
-        if not history or history[-1].step != trainer.global_step:
+        if self._journal.last_step != trainer.global_step:  # else a validation has noted it
             self._journal.note(self._search, trainer.global_step, trainer.current_epoch, {})
-        now = history[-1]
-        values = {
-            "pruning_ratio": 1.0 - now.active_joints / len(self._settings.joint_names),
-            "active_joints": float(now.active_joints),
-            "expected_joints": now.expected_joints,
-            "l0_penalty": now.price * now.expected_joints,
-            "gate_temperature": now.temperature,
-        }
-        pl_module.log_dict({f"joint_pruning/{name}": value for name, value in values.items()})
+        pl_module.log_dict(self._journal.figures())
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -293,8 +289,7 @@ class JointPruningCallback(pl.Callback):
     ) -> None:
         if self._probe is not None:
             self._probe.stop()
-            self._probe = None
-        if self._journal.history:  # else nothing was learned yet
+        if trainer.state.fn == "fit" and self._journal.history:  # else nothing was learned yet
             self._finish(trainer)
 
     @override
@@ -337,14 +332,6 @@ class JointPruningCallback(pl.Callback):
         seed = (torch.initial_seed() + 1 + trainer.global_rank) % 2**63
         self._search.layer.generator = make_generator(device, seed)
 
-    def _check(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        check_alone(trainer, self.state_key)
-        if self._settings.input is not None:
-            check_input(pl_module, self._settings.input)
-        if stage != "fit":
-            return
-        check_run(trainer, self._floor_metric)
-
     @property
     def _floor_metric(self) -> str | None:
         budget = self._settings.budget
@@ -363,15 +350,10 @@ class JointPruningCallback(pl.Callback):
         if self._probe is None or (skipped and not seen):  # then the next step may show it
             return
         self._probe = None
+        settings, joints = self._settings, len(self._settings.joint_names)
         with _misconfigured():
-            self._attach(
-                resolve(
-                    seen, len(self._settings.joint_names), self._settings.input, self._settings.axes
-                )
-            )
-        rank_zero_info(
-            f"Joint pruning: {len(self._settings.joint_names)} joints enter at {self._where}."
-        )
+            self._attach(resolve(seen, joints, settings.input, settings.axes))
+        rank_zero_info(f"Joint pruning: {joints} joints enter at {self._where}.")
 
     @property
     def _where(self) -> str:
@@ -404,9 +386,8 @@ class JointPruningCallback(pl.Callback):
         """Leave the model with its mask, and write what was learned."""
         self._search.evaluate()
         self._hold.release()
-        folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
         if trainer.is_global_zero and writes_files(trainer):
-            self.report_path = self._journal.write(self._search, folder)
+            self.report_path = self._journal.write(self._search, self._folder)
 
 
 @contextmanager

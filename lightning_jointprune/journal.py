@@ -95,6 +95,23 @@ class Journal:
         if metrics and search.phase == "final":
             self.metrics = dict(metrics)
 
+    @property
+    def last_step(self) -> int | None:
+        """The optimizer step of the last note, if there is one."""
+        return self.history[-1].step if self.history else None
+
+    def figures(self) -> dict[str, float]:
+        """The last note's figures as loggers get them."""
+        now = self.history[-1]
+        figures = {
+            "pruning_ratio": 1.0 - now.active_joints / len(self.joint_names),
+            "active_joints": float(now.active_joints),
+            "expected_joints": now.expected_joints,
+            "l0_penalty": now.price * now.expected_joints,
+            "gate_temperature": now.temperature,
+        }
+        return {f"joint_pruning/{name}": value for name, value in figures.items()}
+
     def selection(self, search: JointSearch) -> JointSelection:
         """The joints kept so far."""
         mask = search.mask()

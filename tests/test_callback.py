@@ -810,6 +810,21 @@ def test_an_interrupted_run_leaves_what_it_knows(step: int, phase: str) -> None:
     assert callback.report_path is not None
 
 
+def test_after_an_error_nothing_is_asked_that_all_processes_have_to_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Alone(Stop):
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            if trainer.global_step == self.step:
+                monkeypatch.setattr(trainer.strategy, "broadcast", None)
+                monkeypatch.setattr(trainer.strategy, "reduce", None)
+            super().on_train_batch_end(trainer, *args)
+
+    with pytest.raises(RuntimeError):
+        fit(Classifier(), pruning(), Alone(20, RuntimeError))
+    assert PruningRecord.from_json(Path()).phase == "search"
+
+
 def test_an_interrupted_warmup_leaves_a_record_with_all_joints() -> None:
     callback = pruning(phases=(0.5, 0.8))
     with pytest.raises((SystemExit, KeyboardInterrupt)):

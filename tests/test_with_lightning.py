@@ -366,6 +366,28 @@ def test_evaluation_alone_uses_the_mask_of_the_checkpoint(stage: str) -> None:
     assert fresh.selection == callback.selection
 
 
+def test_an_error_in_evaluation_alone_writes_nothing() -> None:
+    class Broken(Classifier):
+        def test_step(self, batch: Any, batch_idx: int) -> None:
+            raise RuntimeError("mine")
+
+    fit(Classifier(), pruning(dirpath="run")).save_checkpoint("last.ckpt")
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(RuntimeError, match="mine"):
+        trainer(pruning()).test(Broken(), clips(2), ckpt_path="last.ckpt", verbose=False)
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_an_error_before_a_resumed_run_begins_is_the_users_own() -> None:
+    class Broken(Classifier):
+        def configure_optimizers(self) -> None:
+            raise RuntimeError("mine")
+
+    fit(Classifier(), pruning()).save_checkpoint("last.ckpt")
+    with pytest.raises(RuntimeError, match="mine"):
+        trainer(pruning(), max_epochs=6).fit(Broken(), clips(), ckpt_path="last.ckpt")
+
+
 def test_the_best_checkpoint_is_tested_after_fit() -> None:
     model, callback = Classifier(), pruning()
     best = ModelCheckpoint(".", monitor="val_loss")
