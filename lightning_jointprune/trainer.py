@@ -41,7 +41,8 @@ def check_run(trainer: Any, metric: str | None) -> None:
         metric: the metric that validation has to measure, if any.
 
     Raises:
-        ValueError: if the run has no end, or no validation where a metric is needed.
+        ValueError: if the run has no end, or no validation where a metric is needed, or if its
+            strategy cuts parameters into pieces.
     """
     if trainer.max_epochs == -1 and trainer.max_steps == -1 and not trainer.fast_dev_run:
         raise ValueError(
@@ -52,6 +53,12 @@ def check_run(trainer: Any, metric: str | None) -> None:
         raise ValueError(
             f"Expected a validation that logs {metric!r} for MetricFloor but this run has none. "
             "Pass validation data, or another budget."
+        )
+    strategy = type(trainer.strategy).__name__
+    if any(word in strategy for word in ("FSDP", "DeepSpeed", "ModelParallel")):
+        raise ValueError(
+            f"Expected a strategy that keeps parameters whole but got {strategy}, whose optimizer "
+            'cannot take the gates. Pass Trainer(strategy="ddp").'
         )
 
 

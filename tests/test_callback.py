@@ -14,6 +14,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -726,6 +727,14 @@ def test_gates_that_the_loss_cannot_reach_are_an_error(epochs: int) -> None:
 def test_a_run_without_an_end_is_refused() -> None:
     with pytest.raises(MisconfigurationException, match=r"max_epochs=-1 without max_steps"):
         fit(Classifier(), pruning(), max_epochs=-1)
+
+
+def test_a_strategy_that_cuts_parameters_into_pieces_is_refused() -> None:
+    class FSDPStrategy(SingleDeviceStrategy):
+        pass
+
+    with pytest.raises(MisconfigurationException, match=r"FSDPStrategy.*strategy=\"ddp\""):
+        fit(Classifier(), pruning(), strategy=FSDPStrategy("cpu"), accelerator="auto")
 
 
 def test_two_callbacks_on_one_input_are_refused() -> None:
