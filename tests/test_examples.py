@@ -592,9 +592,10 @@ def test_end_to_end_all_modalities_until_the_report(
     in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The whole demo, small: make data, train with the callback, test, print, write the report."""
-    cli = main([*SMALL_FLAGS, "--trainer.max_epochs=5"])
+    cli = main([*SMALL_FLAGS, "--trainer.max_epochs=5", "--pruning.budget=8"])
     printed = capsys.readouterr().out
     selection = cli.pruning.selection
+    assert len(selection.indices) == 8
     assert selection.sentence("synthetic AUTSL") in printed
     assert "KEEP" in printed
     assert "PRUNE" in printed
