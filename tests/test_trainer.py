@@ -160,7 +160,7 @@ def test_a_run_without_an_end_is_refused_with_what_ends_it(pl: ModuleType) -> No
 
 
 def test_a_floor_needs_a_validation() -> None:
-    trainer = SimpleNamespace(max_epochs=3, max_steps=-1, enable_validation=False)
+    trainer = SimpleNamespace(strategy=None, max_epochs=3, max_steps=-1, enable_validation=False)
     check_run(trainer, None)
     with pytest.raises(ValueError, match="validation that logs 'acc' for MetricFloor but this run"):
         check_run(trainer, "acc")
