@@ -100,6 +100,15 @@ class Journal:
         """The optimizer step of the last note, if there is one."""
         return self.history[-1].step if self.history else None
 
+    @property
+    def floor_missed(self) -> bool:
+        """Whether a floor was asked for that no validation of the search met."""
+        if self.metric is None or self.floor is None:
+            return False
+        sign = 1.0 if self.more_is_better else -1.0
+        values = [note.metrics.get(self.metric) for note in self.history if note.phase == "search"]
+        return not any(value is not None and sign * (value - self.floor) >= 0 for value in values)
+
     def figures(self) -> dict[str, float]:
         """The last note's figures as loggers get them."""
         now = self.history[-1]
@@ -146,6 +155,12 @@ class Journal:
         Returns:
             Where the report is; None if it could not be written.
         """
+        if search.phase == "final" and self.floor_missed:
+            warnings.warn(
+                f"{self.metric} was never at its floor of {self.floor} in a validation of the "
+                "search, so all joints are kept. Lower the floor, or train longer.",
+                stacklevel=2,
+            )
         try:
             record = self.record(search)
             record.to_json(folder / RECORD_FILE)

@@ -457,6 +457,13 @@ def test_pruning_stops_where_the_floor_is_met() -> None:
     assert callback.selection.metrics["enough"] == 1.0
 
 
+def test_a_floor_that_is_never_met_keeps_all_joints_and_says_so() -> None:
+    callback = pruning(MetricFloor("enough", 2.0))
+    with pytest.warns(UserWarning, match=r"enough was never at its floor of 2\.0"):
+        fit(Needing(), callback)
+    assert len(callback.selection.indices) == J
+
+
 @pytest.mark.parametrize("keep", [[0, 7], ["joint_0", "joint_7"]])
 def test_joints_to_keep_are_kept(keep: Any) -> None:
     callback = pruning(2, keep=keep)
