@@ -910,6 +910,7 @@ def test_a_continued_run_keeps_its_mask() -> None:
     one.fit_loop.max_epochs += 2
     one.fit(model, clips(), clips(2))
 
+    assert set(kinds(model, "sanity_check").values()) == {"open"}
     assert set(kinds(model, "train").values()) == {"masked"}
     assert masks(model, "train") == {mask} == {callback.selection.mask}
     assert [snapshot.step for snapshot in callback.record.history][-2:] == [48, 56]
