@@ -814,7 +814,9 @@ def test_a_report_that_fails_costs_a_warning(monkeypatch: pytest.MonkeyPatch) ->
     assert PruningRecord.from_json(Path()).phase == "final"
 
 
-@pytest.mark.parametrize(("step", "phase"), [(12, "search"), (20, "search"), (30, "final")])
+@pytest.mark.parametrize(
+    ("step", "phase"), [(12, "search"), (20, "search"), (30, "final"), (35, "final")]
+)
 def test_an_interrupted_run_leaves_what_it_knows(step: int, phase: str) -> None:
     model, callback = Classifier(), pruning()
     with pytest.raises((SystemExit, KeyboardInterrupt)):
@@ -823,6 +825,7 @@ def test_an_interrupted_run_leaves_what_it_knows(step: int, phase: str) -> None:
     record = PruningRecord.from_json(Path())
     assert record.phase == phase
     assert record.selection == callback.selection
+    assert bool(record.selection.metrics) == (phase == "final" and step > 32)
     assert callback.report_path is not None
 
 

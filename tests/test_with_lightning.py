@@ -239,7 +239,7 @@ class Resumable:
 def run(settings: dict[str, Any], ckpt: str | None = None, **more: Any) -> Any:
     """A run of 5 epochs; without `ckpt` it leaves one checkpoint per step and per epoch."""
     torch.manual_seed(3 if ckpt is None else 4)  # a resumed run must not need its own luck
-    model, callback = Classifier(), pruning(**settings)
+    model, callback = more.pop("kind", Classifier)(), pruning(**settings)
     savers = [
         ModelCheckpoint(".", "{step}", every_n_train_steps=1, save_top_k=-1),
         ModelCheckpoint(".", "end-{step}", save_top_k=-1, save_on_train_epoch_end=True),
@@ -325,6 +325,18 @@ def test_a_run_with_accumulation_resumes(step: int) -> None:
     settings = {"budget": Price("auto")}
     done = run(settings, accumulate_grad_batches=2)
     assert_equal_runs(run(settings, f"step={step}.ckpt", accumulate_grad_batches=2), done, step)
+
+
+@pytest.mark.parametrize("step", [6, 12, 16])
+def test_the_rate_that_was_chosen_for_sgd_resumes(step: int) -> None:
+    class Plain(Classifier):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+
+    settings = {"budget": Price("auto"), "lr": None}
+    done = run(settings, kind=Plain)
+    assert done[2].optimizers[0].param_groups[-1]["lr"] not in (0.05, 0.5)
+    assert_equal_runs(run(settings, f"step={step}.ckpt", kind=Plain), done, without=step)
 
 
 def test_a_trainer_may_go_back_to_a_checkpoint_of_the_search() -> None:
