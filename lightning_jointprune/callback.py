@@ -15,32 +15,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from lightning_jointprune import optim
+from lightning_jointprune import trainer as trainers
 from lightning_jointprune.attach import attach, detach
 from lightning_jointprune.detect import Probe, check_input, resolve
 from lightning_jointprune.gates import Gate, GumbelSigmoid
 from lightning_jointprune.layout import Target
-from lightning_jointprune.optim import (
-    GradientShelter,
-    add_logits,
-    gate_rate,
-    hide_logits,
-    logit_group,
-)
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
-from lightning_jointprune.search import make_generator
 from lightning_jointprune.settings import STATE_KEY, Groups, Settings, check_state, find_state
-from lightning_jointprune.trainer import (
-    EarlyStoppingHold,
-    check_alone,
-    check_metric,
-    check_run,
-    forget_best,
-    measured,
-    monitored,
-    progress,
-    writes_files,
-)
 
 
 class JointPruningCallback(pl.Callback):
@@ -119,7 +102,8 @@ class JointPruningCallback(pl.Callback):
         self._target: Target | None = None
         self._probe: Probe | None = None
         self._rate: float | None = None
-        self._hold = EarlyStoppingHold()
+        self._start: float | None = None  # progress of the run when the callback came in
+        self._companions = trainers.Companions()
         self._metrics_before: dict[str, Tensor] = {}
 
     # --- what a run learned --------------------------------------------------------------------
@@ -152,15 +136,21 @@ class JointPruningCallback(pl.Callback):
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         with _misconfigured():
-            check_alone(trainer, self.state_key)
+            trainers.check_alone(trainer, self.state_key)
             if self._settings.input is not None:
                 check_input(pl_module, self._settings.input)
             if stage == "fit":
-                check_run(trainer, self._floor_metric)
+                trainers.check_run(trainer, self._settings.floor_metric)
                 # Asked now: all processes have to answer together, which none does after an error.
                 self._folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
-        if self._module is not pl_module or (stage == "fit" and trainer.global_step == 0):
+                trainers.warn_of_lost_masks(trainer)
+        new = self._module is not pl_module
+        if self._target is None or (stage == "fit" and (new or trainer.global_step == 0)):
             self._begin(trainer, pl_module)
+        elif new:  # what was learned is applied to another copy of the model
+            self.detach()
+            self._module = pl_module
+            self._attach(self._target)
 
     @override
     def on_load_checkpoint(
@@ -171,34 +161,39 @@ class JointPruningCallback(pl.Callback):
             if state is None:  # a checkpoint of a run without the callback
                 return
             check_state(state, self._settings, trainer.state.fn == "fit")
-        self._search.load_state_dict(state["search"])
-        self._journal.load_state_dict(state["journal"])
-        self._rate = state["rate"]
-        if state["input"] is not None:
-            self._attach(Target.parse(state["input"], state["axes"]))
+            self._search.load_state_dict(state["search"])
+            self._journal.load_state_dict(state["journal"])
+            self._rate, self._start = state["rate"], state["start"]
+            self._companions.released = state["released"]
+            if state["input"] is not None:
+                self._attach(Target.parse(state["input"], state["axes"]))
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         optimizer = trainer.optimizers[0]
         with _misconfigured():
-            add_logits(optimizer, self._search.logits, self._rate or 0.05)
-        self._shelter = GradientShelter(optimizer, self._search.logits)
-        for config in trainer.lr_scheduler_configs:
-            hide_logits(config.scheduler, optimizer)
+            optim.add_logits(optimizer, self._search.logits, self._rate or 0.05)
+        self._shelter = optim.GradientShelter(optimizer, self._search.logits)
+        managed = [config.scheduler for config in trainer.lr_scheduler_configs]
+        for one in (*managed, *vars(pl_module).values()):  # some are stepped by hand
+            optim.hide_logits(one, optimizer)
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._hold_companions(trainer)
+        self._companions.hold(trainer)
 
     @override
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        done = trainers.progress(trainer, batch_idx)
+        if self._start is None:  # a plain checkpoint may be resumed: the phases share what is left
+            self._start = done
         if self._target is None:  # the first batch passes unchanged and shows where the joints are
             self._probe = Probe(pl_module)
             self._probe.start()
             return
-        phase = self._search.advance(progress(trainer, batch_idx))
+        phase = self._search.advance((done - self._start) / (1.0 - self._start))
         if phase == "search":
             self._begin_search(trainer)
         elif phase == "final":
@@ -215,7 +210,7 @@ class JointPruningCallback(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         self._resolve(skipped=True)  # with manual optimization there may be no hook before
-        group = logit_group(optimizer, self._search.logits)
+        group = optim.logit_group(optimizer, self._search.logits)
         if group is None:
             return
         if self._rate is not None:
@@ -242,28 +237,32 @@ class JointPruningCallback(pl.Callback):
         self._resolve(skipped=loss is None)
         if isinstance(loss, Tensor) and self._search.controller.needs_losses:
             loss = loss * trainer.accumulate_grad_batches  # Lightning has divided it by them
-            loss = trainer.strategy.reduce(loss, reduce_op="mean")  # one price for all processes
-            self._search.controller.observe_loss(loss)
+            self._search.controller.observe_loss(trainer.strategy.reduce(loss, reduce_op="mean"))
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._search.evaluate(all_joints=trainer.sanity_checking)
         self._metrics_before = dict(trainer.callback_metrics)
         if trainer.state.fn == "fit":
-            self._hold_companions(trainer)
+            self._companions.hold(trainer)
+            if self._search.phase == "final":
+                self._companions.release(trainer)
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != "fit":
+            self.on_test_end(trainer, pl_module)
             return
-        metrics = trainer.strategy.broadcast(measured(trainer, self._metrics_before))
-        if self._floor_metric is not None:
+        if doubt := self._search.evaluation_doubt(self._where):
+            raise MisconfigurationException(doubt)
+        metrics = trainer.strategy.broadcast(trainers.measured(trainer, self._metrics_before))
+        if self._settings.floor_metric is not None:
             with _misconfigured():
-                check_metric(self._floor_metric, metrics, trainer.sanity_checking)
+                trainers.check_metric(self._settings.floor_metric, metrics, trainer.sanity_checking)
         if trainer.sanity_checking:
             return
         self._journal.note(self._search, trainer.global_step, trainer.current_epoch, metrics)
-        self._journal.quote(monitored(trainer), list(trainer.progress_bar_metrics))
+        self._journal.quote(trainers.monitored(trainer), list(trainer.progress_bar_metrics))
         if self._search.phase == "search":
             self._search.controller.observe_metrics(metrics, self._search.mask())
 
@@ -275,7 +274,7 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._search.phase != "final" and writes_files(trainer):
+        if self._search.phase != "final" and trainers.writes_files(trainer):
             rank_zero_warn(
                 f"The run ended in its {self._search.phase} phase, at {self._search.progress:.0%} "
                 "of its planned length, so no mask was frozen and the kept joints are provisional. "
@@ -297,8 +296,14 @@ class JointPruningCallback(pl.Callback):
         self._search.evaluate()
 
     @override
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._search.evaluate()
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.ckpt_path and self._target is None:
+            rank_zero_warn(f"{trainer.ckpt_path} has no mask, so all joints were used.")
+        if doubt := self._search.evaluation_doubt(self._where):
+            rank_zero_warn(doubt)
+
+    on_predict_start = on_test_start
+    on_predict_end = on_test_end
 
     @override
     def on_save_checkpoint(
@@ -313,6 +318,8 @@ class JointPruningCallback(pl.Callback):
             "keep_probabilities": self._search.layer.keep_probabilities().tolist(),
             "fill": self._settings.fill,
             "rate": self._rate,
+            "start": self._start,
+            "released": self._companions.released,
             "search": self._search.state_dict(),
             "journal": self._journal.state_dict(),
         }
@@ -320,22 +327,17 @@ class JointPruningCallback(pl.Callback):
     # --- details -------------------------------------------------------------------------------
 
     def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start from nothing with this module."""
+        """Start from nothing with this module, whatever was in front of it."""
         self.detach()
+        detach(pl_module)
         self._module = pl_module
-        self._target = None
+        self._target = self._start = None
+        self._companions.released = False
         self._rate = self._settings.lr
         self._search = self._settings.new_search()
         self._journal = self._settings.new_journal()
-        device = trainer.strategy.root_device
-        self._search.to(device)
         seed = (torch.initial_seed() + 1 + trainer.global_rank) % 2**63
-        self._search.layer.generator = make_generator(device, seed)
-
-    @property
-    def _floor_metric(self) -> str | None:
-        budget = self._settings.budget
-        return budget.metric if isinstance(budget, MetricFloor) else None
+        self._search.to(trainer.strategy.root_device, seed)
 
     def _attach(self, target: Target) -> None:
         assert self._module is not None  # `setup` comes first
@@ -352,7 +354,9 @@ class JointPruningCallback(pl.Callback):
         self._probe = None
         settings, joints = self._settings, len(self._settings.joint_names)
         with _misconfigured():
-            self._attach(resolve(seen, joints, settings.input, settings.axes))
+            target = resolve(seen, joints, settings.input, settings.axes)
+            settings.check_target(target)
+            self._attach(target)
         rank_zero_info(f"Joint pruning: {joints} joints enter at {self._where}.")
 
     @property
@@ -363,30 +367,27 @@ class JointPruningCallback(pl.Callback):
         """Set the logits' rate, which for some optimizers depends on the price."""
         with _misconfigured():
             price = self._search.controller.checked_price()
-        group = logit_group(trainer.optimizers[0], self._search.logits)
+        group = optim.logit_group(trainer.optimizers[0], self._search.logits)
         if group is not None and self._rate is None:
-            self._rate = gate_rate(group, price)
+            self._rate = optim.gate_rate(group, price)
 
     def _begin_final(self, trainer: pl.Trainer) -> None:
-        """Let the other callbacks count from here."""
-        if writes_files(trainer):  # a quick trial may be too short for a search
+        """Make sure that something was learned, and say what is in doubt."""
+        if trainers.writes_files(trainer):  # a quick trial may be too short for a search
             with _misconfigured():
                 self._search.check_learning(self._where)
-        layer = self._search.layer  # from here on one for all processes, also its means of the fill
-        layer.import_state(trainer.strategy.broadcast(layer.export_state()))
-        self._hold.apply(trainer)  # a validation in this epoch may have counted the search
-        self._hold.release()
-        forget_best(trainer)
-
-    def _hold_companions(self, trainer: pl.Trainer) -> None:
-        if self._search.phase != "final":
-            self._hold.apply(trainer)
+        self._search.share(trainer.strategy.broadcast)
+        for doubt in self._search.doubts():
+            rank_zero_warn(doubt)
+        self._companions.hold(trainer)  # a validation in this epoch may have counted the search
+        if not trainer.enable_validation:
+            self._companions.release(trainer)
 
     def _finish(self, trainer: pl.Trainer) -> None:
         """Leave the model with its mask, and write what was learned."""
         self._search.evaluate()
-        self._hold.release()
-        if trainer.is_global_zero and writes_files(trainer):
+        self._companions.give_back()
+        if trainer.is_global_zero and trainers.writes_files(trainer):
             self.report_path = self._journal.write(self._search, self._folder)
 
 

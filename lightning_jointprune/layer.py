@@ -85,6 +85,7 @@ class JointPruningLayer(nn.Module):
         self.tied = tied
         self.keeps = len(keep) > 0
         self.mode: Mode | None = None  # None: sampled in training, masked in evaluation
+        self.used = False  # whether `forward` was called; who wants to know resets it
         self.generator: torch.Generator | None = None  # None: torch's own
 
         start = self.gate.logit_of(self.gate.initial_keep_probability)
@@ -168,7 +169,11 @@ class JointPruningLayer(nn.Module):
             ValueError: if `x` has another number of joints or axes, or is not floating.
         """
         self._check(x, axes)
-        mode = self.mode or ("sampled" if self.training else "masked")
+        if not self.used:
+            self.used = True
+        if self.joint_logits.device != x.device:  # the model was moved, and this is no part of it
+            self.to(x.device)
+        mode = self.mode or ("sampled" if self.training and self.mask is None else "masked")
         if mode != "masked" and self.fill == "mean" and self.training:
             self._observe(x.detach(), axes)
         if mode == "open":
@@ -213,6 +218,14 @@ class JointPruningLayer(nn.Module):
             else:
                 setattr(self, name, None if value is None else value.to(device))
         self.requires_grad_(self.mask is None)
+
+    def get_extra_state(self) -> dict[str, Tensor | None]:
+        """What `state_dict` holds besides the logits; called by PyTorch."""
+        return {name: getattr(self, name) for name in ("mask", "fill_mean", "fill_count")}
+
+    def set_extra_state(self, state: dict[str, Tensor | None]) -> None:
+        """Take over what `get_extra_state` returned; called by PyTorch."""
+        self.import_state(state)
 
     def _learned(self) -> dict[str, Tensor | None]:
         names = ("joint_logits", "group_logits", "mask", "fill_mean", "fill_count")

@@ -44,7 +44,10 @@ def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) 
         )
     named = any("param_names" in group for group in optimizer.param_groups)  # all are or none
     params = [(f"{MARK}.{i}", one) for i, one in enumerate(logits)] if named else list(logits)
-    optimizer.add_param_group({"params": params, "lr": lr, "weight_decay": 0.0, MARK: True})
+    ours = {"params": params, "lr": lr, "weight_decay": 0.0, MARK: True}
+    if any("initial_lr" in group for group in optimizer.param_groups):
+        ours["initial_lr"] = lr  # a scheduler has given one to each, and some loops read it
+    optimizer.add_param_group(ours)
     if logit_group(optimizer, logits) is None:  # Lightning's stand-in, that does nothing
         raise ValueError(
             "Expected an optimizer to train the gates with but configure_optimizers returned none. "
@@ -63,8 +66,9 @@ def gate_rate(group: dict[str, Any], price: float) -> float:
     """The logits' learning rate that suits an optimizer.
 
     Adam and its kin divide by the size of the gradient, so a fixed rate moves a logit by about
-    that much per step. Plain SGD does not: with the rate `0.5 (1 - momentum) / price` the price
-    alone moves a logit by `0.5 p (1 - p)` per step, `p` being its keep probability.
+    that much per step; Adagrad and Adadelta need a higher one. Plain SGD does not divide: with the
+    rate `0.5 (1 - momentum) / price` the price alone moves a logit by `0.5 p (1 - p)` per step, `p`
+    being its keep probability.
 
     Args:
         group: a parameter group of the optimizer.
@@ -73,10 +77,14 @@ def gate_rate(group: dict[str, Any], price: float) -> float:
     Returns:
         The learning rate.
     """
-    scale_free = "momentum" not in group or "alpha" in group  # "alpha": RMSprop
-    if scale_free or price <= 0.0:
+    if "rho" in group:  # Adadelta begins with steps of about lr / 1000
+        return 30.0
+    if "initial_accumulator_value" in group or "lr_decay" in group:  # Adagrad slows down
+        return 0.3
+    plain = "lambd" in group or ("momentum" in group and "alpha" not in group)  # ASGD and SGD
+    if not plain or price <= 0.0:
         return 0.05
-    return 0.5 * (1.0 - float(group["momentum"])) / price
+    return 0.5 * (1.0 - float(group.get("momentum", 0.0))) / price
 
 
 class UserGroups:

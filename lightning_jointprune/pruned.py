@@ -24,7 +24,8 @@ def load_pruned(model_class: type[M], path: str | Path, **kwargs: Any) -> M:
     Args:
         model_class: the LightningModule's class, which knows nothing of pruning.
         path: a checkpoint that was saved in a run with `JointPruningCallback`.
-        **kwargs: passed on to `model_class.load_from_checkpoint`, such as `map_location`.
+        **kwargs: passed on to `model_class.load_from_checkpoint`, such as `map_location`, or
+            `weights_only=False` for a checkpoint you trust whose hyperparameters are objects.
 
     Returns:
         The model, in evaluation mode.
@@ -33,12 +34,13 @@ def load_pruned(model_class: type[M], path: str | Path, **kwargs: Any) -> M:
         ValueError: if the checkpoint holds no mask, or several.
     """
     device = kwargs.get("map_location", "cpu")
-    checkpoint = torch.load(path, map_location=device, weights_only=True)
+    safe = kwargs.get("weights_only", True)  # False for hyperparameters that are pickled objects
+    checkpoint = torch.load(path, map_location=device, weights_only=safe)
     state = find_state(checkpoint, STATE_KEY)
     if state is None or state["input"] is None:
         raise ValueError(
             f"Expected a checkpoint with a mask but got {path}, which has none. Pass one that was "
-            "saved while training with JointPruningCallback."
+            "saved while training with JointPruningCallback, and not with save_weights_only=True."
         )
     model: M = model_class.load_from_checkpoint(path, **kwargs)  # type: ignore[attr-defined]
     layer = JointPruningLayer(len(state["joint_names"]), fill=state["fill"])

@@ -308,10 +308,12 @@ def _table(selection: JointSelection, width: int) -> str:
 def _sentence(selection: JointSelection, where: str) -> str:
     kept, total, metric = len(selection.indices), selection.num_joints, selection.metric
     share = f"{kept} of {total} joints" if kept < total else f"all {total} joints"
-    cut = f"a {100 * selection.ratio:.1f} % reduction" if kept < total else "no reduction"
+    percent = f"{100 * selection.ratio:.1f}"
+    article = "an" if percent[0] == "8" or percent[:3] in ("11.", "18.") else "a"
+    cut = f"{article} {percent} % reduction" if kept < total else "no reduction"
     are = "is" if kept == 1 else "are"
     plain = f"{share[0].upper()}{share[1:]} {are} kept{where}, {cut}"
-    value, before = selection.metrics.get(metric or ""), selection.metrics_all_joints
+    value = selection.metrics.get(metric or "")
     if value is None:
         missing = f"{metric} was not measured" if metric else "no metric was measured"
         return f"{plain}; {missing} with them." if metric or not selection.metrics else f"{plain}."
@@ -324,11 +326,8 @@ def _sentence(selection: JointSelection, where: str) -> str:
     if floor is not None and kept < total:
         stay = f"{'at' if value == floor else above} {asked} {metric}{where}"
         return f"Only {share} {are} needed to stay {stay} ({got} with those joints alone), {cut}."
-    text = f"With {share} the model reaches {metric} {_figures(value, None, better)[0]}{where}"
-    if metric is not None and metric in before:
-        then = _figures(before[metric], None, better)[0]
-        text += f" ({then} with all joints, at the end of the warm-up)"
-    return f"{text}, {cut}."
+    reached = _figures(value, None, better)[0]
+    return f"With {share} the model reaches {metric} {reached}{where}, {cut}."
 
 
 def _figures(value: float, floor: float | None, better: bool) -> tuple[str, str]:

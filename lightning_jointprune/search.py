@@ -6,7 +6,7 @@ and when the optimizer is about to step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -81,6 +81,7 @@ class JointSearch:
     def evaluate(self, all_joints: bool = False) -> None:
         """Prepare an evaluation: the hard mask, or in the warm-up (or on demand) all joints."""
         self.layer.eval()
+        self.layer.used = False
         self.layer.mode = "open" if all_joints or self.phase == "warmup" else "masked"
 
     def add_penalty(self) -> None:
@@ -127,6 +128,38 @@ class JointSearch:
                 "optimizers that self.optimizers() returns."
             )
 
+    def evaluation_doubt(self, where: str) -> str | None:
+        """What is wrong with the evaluation that has just ended, if anything.
+
+        Args:
+            where: the input that the layer is in front of; empty if it is in front of none.
+        """
+        if self.layer.used or not where:
+            return None
+        return (
+            f"Expected the evaluation to read the skeleton through {where} but it went another "
+            "way, so its metrics are those of all joints. Pass an input= that training and "
+            'evaluation have in common, such as "encoder:x".'
+        )
+
+    def doubts(self) -> list[str]:
+        """What the user should know about the mask that was just frozen."""
+        probabilities = self.layer.keep_probabilities().detach()
+        doubts = []
+        start = self.layer.gate.initial_keep_probability
+        if self.learned and ((probabilities - start).abs() < 0.05).all():
+            doubts.append(
+                "The gates hardly moved in the search, so the mask says little: the search is too "
+                "short for the logits' learning rate. Train for longer, or pass a higher lr."
+            )
+        elif forced := int((self.layer.current_mask() & (probabilities <= 0.5)).sum()):
+            doubts.append(
+                f"{forced} of the {int(self.layer.current_mask().sum())} kept joints have a keep "
+                "probability of at most 0.5, so others may do as well: the price is too high, the "
+                "number of joints above what the model needs, or the search too short."
+            )
+        return doubts
+
     def freeze(self) -> None:
         """Decide which joints are kept, for good."""
         chosen = self.controller.chosen
@@ -141,6 +174,14 @@ class JointSearch:
             mask = torch.tensor(chosen, device=self.layer.joint_logits.device)
         self.layer.freeze(mask)
         self.price = 0.0
+
+    def share(self, broadcast: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Take the first process's layer in all: their means of the joints differ, and may round.
+
+        Args:
+            broadcast: returns in every process what the first one passes.
+        """
+        self.layer.import_state(broadcast(self.layer.export_state()))
 
     def mask(self) -> list[bool]:
         """The kept joints: the frozen mask, or what the gates say now; all in the warm-up."""
@@ -174,20 +215,24 @@ class JointSearch:
         self.layer.temperature = temperature_at(self.done, self.layer.gate.anneal)
         self.evaluate()
 
-    def to(self, device: torch.device) -> None:
-        """Move everything to a device; noise is drawn there too."""
+    def to(self, device: torch.device, seed: int) -> None:
+        """Move everything to a device.
+
+        Args:
+            device: where the model is.
+            seed: of the gates' noise, which has random numbers of its own: the model's are as they
+                would be without.
+        """
         self.layer.to(device)
+        self.layer.generator = torch.Generator(device=device).manual_seed(seed)
         state = self.controller.state_dict()
         self.controller.load_state_dict({key: _moved(v, device) for key, v in state.items()})
         self.price = _moved(self.price, device)
 
 
-def make_generator(device: torch.device, seed: int) -> torch.Generator:
-    """Random numbers for the gates alone, so that the model's own are as they would be without."""
-    return torch.Generator(device=device).manual_seed(seed)
-
-
 def _detached(value: Any) -> Any:
+    if isinstance(value, float):  # also one of numpy's, which a checkpoint should not hold
+        return float(value)
     return value.detach().cpu().clone() if isinstance(value, Tensor) else value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -10,7 +11,7 @@ from typing import Any
 from lightning_jointprune.gates import Gate, make_gate
 from lightning_jointprune.journal import Journal
 from lightning_jointprune.layer import JointPruningLayer
-from lightning_jointprune.layout import Layout
+from lightning_jointprune.layout import Layout, Target
 from lightning_jointprune.masks import hard_mask_of_units
 from lightning_jointprune.schedules import (
     Budget,
@@ -114,8 +115,8 @@ class Settings:
             tied=tied,
             keep=resolve_joints(keep, names),
             phases=check_phases(phases),
-            lr=lr,
-            fill=fill,
+            lr=None if lr is None else float(lr),
+            fill=fill if isinstance(fill, str) else float(fill),
             **others,
         )
         settings.new_search()  # what does not fit together is refused here
@@ -151,6 +152,24 @@ class Settings:
             journal.metric, journal.floor = self.budget.metric, self.budget.floor
             journal.more_is_better = self.budget.higher_is_better
         return journal
+
+    @property
+    def floor_metric(self) -> str | None:
+        """The metric that validation has to measure, if the budget needs one."""
+        return self.budget.metric if isinstance(self.budget, MetricFloor) else None
+
+    def check_target(self, target: Target) -> None:
+        """Make sure that a mean per channel knows where the channels are.
+
+        Raises:
+            ValueError: if `fill` is `"mean"` and the axes were inferred, but not for certain.
+        """
+        if self.fill == "mean" and self.axes is None and target.axes not in ("b t j c", "b j c"):
+            raise ValueError(
+                f'Expected axes for fill="mean", which has to know the channels, but got none for '
+                f"the input {target.input}, which could be {target.axes!r}. Pass "
+                f"axes={target.axes!r}, say, with c where the channels are."
+            )
 
     def as_plain(self) -> dict[str, Any]:
         """The settings as plain values, without what a record says elsewhere."""
@@ -204,10 +223,10 @@ def _resolve_groups(
 
 
 def _plain(value: Any) -> Any:
-    """A setting as a plain value, for the record."""
+    """A setting as JSON would hold it, for records and checkpoints; numpy's numbers as Python's."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {type(value).__name__: asdict(value)}
-    return value
+        value = {type(value).__name__: asdict(value)}
+    return json.loads(json.dumps(value, default=float))
 
 
 def find_state(checkpoint: Mapping[str, Any], state_key: str) -> Mapping[str, Any] | None:

@@ -7,6 +7,7 @@ of their class, since Lightning comes as two packages.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,11 +21,21 @@ def writes_files(trainer: Any) -> bool:
 
 
 def check_alone(trainer: Any, state_key: str) -> None:
-    """Make sure that no other callback prunes the same input.
+    """Make sure that nothing else prunes the same input.
 
     Raises:
-        ValueError: if another has the same state key.
+        ValueError: if another callback has the same state key, or the model has a layer of its own.
     """
+    layers = [
+        name
+        for name, module in trainer.lightning_module.named_modules()
+        if type(module).__name__ == "JointPruningLayer"
+    ]
+    if layers:
+        raise ValueError(
+            f"Expected a model without a JointPruningLayer but got one at {layers[0]!r}: its "
+            "joints would be gated twice. Take it out, or train without JointPruningCallback."
+        )
     twins = [one for one in trainer.callbacks if one.state_key == state_key]
     if len(twins) > 1:
         raise ValueError(
@@ -41,8 +52,8 @@ def check_run(trainer: Any, metric: str | None) -> None:
         metric: the metric that validation has to measure, if any.
 
     Raises:
-        ValueError: if the run has no end, or no validation where a metric is needed, or if its
-            strategy cuts parameters into pieces.
+        ValueError: if the run has no end, or no validation where a metric is needed, or if a
+            callback or the strategy cannot do with the gates in the optimizer.
     """
     if trainer.max_epochs == -1 and trainer.max_steps == -1 and not trainer.fast_dev_run:
         raise ValueError(
@@ -54,11 +65,27 @@ def check_run(trainer: Any, metric: str | None) -> None:
             f"Expected a validation that logs {metric!r} for MetricFloor but this run has none. "
             "Pass validation data, or another budget."
         )
+    if of_kind(trainer, "BaseFinetuning"):
+        raise ValueError(
+            "Expected an optimizer whose parameters are all the model's but got a BaseFinetuning "
+            "callback, which cannot name the gates. Freeze and unfreeze in the model itself."
+        )
     strategy = type(trainer.strategy).__name__
     if any(word in strategy for word in ("FSDP", "DeepSpeed", "ModelParallel")):
         raise ValueError(
             f"Expected a strategy that keeps parameters whole but got {strategy}, whose optimizer "
             'cannot take the gates. Pass Trainer(strategy="ddp").'
+        )
+
+
+def warn_of_lost_masks(trainer: Any) -> None:
+    """Warn of checkpoints that cannot hold a mask, which is in the state of a callback."""
+    if any(one.save_weights_only for one in of_kind(trainer, "ModelCheckpoint")):
+        warnings.warn(
+            "ModelCheckpoint(save_weights_only=True) saves no state of callbacks, so these "
+            "checkpoints have no mask: load_pruned cannot read them, and a test of them uses all "
+            "joints. Leave save_weights_only out.",
+            stacklevel=2,
         )
 
 
@@ -117,14 +144,21 @@ def monitored(trainer: Any) -> list[tuple[str, bool]]:
     return [(one.monitor, one.mode == "max") for one in watchers if one.monitor]
 
 
-class EarlyStoppingHold:
-    """Keeps early stopping from ending a run before its final phase."""
+class Companions:
+    """Keeps early stopping and best checkpoints from judging a run before its final phase.
+
+    Attributes:
+        released: whether they judge by themselves, since metrics are those of the final phase.
+    """
 
     def __init__(self) -> None:
+        self.released = False
         self._thresholds: list[tuple[Any, float | None]] = []
 
-    def apply(self, trainer: Any) -> None:
+    def hold(self, trainer: Any) -> None:
         """Let nothing count yet: call before every check that early stopping could make."""
+        if self.released:
+            return
         stoppers = of_kind(trainer, "EarlyStopping")
         if not self._thresholds:
             self._thresholds = [(one, one.stopping_threshold) for one in stoppers]
@@ -133,8 +167,17 @@ class EarlyStoppingHold:
             one.best_score = torch.tensor(_worst(one.mode))
             one.stopping_threshold = None
 
-    def release(self) -> None:
-        """Give early stopping its thresholds back; its patience begins now."""
+    def release(self, trainer: Any) -> None:
+        """Let what is measured from now on count, and nothing before."""
+        if self.released:
+            return
+        self.hold(trainer)
+        self.give_back()
+        forget_best(trainer)
+        self.released = True
+
+    def give_back(self) -> None:
+        """Give early stopping the thresholds back that it had."""
         for one, threshold in self._thresholds:
             one.stopping_threshold = threshold
         self._thresholds = []

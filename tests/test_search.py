@@ -18,7 +18,7 @@ from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.masks import hard_mask
 from lightning_jointprune.optim import add_logits, gate_rate, logit_group
 from lightning_jointprune.schedules import Budget, MetricFloor, Price, TargetJoints, make_controller
-from lightning_jointprune.search import JointSearch, make_generator
+from lightning_jointprune.search import JointSearch
 
 JOINTS, PLANTED = 12, [1, 4, 10]
 PHASES = (0.2, 0.7)
@@ -41,7 +41,7 @@ class Run(NamedTuple):
 
 def new_run(make_optimizer: Callable[..., torch.optim.Optimizer], search: JointSearch) -> Run:
     torch.manual_seed(3)
-    search.layer.generator = make_generator(torch.device("cpu"), 7)
+    search.to(torch.device("cpu"), seed=7)
     model = nn.Linear(JOINTS, 2)
     optimizer = make_optimizer(model.parameters())
     add_logits(optimizer, search.logits, 0.05)
@@ -370,9 +370,9 @@ def test_planted_joints_are_found(budget: Budget, make_optimizer) -> None:
 def test_noise_of_its_own_generator_leaves_torchs_random_numbers_alone() -> None:
     before = torch.get_rng_state()
     search = new_search()
-    search.layer.generator = make_generator(torch.device("cpu"), 5)
+    search.to(torch.device("cpu"), seed=5)
     search.advance(0.4)
     one = search.layer(torch.ones(2, 1, JOINTS, 1))
     assert torch.equal(torch.get_rng_state(), before)
-    search.layer.generator = make_generator(torch.device("cpu"), 5)
+    search.to(torch.device("cpu"), seed=5)
     assert torch.equal(search.layer(torch.ones(2, 1, JOINTS, 1)), one)

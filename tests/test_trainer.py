@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_jointprune import JointPruningCallback
 from lightning_jointprune.trainer import (
-    EarlyStoppingHold,
+    Companions,
     check_alone,
     check_metric,
     check_run,
@@ -160,7 +160,9 @@ def test_a_run_without_an_end_is_refused_with_what_ends_it(pl: ModuleType) -> No
 
 
 def test_a_floor_needs_a_validation() -> None:
-    trainer = SimpleNamespace(strategy=None, max_epochs=3, max_steps=-1, enable_validation=False)
+    trainer = SimpleNamespace(
+        strategy=None, callbacks=[], max_epochs=3, max_steps=-1, enable_validation=False
+    )
     check_run(trainer, None)
     with pytest.raises(ValueError, match="validation that logs 'acc' for MetricFloor but this run"):
         check_run(trainer, "acc")
@@ -247,13 +249,12 @@ WORSE = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
 
 
 def hold_until(pl: ModuleType, epoch: int) -> Any:
-    hold = EarlyStoppingHold()
+    companions = Companions()
 
     def act(trainer: Any) -> None:
-        if trainer.current_epoch <= epoch:
-            hold.apply(trainer)
+        companions.hold(trainer)
         if trainer.current_epoch == epoch:
-            hold.release()
+            companions.release(trainer)
 
     return before_epochs(pl, act)
 
@@ -290,17 +291,22 @@ def test_a_threshold_stops_no_run_that_is_held_and_is_given_back(pl: ModuleType)
     assert stopper.stopping_threshold == 0.05
 
 
-def test_a_hold_that_is_released_twice_or_was_never_applied_changes_nothing() -> None:
+def test_companions_that_were_released_or_never_held_are_left_alone() -> None:
     stopper = lightning.pytorch.callbacks.EarlyStopping("acc", stopping_threshold=0.5)
     before = stopper.state_dict()
-    hold = EarlyStoppingHold()
-    hold.release()
-    hold.apply(SimpleNamespace(callbacks=[stopper]))
-    hold.release()
+    trainer = SimpleNamespace(callbacks=[stopper])
+    companions = Companions()
+    companions.give_back()
+    companions.hold(trainer)
+    companions.release(trainer)
     stopper.stopping_threshold = 0.7
-    hold.release()
+    stopper.wait_count = 3
+    companions.hold(trainer)
+    companions.release(trainer)
+    companions.give_back()
     assert stopper.stopping_threshold == 0.7
-    assert stopper.state_dict() == before
+    assert stopper.wait_count == 3
+    assert before["wait_count"] == 0
 
 
 @pytest.mark.parametrize("interval", [1.0, 0.5])

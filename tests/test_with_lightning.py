@@ -53,6 +53,16 @@ from tests.runs import (
     trainer,
 )
 
+# Most of these runs are too short for gates to be sure; what is warned of then has its own tests.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.* kept joints have a keep probability of at most"),
+    pytest.mark.filterwarnings("ignore:The gates hardly moved"),
+]
+
+
+# Runs as small as these leave gates undecided, which they may say.
+pytestmark = pytest.mark.filterwarnings("ignore:.*hardly")
+
 
 @pytest.fixture(autouse=True)
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
