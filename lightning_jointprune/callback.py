@@ -193,7 +193,7 @@ class JointPruningCallback(pl.Callback):
             self._probe = Probe(pl_module)
             self._probe.start()
             return
-        phase = self._search.advance((done - self._start) / (1.0 - self._start))
+        phase = self._search.advance(round((done - self._start) / (1.0 - self._start), 9))
         if phase == "search":
             self._begin_search(trainer)
         elif phase == "final":

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from numbers import Real
 from typing import Any
 
 from lightning_jointprune.gates import Gate, make_gate
@@ -97,7 +98,7 @@ class Settings:
         Raises:
             ValueError: if one is out of range or does not fit the others.
         """
-        if not (fill == "mean" or (isinstance(fill, float | int) and math.isfinite(fill))):
+        if fill != "mean" and not _is_finite(fill):
             raise ValueError(f'Expected fill to be a finite number or "mean" but got {fill!r}.')
         if lr is not None and not lr > 0.0:
             raise ValueError(f"Expected a learning rate above 0 but got lr={lr}.")
@@ -175,6 +176,10 @@ class Settings:
         """The settings as plain values, without what a record says elsewhere."""
         names = {one.name for one in fields(self)} - {"joint_names", "skeleton"}
         return {name: _plain(getattr(self, name)) for name in sorted(names)}
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _joint_names(num_joints: int | None, skeleton: str | None) -> tuple[str, ...]:

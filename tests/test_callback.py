@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import BackboneFinetuning, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
@@ -21,10 +22,12 @@ from torch.utils.data import DataLoader
 from lightning_jointprune import (
     Groups,
     JointPruningCallback,
+    JointPruningLayer,
     MetricFloor,
     Price,
     PruningRecord,
     TargetJoints,
+    load_pruned,
 )
 from tests.runs import BATCHES, INFORMATIVE, Classifier, J, clips, fit, pruning, trainer
 
@@ -36,7 +39,7 @@ pytestmark = [
 
 
 # Runs as small as these leave gates undecided, which they may say.
-pytestmark = pytest.mark.filterwarnings("ignore:.*hardly")
+pytestmark = pytest.mark.filterwarnings("ignore:.*hardly", "ignore:.*at most 0.5, so others")
 
 
 @pytest.fixture(autouse=True)
@@ -935,3 +938,122 @@ def test_validation_alone_before_any_training_sees_all_joints() -> None:
     model = Classifier()
     trainer(pruning()).validate(model, clips(2), verbose=False)
     assert set(kinds(model, "validate").values()) == {"open"}
+
+
+# --- the mask goes where the model goes ----------------------------------------------------------
+
+
+def test_another_copy_of_the_model_is_tested_with_the_mask_that_was_learned() -> None:
+    callback = pruning()
+    one = fit(Classifier(), callback, ModelCheckpoint("."), enable_checkpointing=True)
+    learned = callback.selection
+    best = one.checkpoint_callback.best_model_path
+    for other in (Classifier.load_from_checkpoint(best), load_pruned(Classifier, best)):
+        one.test(other, clips(2), verbose=False)
+        assert tuple(other.of("test")[0].kept) == learned.mask
+        assert callback.selection == learned
+
+
+def test_a_new_callback_starts_afresh_on_a_model_that_was_pruned_before() -> None:
+    model = Classifier()
+    fit(model, pruning(2))
+    again = pruning(4)
+    model.calls.clear()
+    fit(model, again)
+    assert model.of("train")[0].kind == "open"
+    assert model.of("train")[-1].kept.count(True) == 4
+
+
+@pytest.mark.parametrize("stage", ["validation", "test"])
+def test_an_evaluation_that_goes_past_the_gates_is_no_silent_matter(stage: str) -> None:
+    class Past(Classifier):
+        def step(self, batch: Any, name: str) -> Tensor:
+            if name == ("val" if stage == "validation" else "test"):
+                return self.head(batch[0].flatten(1)).sum()
+            return super().step(batch, name)
+
+    callback = pruning()
+    if stage == "validation":
+        with pytest.raises(MisconfigurationException, match="went another way, so its metrics"):
+            fit(Past(), callback)
+        return
+    model = Past()
+    one = fit(model, callback)
+    with pytest.warns(UserWarning, match="went another way, so its metrics"):
+        one.test(model, clips(2), verbose=False)
+
+
+def test_a_checkpoint_without_state_is_tested_with_all_joints_but_not_in_silence() -> None:
+    saver = ModelCheckpoint(".", save_weights_only=True)
+    with pytest.warns(UserWarning, match="save_weights_only=True.* saves no state of callbacks"):
+        fit(Classifier(), pruning(), saver, enable_checkpointing=True)
+    with pytest.warns(UserWarning, match="has no mask, so all joints were used"):
+        trainer(pruning()).test(Classifier(), clips(2), saver.best_model_path, verbose=False)
+
+
+def test_a_mean_per_channel_asks_for_axes_where_channels_could_be_elsewhere() -> None:
+    class ChannelsFirst(Classifier):
+        def forward(self, x: Tensor) -> Tensor:
+            self.got = x.detach()
+            return self.head(x.flatten(1))
+
+        def step(self, batch: Any, name: str) -> Tensor:
+            return super().step((batch[0].permute(0, 3, 1, 2).contiguous(), batch[1]), name)
+
+    with pytest.raises(MisconfigurationException, match=r"axes for fill=.mean.* 'b c t j'"):
+        fit(ChannelsFirst(), pruning(fill="mean"))
+    fit(ChannelsFirst(), pruning(fill="mean", axes="b c t j"))
+
+
+# --- the run ------------------------------------------------------------------------------------
+
+
+def test_phases_share_what_a_resumed_plain_checkpoint_has_left() -> None:
+    one = trainer(max_epochs=5)
+    one.fit(Classifier(), clips(), clips(2))
+    one.save_checkpoint("plain.ckpt")
+    model, callback = Classifier(), pruning()
+    trainer(callback, max_epochs=10).fit(model, clips(), clips(2), ckpt_path="plain.ckpt")
+    epochs = [call.kind for call in model.of("train")[::BATCHES]]
+    assert epochs == ["open", "sampled", "sampled", "masked", "masked"]
+
+
+def test_gates_that_hardly_moved_are_doubted() -> None:
+    with pytest.warns(UserWarning, match="hardly moved in the search"):
+        fit(Classifier(), pruning(Price(1e-6), lr=1e-6))
+
+
+def test_joints_that_are_kept_by_force_are_doubted() -> None:
+    with pytest.warns(UserWarning, match=r"1 of the 1 kept joints .* the price is too high"):
+        fit(Classifier(), pruning(Price(100.0)))
+
+
+def test_a_layer_in_the_model_is_not_gated_twice() -> None:
+    model = Classifier()
+    model.pruning = JointPruningLayer(J)
+    with pytest.raises(MisconfigurationException, match="got one at 'pruning'"):
+        fit(model, pruning())
+
+
+def test_finetuning_callbacks_are_refused_before_they_fail() -> None:
+    with pytest.raises(MisconfigurationException, match="BaseFinetuning"):
+        fit(Classifier(), pruning(), BackboneFinetuning(1))
+
+
+def test_a_scheduler_that_is_stepped_by_hand_sees_its_own_groups_alone() -> None:
+    class ByHand(Classifier):
+        def configure_optimizers(self) -> Any:
+            optimizer = super().configure_optimizers()
+            self.plan = torch.optim.lr_scheduler.LambdaLR(optimizer, [lambda step: 0.9**step] * 2)
+            return optimizer
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            self.plan.step()
+
+    fit(ByHand(), pruning())
+
+
+def test_settings_from_numpy_leave_a_checkpoint_that_loads() -> None:
+    callback = pruning(Price(np.float64(0.01)), lr=np.float64(0.5), fill=np.float32(0.25))
+    fit(Classifier(), callback).save_checkpoint("last.ckpt")
+    assert load_pruned(Classifier, "last.ckpt")

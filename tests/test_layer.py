@@ -208,3 +208,26 @@ def test_a_tied_group_with_a_joint_that_is_always_kept_stands_as_a_whole() -> No
     layer = JointPruningLayer(4, groups={"a": [0, 2]}, tied=True, keep=[2])
     layer.joint_logits.data.fill_(-9.0)
     assert layer.get_active_joints() == [0, 2]
+
+
+def test_a_frozen_layer_is_frozen_in_training_too() -> None:
+    layer = trained_layer()
+    layer.freeze(torch.tensor([True, True, False, False]))
+    out = layer.train()(torch.ones(3, 1, 4, 1))
+    assert out[:, 0, :, 0].tolist() == [[1.0, 1.0, 0.0, 0.0]] * 3
+
+
+def test_mask_and_mean_travel_in_the_state_dict() -> None:
+    layer = trained_layer(fill="mean")
+    x = torch.randn(4, 2, 4, 3)
+    layer(x)
+    layer.freeze(torch.tensor([True, True, False, False]))
+    other = JointPruningLayer(4, fill="mean")
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other.eval()(x), layer.eval()(x))
+    assert other.get_active_joints() == [0, 1]
+
+
+def test_the_layer_follows_its_input_to_another_device() -> None:
+    out = trained_layer().eval()(torch.ones(1, 1, 4, 1, device="meta"))
+    assert out.device.type == "meta"

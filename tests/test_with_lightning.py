@@ -61,7 +61,7 @@ pytestmark = [
 
 
 # Runs as small as these leave gates undecided, which they may say.
-pytestmark = pytest.mark.filterwarnings("ignore:.*hardly")
+pytestmark = pytest.mark.filterwarnings("ignore:.*hardly", "ignore:.*at most 0.5, so others")
 
 
 @pytest.fixture(autouse=True)
