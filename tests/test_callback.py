@@ -38,10 +38,6 @@ pytestmark = [
 ]
 
 
-# Runs as small as these leave gates undecided, which they may say.
-pytestmark = pytest.mark.filterwarnings("ignore:.*hardly", "ignore:.*at most 0.5, so others")
-
-
 @pytest.fixture(autouse=True)
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs leave their files in a folder of their own, with a report that takes no time."""
