@@ -220,10 +220,8 @@ class StraightThroughGumbelSigmoid(GumbelSigmoid):
     The straight-through estimator of Bengio et al. 2013 (arXiv:1308.3432) on the gates of
     `GumbelSigmoid`, as in Jang et al. 2017, section 2.2.
 
-    The estimator is biased: the slope of the loss at a gate of 0 or 1 says less than what opening
-    the gate would change, so joints look less useful than they are. At the automatic price it keeps
-    about half of the joints that matter (`benchmarks/RESULTS.md`); give it a lower `Price`, a third
-    of the automatic one or less, or `TargetJoints`.
+    The estimator is biased: it takes the slope of the loss at a gate of 0 or 1 for what opening or
+    closing the gate would change.
 
     Args:
         initial_keep_probability: keep probability at the start, between 0 and 1.
