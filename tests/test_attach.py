@@ -272,7 +272,11 @@ CONTAINERS = [
 ]
 
 
-@pytest.mark.parametrize(("container", "word", "get"), CONTAINERS, ids=repr)
+@pytest.mark.parametrize(
+    ("container", "word", "get"),
+    CONTAINERS,
+    ids=[f"{type(container).__name__}.{word}" for container, word, _ in CONTAINERS],
+)
 def test_a_container_is_copied_and_never_changed(container: Any, word: str, get: Any) -> None:
     assert get(container) == 1
     changed = replaced(container, (word,), lambda value: value + 1)
