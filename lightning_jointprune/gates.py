@@ -289,6 +289,11 @@ class StochasticGate(Gate):
     Keep probability `P(z > 0) = Phi(mu / sigma)` (arXiv:1810.04247, section 3); the logit is
     `mu / sigma`.
 
+    It keeps a joint or two too many more often than the other gates (`benchmarks/RESULTS.md`): far
+    from `mu = 0` the price hardly pulls, since the slope of `Phi` falls off faster than that of a
+    sigmoid, and a gate clipped at 1 passes no gradient of the loss, so a joint that was opened by
+    chance stays open.
+
     Args:
         initial_keep_probability: keep probability at the start, between 0 and 1.
         sigma: standard deviation of the noise, above 0; the paper's 0.5 by default.
