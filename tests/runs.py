@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -16,6 +17,11 @@ from lightning_jointprune import JointPruningCallback
 T, J, C, SIGNS = 4, 8, 2, 4
 BATCHES = 8  # of a training epoch
 INFORMATIVE = (1, 4)  # joints that carry half of the sign each; the others are noise
+# Most runs are too short for gates to be sure; what is warned of then has its own tests.
+SHORT_RUNS = [
+    pytest.mark.filterwarnings("ignore:.* kept joints have a keep probability of at most"),
+    pytest.mark.filterwarnings("ignore:The gates hardly moved"),
+]
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "devices": 1,

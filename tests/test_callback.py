@@ -29,13 +29,9 @@ from lightning_jointprune import (
     TargetJoints,
     load_pruned,
 )
-from tests.runs import BATCHES, INFORMATIVE, Classifier, J, clips, fit, pruning, trainer
+from tests.runs import BATCHES, INFORMATIVE, SHORT_RUNS, Classifier, J, clips, fit, pruning, trainer
 
-# Most of these runs are too short for gates to be sure; what is warned of then has its own tests.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.* kept joints have a keep probability of at most"),
-    pytest.mark.filterwarnings("ignore:The gates hardly moved"),
-]
+pytestmark = SHORT_RUNS
 
 
 @pytest.fixture(autouse=True)

@@ -37,12 +37,9 @@ from examples.autsl_synthetic import (
 )
 from lightning_jointprune import JointSelection
 from lightning_jointprune.skeletons import get_skeleton
+from tests.runs import SHORT_RUNS
 
-# These runs are too short for gates to be sure; what is warned of then has its own tests.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.* kept joints have a keep probability of at most"),
-    pytest.mark.filterwarnings("ignore:The gates hardly moved"),
-]
+pytestmark = SHORT_RUNS
 
 FULL_SIZE = Path(examples.__file__).with_name("autsl_full.yaml")
 SMALL = SyntheticSettings(signs=3, clips=(12, 6, 6), signers=(2, 1, 1), frames=(5, 8), size=32)

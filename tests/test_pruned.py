@@ -16,12 +16,9 @@ from torch.utils.data import DataLoader
 from lightning_jointprune import JointPruningCallback, JointPruningLayer, load_pruned
 from lightning_jointprune.attach import attached_layers, detach
 from lightning_jointprune.pruned import analyze_pruning
+from tests.runs import SHORT_RUNS
 
-# These runs are too short for gates to be sure; what is warned of then has its own tests.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.* kept joints have a keep probability of at most"),
-    pytest.mark.filterwarnings("ignore:The gates hardly moved"),
-]
+pytestmark = SHORT_RUNS
 
 JOINTS, PLANTED = 6, [0, 3]
 X = torch.randn(96, 3, JOINTS, 2, generator=torch.Generator().manual_seed(4)) + 1.0

@@ -44,6 +44,7 @@ from tests.runs import (
     BATCHES,
     INFORMATIVE,
     QUIET,
+    SHORT_RUNS,
     SIGNS,
     Classifier,
     J,
@@ -53,11 +54,7 @@ from tests.runs import (
     trainer,
 )
 
-# Most of these runs are too short for gates to be sure; what is warned of then has its own tests.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.* kept joints have a keep probability of at most"),
-    pytest.mark.filterwarnings("ignore:The gates hardly moved"),
-]
+pytestmark = SHORT_RUNS
 
 
 @pytest.fixture(autouse=True)
