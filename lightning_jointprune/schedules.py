@@ -78,8 +78,8 @@ def temperature_at(done: float, ends: tuple[float, float]) -> float:
 class Price:
     """A joint stays if dropping it would raise the loss by more than its price.
 
-    That is what an open joint costs. In the course of the search an undecided one comes to cost up
-    to three times as much, so that joints that say the same do not share one open gate.
+    That is what an open joint costs. In the course of the search a gate that is neither open nor
+    closed comes to cost more, so that joints that say the same do not share one open gate.
 
     Args:
         value: λ per joint in units of the training loss, at least 0, or `"auto"`: 0.3 times the

@@ -96,11 +96,8 @@ class JointSearch:
         with torch.enable_grad():
             probabilities = self.layer.keep_probabilities()
             self.price = self.controller.price(probabilities.detach().sum(), self.done)
-            # Concave: an open joint's probability costs its price, an undecided one's up to three
-            # times that. Else many joints that say the same would share one open gate among them,
-            # each with a small probability, and the hard mask would drop them all.
             undecided = self.controller.base_price() * self.done
-            penalty = probabilities * (self.price + undecided * (2.0 - probabilities))
+            penalty = self.price * probabilities + undecided * indecision(probabilities)
             add_penalty_gradient(self.logits, penalty.sum())
 
     def check_learning(self, where: str) -> None:
@@ -228,6 +225,28 @@ class JointSearch:
         state = self.controller.state_dict()
         self.controller.load_state_dict({key: _moved(v, device) for key, v in state.items()})
         self.price = _moved(self.price, device)
+
+
+def indecision(probabilities: Tensor) -> Tensor:
+    """What a gate costs for being neither open nor closed: `2 sqrt(p) - p`, in prices.
+
+    Its slope is `1 / sqrt(p) - 1`: 0 at an open gate, 1 at `p = 1/4`, 9 at `p = 1/100`. With the
+    price of a joint alone, many joints that say the same would share one open gate among them, each
+    with a small probability, and the hard mask would drop them all. Under a concave penalty the
+    likeliest of them is the cheapest, and the others close. The root is that of L1/2
+    regularization (Xu et al. 2012, doi:10.1109/TNNLS.2012.2197412).
+
+    Args:
+        probabilities: keep probabilities, in [0, 1].
+
+    Returns:
+        Shape of `probabilities`; without a slope below `p = 1e-6`, where that of the root grows
+        beyond bounds.
+
+    >>> indecision(torch.tensor([0.0, 0.25, 1.0]))
+    tensor([0.0020, 0.7500, 1.0000])
+    """
+    return 2.0 * probabilities.clamp(min=1e-6).sqrt() - probabilities
 
 
 def _detached(value: Any) -> Any:

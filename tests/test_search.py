@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,12 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lightning_jointprune.gates import GATES, StochasticGate
+from lightning_jointprune.gates import GATES, StochasticGate, make_gate
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.masks import hard_mask
 from lightning_jointprune.optim import add_logits, gate_rate, logit_group
 from lightning_jointprune.schedules import Budget, MetricFloor, Price, TargetJoints, make_controller
-from lightning_jointprune.search import JointSearch
+from lightning_jointprune.search import JointSearch, indecision
 
 JOINTS, PLANTED = 12, [1, 4, 10]
 PHASES = (0.2, 0.7)
@@ -159,13 +160,13 @@ def penalised(search: JointSearch, progress: float, task: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("done", [0.38, 0.7, 0.99])  # the price does not rise any more
 def test_the_penalty_has_its_closed_form_in_the_search(done: float) -> None:
-    """With p = sigmoid(a), that of `price * p + price * done * p (2 - p)` by a."""
+    """With p = sigmoid(a), that of `price * (p + done * (2 sqrt(p) - p))` by a."""
     search = new_search(Price(0.25))
     search.layer.joint_logits.data = torch.linspace(-4, 4, JOINTS)
     task = torch.randn(JOINTS)
     got = penalised(search, PHASES[0] + done * (PHASES[1] - PHASES[0]), task)
     p = 1 / (1 + torch.exp(-torch.linspace(-4, 4, JOINTS)))
-    slope = 0.25 * p * (1 - p) + 0.25 * done * 2 * (1 - p) * p * (1 - p)
+    slope = 0.25 * (1 + done * (p**-0.5 - 1)) * p * (1 - p)
     torch.testing.assert_close(got, task + slope)
     assert search.price == 0.25
 
@@ -178,23 +179,50 @@ def test_a_joint_in_a_group_is_priced_by_both_its_gates() -> None:
     search.advance(PHASES[0] + 0.4 * (PHASES[1] - PHASES[0]))
     search.add_penalty()
     joints, groups = search.logits
-    alone, both = (0.5 * (1 + 0.4 * 2 * (1 - p)) for p in (0.5, 0.25))  # by p, the probability
+    alone, both = (0.5 * (1 + 0.4 * (p**-0.5 - 1)) for p in (0.5, 0.25))  # by p, the probability
     expected = torch.full((JOINTS,), alone * 0.25)
     expected[:2] = both * 0.5 * 0.25
     torch.testing.assert_close(joints.grad, expected)
     torch.testing.assert_close(groups.grad, torch.tensor([2 * both * 0.5 * 0.25]))
 
 
-def test_a_decided_joint_costs_its_price_and_an_undecided_one_up_to_three_times_that() -> None:
+def test_an_open_joint_costs_its_price_and_an_unlikely_one_many_times_that() -> None:
     search = new_search(Price(0.25), phases=(0.0, 0.5))
-    logits = torch.full((JOINTS,), -12.0)
+    logits = torch.full((JOINTS,), math.log(0.01 / 0.99))
     logits[0] = 12.0
     search.layer.joint_logits.data = logits.clone()
     got = penalised(search, 0.4999999, torch.zeros(JOINTS))
     p = torch.sigmoid(logits.double())
     price = got.double() / (p * (1 - p))  # by p, the probability
     torch.testing.assert_close(price[0], torch.tensor(0.25).double(), rtol=1e-2, atol=0)
-    torch.testing.assert_close(price[1], torch.tensor(0.75).double(), rtol=1e-2, atol=0)
+    torch.testing.assert_close(price[1], torch.tensor(2.5).double(), rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("gate", list(GATES))
+def test_a_gate_that_closed_for_good_has_a_finite_slope(gate: str) -> None:
+    """The slope of a root is unbounded at 0."""
+    layer = JointPruningLayer(JOINTS, gate=make_gate(gate))
+    layer.joint_logits.data.fill_(-200.0)
+    indecision(layer.keep_probabilities()).sum().backward()
+    assert torch.isfinite(layer.joint_logits.grad).all()
+
+
+def test_of_joints_that_say_the_same_the_likeliest_stays_and_the_others_close() -> None:
+    """The task rewards the first open one of ten; without the root, all share the opening."""
+    torch.manual_seed(0)
+    search = new_search(Price(0.02), phases=(0.0, 0.5))
+    search.layer.joint_logits.data = torch.randn(JOINTS)
+    optimizer = torch.optim.Adam(search.logits, lr=0.05)
+    for step in range(600):
+        search.advance(0.5 * step / 600)
+        optimizer.zero_grad()
+        nobody = (1.0 - torch.sigmoid(search.layer.joint_logits)).prod()
+        nobody.backward()
+        search.add_penalty()
+        optimizer.step()
+    probabilities = search.layer.keep_probabilities()
+    assert (probabilities > 0.9).sum() == 1
+    assert (probabilities < 0.1).sum() == JOINTS - 1
 
 
 def test_nothing_is_charged_in_the_warmup_nor_after_the_freeze() -> None:
