@@ -87,6 +87,7 @@ class JointPruningLayer(nn.Module):
         self.mode: Mode | None = None  # None: sampled in training, masked in evaluation
         self.used = False  # whether `forward` was called; who wants to know resets it
         self.generator: torch.Generator | None = None  # None: torch's own
+        self._noise: dict[tuple[int, int], Tensor] | None = None  # see `begin_step`
 
         start = self.gate.logit_of(self.gate.initial_keep_probability)
         owner, group_of = _memberships(num_joints, groups or {}, tied)
@@ -153,6 +154,14 @@ class JointPruningLayer(nn.Module):
         if self.group_logits is not None:
             gates = gates * self._of_groups(self._sample(self.group_logits, batch))
         return torch.where(self.always, 1.0, gates) if self.keeps else gates
+
+    def begin_step(self) -> None:
+        """From now until the next time, batches of one size get the same noise.
+
+        A forward that is repeated in the backward pass (activation checkpointing) then has the
+        gates it had, and a model that reads the skeleton twice in a step sees one set of joints.
+        """
+        self._noise = {}
 
     def forward(self, x: Tensor, axes: Sequence[str] = ("b", "t", "j", "c")) -> Tensor:
         """Gate the joints of `x`.
@@ -234,8 +243,12 @@ class JointPruningLayer(nn.Module):
     # --- details -------------------------------------------------------------------------------
 
     def _sample(self, logits: Tensor, batch: int) -> Tensor:
-        noise = self.gate.draw_noise((batch, len(logits)), logits.device, self.generator)
-        return self.gate.sample(logits, noise, self.temperature)
+        drawn = {} if self._noise is None else self._noise
+        key = (id(logits), batch)
+        if key not in drawn:
+            shape = (batch, len(logits))
+            drawn[key] = self.gate.draw_noise(shape, logits.device, self.generator)
+        return self.gate.sample(logits, drawn[key], self.temperature)
 
     def _of_groups(self, values: Tensor) -> Tensor:
         """Every joint's value out of its group's, shape `(..., joints)`; 1 for joints in none."""

@@ -69,6 +69,7 @@ class JointSearch:
         """
         before = self.phase
         self.layer.train()
+        self.layer.begin_step()
         self.progress = progress
         if self.phase != "final":
             self.phase = phase_at(progress, self.phases)

@@ -34,6 +34,15 @@ def test_training_draws_gates_of_their_own_for_every_sample_but_not_every_frame(
     assert len(out[:, 0, 2, 0].unique()) == 64
 
 
+def test_calls_within_a_step_share_their_gates_and_steps_do_not() -> None:
+    layer, x = JointPruningLayer(5, groups={"a": [0, 1]}), torch.ones(3, 4, 5, 2)
+    layer.begin_step()
+    first, second = layer(x), layer(x)
+    layer.begin_step()
+    assert torch.equal(first, second)
+    assert not torch.equal(first, layer(x))
+
+
 def test_hard_layer_draws_zeros_and_ones_and_still_learns() -> None:
     layer = trained_layer(hard=True)
     out = layer(torch.ones(64, 1, 4, 1))

@@ -27,6 +27,7 @@ from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_jointprune import (
@@ -211,6 +212,32 @@ def test_kept_joints_arrive_as_they_are() -> None:
     kept = list(callback.selection.indices)
     for call in [model.of("train")[-1], model.of("validate")[-1]]:
         assert torch.equal(call.got[:, :, kept], call.given[:, :, kept])
+
+
+# --- around the model ------------------------------------------------------------------------
+
+
+class Encoded(Classifier):
+    """Reads the skeleton in a submodule, which may repeat its forward in the backward pass."""
+
+    def __init__(self, again: bool) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Flatten(), self.head, nn.Tanh())
+        self.again = again
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.got = x.detach()
+        return checkpoint(self.encoder, x, use_reentrant=False) if self.again else self.encoder(x)
+
+
+def test_activation_checkpointing_repeats_the_gates_it_had() -> None:
+    runs = []
+    for again in (False, True):
+        pl.seed_everything(5)
+        callback, model = pruning(input="encoder:input"), Encoded(again)
+        fit(model, callback)
+        runs.append((model.losses, callback.selection))
+    assert runs[0] == runs[1]
 
 
 # --- checkpoints -----------------------------------------------------------------------------
