@@ -235,7 +235,7 @@ class JointPruningCallback(pl.Callback):
     ) -> None:
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         self._resolve(skipped=loss is None)
-        if isinstance(loss, Tensor) and self._search.controller.needs_losses:
+        if isinstance(loss, Tensor) and self._search.needs_losses:
             loss = loss * trainer.accumulate_grad_batches  # Lightning has divided it by them
             self._search.controller.observe_loss(trainer.strategy.reduce(loss, reduce_op="mean"))
 

@@ -12,16 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_jointprune.controllers import Controller
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.masks import hard_mask, hard_mask_of_units
 from lightning_jointprune.optim import add_penalty_gradient
-from lightning_jointprune.schedules import (
-    Controller,
-    Phase,
-    phase_at,
-    search_progress,
-    temperature_at,
-)
+from lightning_jointprune.schedules import Phase, phase_at, search_progress, temperature_at
 
 PATIENCE = 10  # optimizer steps of the search without any gradient before it is an error
 
@@ -97,9 +92,13 @@ class JointSearch:
         with torch.enable_grad():
             probabilities = self.layer.keep_probabilities()
             self.price = self.controller.price(probabilities.detach().sum(), self.done)
-            undecided = self.controller.base_price() * self.done
-            penalty = self.price * probabilities + undecided * indecision(probabilities)
-            add_penalty_gradient(self.logits, penalty.sum())
+            cost = probabilities + self.done * indecision(probabilities)
+            add_penalty_gradient(self.logits, self.price * cost.sum())
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether the price still follows the loss."""
+        return self.phase != "final" and self.controller.needs_losses
 
     def check_learning(self, where: str) -> None:
         """Make sure that the gates are trained: after a step, or when the final phase begins.
@@ -145,6 +144,8 @@ class JointSearch:
         probabilities = self.layer.keep_probabilities().detach()
         doubts = []
         start = self.layer.gate.initial_keep_probability
+        if doubt := self.controller.doubt():
+            doubts.append(doubt)
         if self.learned and ((probabilities - start).abs() < 0.05).all():
             doubts.append(
                 "The gates hardly moved in the search, so the mask says little: the search is too "

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from numbers import Real
 from typing import Any
 
+from lightning_jointprune.controllers import make_controller
 from lightning_jointprune.gates import Gate, make_gate
 from lightning_jointprune.journal import Journal
 from lightning_jointprune.layer import JointPruningLayer
@@ -20,7 +21,6 @@ from lightning_jointprune.schedules import (
     TargetJoints,
     check_phases,
     make_budget,
-    make_controller,
 )
 from lightning_jointprune.search import JointSearch
 from lightning_jointprune.skeletons import get_skeleton, resolve_joints

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from lightning_jointprune.controllers import make_controller
 from lightning_jointprune.journal import Journal
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.record import JointSelection, PruningRecord
-from lightning_jointprune.schedules import Price, make_controller
+from lightning_jointprune.schedules import Price
 from lightning_jointprune.search import JointSearch
 
 NAMES = ("wrist", "thumb", "index", "middle")

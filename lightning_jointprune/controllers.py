@@ -1,0 +1,237 @@
+"""Budgets at work: what a joint costs at every step of the search, and the mask to freeze."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_jointprune.schedules import Budget, MetricFloor, Price, TargetJoints
+
+AUTO_SHARE = 0.3  # the automatic price of all joints together, as a share of the loss removed
+FIRST_BATCHES = 10  # batches whose mean loss is where the training began
+RECENT = 0.02  # weight of a batch in the mean of the recent losses
+LEAST_REMOVED = 0.001  # of the first loss: counts as removed where the loss has not fallen
+RAMP = 1 / 3  # share of the search over which the price rises from 0
+ASKED = ("num_joints", "budget", "count")  # settings of a controller, not its state
+
+
+class Controller(ABC):
+    """Sets the price per joint at every step of the search.
+
+    Args:
+        num_joints: J.
+    """
+
+    count: int | None = None  # how many joints to freeze; None: those with a probability above 0.5
+    chosen: list[bool] | None = None  # the mask to freeze, where one was already measured
+
+    def __init__(self, num_joints: int) -> None:
+        self.num_joints = num_joints
+        self.losses_seen = 0
+        self.first_sum: Tensor | float = 0.0
+        self.first_count: Tensor | int = 0
+        self.recent: Tensor | float = 0.0
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether the price follows the loss."""
+        return True
+
+    def observe_loss(self, loss: Tensor) -> None:
+        """Take the loss of a training batch, shape `()`; only finite ones count."""
+        loss = loss.detach().float()
+        finite = loss.isfinite()
+        if self.losses_seen < FIRST_BATCHES:
+            self.first_sum = self.first_sum + torch.where(finite, loss, 0.0)
+            self.first_count = self.first_count + finite
+            self.recent = self.first_sum / self.first_count
+        else:
+            self.recent = self.recent + RECENT * torch.where(finite, loss - self.recent, 0.0)
+        self.losses_seen += 1
+
+    def auto_price(self) -> Tensor:
+        """0.3 times the loss removed so far, per joint; never quite 0."""
+        first = torch.as_tensor(self.first_sum / self.first_count)
+        removed = (first - self.recent).maximum(LEAST_REMOVED * first.abs())
+        return AUTO_SHARE * removed / self.num_joints
+
+    def base_price(self) -> Tensor:
+        """The automatic price if all of the loss were removed: the scale to steer from."""
+        return (
+            AUTO_SHARE * torch.as_tensor(self.first_sum / self.first_count).abs() / self.num_joints
+        )
+
+    def checked_price(self) -> float:
+        """The scale of the price as a number, read once when the search begins.
+
+        Raises:
+            ValueError: if the losses so far give none.
+        """
+        if not self.first_count or not self.first_sum:
+            raise ValueError(
+                "Expected training_step to return a finite loss, from which the price is set, but "
+                f"got {'0' if self.first_count else 'none'}. Return the loss, also with manual "
+                "optimization, or pass budget=Price(0.003), say."
+            )
+        return float(self.base_price())
+
+    def doubt(self) -> str | None:
+        """What is wrong with the price when the search has ended, if anything."""
+        return None
+
+    @abstractmethod
+    def price(self, expected: Tensor, done: float) -> Tensor | float:
+        """The price of a joint at this step.
+
+        Args:
+            expected: expected L0 now, shape `()`.
+            done: how much of the search is done, 0 to 1.
+
+        Returns:
+            λ in units of the loss; a tensor of shape `()` is not read, so nothing waits for it.
+        """
+
+    def observe_metrics(self, metrics: Mapping[str, float], mask: Sequence[bool]) -> None:
+        """Take what a validation measured with the joints of `mask`; few budgets need it."""
+        del metrics, mask
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes, as tensors and plain values; not what the user asked for."""
+        return {key: value for key, value in vars(self).items() if key not in ASKED}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        vars(self).update(state)
+
+
+class _Priced(Controller):
+    """`Price`: the price rises over the first third of the search and then stays."""
+
+    def __init__(self, num_joints: int, budget: Price) -> None:
+        super().__init__(num_joints)
+        self.budget = budget
+
+    @property
+    def needs_losses(self) -> bool:
+        return isinstance(self.budget.value, str)
+
+    def checked_price(self) -> float:
+        if not isinstance(self.budget.value, str):
+            return self.budget.value
+        least = 0.1 * super().checked_price()  # a loss that has hardly fallen yet gives no scale
+        return max(least, float(self.auto_price()))
+
+    def doubt(self) -> str | None:
+        if not self.needs_losses or not self.first_count:
+            return None
+        first, last = float(self.first_sum / self.first_count), float(self.recent)
+        if first - last > LEAST_REMOVED * abs(first):
+            return None
+        return (
+            f"The loss did not fall, from {first:.3g} at the start to {last:.3g} in the search, so "
+            "the automatic price is next to nothing. If the model was trained before, pass "
+            "TargetJoints(12), MetricFloor or a Price of your own; else train for longer."
+        )
+
+    def price(self, expected: Tensor, done: float) -> Tensor | float:  # noqa: ARG002
+        value = self.budget.value
+        return min(1.0, done / RAMP) * (self.auto_price() if isinstance(value, str) else value)
+
+
+class _Steered(Controller):
+    """A price that steers the expected L0 to a target: a PI controller in log space.
+
+    The price is the base price times `exp(proportional * error + integral)`, the error being
+    `log(expected / target)`, at most 1 either way.
+    """
+
+    PROPORTIONAL = 2.0
+    INTEGRAL = 25.0  # per search, so that the number of steps does not matter
+    LIMIT = 12.0
+
+    def __init__(self, num_joints: int) -> None:
+        super().__init__(num_joints)
+        self.integral: Tensor | float = 0.0
+        self.last_done = 0.0
+
+    @abstractmethod
+    def target(self, done: float) -> float:
+        """The expected L0 to steer to, from 1 to J."""
+
+    def price(self, expected: Tensor, done: float) -> Tensor | float:
+        error = (expected / self.target(done)).log().clamp(-1.0, 1.0)
+        step = self.INTEGRAL * max(0.0, done - self.last_done) * error
+        self.integral = (self.integral + step).clamp(-self.LIMIT, self.LIMIT)
+        self.last_done = done
+        return self.base_price() * (self.PROPORTIONAL * error + self.integral).exp()
+
+
+class _Targeted(_Steered):
+    """`TargetJoints`: from J to K over the first 60 % of the search, then K."""
+
+    REACHED = 0.6
+
+    def __init__(self, num_joints: int, budget: TargetJoints) -> None:
+        super().__init__(num_joints)
+        self.count = budget.count
+
+    def target(self, done: float) -> float:
+        assert self.count is not None
+        left = max(0.0, 1.0 - done / self.REACHED)
+        return float(self.count * (self.num_joints / self.count) ** left)
+
+
+class _Floored(_Steered):
+    """`MetricFloor`: fewer joints after a validation above the floor, more after one below it.
+
+    The smallest mask that met the floor is the one to freeze; without any, all joints are kept.
+    """
+
+    FEWER = 0.7
+    MORE = 1.25
+
+    def __init__(self, num_joints: int, budget: MetricFloor) -> None:
+        super().__init__(num_joints)
+        self.budget = budget
+        self.aim = float(num_joints)
+        self.chosen = [True] * num_joints
+
+    def target(self, done: float) -> float:  # noqa: ARG002
+        return self.aim
+
+    def observe_metrics(self, metrics: Mapping[str, float], mask: Sequence[bool]) -> None:
+        value, active = metrics[self.budget.metric], sum(mask)
+        assert self.chosen is not None
+        if self.budget.met(value):
+            if active <= sum(self.chosen):
+                self.chosen = list(mask)
+            self.aim = max(1.0, active * self.FEWER)
+        else:
+            self.aim = min(float(self.num_joints), active * self.MORE + 1.0)
+
+
+def make_controller(budget: Budget, num_joints: int, always_kept: int = 0) -> Controller:
+    """The controller of a budget.
+
+    Args:
+        budget: what the user asks for.
+        num_joints: J.
+        always_kept: how many joints are never dropped.
+
+    Raises:
+        ValueError: if the budget does not fit the joints.
+    """
+    if isinstance(budget, Price):
+        return _Priced(num_joints, budget)
+    if isinstance(budget, MetricFloor):
+        return _Floored(num_joints, budget)
+    if not max(1, always_kept) <= budget.count <= num_joints:
+        raise ValueError(
+            f"Expected TargetJoints from {max(1, always_kept)} (joints always kept) to "
+            f"{num_joints} (all joints) but got {budget.count}. Lower it, or shorten keep."
+        )
+    return _Targeted(num_joints, budget)

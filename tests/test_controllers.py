@@ -1,0 +1,245 @@
+"""Budgets to prices and masks, against closed forms and a population of gates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lightning_jointprune.controllers import Controller, make_controller
+from lightning_jointprune.schedules import Budget, MetricFloor, Price, TargetJoints
+
+fractions = st.floats(0, 1)
+
+
+@given(st.integers(1, 20), st.integers(0, 20), st.integers(1, 25))
+def test_a_target_fits_between_the_joints_always_kept_and_all_of_them(
+    joints: int, kept: int, count: int
+) -> None:
+    if max(1, kept) <= count <= joints:
+        assert make_controller(TargetJoints(count), joints, kept).count == count
+    else:
+        with pytest.raises(ValueError, match=rf"from {max(1, kept)} .* to {joints} .*got {count}"):
+            make_controller(TargetJoints(count), joints, kept)
+
+
+# --- prices --------------------------------------------------------------------------------------
+
+
+def observing(controller: Controller, losses: Sequence[float]) -> Controller:
+    for loss in losses:
+        controller.observe_loss(torch.tensor(loss))
+    return controller
+
+
+def price_of(controller: Controller, expected: float = 5.0, done: float = 1.0) -> float:
+    return float(controller.price(torch.tensor(expected), done))
+
+
+def learned(budget: Budget, joints: int, removed: float = 1.0) -> Controller:
+    """A controller after a training that has removed all of the loss."""
+    return observing(make_controller(budget, joints), [removed] * 10 + [0.0] * 600)
+
+
+losses = st.lists(st.floats(-10, 10), min_size=1, max_size=40)
+
+
+@given(losses, st.integers(1, 600))
+def test_the_automatic_price_is_a_share_of_the_loss_removed_so_far(
+    values: list[float], joints: int
+) -> None:
+    first = sum(values[:10]) / len(values[:10])
+    recent = first
+    for value in values[10:]:
+        recent = 0.98 * recent + 0.02 * value
+    removed = max(first - recent, 0.001 * abs(first))
+    price = price_of(observing(make_controller(Price("auto"), joints), values))
+    assert price == pytest.approx(0.3 * removed / joints, rel=1e-3, abs=1e-6)
+
+
+@given(st.floats(1e-3, 1e3), st.floats(-50, 50))
+def test_neither_scale_nor_offset_of_the_loss_matters_to_the_automatic_price(
+    scale: float, offset: float
+) -> None:
+    fall = [2.0 ** (-step / 20) for step in range(60)]
+    price = price_of(observing(make_controller(Price("auto"), 10), fall))
+    moved = observing(make_controller(Price("auto"), 10), [scale * (v + offset) for v in fall])
+    assert price_of(moved) == pytest.approx(scale * price, rel=1e-3)
+
+
+def test_a_loss_that_does_not_fall_gives_a_price_of_next_to_nothing_and_a_doubt() -> None:
+    rising = observing(make_controller(Price("auto"), 10), [2.0] * 10 + [3.0] * 90)
+    assert price_of(rising) == pytest.approx(0.3 * 0.002 / 10)
+    assert "from 2 at the start to 2.8" in (rising.doubt() or "")
+    assert learned(Price("auto"), 10).doubt() is None
+    assert observing(make_controller(Price(0.1), 10), [2.0] * 20).doubt() is None
+
+
+def test_the_scale_of_a_price_is_at_least_a_tenth_of_the_loss() -> None:
+    controller = observing(make_controller(Price("auto"), 10), [-4.0] * 10)
+    assert controller.checked_price() == pytest.approx(0.3 * 0.4 / 10)
+    assert learned(Price("auto"), 10, 4.0).checked_price() == pytest.approx(0.3 * 4 / 10, rel=1e-3)
+    for losses in ([], [math.nan] * 3, [0.0] * 10):
+        with pytest.raises(ValueError, match=r"pass budget=Price\(0.003\)"):
+            observing(make_controller(Price("auto"), 10), losses).checked_price()
+
+
+@pytest.mark.parametrize("budget", [Price("auto"), TargetJoints(3), MetricFloor("acc", 0.8)])
+@given(values=losses, scale=st.floats(1e-3, 1e3), expected=st.floats(1, 10))
+def test_a_price_without_a_number_scales_with_the_loss(
+    budget, values: list[float], scale: float, expected: float
+) -> None:
+    values = [abs(value) + 0.1 for value in values]
+    one = observing(make_controller(budget, 10), values)
+    other = observing(make_controller(budget, 10), [scale * value for value in values])
+    for done in (0.1, 0.5, 1.0):
+        got = price_of(other, expected, done)
+        assert got == pytest.approx(scale * price_of(one, expected, done), rel=1e-4)
+
+
+@given(losses, st.integers(0, 9))
+def test_a_loss_that_is_not_finite_does_not_count(values: list[float], at: int) -> None:
+    values = values[:8]
+    clean = observing(make_controller(Price("auto"), 4), values)
+    holes = [*values[:at], math.nan, math.inf, *values[at:]]
+    assert price_of(observing(make_controller(Price("auto"), 4), holes)) == price_of(clean)
+
+
+@given(st.floats(0, 10), fractions)
+def test_a_price_rises_over_the_first_third_of_the_search_and_stays(value: float, done) -> None:
+    got = price_of(make_controller(Price(value), 4), done=done)
+    assert got == pytest.approx(value * min(1.0, 3 * done))
+
+
+# --- steering ------------------------------------------------------------------------------------
+
+
+def population(worth: Tensor, controller: Controller, steps: int = 600) -> Tensor:
+    """Gates that follow the sign of `worth - price`, as under Adam: logits of a toy search."""
+    logits = torch.full_like(worth, 2.2)
+    for step in range(steps):
+        p = torch.sigmoid(logits)
+        price = controller.price(p.sum(), step / steps)
+        slope = (price - worth) * p * (1 - p)
+        logits = logits - 0.05 * slope / (slope.abs() + 1e-3 * float(worth.max()))
+    return torch.sigmoid(logits)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("count", [3, 10, 30])
+@pytest.mark.parametrize("steps", [300, 2000])
+def test_steering_brings_a_population_of_gates_to_its_target(
+    count: int, scale: float, steps: int
+) -> None:
+    """Forty joints, each worth 0.82 times the one before it; the loss is 1 in the same units."""
+    worth = scale * 0.1 * 0.82 ** torch.arange(40.0)
+    controller = learned(TargetJoints(count), 40, scale)
+    p = population(worth, controller, steps)
+    assert float(p.sum()) == pytest.approx(count, rel=0.15, abs=0.75)
+    assert set(torch.topk(p, count).indices.tolist()) == set(range(count))
+
+
+def test_a_target_is_approached_geometrically_and_reached_before_the_search_ends() -> None:
+    """On its target a controller asks the automatic price: all prices tell where the target is."""
+    base = 0.3 / 40
+    for done, target in ((0.0, 40.0), (0.3, 20.0), (0.6, 10.0), (1.0, 10.0)):
+        controller = learned(TargetJoints(10), 40)
+        assert price_of(controller, target, done) == pytest.approx(base, rel=1e-4)
+        assert price_of(controller, target * 1.2, done) > base
+        assert price_of(controller, target * 0.8, done) < base
+
+
+@pytest.mark.parametrize("expected", [1e-6, 40.0])
+def test_a_price_that_steers_stays_finite_however_long_the_target_is_missed(expected) -> None:
+    controller = learned(TargetJoints(10), 40)
+    prices = [price_of(controller, expected, done / 5000) for done in range(2500, 5001)]
+    bounds = [0.3 / 40 * math.exp(sign * 14.0) for sign in (-1, 1)]
+    assert all(0.99 * bounds[0] <= price <= 1.01 * bounds[1] for price in prices)
+
+
+# --- a floor on a metric -------------------------------------------------------------------------
+
+
+def validated(budget: MetricFloor, seen: Sequence[tuple[float, int]], joints: int = 6):
+    """A controller that has seen these values with these numbers of joints."""
+    controller = observing(make_controller(budget, joints), [1.0])
+    for value, active in seen:
+        mask = [index < active for index in range(joints)]
+        controller.observe_metrics({budget.metric: value, "other": 9.0}, mask)
+    return controller
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 6)), max_size=8))
+def test_the_smallest_mask_that_met_the_floor_is_chosen_or_all_joints(seen) -> None:
+    met = [active for value, active in seen if value >= 0.8]
+    chosen = validated(MetricFloor("acc", 0.8), seen).chosen
+    assert sum(chosen) == min(met, default=6)
+
+
+def test_of_masks_of_one_size_that_met_the_floor_the_latest_is_chosen() -> None:
+    """The network has had the longest to adapt to it."""
+    controller = make_controller(MetricFloor("acc", 0.8), 3)
+    controller.observe_metrics({"acc": 0.9}, [True, False, False])
+    controller.observe_metrics({"acc": 0.9}, [False, True, False])
+    assert controller.chosen == [False, True, False]
+
+
+def test_a_metric_where_less_is_better_has_a_ceiling() -> None:
+    chosen = validated(MetricFloor("val_loss", 0.5), [(0.4, 4), (0.6, 2), (math.nan, 1)]).chosen
+    assert sum(chosen) == 4
+
+
+def test_the_price_goes_up_after_a_met_floor_and_down_after_a_missed_one() -> None:
+    budget = MetricFloor("acc", 0.8)
+    before, after_met, after_missed = (
+        price_of(validated(budget, seen, 40), 20.0, 0.0)
+        for seen in ([(0.9, 28)], [(0.9, 28), (0.9, 20)], [(0.9, 28), (0.1, 20)])
+    )
+    assert after_missed < before < after_met
+
+
+def test_a_floor_is_approached_from_above_in_a_run_that_measures() -> None:
+    """Validation is good enough with eight joints or more: the frozen mask has few more."""
+    controller = learned(MetricFloor("acc", 0.8), 40)
+    worth = 0.1 * 0.82 ** torch.arange(40.0)
+    logits = torch.full_like(worth, 2.2)
+    for step in range(2000):
+        p = torch.sigmoid(logits)
+        slope = (controller.price(p.sum(), step / 2000) - worth) * p * (1 - p)
+        logits = logits - 0.05 * slope / (slope.abs() + 1e-4)
+        if step % 100 == 99:
+            mask = (torch.sigmoid(logits) > 0.5).tolist()
+            controller.observe_metrics({"acc": 0.9 if sum(mask) >= 8 else 0.7}, mask)
+    assert 8 <= sum(controller.chosen) <= 10
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "budget", [Price("auto"), Price(0.1), TargetJoints(3), MetricFloor("a", 0)]
+)
+def test_a_controller_goes_on_where_its_state_was_saved(budget) -> None:
+    def drive(controller: Controller, steps: range) -> list[float]:
+        prices = []
+        for step in steps:
+            controller.observe_loss(torch.tensor(1.0 + step))
+            prices.append(price_of(controller, 10.0 - step / 3, step / 20))
+            controller.observe_metrics({"a": (-1.0) ** step}, [True] * 5 + [False] * 5)
+        return prices
+
+    whole, half, other = (make_controller(budget, 10) for _ in range(3))
+    expected = drive(whole, range(20))
+    drive(half, range(7))
+    state = half.state_dict()
+    other.load_state_dict(state)
+    drive(half, range(7, 12))  # what goes on does not change what was saved
+    assert drive(other, range(7, 20)) == expected[7:]
+    assert other.chosen == whole.chosen
+    plain = (bool, int, float, str, list, Tensor, type(None))
+    assert all(isinstance(value, plain) for value in state.values())
