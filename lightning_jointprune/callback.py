@@ -19,6 +19,7 @@ from lightning_jointprune import optim
 from lightning_jointprune import trainer as trainers
 from lightning_jointprune.attach import attach, detach
 from lightning_jointprune.detect import Probe, check_input, resolve
+from lightning_jointprune.fills import Fill
 from lightning_jointprune.gates import Gate, GumbelSigmoid
 from lightning_jointprune.layout import Target
 from lightning_jointprune.record import JointSelection, PruningRecord
@@ -54,8 +55,8 @@ class JointPruningCallback(pl.Callback):
             is the training under the frozen mask.
         lr: the logits' own learning rate, above 0; None chooses it for the optimizer: 0.05 for Adam
             and its kin, `0.5 (1 - momentum) / price` for SGD. Their weight decay is 0.
-        fill: what a dropped joint is replaced by: a number in units of the input, or `"mean"`, the
-            mean of the joint and channel over the training data.
+        fill: what a dropped joint is replaced by: a number in units of the input, `"mean"`, the
+            joint's and channel's over the training data, `"hold"`, its first frame, or a function.
         dirpath: folder for the record, the selection and the report; None takes the logger's.
 
     Raises:
@@ -76,7 +77,7 @@ class JointPruningCallback(pl.Callback):
         keep: Sequence[int | str] = (),
         phases: tuple[float, float] = (0.1, 0.6),
         lr: float | None = None,
-        fill: float | str = 0.0,
+        fill: Fill = 0.0,
         dirpath: str | Path | None = None,
     ) -> None:
         super().__init__()
@@ -316,7 +317,6 @@ class JointPruningCallback(pl.Callback):
             "axes": None if self._target is None else self._target.axes,
             "mask": self._search.mask(),
             "keep_probabilities": self._search.layer.keep_probabilities().tolist(),
-            "fill": self._settings.fill,
             "rate": self._rate,
             "start": self._start,
             "released": self._companions.released,

@@ -11,6 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_jointprune.fills import (
+    Fill,
+    check_frames,
+    checked_fill,
+    filled_by,
+    first_frames,
+    padding,
+)
 from lightning_jointprune.gates import (
     Gate,
     GumbelSigmoid,
@@ -38,8 +46,12 @@ class JointPruningLayer(nn.Module):
             its own are. No joint is in two groups.
         tied: whether a group has one gate for all its joints instead.
         keep: indices of joints whose gates are always open.
-        fill: what a dropped joint is replaced by: a number in units of the input, or `"mean"`, the
-            mean of the joint and channel over the training batches seen until the mask is frozen.
+        fill: what a dropped joint is replaced by: a number in units of the input; `"mean"`, the
+            mean of the joint and channel over the training batches seen until the mask is frozen;
+            `"hold"`, the joint's own first frame, 0 where that is not finite; or a function of the
+            joints and their axes, a tuple of words, whose result broadcasts to the joints. Frames
+            of nothing but 0 or nothing but NaN are padding: they stay as they are if `fill` is not
+            0, and no mean counts them.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -52,6 +64,7 @@ class JointPruningLayer(nn.Module):
     ([0, 2], 0.33)
     """
 
+    fill: Fill
     mask: Tensor | None
     _temperature: Tensor
     always: Tensor
@@ -70,18 +83,16 @@ class JointPruningLayer(nn.Module):
         groups: Mapping[str, Sequence[int]] | None = None,
         tied: bool = False,
         keep: Sequence[int] = (),
-        fill: float | str = 0.0,
+        fill: Fill = 0.0,
     ) -> None:
         super().__init__()
         if num_joints < 1:
             raise ValueError(f"Expected num_joints of at least 1 but got {num_joints}.")
         if not temperature > 0.0:
             raise ValueError(f"Expected a temperature above 0 but got {temperature}.")
-        if isinstance(fill, str) and fill != "mean":
-            raise ValueError(f'Expected fill to be a number or "mean" but got {fill!r}.')
         self.num_joints = num_joints
         self.gate = gate or (StraightThroughGumbelSigmoid() if hard else GumbelSigmoid())
-        self.fill = fill
+        vars(self)["fill"] = checked_fill(fill)  # a module is no part of this one
         self.tied = tied
         self.keeps = len(keep) > 0
         self.mode: Mode | None = None  # None: sampled in training, masked in evaluation
@@ -262,18 +273,19 @@ class JointPruningLayer(nn.Module):
                 f"got shape {tuple(x.shape)}. Build JointPruningLayer with the num_joints of the "
                 "data, or say where they are, such as layer(x, axes=('b', 'c', 't', 'j'))."
             )
+        check_frames(self.fill, axes)
         if not x.is_floating_point():
             raise ValueError(
                 f"Expected a floating tensor but got {x.dtype}. Convert the skeleton with .float()."
             )
 
     def _observe(self, x: Tensor, axes: Sequence[str]) -> None:
-        """Add a batch to the mean of every joint and channel; values that are not finite do not."""
+        """Add a batch to the means, of joint and channel, but no padding nor what is not finite."""
         dims = [dim for dim, word in enumerate(axes) if word not in ("j", "c")]
         x = x if x.dtype == torch.float64 else x.float()
-        finite = x.isfinite()
-        count = finite.sum(dim=dims, keepdim=True).to(x.dtype)
-        mean = torch.where(finite, x, 0.0).sum(dim=dims, keepdim=True) / count.clamp(min=1.0)
+        counts = x.isfinite() & ~padding(x, axes)
+        count = counts.sum(dim=dims, keepdim=True).to(x.dtype)
+        mean = torch.where(counts, x, 0.0).sum(dim=dims, keepdim=True) / count.clamp(min=1.0)
         if self.fill_mean is None or self.fill_count is None:
             self.fill_mean, self.fill_count = mean, count
             return
@@ -282,14 +294,21 @@ class JointPruningLayer(nn.Module):
         self.fill_mean = torch.lerp(self.fill_mean, mean, share)
 
     def _fill_for(self, x: Tensor, axes: Sequence[str]) -> Tensor:
-        if isinstance(self.fill, str):
+        if isinstance(self.fill, float):
+            fill = x.new_full((), self.fill)
+        elif self.fill == "mean":
             if self.fill_mean is None:
                 raise ValueError(
-                    f'Expected a mean for fill="{self.fill}" in {" ".join(axes)} but no training '
+                    f'Expected a mean for fill="mean" in {" ".join(axes)} but no training '
                     "batch was seen. Train first, or pass a number as fill."
                 )
-            return self.fill_mean.to(x.dtype)
-        return x.new_full((), self.fill)
+            fill = self.fill_mean.to(x.dtype)
+        elif self.fill == "hold":
+            fill = first_frames(x, axes)
+        else:
+            fill = filled_by(self.fill, x, axes)
+        # Models look for `x != 0`. Filled with 0, padding is what it was.
+        return fill if self.fill == 0.0 else torch.where(padding(x, axes), x, fill)
 
 
 def _spread(values: Tensor, x: Tensor, axes: Sequence[str]) -> Tensor:

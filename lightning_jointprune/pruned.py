@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lightning_jointprune.attach import attach, attached_layers
+from lightning_jointprune.fills import FillFunction, restored_fill
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.layout import Target
 from lightning_jointprune.record import JointSelection
@@ -18,12 +19,15 @@ from lightning_jointprune.settings import STATE_KEY, find_state
 M = TypeVar("M", bound=nn.Module)
 
 
-def load_pruned(model_class: type[M], path: str | Path, **kwargs: Any) -> M:
+def load_pruned(
+    model_class: type[M], path: str | Path, *, fill: FillFunction | None = None, **kwargs: Any
+) -> M:
     """Load a checkpoint with the hard mask of its kept joints in front of the model.
 
     Args:
         model_class: the LightningModule's class, which knows nothing of pruning.
         path: a checkpoint that was saved in a run with `JointPruningCallback`.
+        fill: the function that filled dropped joints in that run, if one did.
         **kwargs: passed on to `model_class.load_from_checkpoint`, such as `map_location`, or
             `weights_only=False` for a checkpoint you trust whose hyperparameters are objects.
 
@@ -31,7 +35,7 @@ def load_pruned(model_class: type[M], path: str | Path, **kwargs: Any) -> M:
         The model, in evaluation mode.
 
     Raises:
-        ValueError: if the checkpoint holds no mask, or several.
+        ValueError: if the checkpoint holds no mask, or several, or if a function is missing.
     """
     device = kwargs.get("map_location", "cpu")
     safe = kwargs.get("weights_only", True)  # False for hyperparameters that are pickled objects
@@ -42,8 +46,9 @@ def load_pruned(model_class: type[M], path: str | Path, **kwargs: Any) -> M:
             f"Expected a checkpoint with a mask but got {path}, which has none. Pass one that was "
             "saved while training with JointPruningCallback, and not with save_weights_only=True."
         )
+    filled = restored_fill(state["journal"]["settings"]["fill"], fill)
     model: M = model_class.load_from_checkpoint(path, **kwargs)  # type: ignore[attr-defined]
-    layer = JointPruningLayer(len(state["joint_names"]), fill=state["fill"])
+    layer = JointPruningLayer(len(state["joint_names"]), fill=filled)
     layer.joint_logits.data = torch.tensor(state["keep_probabilities"]).logit()
     layer.freeze(torch.tensor(state["mask"]))
     layer.fill_mean = state["search"]["layer"]["fill_mean"]

@@ -42,6 +42,11 @@ def clips(batches: int = BATCHES, size: int = 8, seed: int = 0) -> DataLoader[An
     return DataLoader(TensorDataset(x, sign), batch_size=size)
 
 
+def first_joint(x: Tensor, axes: tuple[str, ...]) -> Tensor:
+    """A fill: every dropped joint becomes the first."""
+    return x.narrow(axes.index("j"), 0, 1)
+
+
 @dataclass(frozen=True)
 class Call:
     """What a batch was, and what of it reached the model."""

@@ -50,6 +50,7 @@ from tests.runs import (
     Classifier,
     J,
     clips,
+    first_joint,
     fit,
     pruning,
     trainer,
@@ -983,6 +984,8 @@ def test_every_argument_can_be_written_in_yaml() -> None:
         ),
         ({"keep": ["joint_3"]}, {"keep": ["joint_3"]}),
         ({"fill": -1.0}, {"fill": -1.0}),
+        ({"fill": "hold"}, {"fill": "hold"}),
+        ({"fill": "tests.runs.first_joint"}, {"fill": first_joint}),
     ],
 )
 def test_every_form_of_an_argument_can_be_written_in_yaml(
