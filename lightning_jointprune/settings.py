@@ -41,7 +41,8 @@ class Groups:
 
     Args:
         members: group name to its joints, by index or name; None takes the named skeleton's body
-            parts. No joint is in two groups.
+            parts. No joint is in two groups. Without a named skeleton, the joints of a tied group
+            are its nodes and named so: `"wrist.0"`, `"wrist.1"`.
         tied: whether each group has a single gate.
     """
 
@@ -109,6 +110,9 @@ class Settings:
             check_frames(fill, Layout.parse(axes).words)
         names = _joint_names(num_joints, skeleton)
         members, tied = _resolve_groups(groups, skeleton, names)
+        kept = resolve_joints(keep, names)
+        if members and tied and skeleton is None:
+            names = _names_of_nodes(names, members)
         settings = cls(
             names,
             skeleton,
@@ -117,7 +121,7 @@ class Settings:
             gate=make_gate(gate),
             groups=members,
             tied=tied,
-            keep=resolve_joints(keep, names),
+            keep=kept,
             phases=check_phases(phases),
             lr=None if lr is None else float(lr),
             fill=fill,
@@ -227,6 +231,12 @@ def _resolve_groups(
             "Groups({'left_hand': range(21), ...})."
         )
     return dict(get_skeleton(skeleton).groups), groups.tied
+
+
+def _names_of_nodes(names: Sequence[str], members: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
+    """Names out of those of tied groups: `joint_13` is no joint, but the second node of one."""
+    nodes = {joint: f"{name}.{k}" for name, of in members.items() for k, joint in enumerate(of)}
+    return tuple(nodes.get(joint, name) for joint, name in enumerate(names))
 
 
 def _plain(value: Any) -> Any:

@@ -51,6 +51,7 @@ class Model(pl.LightningModule):
     """What all have in common. `step` is the loss of a batch; subclasses write it."""
 
     features = T * J * C
+    joints = J
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,6 +104,7 @@ class CallsByKeyword(Model):
 class NoForward(pl.LightningModule):
     """The step calls a submodule and nothing else; there is no forward."""
 
+    joints = J
     batch = Model.batch
     skeleton = Model.skeleton
     training_step = Model.training_step
@@ -251,6 +253,7 @@ class CalledTwice(Model):
 class TwoStreams(pl.LightningModule):
     """`forward` takes video and skeleton; the encoders are two levels down."""
 
+    joints = 2 * J
     training_step = Model.training_step
     validation_step = Model.validation_step
     configure_optimizers = Model.configure_optimizers
@@ -335,10 +338,10 @@ class Double(Model):
 class Shaped(Model):
     """A model that takes one tensor of the given shape."""
 
-    def __init__(self, *shape: int) -> None:
+    def __init__(self, *shape: int, joints: int = J) -> None:
         self.features = torch.Size(shape[1:]).numel()
         super().__init__()
-        self.shape = shape
+        self.shape, self.joints = shape, joints
 
     def batch(self) -> Any:
         return {"skeleton": skeletons(*self.shape), "sign": signs()}
@@ -361,8 +364,20 @@ class StubbornBatch(WholeBatch):
         return {"meta": Stubborn(), **super().batch()}
 
 
-def shaped(*shape: int) -> Callable[[], Shaped]:
-    return lambda: Shaped(*shape)
+def shaped(*shape: int, joints: int = J) -> Callable[[], Shaped]:
+    return lambda: Shaped(*shape, joints=joints)
+
+
+# 13 joints, 12 bones and 16 motions on one axis, as a joint and what is computed from it.
+NODES = {
+    f"part{joint}": [
+        joint,
+        *([12 + joint] if joint else []),
+        25 + joint,
+        *([28 + joint] if joint >= 10 else []),
+    ]
+    for joint in range(13)
+}
 
 
 ZOO: list[tuple[str, Callable[[], Any], str, str]] = [
@@ -393,5 +408,6 @@ ZOO: list[tuple[str, Callable[[], Any], str, str]] = [
     ("flat", shaped(B, C * J), "x", "b (c j)"),
     ("time_and_joints", shaped(B, T * J, C), "x", "b (t j) c"),
     ("frames", shaped(B, J, C), "x", "b j c"),
-    ("hands_42", shaped(B, T, 2 * J, C), "x", "b t j c"),
+    ("hands_42", shaped(B, T, 2 * J, C, joints=2 * J), "x", "b t j c"),
+    ("nodes_41", shaped(B, T, 41, C, joints=41), "x", "b t j c"),
 ]

@@ -52,8 +52,8 @@ class Nothing(nn.Module):
 
 def of_zoo(name: str) -> tuple[Any, Target, Zeroing]:
     _, factory, where, axes = BY_NAME[name]
-    joints = 2 * J if name in ("two_streams", "hands_42") else J
-    return factory(), Target.parse(where, axes), Zeroing(joints)
+    model = factory()
+    return model, Target.parse(where, axes), Zeroing(model.joints)
 
 
 def states(model: nn.Module) -> dict[str, dict[str, Any]]:

@@ -29,6 +29,7 @@ from lightning_jointprune import (
     TargetJoints,
     load_pruned,
 )
+from tests.models import NODES
 from tests.runs import BATCHES, INFORMATIVE, SHORT_RUNS, Classifier, J, clips, fit, pruning, trainer
 
 pytestmark = SHORT_RUNS
@@ -484,6 +485,32 @@ def test_a_tied_group_stands_or_falls_together() -> None:
     fit(model, callback, max_epochs=10)  # so high a price would drop them all
     assert callback.selection.indices in [(0, 1, 2, 3), (4, 5, 6, 7)]
     assert all(sum(call.kept) in (4, 8) for call in model.of("validate"))
+
+
+def test_a_joint_with_several_nodes_has_one_gate() -> None:
+    random = torch.Generator().manual_seed(0)
+    sign = torch.arange(256) % 4
+    x = torch.randn(256, 4, 41, 2, generator=random)
+    for node, bit in ((16, sign % 2), (37, sign // 2)):  # the bone of part4, the motion of part12
+        x[:, :, node] += 2.0 * bit[:, None, None] - 1.0
+    data = DataLoader(list(zip(x, sign, strict=True)), batch_size=16)
+    nodes = sorted(NODES["part4"] + NODES["part12"])
+    model = Classifier(joints=41)
+    callback = pruning(len(nodes), num_joints=41, groups=Groups(NODES, tied=True))
+    fit(model, callback, train=data, val=data)
+
+    assert callback.selection.indices == tuple(nodes)
+    assert set(callback.selection.names) == {
+        *(f"part4.{k}" for k in range(3)),
+        *(f"part12.{k}" for k in range(4)),
+    }
+    for call in model.of("train"):
+        if call.kind == "sampled":
+            gates = (call.got / call.given)[:, 0, :, 0]
+            for joint in NODES.values():
+                torch.testing.assert_close(
+                    gates[:, joint], gates[:, joint[:1]].expand(-1, len(joint))
+                )
 
 
 def test_a_closed_group_closes_its_joints() -> None:

@@ -49,15 +49,14 @@ def test_the_skeleton_of_every_model_is_found(
     batch, before = model.batch(), states(model)
     seen = seen_in(model, lambda: model.training_step(batch, 0))
     assert states(model) == before
-    joints = 2 * J if name in ("two_streams", "hands_42") else J
     target = resolve(
         seen,
-        joints,
+        model.joints,
         where if name in INPUT_NEEDED else None,
         axes if name in AXES_NEEDED else None,
     )
     assert (target.input, target.axes) == (where, axes)
-    assert resolve(seen, joints, where, axes) == target
+    assert resolve(seen, model.joints, where, axes) == target
     check_input(model, where)
 
 

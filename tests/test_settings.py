@@ -96,6 +96,15 @@ def test_a_tied_group_stands_or_falls_with_one_gate() -> None:
     assert layer.get_active_joints() == [0, 1, 2]
 
 
+def test_the_nodes_of_a_tied_group_are_named_by_it() -> None:
+    groups = Groups({"wrist": [0, 3], "knee": ["joint_1", 4]}, tied=True)
+    settings = checked(num_joints=6, groups=groups, keep=["joint_4"])
+    assert settings.joint_names == ("wrist.0", "knee.0", "joint_2", "wrist.1", "knee.1", "joint_5")
+    assert settings.keep == (4,)
+    hands = checked(skeleton="mediapipe_hands", groups="tied")
+    assert hands.joint_names == get_skeleton("mediapipe_hands").joints
+
+
 def test_no_groups_are_no_groups() -> None:
     assert checked(num_joints=4).groups is None
     assert checked(num_joints=4).new_search().layer.group_logits is None
