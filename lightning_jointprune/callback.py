@@ -18,10 +18,11 @@ from typing_extensions import override
 from lightning_jointprune import optim
 from lightning_jointprune import trainer as trainers
 from lightning_jointprune.attach import attach, detach
-from lightning_jointprune.detect import Probe, check_input, resolve
+from lightning_jointprune.detect import check_input, resolve
 from lightning_jointprune.fills import Fill
 from lightning_jointprune.gates import Gate, GumbelSigmoid
 from lightning_jointprune.layout import Target
+from lightning_jointprune.probe import Probe
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
 from lightning_jointprune.settings import STATE_KEY, Groups, Settings, check_state, find_state
