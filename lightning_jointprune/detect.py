@@ -7,6 +7,7 @@ between two: its errors list what was seen and what to pass.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from itertools import combinations
 
 from torch import nn
 
@@ -18,6 +19,9 @@ from lightning_jointprune.layout import (
     exact_axes,
     input_string,
     parse_input,
+    part_targets,
+    parts_of,
+    usual_axes,
 )
 from lightning_jointprune.probe import Seen
 
@@ -52,6 +56,83 @@ def resolve(
     """
     layout = None if axes is None else Layout.parse(axes)
     chosen = _named(seen, input) if input else _only_candidate(seen, num_joints, layout)
+    _check_gateable(chosen)
+    if layout is None:
+        layout = Layout.parse(_inferred_axes(chosen, num_joints))
+    layout.check(chosen.shape, num_joints, chosen.input)
+    return Target(chosen.module, chosen.path, layout)
+
+
+def resolve_parts(
+    seen: list[Seen],
+    num_joints: int,
+    input: str | None = None,  # noqa: A002 -- the users' word
+    axes: str | None = None,
+) -> tuple[Target, ...]:
+    """`resolve` an input that may be several, which hold the joints together.
+
+    Args:
+        seen: what a `Probe` saw in a training step.
+        num_joints: J, of all parts together.
+        input: as in `resolve`, or such inputs with `+` between them, in the order of the joints.
+        axes: the axes of every part; `None` finds the one axis on which the parts add up to J.
+
+    Returns:
+        One target, or one for each part.
+
+    Raises:
+        ValueError: as in `resolve`, or the parts do not add up to J.
+    """
+    names = parts_of(input or "")
+    if len(names) == 1:
+        return (resolve(seen, num_joints, input, axes),)
+    parts = [_named(seen, name) for name in names]
+    for part in parts:
+        _check_gateable(part)
+    if len(set(parts)) < len(parts):
+        raise ValueError(f"Expected different parts but got {input!r}. Name each of them once.")
+    fitting = _fitting_parts(parts, num_joints, axes)
+    if len(fitting) == 1:
+        ((pattern, sizes),) = fitting.items()
+        places = [(part.module, part.path) for part in parts]
+        return part_targets(places, Layout.parse(pattern), sizes)
+    if fitting:
+        fix = f"Pass {_alternatives('axes', list(fitting))}"
+    else:
+        fix = "Pass num_joints= with the sum of theirs, or axes= with j where the joints are"
+    raise ValueError(
+        f"Expected parts that hold {num_joints} joints together on one axis but got "
+        f"{'several such axes' if fitting else 'none'}:\n{_listed(parts)}\n{fix}."
+    )
+
+
+def _fitting_parts(
+    parts: list[Seen], num_joints: int, axes: str | None = None
+) -> dict[str, list[int]]:
+    """The axes under which parts have J joints together, and how many each has under them.
+
+    Frames may add up to J as well, but parts have as many: an axis on which they differ is meant.
+    """
+    ndim = len(parts[0].shape)
+    if any(len(part.shape) != ndim for part in parts):
+        return {}
+    fitting = {}
+    for pattern in (
+        [usual_axes(ndim, place) for place in range(1, ndim)] if axes is None else [axes]
+    ):
+        groups = Layout.parse(pattern).groups
+        if len(groups) != ndim:
+            continue
+        place = next(place for place, group in enumerate(groups) if "j" in group)
+        lengths = [part.shape[place] for part in parts]
+        each = sum(lengths) // num_joints if len(groups[place]) > 1 else 1  # values of a joint
+        if sum(lengths) == each * num_joints and not any(length % each for length in lengths):
+            fitting[pattern] = [length // each for length in lengths]
+    differing = {pattern: sizes for pattern, sizes in fitting.items() if len(set(sizes)) > 1}
+    return differing or fitting
+
+
+def _check_gateable(chosen: Seen) -> None:
     if not chosen.floating:
         raise ValueError(
             f"Expected a floating tensor in input `{chosen.input}` but got {chosen.dtype}. "
@@ -62,10 +143,6 @@ def resolve(
             f"Expected at least one sample in input `{chosen.input}` but got an empty batch of "
             f"shape {chosen.shape}. Leave empty batches out of the dataloader."
         )
-    if layout is None:
-        layout = Layout.parse(_inferred_axes(chosen, num_joints))
-    layout.check(chosen.shape, num_joints, chosen.input)
-    return Target(chosen.module, chosen.path, layout)
 
 
 def _inferred_axes(chosen: Seen, num_joints: int) -> str:
@@ -141,6 +218,8 @@ def _nothing_fits(
     near = [s for s in seen if s.floating and s.depth == 0 and composed_axes(s.shape, num_joints)]
     if fitting:  # beside or behind what the model computed
         fix = f"If one is the skeleton, pass {_alternatives('input', [s.input for s in fitting])}"
+    elif parts := _parts_among(seen, num_joints, layout):
+        fix = f"If these are its parts, pass {_alternatives('input', parts)}"
     elif near and layout is None:
         choices = composed_axes(near[0].shape, num_joints)
         fix = f"If joints share an axis, pass {_alternatives('axes', choices)}"
@@ -149,6 +228,21 @@ def _nothing_fits(
         where = f'input="{seen[0].input}", axes="b t (j c)"'
         fix = f"Pass num_joints= as in the data, or say where they are, e.g. {where}"
     return f"Expected an input with {wanted} but got none. Seen:\n{_listed(seen)}\n{fix}."
+
+
+def _parts_among(seen: list[Seen], num_joints: int, layout: Layout | None) -> list[str]:
+    """The inputs of consecutive tensors of one forward that differ in J joints together alone."""
+    found, axes = [], None if layout is None else layout.pattern
+    entering = [s for s in seen if s.floating and _may_enter(s)]
+    for module in dict.fromkeys(s.module for s in entering):
+        row = [s for s in entering if s.module == module]
+        for first, last in combinations(range(len(row) + 1), 2):
+            parts = row[first:last]
+            if len(parts) > 1 and _fitting_parts(parts, num_joints, axes):
+                sizes = zip(*(s.shape for s in parts), strict=True)
+                if sum(len(set(lengths)) > 1 for lengths in sizes) <= 1:
+                    found.append(" + ".join(part.input for part in parts))
+    return found
 
 
 def _named(seen: list[Seen], text: str) -> Seen:
@@ -193,12 +287,17 @@ def check_input(module: nn.Module, input: str) -> None:  # noqa: A002 -- the use
 
     Args:
         module: the root.
-        input: `[module path:]argument[.key…]`.
+        input: `[module path:]argument[.key…]`, or such parts with `+` between them.
 
     Raises:
         ValueError: it is malformed, or there is no such submodule or argument.
     """
-    path, argument = parse_input(input)
+    for part in parts_of(input):
+        _check_part(module, part)
+
+
+def _check_part(module: nn.Module, text: str) -> None:
+    path, argument = parse_input(text)
     signature = signature_of(module_at(module, path))
     parameters = signature.parameters.values() if signature else ()
     names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]

@@ -174,13 +174,16 @@ class JointPruningLayer(nn.Module):
         """
         self._noise = {}
 
-    def forward(self, x: Tensor, axes: Sequence[str] = ("b", "t", "j", "c")) -> Tensor:
+    def forward(
+        self, x: Tensor, axes: Sequence[str] = ("b", "t", "j", "c"), joints: range | None = None
+    ) -> Tensor:
         """Gate the joints of `x`.
 
         Args:
             x: skeletons, floating, by default of shape `(batch, frames, joints, coordinates)`.
             axes: one word per axis of `x`; the first is the batch, `"j"` the joints, `"c"` the
                 channels that have a mean of their own with `fill="mean"`.
+            joints: the joints in `x`, where it is a part of the skeleton; None: all.
 
         Returns:
             Shape of `x`.
@@ -188,20 +191,22 @@ class JointPruningLayer(nn.Module):
         Raises:
             ValueError: if `x` has another number of joints or axes, or is not floating.
         """
-        self._check(x, axes)
+        joints = range(self.num_joints) if joints is None else joints
+        self._check(x, axes, len(joints))
         if not self.used:
             self.used = True
         if self.joint_logits.device != x.device:  # the model was moved, and this is no part of it
             self.to(x.device)
         mode = self.mode or ("sampled" if self.training and self.mask is None else "masked")
         if mode != "masked" and self.fill == "mean" and self.training:
-            self._observe(x.detach(), axes)
+            self._observe(x.detach(), axes, joints)
         if mode == "open":
             return x
-        fill = self._fill_for(x, axes)
+        fill = self._fill_for(x, axes, joints)
+        within = slice(joints.start, joints.stop)
         if mode == "masked":
-            return torch.where(_spread(self.current_mask(), x, axes), x, fill)
-        gates = self.sample_gates(x.shape[0])
+            return torch.where(_spread(self.current_mask()[within], x, axes), x, fill)
+        gates = self.sample_gates(x.shape[0])[:, within]
         return blend(x, _spread(gates, x, axes).to(x.dtype), fill)
 
     def freeze(self, mask: Tensor) -> None:
@@ -266,10 +271,10 @@ class JointPruningLayer(nn.Module):
         ones = values.new_ones((*values.shape[:-1], 1))
         return torch.cat([values, ones], dim=-1)[..., self.group_of]
 
-    def _check(self, x: Tensor, axes: Sequence[str]) -> None:
-        if x.ndim != len(axes) or x.shape[axes.index("j")] != self.num_joints:
+    def _check(self, x: Tensor, axes: Sequence[str], count: int) -> None:
+        if x.ndim != len(axes) or x.shape[axes.index("j")] != count:
             raise ValueError(
-                f"Expected {self.num_joints} joints in an input with the axes {' '.join(axes)} but "
+                f"Expected {count} joints in an input with the axes {' '.join(axes)} but "
                 f"got shape {tuple(x.shape)}. Build JointPruningLayer with the num_joints of the "
                 "data, or say where they are, such as layer(x, axes=('b', 'c', 't', 'j'))."
             )
@@ -279,21 +284,30 @@ class JointPruningLayer(nn.Module):
                 f"Expected a floating tensor but got {x.dtype}. Convert the skeleton with .float()."
             )
 
-    def _observe(self, x: Tensor, axes: Sequence[str]) -> None:
+    def _observe(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
         """Add a batch to the means, of joint and channel, but no padding nor what is not finite."""
         dims = [dim for dim, word in enumerate(axes) if word not in ("j", "c")]
+        at = axes.index("j")
         x = x if x.dtype == torch.float64 else x.float()
         counts = x.isfinite() & ~padding(x, axes)
         count = counts.sum(dim=dims, keepdim=True).to(x.dtype)
         mean = torch.where(counts, x, 0.0).sum(dim=dims, keepdim=True) / count.clamp(min=1.0)
         if self.fill_mean is None or self.fill_count is None:
-            self.fill_mean, self.fill_count = mean, count
-            return
-        self.fill_count = self.fill_count + count
-        share = count / self.fill_count.clamp(min=1.0)
-        self.fill_mean = torch.lerp(self.fill_mean, mean, share)
+            shape = [self.num_joints if dim == at else n for dim, n in enumerate(mean.shape)]
+            self.fill_mean, self.fill_count = mean.new_zeros(shape), mean.new_zeros(shape)
+        before = self.fill_mean.narrow(at, joints.start, len(joints))
+        if before.shape != mean.shape:
+            raise ValueError(
+                f'Expected one kind of channels for fill="mean" but got means of shape '
+                f"{tuple(mean.shape)} after {tuple(before.shape)}. Pass another fill."
+            )
+        total = self.fill_count.narrow(at, joints.start, len(joints)) + count
+        mean = torch.lerp(before, mean, count / total.clamp(min=1.0))
+        within = (at, joints.start, joints.stop)  # never in place: a backward may need what was
+        self.fill_mean = torch.slice_scatter(self.fill_mean, mean, *within)
+        self.fill_count = torch.slice_scatter(self.fill_count, total, *within)
 
-    def _fill_for(self, x: Tensor, axes: Sequence[str]) -> Tensor:
+    def _fill_for(self, x: Tensor, axes: Sequence[str], joints: range) -> Tensor:
         if isinstance(self.fill, float):
             fill = x.new_full((), self.fill)
         elif self.fill == "mean":
@@ -302,7 +316,7 @@ class JointPruningLayer(nn.Module):
                     f'Expected a mean for fill="mean" in {" ".join(axes)} but no training '
                     "batch was seen. Train first, or pass a number as fill."
                 )
-            fill = self.fill_mean.to(x.dtype)
+            fill = self.fill_mean.narrow(axes.index("j"), joints.start, len(joints)).to(x.dtype)
         elif self.fill == "hold":
             fill = first_frames(x, axes)
         else:

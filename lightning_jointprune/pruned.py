@@ -12,7 +12,7 @@ from torch import nn
 from lightning_jointprune.attach import attach, attached_layers
 from lightning_jointprune.fills import FillFunction, restored_fill
 from lightning_jointprune.layer import JointPruningLayer
-from lightning_jointprune.layout import Target
+from lightning_jointprune.layout import read_targets
 from lightning_jointprune.record import JointSelection
 from lightning_jointprune.settings import STATE_KEY, find_state
 
@@ -54,7 +54,8 @@ def load_pruned(
     layer.fill_mean = state["search"]["layer"]["fill_mean"]
     layer.mode = "masked"
     layer.to(next(model.parameters()).device)
-    attach(model, Target.parse(state["input"], state["axes"]), layer)
+    for target in read_targets(state):
+        attach(model, target, layer)
     return model.eval()
 
 
@@ -74,7 +75,7 @@ def analyze_pruning(model: nn.Module, joint_names: Sequence[str] | None = None) 
     """
     inside = [module for module in model.modules() if isinstance(module, JointPruningLayer)]
     in_front = [one for _, one in attached_layers(model) if isinstance(one, JointPruningLayer)]
-    layers = inside + in_front
+    layers = list(dict.fromkeys(inside + in_front))  # one may be in front of several parts
     if len(layers) != 1:
         raise ValueError(
             f"Expected a model with one JointPruningLayer but got {len(layers)}. Pass the model "

@@ -294,6 +294,26 @@ class SeveralSkeletons(Model):
         return cross_entropy(self(batch), batch["sign"])
 
 
+class Parts(Model):
+    """Body, left hand and right hand are arguments of their own; together they are one skeleton."""
+
+    sizes = (5, 8, 8)
+
+    def batch(self) -> Any:
+        parts = [skeletons(B, T, size, C) for size in self.sizes]
+        return {**dict(zip(("body", "left", "right"), parts, strict=True)), "sign": signs()}
+
+    def skeleton(self, batch: Any) -> Tensor:
+        return torch.cat([batch["body"], batch["left"], batch["right"]], dim=2)
+
+    def forward(self, body: Tensor, left: Tensor, right: Tensor | None = None) -> Tensor:
+        return self.encoder(torch.cat([body, left, right], dim=2))
+
+    def step(self, batch: Any) -> Tensor:
+        logits = self(batch["body"], batch["left"], right=batch["right"])
+        return cross_entropy(logits, batch["sign"])
+
+
 class Lifting(Model):
     """The target is a skeleton too, compared by a loss module; it is never the input."""
 

@@ -121,6 +121,16 @@ class Classifier(pl.LightningModule):
         return [call for call in self.calls if call.stage == stage]
 
 
+class InParts(Classifier):
+    """The same, with the first 3 joints and the other 5 as two arguments."""
+
+    def forward(self, body: Tensor, hand: Tensor) -> Tensor:
+        return super().forward(torch.cat([body, hand], dim=2))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return super().__call__(x[:, :, :3], hand=x[:, :, 3:])
+
+
 def pruning(budget: Any = 3, **settings: Any) -> JointPruningCallback:
     """A callback whose phases end with epochs 1 and 3 of 5, and that prunes in so few steps."""
     joints = {} if "skeleton" in settings else {"num_joints": J}

@@ -30,7 +30,18 @@ from lightning_jointprune import (
     load_pruned,
 )
 from tests.models import NODES
-from tests.runs import BATCHES, INFORMATIVE, SHORT_RUNS, Classifier, J, clips, fit, pruning, trainer
+from tests.runs import (
+    BATCHES,
+    INFORMATIVE,
+    SHORT_RUNS,
+    Classifier,
+    InParts,
+    J,
+    clips,
+    fit,
+    pruning,
+    trainer,
+)
 
 pytestmark = SHORT_RUNS
 
@@ -485,6 +496,34 @@ def test_a_tied_group_stands_or_falls_together() -> None:
     fit(model, callback, max_epochs=10)  # so high a price would drop them all
     assert callback.selection.indices in [(0, 1, 2, 3), (4, 5, 6, 7)]
     assert all(sum(call.kept) in (4, 8) for call in model.of("validate"))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"fill": "mean"}, {"fill": "hold"}, {"groups": {"a": [1, 4]}, "keep": [7]}]
+)
+def test_a_skeleton_in_parts_is_searched_as_the_whole_one(settings: dict[str, Any]) -> None:
+    runs = []
+    for kind, where in ((Classifier, "x"), (InParts, "body + hand")):
+        torch.manual_seed(0)
+        model, callback = kind(), pruning(input=where, **settings)
+        fit(model, callback)
+        runs.append((callback.selection, model))
+    (selection, whole), (in_parts, parts) = runs
+    assert in_parts.indices == selection.indices
+    assert in_parts.keep_probabilities == pytest.approx(selection.keep_probabilities, abs=1e-4)
+    for call, of_whole in zip(parts.calls, whole.calls, strict=True):
+        torch.testing.assert_close(call.got, of_whole.got, rtol=1e-3, atol=1e-3)
+
+
+def test_a_skeleton_in_parts_is_proposed_and_its_sizes_have_to_add_up() -> None:
+    with pytest.raises(MisconfigurationException, match=r'pass input="body \+ hand"'):
+        fit(InParts(), pruning())
+    with pytest.raises(
+        MisconfigurationException, match=r"(?s)9 joints together.*hand  \(8, 4, 5, 2"
+    ):
+        fit(InParts(), pruning(num_joints=9, input="body + hand"))
+    with pytest.raises(MisconfigurationException, match=r"start with an argument .* got 'arm'"):
+        fit(InParts(), pruning(input="body + arm.0"))
 
 
 def test_a_joint_with_several_nodes_has_one_gate() -> None:

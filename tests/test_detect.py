@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lightning_jointprune.attach import Target
-from lightning_jointprune.detect import check_input, resolve
+from lightning_jointprune.detect import check_input, resolve, resolve_parts
 from lightning_jointprune.probe import Seen
-from tests.models import ZOO, B, C, J, T, TwoStreams, WholeBatch
+from tests.models import ZOO, B, C, J, Parts, T, TwoStreams, WholeBatch
 from tests.test_probe import seen_in, states
 
 # Where the axes or the input have to be said.
@@ -212,3 +212,102 @@ def test_an_input_that_cannot_be_is_refused_before_there_is_data() -> None:
         check_input(model, "keypoint.0")
     with pytest.raises(ValueError, match=r"Expected input as \[module path:\]argument"):
         check_input(model, "streams:")
+
+
+# --- parts ---------------------------------------------------------------------------------------
+
+
+def parts(
+    *sizes: int, before: tuple[int, ...] = (B, T), after: tuple[int, ...] = (C,)
+) -> list[Seen]:
+    return [
+        one(*before, size, *after, path=(name,)) for name, size in zip("xyz", sizes, strict=False)
+    ]
+
+
+@pytest.mark.parametrize("text", ["body + left + right", "body+left+right", " body+ :left +right "])
+def test_parts_are_numbered_through_in_their_order(text: str) -> None:
+    model = Parts()
+    check_input(model, text)
+    seen = seen_in(model, lambda: model.training_step(model.batch(), 0))
+    found = resolve_parts(seen, J, text)
+    assert [target.input for target in found] == ["body", "left", "right"]
+    assert [target.joints for target in found] == [range(5), range(5, 13), range(13, 21)]
+    assert {target.axes for target in found} == {"b t j c"}
+    turned = resolve_parts(seen, J, "right + body + left")
+    assert [target.joints for target in turned] == [range(8), range(8, 13), range(13, 21)]
+
+
+def test_one_input_has_no_parts() -> None:
+    seen = [one(B, T, J, C)]
+    assert resolve_parts(seen, J) == resolve_parts(seen, J, "x") == (resolve(seen, J),)
+
+
+def test_parts_may_have_channels_of_their_own_and_joints_on_any_axis() -> None:
+    seen = [one(B, 4, T, 5, path=("x",)), one(B, 3, T, 16, path=("y",))]
+    assert {t.axes for t in resolve_parts(seen, J, "x + y")} == {"b c t j"}
+
+
+@pytest.mark.parametrize(
+    ("axes", "before", "lengths"),
+    [("b t (j c)", (B, T), (15, 48)), ("b t (c j)", (B, T), (15, 48)), ("b (j c)", (B,), (15, 48))],
+)
+def test_parts_may_share_an_axis_with_their_channels(
+    axes: str, before: tuple[int, ...], lengths: tuple[int, int]
+) -> None:
+    seen = parts(*lengths, before=before, after=())
+    assert [t.joints for t in resolve_parts(seen, J, "x + y", axes)] == [range(5), range(5, 21)]
+
+
+def test_parts_that_do_not_add_up_are_refused_with_the_shape_of_each() -> None:
+    seen = parts(5, 8, 9)
+    with pytest.raises(
+        ValueError,
+        match=r"Expected parts that hold 21 joints together on one axis but got none:\n"
+        r"  x  \(4, 8, 5, 3\)  float32\n  y  \(4, 8, 8, 3\).*\n  z  \(4, 8, 9, 3\).*\nPass num_jo",
+    ):
+        resolve_parts(seen, J, "x + y + z")
+    for axes in ("b t j c", "b t (j c)", "b t j"):
+        with pytest.raises(ValueError, match="but got none"):
+            resolve_parts(seen, J, "x + y + z", axes)
+    with pytest.raises(ValueError, match="but got none"):  # of another number of axes
+        resolve_parts([*parts(5), one(B, 16, C, path=("y",))], J, "x + y")
+
+
+def test_parts_that_add_up_on_several_axes_are_refused() -> None:
+    seen = [one(B, 8, 8, C, path=(name,)) for name in "xy"]
+    with pytest.raises(
+        ValueError, match=r'several such axes:.*\n.*\n.*\nPass axes="b j t c" or axe'
+    ):
+        resolve_parts(seen, 16, "x + y")
+    assert resolve_parts(seen, 16, "x + y", "b t j c")[1].joints == range(8, 16)
+    frames = parts(5, 11)  # 8 + 8 frames as well, but those are no parts
+    assert resolve_parts(frames, 16, "x + y")[0].axes == "b t j c"
+
+
+def test_a_part_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="Expected a tensor in input 'w'"):
+        resolve_parts(parts(5, 16), J, "x + w")
+    with pytest.raises(ValueError, match=r"Expected different parts but got 'x \+ x'"):
+        resolve_parts(parts(5, 16), 10, "x + x")
+    with pytest.raises(ValueError, match=r"floating tensor in input `y` but got torch\.int64"):
+        resolve_parts([*parts(5), one(B, T, 16, C, path=("y",), dtype=torch.int64)], J, "x + y")
+    with pytest.raises(ValueError, match="start with an argument of that forward but got 'lift'"):
+        check_input(Parts(), "body + lift.0")
+    with pytest.raises(ValueError, match=r"Expected input as \[module path:\]argument"):
+        check_input(Parts(), "body + ")
+
+
+def test_parts_are_proposed_where_no_tensor_fits_but_several_do_together() -> None:
+    rgb = one(B, T, 4, 4, path=("rgb",))
+    seen = [rgb, *parts(5, 8, 8), one(B, path=("y",))]
+    with pytest.raises(ValueError, match=r'If these are its parts, pass input="x \+ y \+ z"\.'):
+        resolve_parts(seen, J)
+    with pytest.raises(ValueError, match=r'input="x \+ y \+ z"'):
+        resolve_parts(seen, J, axes="b t j c")
+    model = Parts()  # where a submodule gets them as one, that is the input
+    seen = seen_in(model, lambda: model.training_step(model.batch(), 0))
+    assert [target.input for target in resolve_parts(seen, J)] == ["encoder:x"]
+    with pytest.raises(ValueError, match="none") as caught:
+        resolve_parts([*parts(5, 8), one(B, T, 8, C, module="head", path=("z",))], J)
+    assert "parts" not in str(caught.value)  # not of one call
