@@ -22,6 +22,7 @@ from lightning_jointprune.detect import check_input, resolve_parts
 from lightning_jointprune.fills import Fill
 from lightning_jointprune.gates import Gate, GumbelSigmoid
 from lightning_jointprune.layout import Target, read_targets, where, written
+from lightning_jointprune.preview import preview
 from lightning_jointprune.probe import Probe
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
@@ -40,10 +41,9 @@ class JointPruningCallback(pl.Callback):
         num_joints: J, number of joints; not needed with a named skeleton.
         skeleton: name of a skeleton, such as `"mediapipe_hands"`, which brings J, the joints'
             names, groups and a drawing.
-        input: where the skeleton enters the model: None finds it on the first batch,
-            `"skeleton_keypoints"` is an argument of the module's `forward`, `"batch.keypoints"` a
-            key or attribute in one, `"encoder.stgcn:x"` an argument of a submodule, and
-            `"body + left_hand"` are the parts of one skeleton.
+        input: where the skeleton enters the model: None finds it on the first batch, `"keypoints"`
+            is an argument of the module's `forward`, `"batch.keypoints"` a key or attribute in one,
+            `"encoder:x"` an argument of a submodule, `"body + left_hand"` are parts of it.
         axes: the axes of that tensor in einops' words, such as `"b t j c"`, `"b c t j m"` or
             `"b t (j c)"`; None infers them and refuses when they are ambiguous.
         budget: what limits the joints: `Price`, `TargetJoints` (or a whole number) or
@@ -129,6 +129,8 @@ class JointPruningCallback(pl.Callback):
             for target in self._targets:
                 detach(self._module, target)
         self._module = None
+
+    inspect = staticmethod(preview)
 
     # --- Lightning's hooks, in the order of a run ----------------------------------------------
 

@@ -174,7 +174,7 @@ def _only_candidate(seen: list[Seen], num_joints: int, layout: Layout | None) ->
     flat = [s for s in seen if layout is None and s not in fitting and _is_flat(s, num_joints)]
     for depth in sorted({s.depth for s in fitting}):
         level = [s for s in seen if s in fitting or s in flat]
-        level = [s for s in level if s.depth == depth and s.floating and _may_enter(s)]
+        level = [s for s in level if s.depth == depth and s.floating and s.enters]
         # Losses and metrics come after what trains: a target there is not an input.
         last = max((place for place, s in enumerate(level) if s.trains), default=-1)
         level = level[: last + 1]
@@ -200,10 +200,6 @@ def _fits(s: Seen, num_joints: int, layout: Layout | None) -> bool:
 
 def _is_flat(s: Seen, num_joints: int) -> bool:
     return len(s.shape) in (2, 3) and s.shape[-1] in [n * num_joints for n in (2, 3, 4)]
-
-
-def _may_enter(s: Seen) -> bool:
-    return not s.downstream and (s.depth == 0 or not s.requires_grad)
 
 
 def _nothing_fits(
@@ -233,7 +229,7 @@ def _nothing_fits(
 def _parts_among(seen: list[Seen], num_joints: int, layout: Layout | None) -> list[str]:
     """The inputs of consecutive tensors of one forward that differ in J joints together alone."""
     found, axes = [], None if layout is None else layout.pattern
-    entering = [s for s in seen if s.floating and _may_enter(s)]
+    entering = [s for s in seen if s.floating and s.enters]
     for module in dict.fromkeys(s.module for s in entering):
         row = [s for s in entering if s.module == module]
         for first, last in combinations(range(len(row) + 1), 2):

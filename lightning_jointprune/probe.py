@@ -59,6 +59,11 @@ class Seen:
         """Whether it can be gated."""
         return self.dtype.is_floating_point
 
+    @property
+    def enters(self) -> bool:
+        """Whether it comes from outside: the model has not computed it."""
+        return not self.downstream and (self.depth == 0 or not self.requires_grad)
+
     def __str__(self) -> str:
         return f"{self.input}  {self.shape}  {str(self.dtype).removeprefix('torch.')}"
 

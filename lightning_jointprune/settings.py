@@ -108,7 +108,7 @@ class Settings:
             raise ValueError(f"Expected a learning rate above 0 but got lr={lr}.")
         if axes is not None:
             check_frames(fill, Layout.parse(axes).words)
-        names = _joint_names(num_joints, skeleton)
+        names = named_joints(num_joints, skeleton)
         members, tied = _resolve_groups(groups, skeleton, names)
         kept = resolve_joints(keep, names)
         if members and tied and skeleton is None:
@@ -188,8 +188,12 @@ class Settings:
         return {name: _plain(getattr(self, name)) for name in sorted(names)}
 
 
-def _joint_names(num_joints: int | None, skeleton: str | None) -> tuple[str, ...]:
-    """The joints' names: the skeleton's, else made up from their number."""
+def named_joints(num_joints: int | None, skeleton: str | None) -> tuple[str, ...]:
+    """The joints' names: the skeleton's, else made up from their number.
+
+    Raises:
+        ValueError: if there is no such skeleton, or no such number.
+    """
     if skeleton is not None:
         names = get_skeleton(skeleton).joints
         if num_joints not in (None, len(names)):
