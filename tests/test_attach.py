@@ -74,6 +74,7 @@ def gated_by_hand(x: Tensor, axes: str, joints: int) -> Tensor:
         "b t (j c)": kept.repeat_interleave(C),
         "b t (c j)": kept.repeat(C),
         "b (c j)": kept.repeat(C),
+        "b (j c)": kept.repeat_interleave(C),
         "b (t j) c": kept.repeat(T).view(-1, 1),
         "b j c": kept.view(-1, 1),
     }
@@ -111,6 +112,17 @@ def test_the_layer_is_applied_to_the_skeleton_and_to_nothing_else(name: str, ste
         assert torch.equal(got, gated_by_hand(whole, target.axes, layer.num_joints))
     assert not torch.equal(loss, plain)
     assert torch.equal(model.skeleton(batch), before)
+
+
+@pytest.mark.parametrize("name", ["lifting", "reconstruction", "autoencoder", "diffusion"])
+def test_a_target_is_never_masked_even_if_it_is_the_input(name: str) -> None:
+    model, target, layer = of_zoo(name)
+    by_hand = copy.deepcopy(model)
+    batch = model.batch()
+    attach(model, target, layer)
+    encode = by_hand.encoder.forward
+    by_hand.encoder.forward = lambda x: encode(gated_by_hand(x, target.axes, J))
+    assert torch.equal(model.training_step(batch, 0), by_hand.training_step(batch, 0))
 
 
 @pytest.mark.parametrize("name", NAMES)

