@@ -37,8 +37,11 @@ class Layer(Protocol):
 
     num_joints: int
 
-    def __call__(self, x: Tensor, axes: tuple[str, ...]) -> Tensor:
-        """Gate `x`, one axis for each word in `axes`; the result has the same shape."""
+    def __call__(self, x: Tensor, axes: tuple[str, ...], joints: range | None = None) -> Tensor:
+        """Gate `x`, one axis for each word in `axes`; the result has the same shape.
+
+        With `joints`, `x` holds these alone.
+        """
         ...
 
 
@@ -73,9 +76,11 @@ class _Gate:
                 f"Expected a tensor in input `{self.where}` but got {type(x).__name__}. "
                 f'Name the tensor inside it, e.g. input="{self.where}.key".'
             )
-        layout = self.target.layout
-        split, axes = layout.split(x, self.layer.num_joints, self.where)
-        return layout.merge(self.layer(split, axes))
+        layout, joints = self.target.layout, self.target.joints
+        part = () if joints is None else (joints,)
+        count = self.layer.num_joints if joints is None else len(joints)
+        split, axes = layout.split(x, count, self.where)
+        return layout.merge(self.layer(split, axes, *part))
 
 
 def _locate(module: nn.Module, path: tuple[str, ...]) -> tuple[str, int, tuple[str, ...]]:
@@ -116,7 +121,8 @@ def attach(module: nn.Module, target: Target, layer: Layer) -> None:
     Args:
         module: the root that `target.module` starts from.
         target: the input, see `resolve`.
-        layer: called as `layer(x, axes)` with one axis of x per word; knows its `num_joints`.
+        layer: called as `layer(x, axes)` with one axis of x per word, or for a part of a skeleton
+            as `layer(x, axes, joints)`; knows its `num_joints`.
 
     Raises:
         ValueError: there is a layer on this input already, or no such module.

@@ -18,9 +18,12 @@ from typing_extensions import override
 from lightning_jointprune import optim
 from lightning_jointprune import trainer as trainers
 from lightning_jointprune.attach import attach, detach
-from lightning_jointprune.detect import Probe, check_input, resolve
+from lightning_jointprune.detect import check_input, resolve_parts
+from lightning_jointprune.fills import Fill
 from lightning_jointprune.gates import Gate, GumbelSigmoid
-from lightning_jointprune.layout import Target
+from lightning_jointprune.layout import Target, read_targets, where, written
+from lightning_jointprune.preview import preview
+from lightning_jointprune.probe import Probe
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
 from lightning_jointprune.settings import STATE_KEY, Groups, Settings, check_state, find_state
@@ -38,9 +41,9 @@ class JointPruningCallback(pl.Callback):
         num_joints: J, number of joints; not needed with a named skeleton.
         skeleton: name of a skeleton, such as `"mediapipe_hands"`, which brings J, the joints'
             names, groups and a drawing.
-        input: where the skeleton enters the model: None finds it on the first batch,
-            `"skeleton_keypoints"` is an argument of the module's `forward`, `"batch.keypoints"` a
-            key or attribute in one, `"encoder.stgcn:x"` an argument of a submodule.
+        input: where the skeleton enters the model: None finds it on the first batch, `"keypoints"`
+            is an argument of the module's `forward`, `"batch.keypoints"` a key or attribute in one,
+            `"encoder:x"` an argument of a submodule, `"body + left_hand"` are parts of it.
         axes: the axes of that tensor in einops' words, such as `"b t j c"`, `"b c t j m"` or
             `"b t (j c)"`; None infers them and refuses when they are ambiguous.
         budget: what limits the joints: `Price`, `TargetJoints` (or a whole number) or
@@ -54,8 +57,8 @@ class JointPruningCallback(pl.Callback):
             is the training under the frozen mask.
         lr: the logits' own learning rate, above 0; None chooses it for the optimizer: 0.05 for Adam
             and its kin, `0.5 (1 - momentum) / price` for SGD. Their weight decay is 0.
-        fill: what a dropped joint is replaced by: a number in units of the input, or `"mean"`, the
-            mean of the joint and channel over the training data.
+        fill: what a dropped joint is replaced by: a number in units of the input, `"mean"`, the
+            joint's and channel's over the training data, `"hold"`, its first frame, or a function.
         dirpath: folder for the record, the selection and the report; None takes the logger's.
 
     Raises:
@@ -76,7 +79,7 @@ class JointPruningCallback(pl.Callback):
         keep: Sequence[int | str] = (),
         phases: tuple[float, float] = (0.1, 0.6),
         lr: float | None = None,
-        fill: float | str = 0.0,
+        fill: Fill = 0.0,
         dirpath: str | Path | None = None,
     ) -> None:
         super().__init__()
@@ -99,7 +102,7 @@ class JointPruningCallback(pl.Callback):
         self._search = self._settings.new_search()
         self._journal = self._settings.new_journal()
         self._module: pl.LightningModule | None = None
-        self._target: Target | None = None
+        self._targets: tuple[Target, ...] = ()  # several where each holds a part
         self._probe: Probe | None = None
         self._rate: float | None = None
         self._start: float | None = None  # progress of the run when the callback came in
@@ -122,9 +125,12 @@ class JointPruningCallback(pl.Callback):
         """Take the gates away again: the model is exactly the one that was given to the trainer."""
         if self._probe is not None:
             self._probe.stop()
-        if self._module is not None and self._target is not None:
-            detach(self._module, self._target)
+        if self._module is not None:
+            for target in self._targets:
+                detach(self._module, target)
         self._module = None
+
+    inspect = staticmethod(preview)
 
     # --- Lightning's hooks, in the order of a run ----------------------------------------------
 
@@ -145,12 +151,12 @@ class JointPruningCallback(pl.Callback):
                 self._folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
                 trainers.warn_of_lost_masks(trainer)
         new = self._module is not pl_module
-        if self._target is None or (stage == "fit" and (new or trainer.global_step == 0)):
+        if not self._targets or (stage == "fit" and (new or trainer.global_step == 0)):
             self._begin(trainer, pl_module)
         elif new:  # what was learned is applied to another copy of the model
             self.detach()
             self._module = pl_module
-            self._attach(self._target)
+            self._attach(self._targets)
 
     @override
     def on_load_checkpoint(
@@ -165,8 +171,7 @@ class JointPruningCallback(pl.Callback):
             self._journal.load_state_dict(state["journal"])
             self._rate, self._start = state["rate"], state["start"]
             self._companions.released = state["released"]
-            if state["input"] is not None:
-                self._attach(Target.parse(state["input"], state["axes"]))
+            self._attach(read_targets(state) or self._targets)
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -189,7 +194,7 @@ class JointPruningCallback(pl.Callback):
         done = trainers.progress(trainer, batch_idx)
         if self._start is None:  # a plain checkpoint may be resumed: the phases share what is left
             self._start = done
-        if self._target is None:  # the first batch passes unchanged and shows where the joints are
+        if not self._targets:  # the first batch passes unchanged and shows where the joints are
             self._probe = Probe(pl_module)
             self._probe.start()
             return
@@ -221,7 +226,7 @@ class JointPruningCallback(pl.Callback):
                     logits.grad = trainer.strategy.reduce(logits.grad, reduce_op="mean")
         self._search.add_penalty()
         with _misconfigured():
-            self._search.check_learning(self._where)
+            self._search.check_learning(where(self._targets))
         self._shelter.hide()
 
     @override
@@ -253,7 +258,7 @@ class JointPruningCallback(pl.Callback):
         if trainer.state.fn != "fit":
             self.on_test_end(trainer, pl_module)
             return
-        if doubt := self._search.evaluation_doubt(self._where):
+        if doubt := self._search.evaluation_doubt(where(self._targets)):
             raise MisconfigurationException(doubt)
         metrics = trainer.strategy.broadcast(trainers.measured(trainer, self._metrics_before))
         if self._settings.floor_metric is not None:
@@ -297,9 +302,9 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.ckpt_path and self._target is None:
+        if trainer.ckpt_path and not self._targets:
             rank_zero_warn(f"{trainer.ckpt_path} has no mask, so all joints were used.")
-        if doubt := self._search.evaluation_doubt(self._where):
+        if doubt := self._search.evaluation_doubt(where(self._targets)):
             rank_zero_warn(doubt)
 
     on_predict_start = on_test_start
@@ -312,11 +317,9 @@ class JointPruningCallback(pl.Callback):
         # Not in `state_dict`: Lightning would refuse two callbacks of a key before we can say why.
         checkpoint.setdefault("callbacks", {})[self.state_key] = {
             "joint_names": list(self._settings.joint_names),
-            "input": None if self._target is None else self._target.input,
-            "axes": None if self._target is None else self._target.axes,
+            **written(self._targets),
             "mask": self._search.mask(),
             "keep_probabilities": self._search.layer.keep_probabilities().tolist(),
-            "fill": self._settings.fill,
             "rate": self._rate,
             "start": self._start,
             "released": self._companions.released,
@@ -331,7 +334,7 @@ class JointPruningCallback(pl.Callback):
         self.detach()
         detach(pl_module)
         self._module = pl_module
-        self._target = self._start = None
+        self._targets, self._start = (), None
         self._companions.released = False
         self._rate = self._settings.lr
         self._search = self._settings.new_search()
@@ -339,12 +342,13 @@ class JointPruningCallback(pl.Callback):
         seed = (torch.initial_seed() + 1 + trainer.global_rank) % 2**63
         self._search.to(trainer.strategy.root_device, seed)
 
-    def _attach(self, target: Target) -> None:
+    def _attach(self, targets: tuple[Target, ...]) -> None:
         assert self._module is not None  # `setup` comes first
-        if self._target is not None:
-            detach(self._module, self._target)
-        attach(self._module, target, self._search.layer)
-        self._target = target
+        for target in self._targets:
+            detach(self._module, target)
+        for target in targets:
+            attach(self._module, target, self._search.layer)
+        self._targets = targets
 
     def _resolve(self, skipped: bool = False) -> None:
         """Find the input in what the first training step did, before a weight is changed."""
@@ -354,14 +358,10 @@ class JointPruningCallback(pl.Callback):
         self._probe = None
         settings, joints = self._settings, len(self._settings.joint_names)
         with _misconfigured():
-            target = resolve(seen, joints, settings.input, settings.axes)
-            settings.check_target(target)
-            self._attach(target)
-        rank_zero_info(f"Joint pruning: {joints} joints enter at {self._where}.")
-
-    @property
-    def _where(self) -> str:
-        return "" if self._target is None else f"{self._target.input} ({self._target.axes})"
+            targets = resolve_parts(seen, joints, settings.input, settings.axes)
+            settings.check_target(targets[0])
+            self._attach(targets)
+        rank_zero_info(f"Joint pruning: {joints} joints enter at {where(self._targets)}.")
 
     def _begin_search(self, trainer: pl.Trainer) -> None:
         """Set the logits' rate, which for some optimizers depends on the price."""
@@ -375,7 +375,7 @@ class JointPruningCallback(pl.Callback):
         """Make sure that something was learned, and say what is in doubt."""
         if trainers.writes_files(trainer):  # a quick trial may be too short for a search
             with _misconfigured():
-                self._search.check_learning(self._where)
+                self._search.check_learning(where(self._targets))
         self._search.share(trainer.strategy.broadcast)
         for doubt in self._search.doubts():
             rank_zero_warn(doubt)

@@ -1,30 +1,17 @@
-"""Finds a model's skeleton input: watches one training step, then names the input or refuses.
+"""Finds a model's skeleton input in what one training step showed, or refuses.
 
-`Probe` records which tensors reach which module's forward; `resolve` picks the one that is the
-skeleton. It never guesses between two: its errors list what was seen and what to pass.
+`resolve` picks the tensor that is the skeleton, or the tensors that are its parts. It never guesses
+between two: its errors list what was seen and what to pass.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
-from typing import Any
+from itertools import combinations
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lightning_jointprune.attach import (
-    MISSING,
-    module_at,
-    named_modules,
-    read,
-    restore_forward,
-    signature_of,
-)
+from lightning_jointprune.attach import module_at, signature_of
 from lightning_jointprune.layout import (
     Layout,
     Target,
@@ -32,156 +19,13 @@ from lightning_jointprune.layout import (
     exact_axes,
     input_string,
     parse_input,
+    part_targets,
+    parts_of,
+    usual_axes,
 )
+from lightning_jointprune.probe import Seen
 
-_NESTING = 4  # containers inside containers that a probe looks into
-_ITEMS = 500  # values a probe looks at in one call
 _LISTED = 12  # tensors an error message names
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A tensor that reached a module's forward.
-
-    Args:
-        module: path of the module; `""` is the root.
-        path: the argument, then keys, attributes or indices inside it.
-        shape: its shape.
-        dtype: its dtype.
-        requires_grad: whether it requires gradients.
-        depth: how many recorded calls were under way around this one; 0 is outermost.
-        trains: whether the module has parameters, so is neither a plain loss nor a metric.
-        downstream: whether it, or another argument of the call, was computed by the model.
-    """
-
-    module: str
-    path: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    requires_grad: bool = False
-    depth: int = 0
-    trains: bool = True
-    downstream: bool = False
-
-    @property
-    def input(self) -> str:
-        """Where it is, as the `input` argument says it."""
-        return input_string(self.module, self.path)
-
-    @property
-    def floating(self) -> bool:
-        """Whether it can be gated."""
-        return self.dtype.is_floating_point
-
-    def __str__(self) -> str:
-        return f"{self.input}  {self.shape}  {str(self.dtype).removeprefix('torch.')}"
-
-
-class Probe:
-    """Records which tensors reach which forward, from `start` to `stop`; keeps no tensor alive.
-
-    Args:
-        module: the root; its submodules are watched too.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-        self._seen: dict[tuple[str, tuple[str, ...]], Seen] = {}
-        self._forwards: list[tuple[nn.Module, Any]] = []
-        self._owned: set[int] = set()
-        self._depth = 0
-
-    def start(self) -> None:
-        """Patch the forwards. What was seen before is forgotten."""
-        self.stop()
-        self._seen = {}
-        # A graph index or an embedding passed along is not data.
-        self._owned = {id(t) for t in [*self._module.parameters(), *self._module.buffers()]}
-        for name, module in named_modules(self._module):
-            self._forwards.append((module, module.__dict__.get("forward")))
-            trains = next(module.parameters(), None) is not None
-            recorded = partial(self._recorded, name, trains, module.forward, signature_of(module))
-            # A compiled step runs this one uncompiled.
-            restore_forward(module, torch.compiler.disable(recorded))  # type: ignore[no-untyped-call]
-
-    def stop(self) -> list[Seen]:
-        """Restore every forward; may be called twice.
-
-        Returns:
-            What was seen, each argument once, in the order of the calls.
-        """
-        while self._forwards:
-            restore_forward(*self._forwards.pop())
-        self._depth = 0
-        return list(self._seen.values())
-
-    def _recorded(
-        self,
-        name: str,
-        trains: bool,
-        forward: Callable[..., Any],
-        signature: inspect.Signature | None,
-        /,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
-        found = [
-            (path, tensor)
-            for path, tensor in _tensors(_bound(signature, args, kwargs))
-            if id(tensor) not in self._owned
-        ]
-        downstream = any(tensor.grad_fn is not None for _, tensor in found)
-        for path, x in found:
-            seen = (tuple(x.shape), x.dtype, x.requires_grad, self._depth, trains, downstream)
-            self._seen.setdefault((name, path), Seen(name, path, *seen))
-        self._depth += 1
-        try:
-            return forward(*args, **kwargs)
-        finally:
-            self._depth -= 1
-
-
-def _bound(
-    signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    """The arguments of a call by name; those in `**kwargs` by their own."""
-    bound = read(signature.bind, *args, **kwargs) if signature else MISSING
-    if signature is None or bound is MISSING:  # where the call is wrong, forward says so itself
-        return {"args": args, **kwargs}
-    named = dict(bound.arguments)
-    for parameter in signature.parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            named |= named.pop(parameter.name, {})
-    return named
-
-
-def _tensors(value: Any) -> list[tuple[tuple[str, ...], Tensor]]:
-    """The tensors inside a container and their paths, breadth first."""
-    found: list[tuple[tuple[str, ...], Tensor]] = []
-    queue: list[tuple[tuple[str, ...], Any]] = [((), value)]
-    for path, item in queue:  # grows on the way
-        if isinstance(item, Tensor):
-            found.append((path, item))
-        elif len(path) <= _NESTING and len(queue) < _ITEMS:
-            inside = read(lambda container: list(_items(container)), item)
-            queue += [] if inside is MISSING else [((*path, str(k)), v) for k, v in inside]
-    return found
-
-
-def _items(value: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(value, Mapping):
-        yield from value.items()
-    elif isinstance(value, (list, tuple)):
-        yield from zip(getattr(value, "_fields", range(len(value))), value, strict=True)
-    elif isinstance(value, (str, bytes, nn.Module, type)) or callable(value):
-        return
-    elif dataclasses.is_dataclass(value):
-        names = [field.name for field in dataclasses.fields(value)]
-        yield from ((name, read(getattr, value, name)) for name in names)
-    elif callable(getattr(type(value), "keys", None)):  # tensordict, torch_geometric
-        yield from ((key, value[key]) for key in value.keys())  # noqa: SIM118 -- no Mapping
-    else:
-        yield from getattr(value, "__dict__", {}).items()
 
 
 def resolve(
@@ -212,6 +56,83 @@ def resolve(
     """
     layout = None if axes is None else Layout.parse(axes)
     chosen = _named(seen, input) if input else _only_candidate(seen, num_joints, layout)
+    _check_gateable(chosen)
+    if layout is None:
+        layout = Layout.parse(_inferred_axes(chosen, num_joints))
+    layout.check(chosen.shape, num_joints, chosen.input)
+    return Target(chosen.module, chosen.path, layout)
+
+
+def resolve_parts(
+    seen: list[Seen],
+    num_joints: int,
+    input: str | None = None,  # noqa: A002 -- the users' word
+    axes: str | None = None,
+) -> tuple[Target, ...]:
+    """`resolve` an input that may be several, which hold the joints together.
+
+    Args:
+        seen: what a `Probe` saw in a training step.
+        num_joints: J, of all parts together.
+        input: as in `resolve`, or such inputs with `+` between them, in the order of the joints.
+        axes: the axes of every part; `None` finds the one axis on which the parts add up to J.
+
+    Returns:
+        One target, or one for each part.
+
+    Raises:
+        ValueError: as in `resolve`, or the parts do not add up to J.
+    """
+    names = parts_of(input or "")
+    if len(names) == 1:
+        return (resolve(seen, num_joints, input, axes),)
+    parts = [_named(seen, name) for name in names]
+    for part in parts:
+        _check_gateable(part)
+    if len(set(parts)) < len(parts):
+        raise ValueError(f"Expected different parts but got {input!r}. Name each of them once.")
+    fitting = _fitting_parts(parts, num_joints, axes)
+    if len(fitting) == 1:
+        ((pattern, sizes),) = fitting.items()
+        places = [(part.module, part.path) for part in parts]
+        return part_targets(places, Layout.parse(pattern), sizes)
+    if fitting:
+        fix = f"Pass {_alternatives('axes', list(fitting))}"
+    else:
+        fix = "Pass num_joints= with the sum of theirs, or axes= with j where the joints are"
+    raise ValueError(
+        f"Expected parts that hold {num_joints} joints together on one axis but got "
+        f"{'several such axes' if fitting else 'none'}:\n{_listed(parts)}\n{fix}."
+    )
+
+
+def _fitting_parts(
+    parts: list[Seen], num_joints: int, axes: str | None = None
+) -> dict[str, list[int]]:
+    """The axes under which parts have J joints together, and how many each has under them.
+
+    Frames may add up to J as well, but parts have as many: an axis on which they differ is meant.
+    """
+    ndim = len(parts[0].shape)
+    if any(len(part.shape) != ndim for part in parts):
+        return {}
+    fitting = {}
+    for pattern in (
+        [usual_axes(ndim, place) for place in range(1, ndim)] if axes is None else [axes]
+    ):
+        groups = Layout.parse(pattern).groups
+        if len(groups) != ndim:
+            continue
+        place = next(place for place, group in enumerate(groups) if "j" in group)
+        lengths = [part.shape[place] for part in parts]
+        each = sum(lengths) // num_joints if len(groups[place]) > 1 else 1  # values of a joint
+        if sum(lengths) == each * num_joints and not any(length % each for length in lengths):
+            fitting[pattern] = [length // each for length in lengths]
+    differing = {pattern: sizes for pattern, sizes in fitting.items() if len(set(sizes)) > 1}
+    return differing or fitting
+
+
+def _check_gateable(chosen: Seen) -> None:
     if not chosen.floating:
         raise ValueError(
             f"Expected a floating tensor in input `{chosen.input}` but got {chosen.dtype}. "
@@ -222,10 +143,6 @@ def resolve(
             f"Expected at least one sample in input `{chosen.input}` but got an empty batch of "
             f"shape {chosen.shape}. Leave empty batches out of the dataloader."
         )
-    if layout is None:
-        layout = Layout.parse(_inferred_axes(chosen, num_joints))
-    layout.check(chosen.shape, num_joints, chosen.input)
-    return Target(chosen.module, chosen.path, layout)
 
 
 def _inferred_axes(chosen: Seen, num_joints: int) -> str:
@@ -257,7 +174,7 @@ def _only_candidate(seen: list[Seen], num_joints: int, layout: Layout | None) ->
     flat = [s for s in seen if layout is None and s not in fitting and _is_flat(s, num_joints)]
     for depth in sorted({s.depth for s in fitting}):
         level = [s for s in seen if s in fitting or s in flat]
-        level = [s for s in level if s.depth == depth and s.floating and _may_enter(s)]
+        level = [s for s in level if s.depth == depth and s.floating and s.enters]
         # Losses and metrics come after what trains: a target there is not an input.
         last = max((place for place, s in enumerate(level) if s.trains), default=-1)
         level = level[: last + 1]
@@ -285,10 +202,6 @@ def _is_flat(s: Seen, num_joints: int) -> bool:
     return len(s.shape) in (2, 3) and s.shape[-1] in [n * num_joints for n in (2, 3, 4)]
 
 
-def _may_enter(s: Seen) -> bool:
-    return not s.downstream and (s.depth == 0 or not s.requires_grad)
-
-
 def _nothing_fits(
     seen: list[Seen], fitting: list[Seen], num_joints: int, layout: Layout | None
 ) -> str:
@@ -301,6 +214,8 @@ def _nothing_fits(
     near = [s for s in seen if s.floating and s.depth == 0 and composed_axes(s.shape, num_joints)]
     if fitting:  # beside or behind what the model computed
         fix = f"If one is the skeleton, pass {_alternatives('input', [s.input for s in fitting])}"
+    elif parts := _parts_among(seen, num_joints, layout):
+        fix = f"If these are its parts, pass {_alternatives('input', parts)}"
     elif near and layout is None:
         choices = composed_axes(near[0].shape, num_joints)
         fix = f"If joints share an axis, pass {_alternatives('axes', choices)}"
@@ -309,6 +224,21 @@ def _nothing_fits(
         where = f'input="{seen[0].input}", axes="b t (j c)"'
         fix = f"Pass num_joints= as in the data, or say where they are, e.g. {where}"
     return f"Expected an input with {wanted} but got none. Seen:\n{_listed(seen)}\n{fix}."
+
+
+def _parts_among(seen: list[Seen], num_joints: int, layout: Layout | None) -> list[str]:
+    """The inputs of consecutive tensors of one forward that differ in J joints together alone."""
+    found, axes = [], None if layout is None else layout.pattern
+    entering = [s for s in seen if s.floating and s.enters]
+    for module in dict.fromkeys(s.module for s in entering):
+        row = [s for s in entering if s.module == module]
+        for first, last in combinations(range(len(row) + 1), 2):
+            parts = row[first:last]
+            if len(parts) > 1 and _fitting_parts(parts, num_joints, axes):
+                sizes = zip(*(s.shape for s in parts), strict=True)
+                if sum(len(set(lengths)) > 1 for lengths in sizes) <= 1:
+                    found.append(" + ".join(part.input for part in parts))
+    return found
 
 
 def _named(seen: list[Seen], text: str) -> Seen:
@@ -353,12 +283,17 @@ def check_input(module: nn.Module, input: str) -> None:  # noqa: A002 -- the use
 
     Args:
         module: the root.
-        input: `[module path:]argument[.key…]`.
+        input: `[module path:]argument[.key…]`, or such parts with `+` between them.
 
     Raises:
         ValueError: it is malformed, or there is no such submodule or argument.
     """
-    path, argument = parse_input(input)
+    for part in parts_of(input):
+        _check_part(module, part)
+
+
+def _check_part(module: nn.Module, text: str) -> None:
+    path, argument = parse_input(text)
     signature = signature_of(module_at(module, path))
     parameters = signature.parameters.values() if signature else ()
     names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]

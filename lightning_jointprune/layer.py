@@ -11,6 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_jointprune.fills import (
+    Fill,
+    check_frames,
+    checked_fill,
+    filled_by,
+    first_frames,
+    padding,
+)
 from lightning_jointprune.gates import (
     Gate,
     GumbelSigmoid,
@@ -38,8 +46,12 @@ class JointPruningLayer(nn.Module):
             its own are. No joint is in two groups.
         tied: whether a group has one gate for all its joints instead.
         keep: indices of joints whose gates are always open.
-        fill: what a dropped joint is replaced by: a number in units of the input, or `"mean"`, the
-            mean of the joint and channel over the training batches seen until the mask is frozen.
+        fill: what a dropped joint is replaced by: a number in units of the input; `"mean"`, the
+            mean of the joint and channel over the training batches seen until the mask is frozen;
+            `"hold"`, the joint's own first frame, 0 where that is not finite; or a function of the
+            joints and their axes, a tuple of words, whose result broadcasts to the joints. Frames
+            of nothing but 0 or nothing but NaN are padding: they stay as they are if `fill` is not
+            0, and no mean counts them.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -52,6 +64,7 @@ class JointPruningLayer(nn.Module):
     ([0, 2], 0.33)
     """
 
+    fill: Fill
     mask: Tensor | None
     _temperature: Tensor
     always: Tensor
@@ -70,18 +83,16 @@ class JointPruningLayer(nn.Module):
         groups: Mapping[str, Sequence[int]] | None = None,
         tied: bool = False,
         keep: Sequence[int] = (),
-        fill: float | str = 0.0,
+        fill: Fill = 0.0,
     ) -> None:
         super().__init__()
         if num_joints < 1:
             raise ValueError(f"Expected num_joints of at least 1 but got {num_joints}.")
         if not temperature > 0.0:
             raise ValueError(f"Expected a temperature above 0 but got {temperature}.")
-        if isinstance(fill, str) and fill != "mean":
-            raise ValueError(f'Expected fill to be a number or "mean" but got {fill!r}.')
         self.num_joints = num_joints
         self.gate = gate or (StraightThroughGumbelSigmoid() if hard else GumbelSigmoid())
-        self.fill = fill
+        vars(self)["fill"] = checked_fill(fill)  # a module is no part of this one
         self.tied = tied
         self.keeps = len(keep) > 0
         self.mode: Mode | None = None  # None: sampled in training, masked in evaluation
@@ -163,13 +174,16 @@ class JointPruningLayer(nn.Module):
         """
         self._noise = {}
 
-    def forward(self, x: Tensor, axes: Sequence[str] = ("b", "t", "j", "c")) -> Tensor:
+    def forward(
+        self, x: Tensor, axes: Sequence[str] = ("b", "t", "j", "c"), joints: range | None = None
+    ) -> Tensor:
         """Gate the joints of `x`.
 
         Args:
             x: skeletons, floating, by default of shape `(batch, frames, joints, coordinates)`.
             axes: one word per axis of `x`; the first is the batch, `"j"` the joints, `"c"` the
                 channels that have a mean of their own with `fill="mean"`.
+            joints: the joints in `x`, where it is a part of the skeleton; None: all.
 
         Returns:
             Shape of `x`.
@@ -177,20 +191,22 @@ class JointPruningLayer(nn.Module):
         Raises:
             ValueError: if `x` has another number of joints or axes, or is not floating.
         """
-        self._check(x, axes)
+        joints = range(self.num_joints) if joints is None else joints
+        self._check(x, axes, len(joints))
         if not self.used:
             self.used = True
         if self.joint_logits.device != x.device:  # the model was moved, and this is no part of it
             self.to(x.device)
         mode = self.mode or ("sampled" if self.training and self.mask is None else "masked")
         if mode != "masked" and self.fill == "mean" and self.training:
-            self._observe(x.detach(), axes)
+            self._observe(x.detach(), axes, joints)
         if mode == "open":
             return x
-        fill = self._fill_for(x, axes)
+        fill = self._fill_for(x, axes, joints)
+        within = slice(joints.start, joints.stop)
         if mode == "masked":
-            return torch.where(_spread(self.current_mask(), x, axes), x, fill)
-        gates = self.sample_gates(x.shape[0])
+            return torch.where(_spread(self.current_mask()[within], x, axes), x, fill)
+        gates = self.sample_gates(x.shape[0])[:, within]
         return blend(x, _spread(gates, x, axes).to(x.dtype), fill)
 
     def freeze(self, mask: Tensor) -> None:
@@ -255,41 +271,58 @@ class JointPruningLayer(nn.Module):
         ones = values.new_ones((*values.shape[:-1], 1))
         return torch.cat([values, ones], dim=-1)[..., self.group_of]
 
-    def _check(self, x: Tensor, axes: Sequence[str]) -> None:
-        if x.ndim != len(axes) or x.shape[axes.index("j")] != self.num_joints:
+    def _check(self, x: Tensor, axes: Sequence[str], count: int) -> None:
+        if x.ndim != len(axes) or x.shape[axes.index("j")] != count:
             raise ValueError(
-                f"Expected {self.num_joints} joints in an input with the axes {' '.join(axes)} but "
+                f"Expected {count} joints in an input with the axes {' '.join(axes)} but "
                 f"got shape {tuple(x.shape)}. Build JointPruningLayer with the num_joints of the "
                 "data, or say where they are, such as layer(x, axes=('b', 'c', 't', 'j'))."
             )
+        check_frames(self.fill, axes)
         if not x.is_floating_point():
             raise ValueError(
                 f"Expected a floating tensor but got {x.dtype}. Convert the skeleton with .float()."
             )
 
-    def _observe(self, x: Tensor, axes: Sequence[str]) -> None:
-        """Add a batch to the mean of every joint and channel; values that are not finite do not."""
+    def _observe(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
+        """Add a batch to the means, of joint and channel, but no padding nor what is not finite."""
         dims = [dim for dim, word in enumerate(axes) if word not in ("j", "c")]
+        at = axes.index("j")
         x = x if x.dtype == torch.float64 else x.float()
-        finite = x.isfinite()
-        count = finite.sum(dim=dims, keepdim=True).to(x.dtype)
-        mean = torch.where(finite, x, 0.0).sum(dim=dims, keepdim=True) / count.clamp(min=1.0)
+        counts = x.isfinite() & ~padding(x, axes)
+        count = counts.sum(dim=dims, keepdim=True).to(x.dtype)
+        mean = torch.where(counts, x, 0.0).sum(dim=dims, keepdim=True) / count.clamp(min=1.0)
         if self.fill_mean is None or self.fill_count is None:
-            self.fill_mean, self.fill_count = mean, count
-            return
-        self.fill_count = self.fill_count + count
-        share = count / self.fill_count.clamp(min=1.0)
-        self.fill_mean = torch.lerp(self.fill_mean, mean, share)
+            shape = [self.num_joints if dim == at else n for dim, n in enumerate(mean.shape)]
+            self.fill_mean, self.fill_count = mean.new_zeros(shape), mean.new_zeros(shape)
+        before = self.fill_mean.narrow(at, joints.start, len(joints))
+        if before.shape != mean.shape:
+            raise ValueError(
+                f'Expected one kind of channels for fill="mean" but got means of shape '
+                f"{tuple(mean.shape)} after {tuple(before.shape)}. Pass another fill."
+            )
+        total = self.fill_count.narrow(at, joints.start, len(joints)) + count
+        mean = torch.lerp(before, mean, count / total.clamp(min=1.0))
+        within = (at, joints.start, joints.stop)  # never in place: a backward may need what was
+        self.fill_mean = torch.slice_scatter(self.fill_mean, mean, *within)
+        self.fill_count = torch.slice_scatter(self.fill_count, total, *within)
 
-    def _fill_for(self, x: Tensor, axes: Sequence[str]) -> Tensor:
-        if isinstance(self.fill, str):
+    def _fill_for(self, x: Tensor, axes: Sequence[str], joints: range) -> Tensor:
+        if isinstance(self.fill, float):
+            fill = x.new_full((), self.fill)
+        elif self.fill == "mean":
             if self.fill_mean is None:
                 raise ValueError(
-                    f'Expected a mean for fill="{self.fill}" in {" ".join(axes)} but no training '
+                    f'Expected a mean for fill="mean" in {" ".join(axes)} but no training '
                     "batch was seen. Train first, or pass a number as fill."
                 )
-            return self.fill_mean.to(x.dtype)
-        return x.new_full((), self.fill)
+            fill = self.fill_mean.narrow(axes.index("j"), joints.start, len(joints)).to(x.dtype)
+        elif self.fill == "hold":
+            fill = first_frames(x, axes)
+        else:
+            fill = filled_by(self.fill, x, axes)
+        # Models look for `x != 0`. Filled with 0, padding is what it was.
+        return fill if self.fill == 0.0 else torch.where(padding(x, axes), x, fill)
 
 
 def _spread(values: Tensor, x: Tensor, axes: Sequence[str]) -> Tensor:

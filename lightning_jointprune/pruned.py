@@ -10,20 +10,24 @@ import torch
 from torch import nn
 
 from lightning_jointprune.attach import attach, attached_layers
+from lightning_jointprune.fills import FillFunction, restored_fill
 from lightning_jointprune.layer import JointPruningLayer
-from lightning_jointprune.layout import Target
+from lightning_jointprune.layout import read_targets
 from lightning_jointprune.record import JointSelection
 from lightning_jointprune.settings import STATE_KEY, find_state
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def load_pruned(model_class: type[M], path: str | Path, **kwargs: Any) -> M:
+def load_pruned(
+    model_class: type[M], path: str | Path, *, fill: FillFunction | None = None, **kwargs: Any
+) -> M:
     """Load a checkpoint with the hard mask of its kept joints in front of the model.
 
     Args:
         model_class: the LightningModule's class, which knows nothing of pruning.
         path: a checkpoint that was saved in a run with `JointPruningCallback`.
+        fill: the function that filled dropped joints in that run, if one did.
         **kwargs: passed on to `model_class.load_from_checkpoint`, such as `map_location`, or
             `weights_only=False` for a checkpoint you trust whose hyperparameters are objects.
 
@@ -31,7 +35,7 @@ def load_pruned(model_class: type[M], path: str | Path, **kwargs: Any) -> M:
         The model, in evaluation mode.
 
     Raises:
-        ValueError: if the checkpoint holds no mask, or several.
+        ValueError: if the checkpoint holds no mask, or several, or if a function is missing.
     """
     device = kwargs.get("map_location", "cpu")
     safe = kwargs.get("weights_only", True)  # False for hyperparameters that are pickled objects
@@ -42,14 +46,16 @@ def load_pruned(model_class: type[M], path: str | Path, **kwargs: Any) -> M:
             f"Expected a checkpoint with a mask but got {path}, which has none. Pass one that was "
             "saved while training with JointPruningCallback, and not with save_weights_only=True."
         )
+    filled = restored_fill(state["journal"]["settings"]["fill"], fill)
     model: M = model_class.load_from_checkpoint(path, **kwargs)  # type: ignore[attr-defined]
-    layer = JointPruningLayer(len(state["joint_names"]), fill=state["fill"])
+    layer = JointPruningLayer(len(state["joint_names"]), fill=filled)
     layer.joint_logits.data = torch.tensor(state["keep_probabilities"]).logit()
     layer.freeze(torch.tensor(state["mask"]))
     layer.fill_mean = state["search"]["layer"]["fill_mean"]
     layer.mode = "masked"
     layer.to(next(model.parameters()).device)
-    attach(model, Target.parse(state["input"], state["axes"]), layer)
+    for target in read_targets(state):
+        attach(model, target, layer)
     return model.eval()
 
 
@@ -69,7 +75,7 @@ def analyze_pruning(model: nn.Module, joint_names: Sequence[str] | None = None) 
     """
     inside = [module for module in model.modules() if isinstance(module, JointPruningLayer)]
     in_front = [one for _, one in attached_layers(model) if isinstance(one, JointPruningLayer)]
-    layers = inside + in_front
+    layers = list(dict.fromkeys(inside + in_front))  # one may be in front of several parts
     if len(layers) != 1:
         raise ValueError(
             f"Expected a model with one JointPruningLayer but got {len(layers)}. Pass the model "

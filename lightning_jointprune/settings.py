@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from numbers import Real
 from typing import Any
 
 from lightning_jointprune.controllers import make_controller
+from lightning_jointprune.fills import Fill, check_frames, checked_fill, fill_name
 from lightning_jointprune.gates import Gate, make_gate
 from lightning_jointprune.journal import Journal
 from lightning_jointprune.layer import JointPruningLayer
@@ -26,6 +25,11 @@ from lightning_jointprune.search import JointSearch
 from lightning_jointprune.skeletons import get_skeleton, resolve_joints
 
 STATE_KEY = "JointPruningCallback"
+_CERTAIN = (
+    "b t j c",
+    "b j c",
+    "b j",
+)  # no other axes have these joints' place, or none that differ
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Groups:
 
     Args:
         members: group name to its joints, by index or name; None takes the named skeleton's body
-            parts. No joint is in two groups.
+            parts. No joint is in two groups. Without a named skeleton, the joints of a tied group
+            are its nodes and named so: `"wrist.0"`, `"wrist.1"`.
         tied: whether each group has a single gate.
     """
 
@@ -75,7 +80,7 @@ class Settings:
     keep: tuple[int, ...]
     phases: tuple[float, float]
     lr: float | None
-    fill: float | str
+    fill: Fill
 
     @classmethod
     def checked(
@@ -90,7 +95,7 @@ class Settings:
         keep: Sequence[int | str],
         phases: Sequence[float],
         lr: float | None,
-        fill: float | str,
+        fill: Fill,
         **others: Any,
     ) -> Settings:
         """Check the callback's arguments, also against each other.
@@ -98,14 +103,16 @@ class Settings:
         Raises:
             ValueError: if one is out of range or does not fit the others.
         """
-        if fill != "mean" and not _is_finite(fill):
-            raise ValueError(f'Expected fill to be a finite number or "mean" but got {fill!r}.')
+        fill = checked_fill(fill)
         if lr is not None and not lr > 0.0:
             raise ValueError(f"Expected a learning rate above 0 but got lr={lr}.")
         if axes is not None:
-            Layout.parse(axes)
-        names = _joint_names(num_joints, skeleton)
+            check_frames(fill, Layout.parse(axes).words)
+        names = named_joints(num_joints, skeleton)
         members, tied = _resolve_groups(groups, skeleton, names)
+        kept = resolve_joints(keep, names)
+        if members and tied and skeleton is None:
+            names = _names_of_nodes(names, members)
         settings = cls(
             names,
             skeleton,
@@ -114,10 +121,10 @@ class Settings:
             gate=make_gate(gate),
             groups=members,
             tied=tied,
-            keep=resolve_joints(keep, names),
+            keep=kept,
             phases=check_phases(phases),
             lr=None if lr is None else float(lr),
-            fill=fill if isinstance(fill, str) else float(fill),
+            fill=fill,
             **others,
         )
         settings.new_search()  # what does not fit together is refused here
@@ -160,17 +167,20 @@ class Settings:
         return self.budget.metric if isinstance(self.budget, MetricFloor) else None
 
     def check_target(self, target: Target) -> None:
-        """Make sure that a mean per channel knows where the channels are.
+        """Make sure that what is filled in knows where the channels and the frames are.
 
         Raises:
-            ValueError: if `fill` is `"mean"` and the axes were inferred, but not for certain.
+            ValueError: if `fill` is not 0 and the axes were inferred, but not for certain, or if
+                there are no frames to hold one of.
         """
-        if self.fill == "mean" and self.axes is None and target.axes not in ("b t j c", "b j c"):
+        if self.fill != 0.0 and self.axes is None and target.axes not in _CERTAIN:
             raise ValueError(
-                f'Expected axes for fill="mean", which has to know the channels, but got none for '
-                f"the input {target.input}, which could be {target.axes!r}. Pass "
-                f"axes={target.axes!r}, say, with c where the channels are."
+                f"Expected axes for fill={_plain(self.fill)!r}, which has to know the channels and "
+                f"the frames, but got none for the input {target.input}, which could be "
+                f"{target.axes!r}. Pass axes={target.axes!r}, say, with c where the channels are "
+                "and t where the frames are."
             )
+        check_frames(self.fill, target.layout.words)
 
     def as_plain(self) -> dict[str, Any]:
         """The settings as plain values, without what a record says elsewhere."""
@@ -178,12 +188,12 @@ class Settings:
         return {name: _plain(getattr(self, name)) for name in sorted(names)}
 
 
-def _is_finite(value: object) -> bool:
-    return isinstance(value, Real) and math.isfinite(value)
+def named_joints(num_joints: int | None, skeleton: str | None) -> tuple[str, ...]:
+    """The joints' names: the skeleton's, else made up from their number.
 
-
-def _joint_names(num_joints: int | None, skeleton: str | None) -> tuple[str, ...]:
-    """The joints' names: the skeleton's, else made up from their number."""
+    Raises:
+        ValueError: if there is no such skeleton, or no such number.
+    """
     if skeleton is not None:
         names = get_skeleton(skeleton).joints
         if num_joints not in (None, len(names)):
@@ -227,11 +237,21 @@ def _resolve_groups(
     return dict(get_skeleton(skeleton).groups), groups.tied
 
 
+def _names_of_nodes(names: Sequence[str], members: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
+    """Names out of those of tied groups: `joint_13` is no joint, but the second node of one."""
+    nodes = {joint: f"{name}.{k}" for name, of in members.items() for k, joint in enumerate(of)}
+    return tuple(nodes.get(joint, name) for joint, name in enumerate(names))
+
+
 def _plain(value: Any) -> Any:
-    """A setting as JSON would hold it, for records and checkpoints; numpy's numbers as Python's."""
+    """A setting as JSON would hold it: a function's name, numpy's numbers as Python's."""
     if is_dataclass(value) and not isinstance(value, type):
         value = {type(value).__name__: asdict(value)}
-    return json.loads(json.dumps(value, default=float))
+    return json.loads(json.dumps(value, default=_written))
+
+
+def _written(value: Any) -> str | float:
+    return fill_name(value) if callable(value) else float(value)
 
 
 def find_state(checkpoint: Mapping[str, Any], state_key: str) -> Mapping[str, Any] | None:

@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
 from torch.utils.data import DataLoader
 
 B, T, J, C, SIGNS = 4, 8, 21, 3, 5
@@ -51,6 +52,7 @@ class Model(pl.LightningModule):
     """What all have in common. `step` is the loss of a batch; subclasses write it."""
 
     features = T * J * C
+    joints = J
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,6 +105,7 @@ class CallsByKeyword(Model):
 class NoForward(pl.LightningModule):
     """The step calls a submodule and nothing else; there is no forward."""
 
+    joints = J
     batch = Model.batch
     skeleton = Model.skeleton
     training_step = Model.training_step
@@ -143,6 +146,22 @@ class OneForwardEach(NoForward):
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
         return cross_entropy(self.encoder.forward(x=batch["skeleton"]), batch["sign"])
+
+
+class OneMethodEach(NoForward):
+    """Training through a method of its own, validation through forward; both call the encoder."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encode(x).softmax(-1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return cross_entropy(self.encode(batch["skeleton"]), batch["sign"])
+
+    def step(self, batch: Any) -> Tensor:
+        return 1 - self(batch["skeleton"])[torch.arange(B), batch["sign"]].mean()
 
 
 class WholeBatch(Model):
@@ -204,6 +223,36 @@ class DataclassBatch(Model):
     def step(self, batch: Any) -> Tensor:
         return cross_entropy(self(batch), batch.sign)
 
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        return batch  # Lightning itself moves no frozen dataclass
+
+
+class Sample:
+    """A batch as an object of its own, such as those of graph libraries."""
+
+    def __init__(self, pos: Tensor, y: Tensor) -> None:
+        self.pos = pos
+        self.y = y
+
+    def to(self, device: Any, **_: Any) -> Sample:
+        return Sample(self.pos.to(device), self.y.to(device))
+
+
+class ObjectBatch(Model):
+    """`self(batch)` with an object that keeps its tensors as attributes."""
+
+    def batch(self) -> Any:
+        return Sample(skeletons(B, T, J, C), signs())
+
+    def skeleton(self, batch: Any) -> Tensor:
+        return batch.pos
+
+    def forward(self, data: Sample) -> Tensor:
+        return self.encoder(data.pos)
+
+    def step(self, batch: Any) -> Tensor:
+        return cross_entropy(self(batch), batch.y)
+
 
 class Modalities(NamedTuple):
     """Inputs as a named tuple."""
@@ -251,6 +300,7 @@ class CalledTwice(Model):
 class TwoStreams(pl.LightningModule):
     """`forward` takes video and skeleton; the encoders are two levels down."""
 
+    joints = 2 * J
     training_step = Model.training_step
     validation_step = Model.validation_step
     configure_optimizers = Model.configure_optimizers
@@ -291,6 +341,26 @@ class SeveralSkeletons(Model):
         return cross_entropy(self(batch), batch["sign"])
 
 
+class Parts(Model):
+    """Body, left hand and right hand are arguments of their own; together they are one skeleton."""
+
+    sizes = (5, 8, 8)
+
+    def batch(self) -> Any:
+        parts = [skeletons(B, T, size, C) for size in self.sizes]
+        return {**dict(zip(("body", "left", "right"), parts, strict=True)), "sign": signs()}
+
+    def skeleton(self, batch: Any) -> Tensor:
+        return torch.cat([batch["body"], batch["left"], batch["right"]], dim=2)
+
+    def forward(self, body: Tensor, left: Tensor, right: Tensor | None = None) -> Tensor:
+        return self.encoder(torch.cat([body, left, right], dim=2))
+
+    def step(self, batch: Any) -> Tensor:
+        logits = self(batch["body"], batch["left"], right=batch["right"])
+        return cross_entropy(logits, batch["sign"])
+
+
 class Lifting(Model):
     """The target is a skeleton too, compared by a loss module; it is never the input."""
 
@@ -322,6 +392,88 @@ class Reconstruction(Model):
         return mse_loss(self(x).unflatten(1, (J, C)), x.mean(1))
 
 
+class Autoencoder(Model):
+    """Every joint of the input is to come out again, also one that did not go in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Encoder(out=T * J * C)
+
+    def step(self, batch: Any) -> Tensor:
+        x = batch["skeleton"]
+        return mse_loss(self(x), x.flatten(1))
+
+
+class Diffusion(Autoencoder):
+    """The input is the skeleton with noise, the target is that noise, or the skeleton."""
+
+    def forward(self, noisy: Tensor, step: Tensor) -> Tensor:
+        return self.encoder(noisy) * step[:, None]
+
+    def step(self, batch: Any) -> Tensor:
+        x = batch["skeleton"]
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        share = torch.linspace(0.1, 0.9, len(x))
+        mixed = torch.lerp(x, noise, share.view(-1, 1, 1, 1))
+        predicted = self(mixed, share)
+        return mse_loss(predicted, noise.flatten(1)) + mse_loss(predicted, x.flatten(1))
+
+
+class Padded(Model):
+    """Sequences of several lengths, padded with 0, with a mask of what is padding."""
+
+    features = J * C
+    lengths = torch.tensor([8, 3, 5, 1])
+
+    def batch(self) -> Any:
+        padded = torch.arange(T) >= self.lengths[:, None]
+        x = skeletons(B, T, J, C).masked_fill(padded[:, :, None, None], 0.0)
+        return {"skeleton": x, "padded": padded, "sign": signs()}
+
+    def forward(self, x: Tensor, padded: Tensor) -> Tensor:
+        kept = ~padded
+        assert torch.equal((x != 0).flatten(2).any(2), kept)  # as many models find it
+        frames = self.encoder(x.flatten(0, 1)).unflatten(0, (B, T))
+        return (frames * kept[:, :, None]).sum(1) / kept.sum(1, keepdim=True)
+
+    def step(self, batch: Any) -> Tensor:
+        return cross_entropy(self(batch["skeleton"], batch["padded"]), batch["sign"])
+
+
+class Packed(Padded):
+    """The same sequences as a PackedSequence of flat frames."""
+
+    def batch(self) -> Any:
+        frames = [skeletons(length, J * C) for length in self.lengths.tolist()]
+        return pack_sequence(frames, enforce_sorted=False), signs()
+
+    def skeleton(self, batch: Any) -> Tensor:
+        return batch[0].data
+
+    def forward(self, packed: PackedSequence) -> Tensor:
+        frames = packed._replace(data=self.encoder(packed.data))
+        sequences, lengths = pad_packed_sequence(frames, batch_first=True)
+        return sequences.sum(1) / lengths[:, None]
+
+    def step(self, batch: Any) -> Tensor:
+        return cross_entropy(self(batch[0]), batch[1])
+
+
+class NoSkeleton(Model):
+    """Features and images: nothing of which has joints. It is in no zoo, as it is refused."""
+
+    features = 512
+
+    def batch(self) -> Any:
+        return {"features": torch.randn(B, 512), "images": torch.rand(B, 3, 32, 32), "y": signs()}
+
+    def forward(self, features: Tensor, images: Tensor) -> Tensor:
+        return self.encoder(features) + images.mean()
+
+    def step(self, batch: Any) -> Tensor:
+        return cross_entropy(self(batch["features"], batch["images"]), batch["y"])
+
+
 class Double(Model):
     """float64 data, cast inside the step."""
 
@@ -335,10 +487,10 @@ class Double(Model):
 class Shaped(Model):
     """A model that takes one tensor of the given shape."""
 
-    def __init__(self, *shape: int) -> None:
+    def __init__(self, *shape: int, joints: int = J) -> None:
         self.features = torch.Size(shape[1:]).numel()
         super().__init__()
-        self.shape = shape
+        self.shape, self.joints = shape, joints
 
     def batch(self) -> Any:
         return {"skeleton": skeletons(*self.shape), "sign": signs()}
@@ -361,8 +513,20 @@ class StubbornBatch(WholeBatch):
         return {"meta": Stubborn(), **super().batch()}
 
 
-def shaped(*shape: int) -> Callable[[], Shaped]:
-    return lambda: Shaped(*shape)
+def shaped(*shape: int, joints: int = J) -> Callable[[], Shaped]:
+    return lambda: Shaped(*shape, joints=joints)
+
+
+# 13 joints, 12 bones and 16 motions on one axis, as a joint and what is computed from it.
+NODES = {
+    f"part{joint}": [
+        joint,
+        *([12 + joint] if joint else []),
+        25 + joint,
+        *([28 + joint] if joint >= 10 else []),
+    ]
+    for joint in range(13)
+}
 
 
 ZOO: list[tuple[str, Callable[[], Any], str, str]] = [
@@ -372,10 +536,12 @@ ZOO: list[tuple[str, Callable[[], Any], str, str]] = [
     ("no_forward", NoForward, "encoder:x", "b t j c"),
     ("no_forward_nested", NoForwardNested, "stream.body.0:x", "b t j c"),
     ("one_forward_each", OneForwardEach, "encoder:x", "b t j c"),
+    ("one_method_each", OneMethodEach, "encoder:x", "b t j c"),
     ("whole_batch", WholeBatch, "batch.skeleton", "b t j c"),
     ("unpacked_batch", UnpackedBatch, "skeleton", "b t j c"),
     ("tuple_batch", TupleBatch, "inputs.1", "b t j c"),
     ("dataclass_batch", DataclassBatch, "clip.keypoints", "b t j c"),
+    ("object_batch", ObjectBatch, "data.pos", "b t j c"),
     ("nested_batch", NestedBatch, "batch.0.pose.hands", "b t j c"),
     ("optional_modalities", OptionalModalities, "skeleton", "b t j c"),
     ("called_twice", CalledTwice, "x", "b t j c"),
@@ -383,6 +549,10 @@ ZOO: list[tuple[str, Callable[[], Any], str, str]] = [
     ("several_skeletons", SeveralSkeletons, "batch.skeleton", "b t j c"),
     ("lifting", Lifting, "x", "b t j c"),
     ("reconstruction", Reconstruction, "x", "b t j c"),
+    ("autoencoder", Autoencoder, "x", "b t j c"),
+    ("diffusion", Diffusion, "noisy", "b t j c"),
+    ("padded", Padded, "x", "b t j c"),
+    ("packed", Packed, "packed.data", "b (j c)"),
     ("double", Double, "x", "b t j c"),
     ("stubborn_batch", StubbornBatch, "batch.skeleton", "b t j c"),
     ("channels_first", shaped(B, C, T, J), "x", "b c t j"),
@@ -393,5 +563,6 @@ ZOO: list[tuple[str, Callable[[], Any], str, str]] = [
     ("flat", shaped(B, C * J), "x", "b (c j)"),
     ("time_and_joints", shaped(B, T * J, C), "x", "b (t j) c"),
     ("frames", shaped(B, J, C), "x", "b j c"),
-    ("hands_42", shaped(B, T, 2 * J, C), "x", "b t j c"),
+    ("hands_42", shaped(B, T, 2 * J, C, joints=2 * J), "x", "b t j c"),
+    ("nodes_41", shaped(B, T, 41, C, joints=41), "x", "b t j c"),
 ]

@@ -42,6 +42,11 @@ def clips(batches: int = BATCHES, size: int = 8, seed: int = 0) -> DataLoader[An
     return DataLoader(TensorDataset(x, sign), batch_size=size)
 
 
+def first_joint(x: Tensor, axes: tuple[str, ...]) -> Tensor:
+    """A fill: every dropped joint becomes the first."""
+    return x.narrow(axes.index("j"), 0, 1)
+
+
 @dataclass(frozen=True)
 class Call:
     """What a batch was, and what of it reached the model."""
@@ -114,6 +119,16 @@ class Classifier(pl.LightningModule):
     def of(self, stage: str) -> list[Call]:
         """The calls in a stage of the trainer."""
         return [call for call in self.calls if call.stage == stage]
+
+
+class InParts(Classifier):
+    """The same, with the first 3 joints and the other 5 as two arguments."""
+
+    def forward(self, body: Tensor, hand: Tensor) -> Tensor:
+        return super().forward(torch.cat([body, hand], dim=2))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return super().__call__(x[:, :, :3], hand=x[:, :, 3:])
 
 
 def pruning(budget: Any = 3, **settings: Any) -> JointPruningCallback:

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from lightning_jointprune import JointPruningLayer
 from lightning_jointprune.attach import Target, attach, attached_layers, detach, replaced
+from lightning_jointprune.layout import read_targets
 from tests import models
 from tests.models import ZOO, B, C, J, T
 
@@ -52,8 +54,8 @@ class Nothing(nn.Module):
 
 def of_zoo(name: str) -> tuple[Any, Target, Zeroing]:
     _, factory, where, axes = BY_NAME[name]
-    joints = 2 * J if name in ("two_streams", "hands_42") else J
-    return factory(), Target.parse(where, axes), Zeroing(joints)
+    model = factory()
+    return model, Target.parse(where, axes), Zeroing(model.joints)
 
 
 def states(model: nn.Module) -> dict[str, dict[str, Any]]:
@@ -72,6 +74,7 @@ def gated_by_hand(x: Tensor, axes: str, joints: int) -> Tensor:
         "b t (j c)": kept.repeat_interleave(C),
         "b t (c j)": kept.repeat(C),
         "b (c j)": kept.repeat(C),
+        "b (j c)": kept.repeat_interleave(C),
         "b (t j) c": kept.repeat(T).view(-1, 1),
         "b j c": kept.view(-1, 1),
     }
@@ -109,6 +112,17 @@ def test_the_layer_is_applied_to_the_skeleton_and_to_nothing_else(name: str, ste
         assert torch.equal(got, gated_by_hand(whole, target.axes, layer.num_joints))
     assert not torch.equal(loss, plain)
     assert torch.equal(model.skeleton(batch), before)
+
+
+@pytest.mark.parametrize("name", ["lifting", "reconstruction", "autoencoder", "diffusion"])
+def test_a_target_is_never_masked_even_if_it_is_the_input(name: str) -> None:
+    model, target, layer = of_zoo(name)
+    by_hand = copy.deepcopy(model)
+    batch = model.batch()
+    attach(model, target, layer)
+    encode = by_hand.encoder.forward
+    by_hand.encoder.forward = lambda x: encode(gated_by_hand(x, target.axes, J))
+    assert torch.equal(model.training_step(batch, 0), by_hand.training_step(batch, 0))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -463,3 +477,43 @@ def test_lightning_trains_the_gated_model(tmp_path: Any) -> None:
     trainer.fit(model, models.loader(model, 2))
     assert layer.calls == 2
     assert torch.equal(model.got[0][:, :, 1:], torch.zeros(B, T, J - 1, C))
+
+
+# --- parts of one skeleton -----------------------------------------------------------------------
+
+
+def test_one_layer_is_in_front_of_every_part() -> None:
+    model, batch = models.Parts(), models.Parts().batch()
+    before, plain = states(model), model.training_step(batch, 0)
+    layer = JointPruningLayer(J).eval()
+    layer.freeze(torch.arange(J) % 3 == 0)
+    targets = read_targets({"input": "body + left + right", "axes": "b t j c", "sizes": [5, 8, 8]})
+    for target in targets:
+        attach(model, target, layer)
+    assert attached_layers(model) == [(target, layer) for target in targets]
+    twin = copy.deepcopy(model)
+    assert attached_layers(twin) == attached_layers(model)
+    for one in (model, twin):
+        one.got.clear()
+        one.training_step(batch, 0)
+        assert torch.equal(one.got[0], model.skeleton(batch) * layer.mask[:, None])
+    detach(model, targets[1])
+    model.training_step(batch, 0)
+    assert torch.equal(model.got[-1][:, :, 5:13], batch["left"])
+    detach(model)
+    assert states(model) == before
+    assert torch.equal(model.training_step(batch, 0), plain)
+
+
+def test_a_part_that_is_missing_passes() -> None:
+    class Both(nn.Module):
+        def forward(self, body: Any, hand: Any = None) -> Any:
+            return body, hand
+
+    model, layer = Both(), JointPruningLayer(3).eval()
+    layer.freeze(torch.tensor([False, False, True]))
+    for target in read_targets({"input": "body + hand", "axes": "b j c", "sizes": [2, 1]}):
+        attach(model, target, layer)
+    assert model(torch.ones(1, 2, 1))[1] is None
+    body, hand = model(torch.ones(1, 2, 1), torch.ones(1, 1, 1))
+    assert (float(body.sum()), float(hand.sum())) == (0.0, 1.0)

@@ -30,14 +30,19 @@ from lightning_jointprune import (
     TargetJoints,
     load_pruned,
 )
+from lightning_jointprune.layout import Layout
+from tests import models
+from tests.models import NODES
 from tests.runs import (
     BATCHES,
     INFORMATIVE,
     SHORT_RUNS,
     SIGNS,
     Classifier,
+    InParts,
     J,
     clips,
+    first_joint,
     fit,
     pruning,
     trainer,
@@ -509,6 +514,60 @@ def test_a_tied_group_stands_or_falls_together() -> None:
     fit(model, callback, max_epochs=10)  # so high a price would drop them all
     assert callback.selection.indices in [(0, 1, 2, 3), (4, 5, 6, 7)]
     assert all(sum(call.kept) in (4, 8) for call in model.of("validate"))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"fill": "mean"}, {"fill": "hold"}, {"groups": {"a": [1, 4]}, "keep": [7]}]
+)
+def test_a_skeleton_in_parts_is_searched_as_the_whole_one(settings: dict[str, Any]) -> None:
+    runs = []
+    for kind, where in ((Classifier, "x"), (InParts, "body + hand")):
+        torch.manual_seed(0)
+        model, callback = kind(), pruning(input=where, **settings)
+        fit(model, callback)
+        runs.append((callback.selection, model))
+    (selection, whole), (in_parts, parts) = runs
+    assert in_parts.indices == selection.indices
+    assert in_parts.keep_probabilities == pytest.approx(selection.keep_probabilities, abs=1e-4)
+    for call, of_whole in zip(parts.calls, whole.calls, strict=True):
+        torch.testing.assert_close(call.got, of_whole.got, rtol=1e-3, atol=1e-3)
+
+
+def test_a_skeleton_in_parts_is_proposed_and_its_sizes_have_to_add_up() -> None:
+    with pytest.raises(MisconfigurationException, match=r'pass input="body \+ hand"'):
+        fit(InParts(), pruning())
+    with pytest.raises(
+        MisconfigurationException, match=r"(?s)9 joints together.*hand  \(8, 4, 5, 2"
+    ):
+        fit(InParts(), pruning(num_joints=9, input="body + hand"))
+    with pytest.raises(MisconfigurationException, match=r"start with an argument .* got 'arm'"):
+        fit(InParts(), pruning(input="body + arm.0"))
+
+
+def test_a_joint_with_several_nodes_has_one_gate() -> None:
+    random = torch.Generator().manual_seed(0)
+    sign = torch.arange(256) % 4
+    x = torch.randn(256, 4, 41, 2, generator=random)
+    for node, bit in ((16, sign % 2), (37, sign // 2)):  # the bone of part4, the motion of part12
+        x[:, :, node] += 2.0 * bit[:, None, None] - 1.0
+    data = DataLoader(list(zip(x, sign, strict=True)), batch_size=16)
+    nodes = sorted(NODES["part4"] + NODES["part12"])
+    model = Classifier(joints=41)
+    callback = pruning(len(nodes), num_joints=41, groups=Groups(NODES, tied=True))
+    fit(model, callback, train=data, val=data)
+
+    assert callback.selection.indices == tuple(nodes)
+    assert set(callback.selection.names) == {
+        *(f"part4.{k}" for k in range(3)),
+        *(f"part12.{k}" for k in range(4)),
+    }
+    for call in model.of("train"):
+        if call.kind == "sampled":
+            gates = (call.got / call.given)[:, 0, :, 0]
+            for joint in NODES.values():
+                torch.testing.assert_close(
+                    gates[:, joint], gates[:, joint[:1]].expand(-1, len(joint))
+                )
 
 
 def test_a_closed_group_closes_its_joints() -> None:
@@ -1100,3 +1159,52 @@ def test_settings_from_numpy_leave_a_checkpoint_that_loads() -> None:
     callback = pruning(Price(np.float64(0.01)), lr=np.float64(0.5), fill=np.float32(0.25))
     fit(Classifier(), callback).save_checkpoint("last.ckpt")
     assert load_pruned(Classifier, "last.ckpt")
+
+
+# --- any model ----------------------------------------------------------------------------------
+
+TOLD = {row[0] for row in models.ZOO if "(" in row[3]} | {"streams", "several_skeletons"}
+
+
+def fit_zoo(model: Any, **settings: Any) -> JointPruningCallback:
+    """Train on a few batches of the model's own, to keep 5 joints."""
+    callback = pruning(**{"budget": 5, "num_joints": model.joints, **settings})
+    data = models.loader(model)
+    fit(model, callback, train=data, val=data, max_epochs=5)
+    return callback
+
+
+@pytest.mark.parametrize(
+    ("name", "factory", "where", "axes"), models.ZOO, ids=[row[0] for row in models.ZOO]
+)
+def test_every_model_of_the_zoo_is_pruned_and_left_as_it_was(
+    name: str, factory: Any, where: str, axes: str
+) -> None:
+    model = factory()
+    keys = list(model.state_dict())
+    callback = fit_zoo(model, **({"input": where, "axes": axes} if name in TOLD else {}))
+    got = model.got[-1]  # in the last validation
+    words = Layout.parse("b j c") if name == "padded" else Layout.parse(axes)
+    split, axes_of = words.split(got, model.joints)
+    reached = split.abs().sum([at for at, word in enumerate(axes_of) if word != "j"]) > 0
+    assert tuple(reached.tolist()) == callback.selection.mask
+    assert len(callback.selection.indices) == 5
+    callback.detach()
+    assert list(model.state_dict()) == keys
+    assert not any("forward" in module.__dict__ for module in model.modules())
+
+
+@pytest.mark.parametrize("fill", [0.0, -3.0, "mean", "hold", first_joint])
+def test_a_model_that_looks_for_padding_finds_it_whatever_the_fill(fill: Any) -> None:
+    fit_zoo(models.Padded(), fill=fill)  # which asserts that its mask is where x != 0
+
+
+def test_a_model_with_nothing_to_prune_is_refused_before_a_weight_changes() -> None:
+    for settings in ({}, {"axes": "b t j c"}):
+        model = models.NoSkeleton()
+        before = weights(model)
+        with pytest.raises(
+            MisconfigurationException, match=r"(?s)21 joints.* but got none.*images"
+        ):
+            fit_zoo(model, **settings)
+        assert same(before, weights(model))

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
-from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from lightning_jointprune.attach import Target
-from lightning_jointprune.detect import Probe, Seen, check_input, resolve
-from tests.models import ZOO, B, C, J, Stubborn, T, TwoStreams, WholeBatch
+from lightning_jointprune.detect import check_input, resolve, resolve_parts
+from lightning_jointprune.probe import Seen
+from tests.models import ZOO, B, C, J, Parts, T, TwoStreams, WholeBatch
+from tests.test_probe import seen_in, states
 
 # Where the axes or the input have to be said.
 AXES_NEEDED = {row[0] for row in ZOO if "(" in row[3]} | {"streams"}
 INPUT_NEEDED = {"several_skeletons"}
-
-
-def seen_in(module: nn.Module, step: Any) -> list[Seen]:
-    probe = Probe(module)
-    probe.start()
-    try:
-        step()
-    finally:
-        seen = probe.stop()
-    return seen
-
-
-def states(module: nn.Module) -> list[dict[str, Any]]:
-    return [dict(each.__dict__) for each in module.modules()]
 
 
 def one(
@@ -49,156 +32,15 @@ def test_the_skeleton_of_every_model_is_found(
     batch, before = model.batch(), states(model)
     seen = seen_in(model, lambda: model.training_step(batch, 0))
     assert states(model) == before
-    joints = 2 * J if name in ("two_streams", "hands_42") else J
     target = resolve(
         seen,
-        joints,
+        model.joints,
         where if name in INPUT_NEEDED else None,
         axes if name in AXES_NEEDED else None,
     )
     assert (target.input, target.axes) == (where, axes)
-    assert resolve(seen, joints, where, axes) == target
+    assert resolve(seen, model.joints, where, axes) == target
     check_input(model, where)
-
-
-def test_a_probe_leaves_no_trace_when_the_step_raises() -> None:
-    model = TwoStreams()
-    before = states(model)
-    batch = {**model.batch(), "keypoints": torch.ones(B, T, 5, C)}
-    probe = Probe(model)
-    probe.start()
-    with pytest.raises(RuntimeError):
-        model.training_step(batch, 0)
-    assert [s.input for s in probe.stop()] == [
-        "rgb",
-        "keypoints",
-        "streams.rgb:x",
-        "streams.rgb.head:input",
-        "streams.pose:x",
-        "streams.pose.head:input",
-    ]
-    assert states(model) == before
-    assert len(probe.stop()) == 6  # stopping twice is harmless
-    probe.start()
-    assert probe.stop() == []
-
-
-def test_a_probe_keeps_no_tensor_alive() -> None:
-    model = TwoStreams()
-    batch = model.batch()
-    gone = weakref.ref(batch["keypoints"])
-    probe = Probe(model)
-    probe.start()
-    model.training_step(batch, 0)
-    model.got.clear()
-    del batch
-    gc.collect()
-    assert gone() is None
-    probe.stop()
-
-
-class Inner(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(C))
-        self.register_buffer("graph", torch.ones(2, J, J))
-
-    def forward(self, x: Tensor, graph: Tensor, w: Tensor | None = None) -> Tensor:
-        return x * self.weight
-
-
-class Outer(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = Inner()
-
-    def forward(self, anything: Any, *more: Any, **named: Any) -> Tensor:
-        x = anything["x"]
-        y = self.inner(x, self.inner.graph, self.inner.weight)
-        return self.inner(y, graph=self.inner.graph)
-
-
-def test_what_a_probe_records() -> None:
-    @dataclass
-    class Data:
-        points: Any
-
-    class Pair(NamedTuple):
-        left: Any
-        right: Any
-
-    class Bag:
-        def __init__(self, item: Any) -> None:
-            self.item = item
-
-    class Keyed:
-        def keys(self) -> list[str]:
-            return ["pos"]
-
-        def __getitem__(self, key: str) -> Any:
-            return {"pos": torch.ones(5)}[key]
-
-    model = Outer()
-    x = torch.ones(B, J, C)
-    batch = OrderedDict(
-        x=x,
-        data=Data([torch.ones(1)]),
-        pair=Pair(torch.ones(2), None),
-        bag=Bag(torch.ones(3)),
-        keyed=Keyed(),
-        stubborn=Stubborn(),
-        text="words",
-        module=nn.Linear(1, 1),
-    )
-    batch["itself"] = batch
-    seen = seen_in(model, lambda: model(batch, torch.ones(4, dtype=torch.int32), z=torch.ones(6)))
-    by_input = {s.input: s for s in seen if "itself" not in s.input}
-    assert {name: s.shape for name, s in by_input.items()} == {
-        "anything.x": (B, J, C),
-        "anything.data.points.0": (1,),
-        "anything.pair.left": (2,),
-        "anything.bag.item": (3,),
-        "anything.keyed.pos": (5,),
-        "more.0": (4,),
-        "z": (6,),
-        "inner:x": (B, J, C),  # neither the graph nor the weight, which are the model's own
-    }
-    assert by_input["more.0"].dtype == torch.int32
-    assert by_input["inner:x"].depth == 1
-    assert not by_input["inner:x"].requires_grad  # the first of two calls is what counts
-    assert by_input["inner:x"].trains
-
-
-def test_scripted_modules_are_left_alone() -> None:
-    class Root(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scripted = torch.jit.script(nn.Linear(C, 2))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.scripted(x)
-
-    model = Root()
-    seen = seen_in(model, lambda: model(torch.ones(B, J, C)))
-    assert [s.input for s in seen] == ["x"]
-    with pytest.raises(ValueError, match=r"Expected input to name a Python module.*torch\.jit"):
-        check_input(model, "scripted:x")
-
-
-def test_a_compiled_step_is_watched_too() -> None:
-    model = nn.Module()
-    model.encoder = torch.compile(Inner(), backend="eager")
-    graph = torch.ones(2, 5, 5)
-
-    def step(x: Tensor) -> Tensor:
-        return model.encoder(x, graph).sum()
-
-    compiled = torch.compile(step, backend="eager")
-    x = torch.ones(B, J, C)
-    seen = seen_in(model, lambda: compiled(x))
-    assert resolve(seen, J) == Target.parse("encoder:x", "b j c")
-    assert compiled(x) == step(x)
-    check_input(model, "encoder:x")
 
 
 def test_the_outermost_call_decides() -> None:
@@ -370,3 +212,102 @@ def test_an_input_that_cannot_be_is_refused_before_there_is_data() -> None:
         check_input(model, "keypoint.0")
     with pytest.raises(ValueError, match=r"Expected input as \[module path:\]argument"):
         check_input(model, "streams:")
+
+
+# --- parts ---------------------------------------------------------------------------------------
+
+
+def parts(
+    *sizes: int, before: tuple[int, ...] = (B, T), after: tuple[int, ...] = (C,)
+) -> list[Seen]:
+    return [
+        one(*before, size, *after, path=(name,)) for name, size in zip("xyz", sizes, strict=False)
+    ]
+
+
+@pytest.mark.parametrize("text", ["body + left + right", "body+left+right", " body+ :left +right "])
+def test_parts_are_numbered_through_in_their_order(text: str) -> None:
+    model = Parts()
+    check_input(model, text)
+    seen = seen_in(model, lambda: model.training_step(model.batch(), 0))
+    found = resolve_parts(seen, J, text)
+    assert [target.input for target in found] == ["body", "left", "right"]
+    assert [target.joints for target in found] == [range(5), range(5, 13), range(13, 21)]
+    assert {target.axes for target in found} == {"b t j c"}
+    turned = resolve_parts(seen, J, "right + body + left")
+    assert [target.joints for target in turned] == [range(8), range(8, 13), range(13, 21)]
+
+
+def test_one_input_has_no_parts() -> None:
+    seen = [one(B, T, J, C)]
+    assert resolve_parts(seen, J) == resolve_parts(seen, J, "x") == (resolve(seen, J),)
+
+
+def test_parts_may_have_channels_of_their_own_and_joints_on_any_axis() -> None:
+    seen = [one(B, 4, T, 5, path=("x",)), one(B, 3, T, 16, path=("y",))]
+    assert {t.axes for t in resolve_parts(seen, J, "x + y")} == {"b c t j"}
+
+
+@pytest.mark.parametrize(
+    ("axes", "before", "lengths"),
+    [("b t (j c)", (B, T), (15, 48)), ("b t (c j)", (B, T), (15, 48)), ("b (j c)", (B,), (15, 48))],
+)
+def test_parts_may_share_an_axis_with_their_channels(
+    axes: str, before: tuple[int, ...], lengths: tuple[int, int]
+) -> None:
+    seen = parts(*lengths, before=before, after=())
+    assert [t.joints for t in resolve_parts(seen, J, "x + y", axes)] == [range(5), range(5, 21)]
+
+
+def test_parts_that_do_not_add_up_are_refused_with_the_shape_of_each() -> None:
+    seen = parts(5, 8, 9)
+    with pytest.raises(
+        ValueError,
+        match=r"Expected parts that hold 21 joints together on one axis but got none:\n"
+        r"  x  \(4, 8, 5, 3\)  float32\n  y  \(4, 8, 8, 3\).*\n  z  \(4, 8, 9, 3\).*\nPass num_jo",
+    ):
+        resolve_parts(seen, J, "x + y + z")
+    for axes in ("b t j c", "b t (j c)", "b t j"):
+        with pytest.raises(ValueError, match="but got none"):
+            resolve_parts(seen, J, "x + y + z", axes)
+    with pytest.raises(ValueError, match="but got none"):  # of another number of axes
+        resolve_parts([*parts(5), one(B, 16, C, path=("y",))], J, "x + y")
+
+
+def test_parts_that_add_up_on_several_axes_are_refused() -> None:
+    seen = [one(B, 8, 8, C, path=(name,)) for name in "xy"]
+    with pytest.raises(
+        ValueError, match=r'several such axes:.*\n.*\n.*\nPass axes="b j t c" or axe'
+    ):
+        resolve_parts(seen, 16, "x + y")
+    assert resolve_parts(seen, 16, "x + y", "b t j c")[1].joints == range(8, 16)
+    frames = parts(5, 11)  # 8 + 8 frames as well, but those are no parts
+    assert resolve_parts(frames, 16, "x + y")[0].axes == "b t j c"
+
+
+def test_a_part_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="Expected a tensor in input 'w'"):
+        resolve_parts(parts(5, 16), J, "x + w")
+    with pytest.raises(ValueError, match=r"Expected different parts but got 'x \+ x'"):
+        resolve_parts(parts(5, 16), 10, "x + x")
+    with pytest.raises(ValueError, match=r"floating tensor in input `y` but got torch\.int64"):
+        resolve_parts([*parts(5), one(B, T, 16, C, path=("y",), dtype=torch.int64)], J, "x + y")
+    with pytest.raises(ValueError, match="start with an argument of that forward but got 'lift'"):
+        check_input(Parts(), "body + lift.0")
+    with pytest.raises(ValueError, match=r"Expected input as \[module path:\]argument"):
+        check_input(Parts(), "body + ")
+
+
+def test_parts_are_proposed_where_no_tensor_fits_but_several_do_together() -> None:
+    rgb = one(B, T, 4, 4, path=("rgb",))
+    seen = [rgb, *parts(5, 8, 8), one(B, path=("y",))]
+    with pytest.raises(ValueError, match=r'If these are its parts, pass input="x \+ y \+ z"\.'):
+        resolve_parts(seen, J)
+    with pytest.raises(ValueError, match=r'input="x \+ y \+ z"'):
+        resolve_parts(seen, J, axes="b t j c")
+    model = Parts()  # where a submodule gets them as one, that is the input
+    seen = seen_in(model, lambda: model.training_step(model.batch(), 0))
+    assert [target.input for target in resolve_parts(seen, J)] == ["encoder:x"]
+    with pytest.raises(ValueError, match="none") as caught:
+        resolve_parts([*parts(5, 8), one(B, T, 8, C, module="head", path=("z",))], J)
+    assert "parts" not in str(caught.value)  # not of one call

@@ -201,7 +201,7 @@ def test_input_of_another_form_is_refused(x: torch.Tensor, message: str) -> None
     [
         ({"num_joints": 0}, "at least 1 but got 0"),
         ({"num_joints": 4, "temperature": 0.0}, r"temperature above 0 but got 0\.0"),
-        ({"num_joints": 4, "fill": "median"}, "\"mean\" but got 'median'"),
+        ({"num_joints": 4, "fill": "median"}, "\"mean\".* but got 'median'"),
         ({"num_joints": 4, "keep": [4]}, r"joints from 0 to 3 but got \[4\]"),
         ({"num_joints": 4, "keep": [1, 1]}, r"different joints .* but got \[1, 1\]"),
         ({"num_joints": 4, "groups": {"a": [0], "b": [0]}}, "share no joint but got 'b'"),
@@ -240,3 +240,53 @@ def test_mask_and_mean_travel_in_the_state_dict() -> None:
 def test_the_layer_follows_its_input_to_another_device() -> None:
     out = trained_layer().eval()(torch.ones(1, 1, 4, 1, device="meta"))
     assert out.device.type == "meta"
+
+
+PARTS = [range(1), range(1, 3), range(3, 4)]
+
+
+def in_parts(layer: JointPruningLayer, x: torch.Tensor) -> torch.Tensor:
+    axes = ("b", "t", "j", "c")
+    return torch.cat([layer(x[:, :, part.start : part.stop], axes, part) for part in PARTS], dim=2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"groups": {"a": [0, 1]}}, {"groups": {"a": [0, 3]}, "tied": True}, {"fill": "hold"}],
+)
+@pytest.mark.parametrize("mode", ["open", "sampled", "masked"])
+def test_parts_of_a_skeleton_are_gated_as_the_whole_is(settings: dict, mode) -> None:
+    layer = trained_layer(**settings)
+    layer.mode = mode
+    layer.begin_step()
+    x = torch.randn(5, 6, 4, 2)
+    assert torch.equal(in_parts(layer, x), layer(x))
+
+
+def test_parts_have_the_means_of_the_whole() -> None:
+    whole, layer = trained_layer(fill="mean"), trained_layer(fill="mean")
+    for one in (whole, layer):
+        one.mode = "open"
+    for size in (3, 8):
+        x = torch.randn(size, 6, 4, 2)
+        whole(x)
+        in_parts(layer, x)
+    torch.testing.assert_close(layer.fill_mean, whole.fill_mean)
+    whole.mode = layer.mode = "sampled"
+    layer.begin_step()
+    in_parts(layer, x).square().sum().backward()  # the means of one call outlive the next
+    layer.eval().mode = whole.eval().mode = "masked"
+    whole.fill_mean = layer.fill_mean
+    assert torch.equal(in_parts(layer, x), whole(x))
+
+
+def test_means_of_parts_with_other_channels_are_refused() -> None:
+    layer = JointPruningLayer(4, fill="mean")
+    layer(torch.ones(2, 3, 1, 2), joints=range(1))
+    with pytest.raises(ValueError, match=r"one kind of channels for fill=\"mean\".*\(1, 1, 3, 3\)"):
+        layer(torch.ones(2, 3, 3, 3), joints=range(1, 4))
+
+
+def test_a_part_of_another_number_of_joints_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Expected 2 joints .* got shape \(2, 3, 3, 3\)"):
+        JointPruningLayer(4)(torch.ones(2, 3, 3, 3), joints=range(2))

@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
-from lightning_jointprune import JointPruningCallback, JointPruningLayer, load_pruned
+from lightning_jointprune import (
+    JointPruningCallback,
+    JointPruningLayer,
+    PruningRecord,
+    load_pruned,
+)
 from lightning_jointprune.attach import attached_layers, detach
 from lightning_jointprune.pruned import analyze_pruning
 from tests.runs import SHORT_RUNS
@@ -89,6 +94,7 @@ def blank_report(monkeypatch: pytest.MonkeyPatch) -> None:
         (Classifier, {"fill": -2.5, "groups": {"a": [0, 1]}}),
         (Classifier, {"fill": "mean", "gate": "stochastic"}),
         (ChannelsFirst, {"fill": "mean", "axes": "b c t j"}),
+        (Classifier, {"fill": "hold"}),
         (ChannelsFirst, {"input": None, "axes": None, "keep": [5]}),
     ],
 )
@@ -103,6 +109,8 @@ def test_a_loaded_model_is_the_plain_one_fed_the_kept_joints_alone(
         seen = range(1, 15)  # of 4 epochs of 6 batches; the first one passes to find the input
         fill = torch.stack([X.view(6, 16, 3, JOINTS, 2)[batch % 6] for batch in seen])
         fill = fill.mean(dim=(0, 1, 2))
+    elif fill == "hold":
+        fill = X[:, :1]
     kept = torch.tensor(callback.selection.mask)[:, None]
     masked = torch.where(kept, X, fill)
     x = X
@@ -126,6 +134,27 @@ def test_what_is_not_finite_in_a_dropped_joint_does_not_reach_a_loaded_model(tmp
     broken = X.clone()
     broken[:, :, [joint not in callback.selection.indices for joint in range(JOINTS)]] = torch.nan
     assert torch.equal(pruned(broken), pruned(X))
+
+
+def test_a_function_that_filled_is_passed_again(tmp_path: Path) -> None:
+    def last_frame(x: Tensor, axes: tuple[str, ...]) -> Tensor:
+        return x.narrow(axes.index("t"), 2, 1)
+
+    callback = pruning(tmp_path, fill=last_frame)
+    path = fit(Classifier(5), tmp_path, callback)
+    kept = torch.tensor(callback.selection.mask)[:, None]
+    expected = Classifier.load_from_checkpoint(path)(torch.where(kept, X, X[:, 2:]))
+    assert torch.equal(load_pruned(Classifier, path, fill=last_frame)(X), expected)
+    with pytest.raises(ValueError, match=r"Expected the function .*last_frame.*fill=function"):
+        load_pruned(Classifier, path)
+    saved = PruningRecord.from_json(tmp_path).settings["fill"]
+    assert saved.endswith("last_frame")
+
+
+def test_a_function_is_refused_where_none_filled(tmp_path: Path) -> None:
+    path = fit(Classifier(5), tmp_path, pruning(tmp_path))
+    with pytest.raises(ValueError, match=r"Expected no function, since .* fill=0\.0"):
+        load_pruned(Classifier, path, fill=torch.zeros_like)
 
 
 def test_a_loaded_model_tells_the_selection_of_its_run(tmp_path: Path) -> None:

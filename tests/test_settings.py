@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lightning_jointprune.gates import GumbelSigmoid, HardConcrete
+from lightning_jointprune.layout import Target
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
 from lightning_jointprune.settings import (
     STATE_KEY,
@@ -95,6 +96,15 @@ def test_a_tied_group_stands_or_falls_with_one_gate() -> None:
     assert layer.get_active_joints() == [0, 1, 2]
 
 
+def test_the_nodes_of_a_tied_group_are_named_by_it() -> None:
+    groups = Groups({"wrist": [0, 3], "knee": ["joint_1", 4]}, tied=True)
+    settings = checked(num_joints=6, groups=groups, keep=["joint_4"])
+    assert settings.joint_names == ("wrist.0", "knee.0", "joint_2", "wrist.1", "knee.1", "joint_5")
+    assert settings.keep == (4,)
+    hands = checked(skeleton="mediapipe_hands", groups="tied")
+    assert hands.joint_names == get_skeleton("mediapipe_hands").joints
+
+
 def test_no_groups_are_no_groups() -> None:
     assert checked(num_joints=4).groups is None
     assert checked(num_joints=4).new_search().layer.group_logits is None
@@ -131,7 +141,7 @@ def test_no_groups_are_no_groups() -> None:
         ({"num_joints": 4, "phases": (0.6, 0.1)}, r"two fractions of the run in order"),
         ({"num_joints": 4, "lr": 0.0}, r"learning rate above 0 but got lr=0\.0"),
         ({"num_joints": 4, "lr": float("nan")}, r"learning rate above 0 but got lr=nan"),
-        ({"num_joints": 4, "fill": "median"}, r"\"mean\" but got 'median'"),
+        ({"num_joints": 4, "fill": "median"}, r"\"mean\".* but got 'median'"),
         ({"num_joints": 4, "groups": "tied"}, r"named skeleton whose groups to take but got none"),
         ({"num_joints": 4, "groups": Groups()}, r"named skeleton whose groups .*Groups\(\{"),
         ({"num_joints": 4, "groups": "fingers"}, r"\"hierarchical\", \"tied\".* got 'fingers'"),
@@ -272,6 +282,34 @@ def test_a_count_that_tied_groups_cannot_add_up_to_is_refused() -> None:
             budget=3,
             keep=[0],
         )
+
+
+def test_a_held_joint_needs_frames_in_the_axes() -> None:
+    with pytest.raises(ValueError, match=r"Expected an axis t .* got 'b j c'"):
+        checked(num_joints=4, fill="hold", axes="b j c")
+    with pytest.raises(ValueError, match=r"Expected an axis t .* got 'b j c'"):
+        checked(num_joints=4, fill="hold").check_target(Target.parse("x", "b j c"))
+    checked(num_joints=4, fill="hold", axes="b t (j c)")
+
+
+@pytest.mark.parametrize("fill", [-1.0, "mean", "hold", torch.zeros_like])
+def test_axes_that_were_inferred_have_to_be_certain_for_a_fill(fill: Any) -> None:
+    message = r"Expected axes for fill=.* which could be 'b c t j'\. Pass axes='b c t j'"
+    unsure = Target.parse("x", "b c t j")
+    with pytest.raises(ValueError, match=message):
+        checked(num_joints=4, fill=fill).check_target(unsure)
+    checked(num_joints=4, fill=fill, axes="b c t j").check_target(unsure)
+    checked(num_joints=4, fill=fill).check_target(Target.parse("x", "b t j c"))
+    checked(num_joints=4).check_target(unsure)
+
+
+def test_a_function_that_fills_is_written_by_its_name() -> None:
+    def pose(x: torch.Tensor, axes: tuple[str, ...]) -> torch.Tensor:
+        return x.new_zeros(())
+
+    settings = checked(num_joints=4, fill=pose)
+    assert settings.as_plain()["fill"] == f"{__name__}.{pose.__qualname__}"
+    assert settings.new_search().layer.fill is pose
 
 
 @pytest.mark.parametrize("fill", [None, "median", float("nan")])

@@ -39,6 +39,7 @@ from lightning_jointprune import (
     PruningRecord,
     StochasticGate,
     TargetJoints,
+    analyze_pruning,
     load_pruned,
 )
 from tests.runs import (
@@ -48,8 +49,10 @@ from tests.runs import (
     SHORT_RUNS,
     SIGNS,
     Classifier,
+    InParts,
     J,
     clips,
+    first_joint,
     fit,
     pruning,
     trainer,
@@ -348,6 +351,21 @@ def test_a_run_resumed_after_an_epoch_is_the_uninterrupted_one(whole: Any, step:
 def test_every_budget_resumes(settings: dict[str, Any], name: str) -> None:
     done = run(settings)
     assert_equal_runs(run(settings, f"{name}.ckpt"), done)
+
+
+@pytest.mark.parametrize("name", ["step=13", "end-step=16", "step=30"])
+def test_a_run_in_parts_resumes_and_loads(name: str) -> None:
+    settings = {"budget": 3, "input": "body + hand"}
+    done = run(settings, kind=InParts)
+    assert_equal_runs(run(settings, f"{name}.ckpt", kind=InParts), done)
+    one = run({**settings, "input": "body+hand"}, f"{name}.ckpt", kind=InParts)  # in other words
+    assert one[1].selection.mask == done[1].selection.mask
+    x = next(iter(clips(1)))[0]
+    kept = torch.tensor(done[1].selection.mask)[:, None]
+    pruned = load_pruned(InParts, "step=40.ckpt")
+    expected = InParts.load_from_checkpoint("step=40.ckpt")(x * kept)
+    assert torch.equal(pruned(x), expected)
+    assert analyze_pruning(pruned).indices == done[1].selection.indices
 
 
 @pytest.mark.parametrize("step", [7, 13, 24])
@@ -983,6 +1001,8 @@ def test_every_argument_can_be_written_in_yaml() -> None:
         ),
         ({"keep": ["joint_3"]}, {"keep": ["joint_3"]}),
         ({"fill": -1.0}, {"fill": -1.0}),
+        ({"fill": "hold"}, {"fill": "hold"}),
+        ({"fill": "tests.runs.first_joint"}, {"fill": first_joint}),
     ],
 )
 def test_every_form_of_an_argument_can_be_written_in_yaml(

@@ -1,0 +1,175 @@
+"""Records which tensors reach which module's forward in one training step."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_jointprune.attach import (
+    MISSING,
+    named_modules,
+    read,
+    restore_forward,
+    signature_of,
+)
+from lightning_jointprune.layout import input_string
+
+_NESTING = 4  # containers inside containers that a probe looks into
+_ITEMS = 500  # values a probe looks at in one call
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A tensor that reached a module's forward.
+
+    Args:
+        module: path of the module; `""` is the root.
+        path: the argument, then keys, attributes or indices inside it.
+        shape: its shape.
+        dtype: its dtype.
+        requires_grad: whether it requires gradients.
+        depth: how many recorded calls were under way around this one; 0 is outermost.
+        trains: whether the module has parameters, so is neither a plain loss nor a metric.
+        downstream: whether it, or another argument of the call, was computed by the model.
+    """
+
+    module: str
+    path: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    requires_grad: bool = False
+    depth: int = 0
+    trains: bool = True
+    downstream: bool = False
+
+    @property
+    def input(self) -> str:
+        """Where it is, as the `input` argument says it."""
+        return input_string(self.module, self.path)
+
+    @property
+    def floating(self) -> bool:
+        """Whether it can be gated."""
+        return self.dtype.is_floating_point
+
+    @property
+    def enters(self) -> bool:
+        """Whether it comes from outside: the model has not computed it."""
+        return not self.downstream and (self.depth == 0 or not self.requires_grad)
+
+    def __str__(self) -> str:
+        return f"{self.input}  {self.shape}  {str(self.dtype).removeprefix('torch.')}"
+
+
+class Probe:
+    """Records which tensors reach which forward, from `start` to `stop`; keeps no tensor alive.
+
+    Args:
+        module: the root; its submodules are watched too.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._seen: dict[tuple[str, tuple[str, ...]], Seen] = {}
+        self._forwards: list[tuple[nn.Module, Any]] = []
+        self._owned: set[int] = set()
+        self._depth = 0
+
+    def start(self) -> None:
+        """Patch the forwards. What was seen before is forgotten."""
+        self.stop()
+        self._seen = {}
+        # A graph index or an embedding passed along is not data.
+        self._owned = {id(t) for t in [*self._module.parameters(), *self._module.buffers()]}
+        for name, module in named_modules(self._module):
+            self._forwards.append((module, module.__dict__.get("forward")))
+            trains = next(module.parameters(), None) is not None
+            recorded = partial(self._recorded, name, trains, module.forward, signature_of(module))
+            # A compiled step runs this one uncompiled.
+            restore_forward(module, torch.compiler.disable(recorded))  # type: ignore[no-untyped-call]
+
+    def stop(self) -> list[Seen]:
+        """Restore every forward; may be called twice.
+
+        Returns:
+            What was seen, each argument once, in the order of the calls.
+        """
+        while self._forwards:
+            restore_forward(*self._forwards.pop())
+        self._depth = 0
+        return list(self._seen.values())
+
+    def _recorded(
+        self,
+        name: str,
+        trains: bool,
+        forward: Callable[..., Any],
+        signature: inspect.Signature | None,
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        found = [
+            (path, tensor)
+            for path, tensor in _tensors(_bound(signature, args, kwargs))
+            if id(tensor) not in self._owned
+        ]
+        downstream = any(tensor.grad_fn is not None for _, tensor in found)
+        for path, x in found:
+            seen = (tuple(x.shape), x.dtype, x.requires_grad, self._depth, trains, downstream)
+            self._seen.setdefault((name, path), Seen(name, path, *seen))
+        self._depth += 1
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            self._depth -= 1
+
+
+def _bound(
+    signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by name; those in `**kwargs` by their own."""
+    bound = read(signature.bind, *args, **kwargs) if signature else MISSING
+    if signature is None or bound is MISSING:  # where the call is wrong, forward says so itself
+        return {"args": args, **kwargs}
+    named = dict(bound.arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            named |= named.pop(parameter.name, {})
+    return named
+
+
+def _tensors(value: Any) -> list[tuple[tuple[str, ...], Tensor]]:
+    """The tensors inside a container and their paths, breadth first."""
+    found: list[tuple[tuple[str, ...], Tensor]] = []
+    queue: list[tuple[tuple[str, ...], Any]] = [((), value)]
+    for path, item in queue:  # grows on the way
+        if isinstance(item, Tensor):
+            found.append((path, item))
+        elif len(path) <= _NESTING and len(queue) < _ITEMS:
+            inside = read(lambda container: list(_items(container)), item)
+            queue += [] if inside is MISSING else [((*path, str(k)), v) for k, v in inside]
+    return found
+
+
+def _items(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        yield from value.items()
+    elif isinstance(value, (list, tuple)):
+        yield from zip(getattr(value, "_fields", range(len(value))), value, strict=True)
+    elif isinstance(value, (str, bytes, nn.Module, type)) or callable(value):
+        return
+    elif dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value)]
+        yield from ((name, read(getattr, value, name)) for name in names)
+    elif callable(getattr(type(value), "keys", None)):  # tensordict, torch_geometric
+        yield from ((key, value[key]) for key in value.keys())  # noqa: SIM118 -- no Mapping
+    else:
+        yield from getattr(value, "__dict__", {}).items()

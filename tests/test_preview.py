@@ -1,0 +1,196 @@
+"""What a training step would tell the callback, and that looking leaves no trace."""
+
+from __future__ import annotations
+
+import copy
+import random
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import pytorch_lightning
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from lightning_jointprune import JointPruningCallback
+from lightning_jointprune.attach import Target, attach, attached_layers
+from lightning_jointprune.preview import preview
+from tests import models
+from tests.models import ZOO, B, C, J, Model, T, signs, skeletons
+from tests.test_probe import states
+
+AXES_NEEDED = {row[0] for row in ZOO if "(" in row[3]} | {"streams"}
+ASKS = AXES_NEEDED | {"several_skeletons"}
+TOLD = [row for row in ZOO if row[0] not in ASKS]
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """No look may leave a file."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "factory", "where", "axes"), TOLD, ids=[row[0] for row in TOLD])
+def test_the_skeleton_of_every_model_is_named(
+    name: str, factory: Any, where: str, axes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = factory()
+    shown = preview(model, model.batch(), model.joints)
+    assert (shown.input, shown.axes) == (where, axes)
+    line = f'JointPruningCallback(num_joints={model.joints}, input="{where}", axes="{axes}")'
+    assert capsys.readouterr().out.splitlines()[-1] == line == shown.advice
+
+
+class Demanding(Model):
+    """Uses all that a LightningModule has in its step, and steps by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.dropout = nn.Dropout()
+
+    def setup(self, stage: str) -> None:
+        self.steps = self.trainer.estimated_stepping_batches
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        assert self.dropout.training == self.training
+        optimizer = self.optimizers()
+        loss = cross_entropy(self.dropout(self(batch["skeleton"])), batch["sign"])
+        self.log("loss", loss, prog_bar=True, on_epoch=True)
+        self.log_dict({"a": loss, "b": loss})
+        self.logger.experiment.add_scalar("loss", loss, self.trainer.global_step)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        raise AssertionError("The step goes on.")
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        total = self.trainer.estimated_stepping_batches
+        return [optimizer], [torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total + 1)]
+
+    def configure_callbacks(self) -> Any:
+        return [pl.callbacks.ModelCheckpoint("elsewhere")]
+
+    def prepare_data(self) -> None:
+        Path("downloaded").touch()
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_look_changes_nothing(
+    mode: bool, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    model = Demanding().train(mode)
+    batch = model.batch()
+    held = dict(batch)
+    before, weights = states(model), copy.deepcopy(model.state_dict())
+    torch.manual_seed(3)
+    random.seed(3)
+    np.random.seed(3)  # noqa: NPY002 -- the state of which is not to move
+    expected = [torch.rand(()), random.random(), np.random.rand()]  # noqa: NPY002
+    torch.manual_seed(3)
+    random.seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    caplog.set_level("INFO")
+
+    shown = JointPruningCallback.inspect(model, batch, J)
+
+    assert [torch.rand(()), random.random(), np.random.rand()] == expected  # noqa: NPY002
+    assert shown.input == "x"
+    assert states(model) == before
+    assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert model.got == []
+    assert all(batch[name] is value for name, value in held.items())
+    assert caplog.records == []
+    assert recwarn.list == []
+
+
+def test_gates_that_are_in_front_are_left_there_and_not_used() -> None:
+    class Never:
+        num_joints = J
+
+        def __call__(self, x: Tensor, axes: tuple[str, ...]) -> Tensor:
+            raise AssertionError("The gates were used.")
+
+    model = models.CallsItself()
+    target = Target.parse("x", "b t j c")
+    attach(model, target, Never())
+    assert preview(model, model.batch(), J).input == "x"
+    assert [found for found, _ in attached_layers(model)] == [target]
+
+
+def test_a_model_of_the_other_lightning_is_run_by_its_own_trainer() -> None:
+    class Other(pytorch_lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = models.Encoder()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.encoder(x)
+
+        def training_step(self, batch: Any) -> Tensor:
+            assert isinstance(self.trainer, pytorch_lightning.Trainer)
+            return cross_entropy(self(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    assert preview(Other(), (skeletons(B, T, J, C), signs()), J).input == "x"
+
+
+def test_where_two_could_be_meant_it_says_what_the_callback_would() -> None:
+    model = models.SeveralSkeletons()
+    shown = preview(model, model.batch(), skeleton="mediapipe_hand")
+    assert (shown.input, shown.axes) == (None, None)
+    assert shown.advice.endswith('Pass input="batch.skeleton" or input="batch.bones".')
+    notes = dict(zip((one.input for one in shown.seen), shown.notes, strict=True))
+    assert notes["batch.skeleton"] == notes["batch.bones"] == 'axes="b t j c"'
+    assert notes["batch.sign"] == ""
+
+
+def test_parts_and_shared_axes_are_proposed() -> None:
+    flat = models.Shaped(B, T, J * C)
+    shown = preview(flat, flat.batch(), J)
+    assert shown.notes[0] == 'axes="b t (j c)" or axes="b t (c j)"'
+    assert 'pass axes="b t (j c)" or axes="b t (c j)"' in shown.advice
+    told = preview(flat, flat.batch(), J, axes="b t (j c)")
+    assert told.advice == 'JointPruningCallback(num_joints=21, input="x", axes="b t (j c)")'
+
+
+def test_without_a_number_every_plausible_axis_is_listed() -> None:
+    model = models.TwoStreams()
+    shown = preview(model, model.batch())
+    assert shown.input is None
+    assert 'num_joints=42, axes="b t j c"' in shown.notes[1]
+    assert "num_joints=3," not in str(shown)
+    assert shown.advice.startswith("Pass num_joints= or skeleton=")
+    rgb, keypoints = str(shown).splitlines()[1:3]
+    assert rgb == '  rgb                      (4, 8, 4, 4)   float32  num_joints=8, axes="b j t c"'
+    assert keypoints.startswith("  keypoints                (4, 8, 42, 3)  float32  num_joints=8, ")
+
+
+def test_a_named_skeleton_is_what_is_to_be_pasted() -> None:
+    model = models.CallsItself()
+    shown = preview(model, model.batch(), skeleton="mediapipe_hand")
+    assert shown.advice.startswith('JointPruningCallback(skeleton="mediapipe_hand", input="x", ')
+    with pytest.raises(ValueError, match=r"Expected 21 joints .* got num_joints=42"):
+        preview(model, model.batch(), 42, skeleton="mediapipe_hand")
+
+
+def test_an_error_of_the_step_is_the_models_own() -> None:
+    with pytest.raises(KeyError, match="skeleton"):
+        preview(models.CallsItself(), {"pose": skeletons(B, T, J, C)}, J)
+
+
+def test_what_cannot_be_looked_at_is_refused() -> None:
+    with pytest.raises(TypeError, match="Expected a LightningModule but got Linear"):
+        preview(nn.Linear(2, 2), None)
+    model = models.CallsItself()
+    model.held = models.Stubborn()
+    with pytest.raises(TypeError, match=r"copy\.deepcopy can copy but got .*no copy.* CallsItself"):
+        preview(model, model.batch(), J)
