@@ -66,7 +66,17 @@ def blank_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning_jointprune.report.write_report", lambda record, path: path)
 
 
-@pytest.mark.parametrize(("name", "factory", "where", "axes"), ZOO, ids=[row[0] for row in ZOO])
+def rows() -> list[Any]:
+    """The zoo; each row is a line of docs/compatibility.md, in the words of the module."""
+    params = []
+    for name, factory, where, axes in ZOO:
+        words = (factory.__doc__ or factory().__doc__).splitlines()[0].rstrip(".")
+        mark = pytest.mark.compatibility("Models", f"{words}: `{axes}`")
+        params.append(pytest.param(name, factory, where, axes, id=name, marks=mark))
+    return params
+
+
+@pytest.mark.parametrize(("name", "factory", "where", "axes"), rows())
 def test_a_run_is_that_of_the_hand_written_twin(
     name: str, factory: Any, where: str, axes: str, tmp_path: Path
 ) -> None:
