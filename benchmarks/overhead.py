@@ -1,13 +1,15 @@
 """What does the callback cost in time?
 
-    python -m benchmarks.overhead                         all rows, half an hour on a quiet core
-    python -m benchmarks.overhead --rows gru --seeds 1
+    MALLOC_ARENA_MAX=1 python -m benchmarks.overhead      all rows, a quarter of an hour
+    python -m benchmarks.overhead --rows gru --seeds 1    one of them, once
 
-Rows: gru, stgcn, fusion. Three models are trained at once in one process: without gates, with the
-callback, and with the gates of `tests/twins.py`, which are written into the forward by hand and
-give the same losses as the callback. They take turns of a few steps, so what slows the machine down
-slows all three. A turn's time is the processor time of its thread, which does all of the work; a
-figure is the median over the turns of the ratio between two models. Epoch ends are not measured.
+Rows: gru, stgcn, fusion. Four models are trained at once in one process: without gates, with the
+callback, with the gates of `tests/twins.py`, which are written into the forward by hand and give
+the same losses as the callback, and without gates again, which tells how far the clock can be
+trusted. They take turns of a few steps, so what slows the machine down slows all of them. A turn's
+time is the processor time of its thread, which does all of the work; a figure is the median over
+the turns of the ratio between two models. Epoch ends are not measured. Nothing else should run on
+the machine, and all threads should share one arena of glibc's memory, hence the variable.
 `python -m benchmarks.report_results` writes the results into RESULTS.md.
 """
 
@@ -32,7 +34,8 @@ from benchmarks.rows import Figure, Row, at_most, measure, parser, product, resu
 from benchmarks.store import Result, Settings, Store
 from tests.twins import ByHand, Gated
 
-KINDS = ("plain", "callback", "twin")
+KINDS = ("plain", "callback", "twin", "again")
+PAIRS = ("callback / plain", "twin / plain", "callback / twin", "again / plain")
 PHASES = {"warm-up": 0.1, "search": 0.5, "final": 0.4}  # the default ones, as shares of the run
 SIGNS = 16
 
@@ -170,10 +173,10 @@ CASES = {
         lambda gated: (GraphTwin if gated else GraphClassifier)(27, 3, SIGNS, RECIPE),
         partial(clips, 16, 3, 150, 27),
         {"num_joints": 27},
-        turn=2,
-        turns=50,
+        turn=1,
+        turns=60,
     ),
-    "fusion": Case(fusion, partial(fusion_clips, 32, 16), {"num_joints": 42}, turn=2, turns=50),
+    "fusion": Case(fusion, partial(fusion_clips, 32, 16), {"num_joints": 42}, turn=2, turns=100),
 }
 
 
@@ -246,6 +249,7 @@ def train(case: Case, kind: str, turns: Turns, folder: str) -> list[float]:
         "plain": [],
         "callback": [JointPruningCallback(**case.pruning, dirpath=folder)],
         "twin": [ByHand()],
+        "again": [],
     }
     try:
         model = case.make(kind == "twin")
@@ -266,9 +270,10 @@ def run(settings: Settings) -> Result:
         runs = [pool.submit(train, case, kind, turns, folder) for kind in KINDS]
         seconds = {kind: one.result() for kind, one in zip(KINDS, runs, strict=True)}
     result: Result = {"milliseconds": 1000 * median(seconds["plain"]) / case.turn}
-    for ours, theirs in (("callback", "plain"), ("twin", "plain"), ("callback", "twin")):
-        pairs = zip(seconds[ours], seconds[theirs], strict=True)
-        result[f"{ours} / {theirs}"] = by_phase([a / b for a, b in pairs])
+    for pair in PAIRS:
+        ours, theirs = pair.split(" / ")
+        both = zip(seconds[ours], seconds[theirs], strict=True)
+        result[pair] = by_phase([a / b for a, b in both])
     return result
 
 
@@ -308,8 +313,12 @@ def figures(model: str, target: float, store: Store, seeds: int) -> list[Figure]
             rows.append(at_most(f"{label}: a run", target, fmean(values), values))
         else:
             rows.append(Figure(f"{label}: a run", "", spread(values)))
-    values = ratios("callback / twin", "run")
-    return [*rows, at_most("step time, callback / twin: a run", 1.01, fmean(values), values)]
+    values, again = ratios("callback / twin", "run"), ratios("again / plain", "run")
+    return [
+        *rows,
+        at_most("step time, callback / twin: a run", 1.01, fmean(values), values),
+        Figure("step time, without / without: a run", "", spread(again)),
+    ]
 
 
 def row(model: str, title: str, setting: str, target: float) -> Row:
