@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks import asl_words, demo, planted
+from benchmarks import asl_words, demo, overhead, planted
 from benchmarks.rows import Figure, Row, add_store_arguments
 from benchmarks.store import HERE, Record, Store, code_state
 
@@ -20,6 +20,7 @@ SCRIPTS = {
     "planted": (planted.ROWS, ""),
     "asl_words": (asl_words.ROWS, " --data asl_words.npz"),
     "demo": (demo.ROWS, ""),
+    "overhead": (overhead.ROWS, ""),
 }
 MOST_SEEDS = 50  # whatever was run is shown
 HEAD = """# Results

@@ -67,6 +67,11 @@ def at_least(measured: str, target: float, value: float, values: Sequence[float]
     return Figure(measured, f"≥ {target:.3g}", spread(values), value >= target)
 
 
+def at_most(measured: str, target: float, value: float, values: Sequence[float]) -> Figure:
+    """A figure that must not be above its target; nothing is rounded before it is compared."""
+    return Figure(measured, f"≤ {target:.3g}", spread(values), value <= target)
+
+
 def f1(kept: Iterable[int], truth: Iterable[int]) -> float:
     """F1 of the kept joints, where `truth` are those that carry something."""
     kept, truth = set(kept), set(truth)

@@ -91,8 +91,11 @@ def code_state(settings: Settings) -> str:
 @functools.cache
 def _state(script: str, pruned: bool) -> str:
     files = [HERE / "models.py", HERE / "data.py"]
+    examples = sorted((HERE.parent / "examples").glob("*.py"))
     if script == "demo":
-        files = sorted((HERE.parent / "examples").glob("*.py"))
+        files = examples
+    if script == "overhead":
+        files += [HERE / "overhead.py", HERE.parent / "tests" / "twins.py", *examples]
     if pruned:
         package = package_folder()
         files += [

@@ -10,6 +10,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+pytest_plugins = ["tests.compatibility", "pytester"]
+
 # Workers share the cores; more threads only slow them down. The variables are for subprocesses.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -217,6 +217,9 @@ class DataclassBatch(Model):
     def skeleton(self, batch: Any) -> Tensor:
         return batch.keypoints
 
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        return batch  # Lightning moves no frozen dataclass
+
     def forward(self, clip: Clip) -> Tensor:
         return self.encoder(clip.keypoints)
 

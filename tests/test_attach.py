@@ -405,6 +405,7 @@ def test_the_signature_of_forward_stays() -> None:
     assert inspect.signature(model.forward) == before
 
 
+@pytest.mark.compatibility("Checkpoints", "`torch.save(model)` of the whole model")
 def test_a_saved_model_keeps_its_layer() -> None:
     model, layer, x = OneInput(), Zeroing(), torch.randn(B, J, C)
     attach(model, X, layer)

@@ -247,6 +247,7 @@ def schedulers() -> list[Any]:
 
 
 @pytest.mark.parametrize("make", schedulers())
+@pytest.mark.compatibility("Schedulers", "in a Trainer, by step")
 def test_the_users_rates_are_those_of_a_run_without_us(make: Any) -> None:
     class Model(Classifier):
         def configure_optimizers(self) -> Any:
@@ -261,6 +262,7 @@ def test_the_users_rates_are_those_of_a_run_without_us(make: Any) -> None:
     assert {rates[-1] for rates in within.rates[9:]} == {0.5}
 
 
+@pytest.mark.compatibility("Schedulers", "rates set by hand in `optimizer_step`")
 def test_a_user_who_sets_the_rate_of_all_groups_does_not_set_ours() -> None:
     class Model(Classifier):
         def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -308,6 +310,7 @@ class Scored(Classifier):
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("at_epoch_end", [True, False])
 @pytest.mark.parametrize("every", [1.0, 0.5])
+@pytest.mark.compatibility("Callbacks", "EarlyStopping, in the final phase")
 def test_early_stopping_waits_for_the_final_phase(
     first: bool, at_epoch_end: bool, every: float
 ) -> None:
@@ -319,6 +322,7 @@ def test_early_stopping_waits_for_the_final_phase(
     assert one.current_epoch == 8 if every == 1.0 or at_epoch_end else 7
 
 
+@pytest.mark.compatibility("Callbacks", "EarlyStopping, in the final phase")
 def test_a_stopping_threshold_counts_in_the_final_phase_only() -> None:
     stopper = EarlyStopping("score", mode="max", patience=99, stopping_threshold=-99.0)
     one = fit(Scored(), pruning(), stopper)
@@ -348,6 +352,7 @@ def test_a_score_of_the_search_is_no_standard_for_the_final_phase() -> None:
 
 @pytest.mark.parametrize("top", [1, 2, -1])
 @pytest.mark.parametrize("on_epoch", [True, False])
+@pytest.mark.compatibility("Callbacks", "ModelCheckpoint with a monitor, of the final phase")
 def test_a_best_checkpoint_is_a_pruned_model(top: int, on_epoch: bool) -> None:
     best = ModelCheckpoint(
         ".", monitor="score", mode="max", save_top_k=top, save_on_train_epoch_end=on_epoch
@@ -398,6 +403,7 @@ def probabilities(**settings: Any) -> list[float]:
     ],
     ids=["batch size", "accumulation", "AMP"],
 )
+@pytest.mark.compatibility("Trainer", "{id}, at the same price of a joint")
 def test_the_price_of_a_joint_does_not_depend_on(settings: dict[str, Any]) -> None:
     # The end of an accumulated step is half a step later on the ramp of the price.
     tolerance = 0.02 if "accumulate_grad_batches" in settings else 1e-6
@@ -721,6 +727,7 @@ def test_another_number_of_joints_at_a_later_batch_is_an_error() -> None:
         fit(Classifier(), pruning(), train=data)
 
 
+@pytest.mark.compatibility("Models", "skeletons of integers", refused=True)
 def test_integers_are_refused() -> None:
     class Casting(Classifier):
         def forward(self, x: Tensor) -> Tensor:
@@ -836,6 +843,9 @@ def test_a_run_too_short_for_a_search_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("epochs", [5, 20])
+@pytest.mark.compatibility(
+    "Models", "a skeleton detached before it is used, {epochs} short epochs", refused=True
+)
 def test_gates_that_the_loss_cannot_reach_are_an_error(epochs: int) -> None:
     class Detached(Classifier):
         def forward(self, x: Tensor) -> Tensor:
@@ -848,11 +858,13 @@ def test_gates_that_the_loss_cannot_reach_are_an_error(epochs: int) -> None:
         fit(Detached(), pruning(), train=clips(2), max_epochs=epochs)
 
 
+@pytest.mark.compatibility("Trainer", "a run without an end", refused=True)
 def test_a_run_without_an_end_is_refused() -> None:
     with pytest.raises(MisconfigurationException, match=r"max_epochs=-1 without max_steps"):
         fit(Classifier(), pruning(), max_epochs=-1)
 
 
+@pytest.mark.compatibility("Trainer", "strategy FSDP", refused=True)
 def test_a_strategy_that_cuts_parameters_into_pieces_is_refused() -> None:
     class FSDPStrategy(SingleDeviceStrategy):
         pass
@@ -861,6 +873,7 @@ def test_a_strategy_that_cuts_parameters_into_pieces_is_refused() -> None:
         fit(Classifier(), pruning(), strategy=FSDPStrategy("cpu"), accelerator="auto")
 
 
+@pytest.mark.compatibility("Callbacks", "JointPruningCallback twice, on one input", refused=True)
 def test_two_callbacks_on_one_input_are_refused() -> None:
     with pytest.raises(MisconfigurationException, match="one callback per skeleton input"):
         fit(Classifier(), pruning(), pruning())
@@ -877,12 +890,14 @@ def test_a_floor_for_a_metric_that_is_never_logged_is_an_error(sanity: int) -> N
         fit(Classifier(), pruning(MetricFloor("val_f1", 0.9)), num_sanity_val_steps=sanity)
 
 
+@pytest.mark.compatibility("Trainer", "no validation, with `MetricFloor`", refused=True)
 def test_a_floor_without_validation_is_refused() -> None:
     one = trainer(pruning(MetricFloor("val_acc", 0.9)))
     with pytest.raises(MisconfigurationException, match="Expected a validation that logs"):
         one.fit(Classifier(), clips())
 
 
+@pytest.mark.compatibility("Optimizers", "`configure_optimizers` that returns None", refused=True)
 def test_no_optimizer_is_refused() -> None:
     class Fixed(Classifier):
         def configure_optimizers(self) -> None:
@@ -991,6 +1006,7 @@ def test_a_run_that_ends_in_the_search_says_that_nothing_was_frozen() -> None:
 
 
 @pytest.mark.parametrize("steps", [True, 10])
+@pytest.mark.compatibility("Trainer", "fast_dev_run={steps}")
 def test_a_quick_trial_goes_through_and_writes_nothing(steps: Any, tmp_path: Path) -> None:
     callback = pruning()
     fit(Classifier(), callback, fast_dev_run=steps)
@@ -1130,6 +1146,7 @@ def test_joints_that_are_kept_by_force_are_doubted() -> None:
         fit(Classifier(), pruning(Price(100.0)))
 
 
+@pytest.mark.compatibility("Models", "a module with a JointPruningLayer of its own", refused=True)
 def test_a_layer_in_the_model_is_not_gated_twice() -> None:
     model = Classifier()
     model.pruning = JointPruningLayer(J)
@@ -1137,11 +1154,13 @@ def test_a_layer_in_the_model_is_not_gated_twice() -> None:
         fit(model, pruning())
 
 
+@pytest.mark.compatibility("Callbacks", "BackboneFinetuning and other BaseFinetuning", refused=True)
 def test_finetuning_callbacks_are_refused_before_they_fail() -> None:
     with pytest.raises(MisconfigurationException, match="BaseFinetuning"):
         fit(Classifier(), pruning(), BackboneFinetuning(1))
 
 
+@pytest.mark.compatibility("Schedulers", "stepped by hand")
 def test_a_scheduler_that_is_stepped_by_hand_sees_its_own_groups_alone() -> None:
     class ByHand(Classifier):
         def configure_optimizers(self) -> Any:
@@ -1155,6 +1174,7 @@ def test_a_scheduler_that_is_stepped_by_hand_sees_its_own_groups_alone() -> None
     fit(ByHand(), pruning())
 
 
+@pytest.mark.compatibility("Checkpoints", "arguments of numpy's numbers")
 def test_settings_from_numpy_leave_a_checkpoint_that_loads() -> None:
     callback = pruning(Price(np.float64(0.01)), lr=np.float64(0.5), fill=np.float32(0.25))
     fit(Classifier(), callback).save_checkpoint("last.ckpt")

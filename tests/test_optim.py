@@ -157,6 +157,7 @@ def test_every_scheduler_of_torch_is_among_those_tested() -> None:
 
 
 @each_scheduler
+@pytest.mark.compatibility("Schedulers", "{scheduler}")
 def test_the_users_rates_are_those_of_a_run_without_us_and_ours_is_its_own(scheduler: str) -> None:
     make = SCHEDULERS[scheduler]
     expected = train(setup(sgd, make, with_us=False), range(STEPS))
@@ -167,6 +168,7 @@ def test_the_users_rates_are_those_of_a_run_without_us_and_ours_is_its_own(sched
 
 
 @each_scheduler
+@pytest.mark.compatibility("Schedulers", "{scheduler}")
 def test_saved_and_loaded_halfway_the_run_goes_on_exactly(scheduler: str) -> None:
     whole = setup(sgd, SCHEDULERS[scheduler])
     expected = train(whole, range(STEPS), gated=True)
@@ -218,7 +220,11 @@ OPTIMIZERS = {
 }
 REFUSED = {"LBFGS": "one group", "Muon": "2-D", "SparseAdam": "sparse"}
 VARIANTS = [
-    pytest.param(partial(one, lr=0.1, **settings), id=" ".join([name, *settings]))
+    pytest.param(
+        partial(one, lr=0.1, **settings),
+        id=" ".join([name, *settings]),
+        marks=pytest.mark.compatibility("Optimizers", name),
+    )
     for name, one in OPTIMIZERS.items()
     if name not in REFUSED
     for settings in ({}, {"foreach": True}, {"fused": True}, {"momentum": 0.9})
@@ -257,6 +263,7 @@ def test_logits_without_a_gradient_stay_where_the_users_weight_decay_would_move_
 
 
 @pytest.mark.parametrize("name", sorted(set(REFUSED) & set(OPTIMIZERS)))
+@pytest.mark.compatibility("Optimizers", "{name}", refused=True)
 def test_an_optimizer_that_cannot_train_logits_is_refused_before_it_steps(name: str) -> None:
     optimizer = OPTIMIZERS[name]([nn.Parameter(torch.ones(2, 2))])
     with pytest.raises(ValueError, match=f"but got {name}, .*{REFUSED[name]}.* Adam, AdamW or SGD"):
@@ -264,6 +271,7 @@ def test_an_optimizer_that_cannot_train_logits_is_refused_before_it_steps(name: 
     assert len(optimizer.param_groups) == 1
 
 
+@pytest.mark.compatibility("Optimizers", "maximize=True", refused=True)
 def test_an_optimizer_that_maximizes_is_refused_since_it_would_maximize_the_price() -> None:
     with pytest.raises(ValueError, match=r"that minimizes.* but got maximize=True.*the negative"):
         setup(partial(torch.optim.Adam, maximize=True))

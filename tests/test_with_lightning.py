@@ -154,6 +154,7 @@ def test_schedules_fit_into_any_run(epochs: int) -> None:
     assert history[-1].temperature == pytest.approx(0.3)
 
 
+@pytest.mark.compatibility("Optimizers", "explicit parameter groups")
 def test_logits_are_trained_beside_explicit_parameter_groups() -> None:
     model, callback = Classifier(), pruning(Price(0.1))  # the classifier lists its groups
     one = fit(model, callback)
@@ -162,6 +163,10 @@ def test_logits_are_trained_beside_explicit_parameter_groups() -> None:
     assert callback.selection.keep_probabilities != pytest.approx([0.9] * J)
 
 
+@pytest.mark.compatibility(
+    "Checkpoints",
+    "`load_from_checkpoint(..., strict=True)` in the plain class, without the callback",
+)
 def test_a_checkpoint_loads_in_the_plain_class() -> None:
     model, callback = Classifier(), pruning()
     one = fit(model, callback)
@@ -177,6 +182,7 @@ def test_a_checkpoint_loads_in_the_plain_class() -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
+@pytest.mark.compatibility("Callbacks", "EMAWeightAveraging")
 def test_ema_averages_beside_us(first: bool) -> None:
     model, callback = Classifier(), pruning()
     ema = EMAWeightAveraging(decay=0.9)
@@ -187,6 +193,7 @@ def test_ema_averages_beside_us(first: bool) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
+@pytest.mark.compatibility("Callbacks", "StochasticWeightAveraging")
 def test_swa_averages_beside_us(first: bool) -> None:
     model, callback = Classifier(), pruning(Price(0.1))
     swa = StochasticWeightAveraging(swa_lrs=1e-3, swa_epoch_start=2, annealing_epochs=1)
@@ -199,6 +206,7 @@ def test_swa_averages_beside_us(first: bool) -> None:
     assert list(model.state_dict()) == ["head.weight", "head.bias"]
 
 
+@pytest.mark.compatibility("Callbacks", "StochasticWeightAveraging")
 def test_swa_leaves_our_rate_alone_in_the_search() -> None:
     def run(*callbacks: Any) -> Any:
         torch.manual_seed(0)
@@ -233,6 +241,7 @@ class Encoded(Classifier):
         return checkpoint(self.encoder, x, use_reentrant=False) if self.again else self.encoder(x)
 
 
+@pytest.mark.compatibility("Trainer", "activation checkpointing")
 def test_activation_checkpointing_repeats_the_gates_it_had() -> None:
     runs = []
     for again in (False, True):
@@ -324,6 +333,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("step", STEPS, ids=STEPS.values())
+@pytest.mark.compatibility(
+    "Checkpoints", "resuming from any step, to the numbers of an uninterrupted run"
+)
 def test_a_resumed_run_is_the_uninterrupted_one(whole: Any, step: int) -> None:
     folder, done = whole
     resumed = run({"budget": Price("auto"), "fill": "mean"}, str(folder / f"step={step}.ckpt"))
@@ -331,6 +343,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(whole: Any, step: int) -> None:
 
 
 @pytest.mark.parametrize("step", [8, 16, 24, 32])
+@pytest.mark.compatibility(
+    "Checkpoints", "resuming after an epoch, to the numbers of an uninterrupted run"
+)
 def test_a_run_resumed_after_an_epoch_is_the_uninterrupted_one(whole: Any, step: int) -> None:
     folder, done = whole
     resumed = run({"budget": Price("auto"), "fill": "mean"}, str(folder / f"end-step={step}.ckpt"))
@@ -348,6 +363,7 @@ def test_a_run_resumed_after_an_epoch_is_the_uninterrupted_one(whole: Any, step:
     ids=["target", "floor", "groups", "phases that end within epochs"],
 )
 @pytest.mark.parametrize("name", ["step=13", "end-step=16", "step=18"])
+@pytest.mark.compatibility("Checkpoints", "resuming with every budget")
 def test_every_budget_resumes(settings: dict[str, Any], name: str) -> None:
     done = run(settings)
     assert_equal_runs(run(settings, f"{name}.ckpt"), done)
@@ -369,6 +385,7 @@ def test_a_run_in_parts_resumes_and_loads(name: str) -> None:
 
 
 @pytest.mark.parametrize("step", [7, 13, 24])
+@pytest.mark.compatibility("Checkpoints", "resuming with accumulated gradients")
 def test_a_run_with_accumulation_resumes(step: int) -> None:
     settings = {"budget": Price("auto")}
     done = run(settings, accumulate_grad_batches=2)
@@ -387,6 +404,9 @@ def test_the_rate_that_was_chosen_for_sgd_resumes(step: int) -> None:
     assert_equal_runs(run(settings, f"step={step}.ckpt", kind=Plain), done, without=step)
 
 
+@pytest.mark.compatibility(
+    "Checkpoints", "going back to an earlier checkpoint with the same Trainer"
+)
 def test_a_trainer_may_go_back_to_a_checkpoint_of_the_search() -> None:
     settings: dict[str, Any] = {"budget": Price("auto")}
     done = run(settings)
@@ -398,6 +418,9 @@ def test_a_trainer_may_go_back_to_a_checkpoint_of_the_search() -> None:
     assert_equal_runs((model, callback, one), done)
 
 
+@pytest.mark.compatibility(
+    "Checkpoints", "going on from a checkpoint of a run without the callback"
+)
 def test_a_plain_checkpoint_can_be_fitted_with_the_callback() -> None:
     plain = Classifier()
     trainer(max_epochs=1).fit(plain, clips(), clips(2))
@@ -415,6 +438,7 @@ def test_a_plain_checkpoint_can_be_fitted_with_the_callback() -> None:
 
 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+@pytest.mark.compatibility("Checkpoints", "`trainer.{stage}(ckpt_path=...)` alone, with the mask")
 def test_evaluation_alone_uses_the_mask_of_the_checkpoint(stage: str) -> None:
     callback = pruning()
     fit(Classifier(), callback).save_checkpoint("last.ckpt")
@@ -448,6 +472,7 @@ def test_an_error_before_a_resumed_run_begins_is_the_users_own() -> None:
         trainer(pruning(), max_epochs=6).fit(Broken(), clips(), ckpt_path="last.ckpt")
 
 
+@pytest.mark.compatibility("Checkpoints", '`ckpt_path="best"` after fit')
 def test_the_best_checkpoint_is_tested_after_fit() -> None:
     model, callback = Classifier(), pruning()
     best = ModelCheckpoint(".", monitor="val_loss")
@@ -468,6 +493,7 @@ def test_a_checkpoint_of_the_warmup_is_tested_with_all_joints_after_fit() -> Non
     assert model.of("test")[-1].kind == "masked"
 
 
+@pytest.mark.compatibility("Checkpoints", "`load_pruned`, without the callback")
 def test_load_pruned_gives_the_model_of_the_run() -> None:
     model, callback = Classifier(), pruning(fill="mean")
     fit(model, callback).save_checkpoint("last.ckpt")
@@ -476,6 +502,7 @@ def test_load_pruned_gives_the_model_of_the_run() -> None:
     assert torch.equal(loaded(x), model.eval()(x))
 
 
+@pytest.mark.compatibility("Checkpoints", "`torch.load(..., weights_only=True)`")
 def test_a_checkpoint_is_read_with_weights_only_and_saving_changes_nothing() -> None:
     class Saver(pl.Callback):
         def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
@@ -492,6 +519,7 @@ def test_a_checkpoint_is_read_with_weights_only_and_saving_changes_nothing() -> 
 
 
 @pytest.mark.xfail(reason="Lightning asks no callback when it saves weights alone", strict=True)
+@pytest.mark.compatibility("Checkpoints", "the mask in a checkpoint saved with `weights_only=True`")
 def test_a_checkpoint_of_weights_alone_keeps_the_mask() -> None:
     callback = pruning()
     fit(Classifier(), callback).save_checkpoint("weights.ckpt", weights_only=True)
@@ -500,6 +528,7 @@ def test_a_checkpoint_of_weights_alone_keeps_the_mask() -> None:
     assert tuple((model.got != 0).any(dim=3).any(dim=1)[0].tolist()) == callback.selection.mask
 
 
+@pytest.mark.compatibility("Checkpoints", "a checkpoint of other joints", refused=True)
 def test_a_checkpoint_of_other_joints_is_refused() -> None:
     fit(Classifier(), pruning()).save_checkpoint("last.ckpt")
     with pytest.raises(MisconfigurationException, match=r"of 9 joints .* one of 8"):
@@ -526,6 +555,7 @@ class Manual(Classifier):
         return loss if self.returns else None
 
 
+@pytest.mark.compatibility("Trainer", "manual optimization")
 def test_manual_optimization_is_the_same_run() -> None:
     one, other = pruning(Price("auto")), pruning(Price("auto"))
     torch.manual_seed(0)
@@ -535,6 +565,9 @@ def test_manual_optimization_is_the_same_run() -> None:
     assert one.record.history == other.record.history
 
 
+@pytest.mark.compatibility(
+    "Trainer", '`training_step` that returns no loss, with `Price("auto")`', refused=True
+)
 def test_manual_optimization_without_a_loss_needs_a_price() -> None:
     callback = pruning(Price(0.02))
     fit(Manual(returns=False), callback)
@@ -543,6 +576,7 @@ def test_manual_optimization_without_a_loss_needs_a_price() -> None:
         fit(Manual(returns=False), pruning(Price("auto")))
 
 
+@pytest.mark.compatibility("Optimizers", "named parameters")
 def test_an_optimizer_of_named_parameters_is_welcome() -> None:
     class Named(Classifier):
         def configure_optimizers(self) -> Any:
@@ -569,6 +603,9 @@ def test_a_step_without_manual_backward_is_watched_before_it_changes_a_weight() 
     assert torch.equal(model.head.weight, before)
 
 
+@pytest.mark.compatibility(
+    "Trainer", "manual optimization with `optimizers(use_pl_optimizer=False)`", refused=True
+)
 def test_manual_optimization_past_lightning_is_an_error() -> None:
     class Raw(Manual):
         def optimizers(self, use_pl_optimizer: bool = True) -> Any:
@@ -578,6 +615,7 @@ def test_manual_optimization_past_lightning_is_an_error() -> None:
         fit(Raw(), pruning())
 
 
+@pytest.mark.compatibility("Optimizers", "two optimizers, by manual optimization")
 def test_two_optimizers_train_the_gates_once() -> None:
     class Two(Manual):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -603,6 +641,7 @@ def test_two_optimizers_train_the_gates_once() -> None:
 
 
 @pytest.mark.parametrize("how", ["norm", "value"])
+@pytest.mark.compatibility("Trainer", "gradient_clip_val, by {how}")
 def test_gradient_clipping_does_not_stop_the_search(how: str) -> None:
     callback = pruning(Price("auto"), lr=0.2)
     fit(
@@ -615,6 +654,7 @@ def test_gradient_clipping_does_not_stop_the_search(how: str) -> None:
     assert callback.selection.indices == INFORMATIVE
 
 
+@pytest.mark.compatibility("Trainer", "gradient_clip_val, by norm")
 def test_our_gradient_does_not_eat_the_models_clip_budget() -> None:
     class Model(Classifier):
         norms: list[Tensor]
@@ -646,6 +686,7 @@ class Scheduled(Classifier):
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
 
+@pytest.mark.compatibility("Callbacks", "LearningRateMonitor")
 def test_one_parameter_group_keeps_its_name() -> None:
     class One(Classifier):
         def configure_optimizers(self) -> Any:
@@ -658,6 +699,7 @@ def test_one_parameter_group_keeps_its_name() -> None:
 
 
 @pytest.mark.parametrize("kind", [Classifier, Scheduled])
+@pytest.mark.compatibility("Callbacks", "LearningRateMonitor")
 def test_the_names_of_the_learning_rate_monitor_stay(kind: Any) -> None:
     def monitored(*callbacks: Any) -> dict[str, list[float]]:
         monitor = LearningRateMonitor("step")
@@ -670,6 +712,7 @@ def test_the_names_of_the_learning_rate_monitor_stay(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
+@pytest.mark.compatibility("Callbacks", "LearningRateFinder")
 def test_the_learning_rate_finder_leaves_the_search_as_it_was(first: bool) -> None:
     class Model(Classifier):
         def __init__(self) -> None:
@@ -686,6 +729,7 @@ def test_the_learning_rate_finder_leaves_the_search_as_it_was(first: bool) -> No
     assert history[1].keep_probabilities != history[2].keep_probabilities
 
 
+@pytest.mark.compatibility("Callbacks", "GradientAccumulationScheduler")
 def test_accumulation_may_change_on_the_way() -> None:
     callback = pruning()
     fit(Classifier(), callback, GradientAccumulationScheduler({0: 1, 2: 2}))
@@ -709,6 +753,7 @@ def stream(batches: int = BATCHES) -> DataLoader[Any]:
     return DataLoader(Stream(batches), batch_size=None)
 
 
+@pytest.mark.compatibility("Trainer", "data without a length, max_epochs=-1, max_steps=20")
 def test_a_stream_of_max_steps() -> None:
     model, callback = Classifier(), pruning()
     trainer(callback, max_epochs=-1, max_steps=20).fit(model, stream(100), clips(2))
@@ -717,6 +762,7 @@ def test_a_stream_of_max_steps() -> None:
     )
 
 
+@pytest.mark.compatibility("Trainer", "data without a length")
 def test_a_stream_without_length_has_phases_of_whole_epochs() -> None:
     model, callback = Classifier(), pruning()
     trainer(callback).fit(model, stream(), clips(2))
@@ -724,6 +770,7 @@ def test_a_stream_without_length_has_phases_of_whole_epochs() -> None:
     assert seen == ["open"] * 8 + ["sampled"] * 16 + ["masked"] * 16
 
 
+@pytest.mark.compatibility("Trainer", "max_epochs=100, max_steps=20")
 def test_a_run_of_max_steps_within_max_epochs() -> None:
     model, callback = Classifier(), pruning()
     trainer(callback, max_epochs=100, max_steps=20).fit(model, clips(), clips(2))
@@ -746,6 +793,7 @@ def test_a_run_of_max_steps_within_max_epochs() -> None:
         ({"max_steps": 40}, 8),
     ],
 )
+@pytest.mark.compatibility("Trainer", "{settings}")
 def test_phases_are_fractions_whatever_an_epoch_is(settings: dict[str, Any], epoch: int) -> None:
     model, callback = Classifier(), pruning()
     fit(model, callback, **settings)
@@ -754,6 +802,7 @@ def test_phases_are_fractions_whatever_an_epoch_is(settings: dict[str, Any], epo
     assert final_masks(model) == {callback.selection.mask}
 
 
+@pytest.mark.compatibility("Trainer", "val_check_interval=0.5")
 def test_validation_twice_an_epoch_is_in_the_history() -> None:
     callback = pruning()
     fit(Classifier(), callback, val_check_interval=0.5)
@@ -761,6 +810,7 @@ def test_validation_twice_an_epoch_is_in_the_history() -> None:
     assert all(snapshot.metrics for snapshot in callback.record.history)
 
 
+@pytest.mark.compatibility("Trainer", "no validation")
 def test_a_run_without_validation_has_a_history() -> None:
     class Trained(Classifier):
         validation_step = None  # type: ignore[assignment]
@@ -772,6 +822,7 @@ def test_a_run_without_validation_has_a_history() -> None:
     assert len(callback.selection.indices) == 3
 
 
+@pytest.mark.compatibility("Trainer", "`training_step` that returns None for some batches")
 def test_a_step_that_is_skipped_does_no_harm() -> None:
     class Skipping(Classifier):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
@@ -795,6 +846,7 @@ def test_train_called_inside_validation_leaves_the_hard_mask() -> None:
     assert {call.kind for call in model.of("validate") if call.step > 16} == {"masked"}
 
 
+@pytest.mark.compatibility("Trainer", "`training_step` without batch_idx")
 def test_a_training_step_needs_no_batch_idx() -> None:
     class Short(Classifier):
         def training_step(self, batch: Any) -> Tensor:  # type: ignore[override]
@@ -813,6 +865,7 @@ def test_a_batch_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+@pytest.mark.compatibility("Trainer", "precision={precision!r}")
 def test_every_precision_of_a_cpu(precision: Any) -> None:
     model, callback = Classifier(), pruning()
     fit(model, callback, precision=precision)
@@ -843,6 +896,7 @@ class OldClassifier(pytorch_lightning.LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=0.01)
 
 
+@pytest.mark.compatibility("Trainer", "`import pytorch_lightning`")
 def test_pytorch_lightning_is_lightning_too() -> None:
     model, callback = OldClassifier(), pruning()
     stopper = pytorch_lightning.callbacks.EarlyStopping("val_loss", patience=1, mode="max")
@@ -869,6 +923,7 @@ def test_pytorch_lightning_errors_are_those_its_users_catch() -> None:
 
 
 @pytest.mark.parametrize("what", ["module", "submodule"])
+@pytest.mark.compatibility("Trainer", "`torch.compile` of the {what}")
 def test_a_compiled_model(what: str) -> None:
     class Deep(Classifier):
         def __init__(self) -> None:
@@ -943,6 +998,7 @@ def from_yaml(arguments: dict[str, Any]) -> Any:
     return found[0]
 
 
+@pytest.mark.compatibility("Trainer", "LightningCLI, every argument in YAML")
 def test_every_argument_can_be_written_in_yaml() -> None:
     callback = from_yaml(EVERY_ARGUMENT)
     same = JointPruningCallback(**{**EVERY_ARGUMENT, "phases": tuple(EVERY_ARGUMENT["phases"])})
@@ -1012,6 +1068,7 @@ def test_every_form_of_an_argument_can_be_written_in_yaml(
     assert callback.record.settings == JointPruningCallback(J, **meant).record.settings
 
 
+@pytest.mark.compatibility("Trainer", "LightningCLI, every argument in YAML")
 def test_a_run_from_the_command_line() -> None:
     Path("config.yaml").write_text(
         yaml.safe_dump(
@@ -1068,6 +1125,7 @@ open(f"rank{{one.global_rank}}.json", "w").write(json.dumps(result))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("budget", ["Price('auto')", "3", "MetricFloor('val_acc', 0.9)"])
+@pytest.mark.compatibility("Trainer", 'strategy="ddp", two processes')
 def test_two_processes_agree(budget: str, tmp_path: Path) -> None:
     root = str(Path(__file__).parents[1])
     Path("script.py").write_text(SCRIPT.format(root=root, budget=budget))

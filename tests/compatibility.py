@@ -1,0 +1,168 @@
+"""Keeps docs/compatibility.md what the tests say: a pytest plugin, loaded by conftest.
+
+A test that shows that a feature works, or is refused, is marked with its section and its name:
+
+    @pytest.mark.compatibility("Callbacks", "EarlyStopping")
+    @pytest.mark.compatibility("Schedulers", "{scheduler}")  # a parameter of the test, or {id}
+    @pytest.mark.compatibility("Trainer", "FSDP", refused=True)  # with the error it expects
+
+Marks of several tests may name one feature. When all marked tests have passed (in the complete
+suite, or with `-m compatibility`), the page that their outcomes make has to be the one that is
+there, or is written with `--write-compatibility`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PAGE = Path(__file__).parents[1] / "docs" / "compatibility.md"
+MARK = "compatibility"
+HEAD = """# Compatibility
+
+What works with `JointPruningCallback`, and what is refused with which error. Each line is the
+outcome of tests, with the versions in [constraints.txt](../constraints.txt): the page is written by
+`python -m pytest -m compatibility --write-compatibility`, and the complete suite fails where it is
+out of date.
+"""
+SECTIONS = {
+    "Models": "How a module may take its skeletons. Each was trained with the callback and, beside "
+    "it, with the gates written into the module by hand: every loss is the same, bit for bit.",
+    "Optimizers": "The gates are trained beside the module's parameters, which move as they do "
+    "without; also with `foreach`, `fused` and `momentum`, where an optimizer has them.",
+    "Schedulers": "The rates of the module's parameters are those of a run without the callback.",
+    "Trainer": "What a run, its data and its training step may be like.",
+    "Callbacks": "Beside ours, listed before or after it.",
+    "Checkpoints": "What is saved can be loaded, tested and resumed.",
+}
+PARTIAL = ("keyword", "lf", "deselect", "ignore", "ignore_glob", "collectonly")
+Rows = dict[tuple[str, str], set[str]]  # the results of each section and feature
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-compatibility", action="store_true", help=f"write docs/{PAGE.name}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Outcomes(config), "compatibility outcomes")
+
+
+# --- in the process that runs a test -------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Note what the test shows in its report, which is all that other processes hear of it."""
+    marks, errors = list(item.iter_markers(MARK)), []
+    try:
+        with noting_errors(errors) if marks else contextlib.nullcontext():
+            yield
+    finally:
+        item.user_properties += [(MARK, shown(item, mark, errors)) for mark in marks]
+    if not errors and any(mark.kwargs.get("refused") for mark in marks):
+        pytest.fail("Expected pytest.raises in a test that is marked refused=True but saw none.")
+
+
+@contextlib.contextmanager
+def noting_errors(errors: list[str]) -> Iterator[None]:
+    """Note the errors that a test expects by `pytest.raises`."""
+    original = pytest.raises
+
+    @contextlib.contextmanager
+    def raises(*args: Any, **kwargs: Any) -> Iterator[pytest.ExceptionInfo[BaseException]]:
+        with original(*args, **kwargs) as caught:
+            yield caught
+        errors.append(" ".join(str(caught.value).split()))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pytest, "raises", raises)
+        yield
+
+
+def shown(item: Any, mark: pytest.Mark, errors: Sequence[str]) -> tuple[str, str, str]:
+    """Section, feature and result, should the test pass."""
+    section, feature = mark.args
+    if section not in SECTIONS:
+        raise ValueError(f"Expected a section out of {', '.join(SECTIONS)} but got {section!r}.")
+    if hasattr(item, "callspec"):
+        values = {name: written(value) for name, value in item.callspec.params.items()}
+        feature = feature.format(**values, id=item.callspec.id)
+    refused = mark.kwargs.get("refused", False)
+    return section, feature, f"refused: {''.join(errors[-1:])}" if refused else "works"
+
+
+def written(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={value[name]!r}" for name in value)
+    return getattr(value, "__name__", str(value))
+
+
+# --- in the process that sees all reports --------------------------------------------------------
+
+
+class Outcomes:
+    """What the tests of a session have shown, and what follows for the page."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.rows: Rows = {}
+        self.note = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when != "call" or report.failed:
+            return
+        for name, row in report.user_properties:
+            if name == MARK:
+                section, feature, result = row
+                result = (
+                    f"does not work: {report.wasxfail}" if hasattr(report, "wasxfail") else result
+                )
+                self.rows.setdefault((section, feature), set()).add(result)
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        wanted = self.config.getoption("write_compatibility")
+        if hasattr(self.config, "workerinput"):  # of several processes, the first sees all reports
+            return
+        if exitstatus != pytest.ExitCode.OK or not is_complete(self.config):
+            if wanted:
+                self.note = f"{PAGE.name} is as it was: all marked tests have to pass first."
+        elif wanted:
+            PAGE.write_text(page(self.rows), encoding="utf-8")
+            self.note = f"{PAGE.name} is written."
+        elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page(self.rows):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self.note = (
+                f"docs/{PAGE.name} is not what the tests say. Run python -m pytest -m {MARK} "
+                "--write-compatibility, look at the difference and commit it."
+            )
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.note:
+            terminalreporter.write_line(self.note)
+
+
+def is_complete(config: pytest.Config) -> bool:
+    """Whether no marked test was left out on the command line."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    whole = whole and config.getoption("markexpr") in ("", MARK)
+    return whole and not any(config.getoption(name, None) for name in PARTIAL)
+
+
+def page(rows: Rows) -> str:
+    """The page: sections in their order, features by name."""
+    parts = [HEAD]
+    for section, sentence in SECTIONS.items():
+        parts.append(f"\n## {section}\n\n{sentence}\n\n| feature | result |\n|---|---|\n")
+        features = sorted((one for one in rows if one[0] == section), key=lambda it: it[1].lower())
+        for feature in features:
+            result = "; ".join(sorted(rows[feature]))
+            parts.append(f"| {escaped(feature[1])} | {escaped(result)} |\n")
+    return "".join(parts)
+
+
+def escaped(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,261 @@
+"""What the callback adds to a training step: nothing that waits for a device, and little memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.functional import cross_entropy
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
+
+from lightning_jointprune import MetricFloor, Price
+from tests.runs import BATCHES, SHORT_RUNS, Classifier, fit, pruning
+
+pytestmark = SHORT_RUNS
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lightning_jointprune.report.write_report", lambda record, path: path)
+
+
+class Opens(pl.Callback):
+    """The first of the callbacks: a training step begins."""
+
+    def __init__(self, watch: Any) -> None:
+        self.watch = watch
+
+    def on_train_batch_start(self, trainer: Any, model: Any, batch: Any, batch_idx: int) -> None:
+        self.watch.begin([*batch, *model.parameters()])
+
+
+class Closes(Opens):
+    """The last of the callbacks: a training step is over."""
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        pass
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.watch.end()
+
+
+# --- what waits for a device ---------------------------------------------------------------------
+
+# On a CPU some of these do nothing that a dispatch mode would see.
+BY_NAME = {"cpu", "numpy", "tolist", "item", "nonzero", "__bool__", "__float__", "__int__"}
+BY_NAME |= {"__index__", "__array__", "__format__", "__repr__"}
+IN_ATEN = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim"}
+
+
+class Waits:
+    """Counts in every training step what makes the host wait for values on a device."""
+
+    def __init__(self) -> None:
+        self.steps: list[Counter[str]] = []
+        self.inside = False
+
+    def begin(self, given: Any) -> None:
+        self.steps.append(Counter())
+        self.inside = True
+
+    def end(self) -> None:
+        self.inside = False
+
+    def note(self, name: str) -> None:
+        if self.inside:
+            self.steps[-1][name] += 1
+
+
+class ByName(TorchFunctionMode):
+    def __init__(self, waits: Waits) -> None:
+        super().__init__()
+        self.waits = waits
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in BY_NAME:
+            self.waits.note(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+class InAten(TorchDispatchMode):
+    def __init__(self, waits: Waits) -> None:
+        super().__init__()
+        self.waits = waits
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name, kwargs = func.overloadpacket.__name__, kwargs or {}
+        if name in IN_ATEN:
+            self.waits.note(name)
+        if name in ("_to_copy", "copy_"):
+            devices = {one.device.type for one in args if isinstance(one, Tensor)}
+            if len(devices | {torch.device(kwargs.get("device") or "cpu").type}) > 1:
+                self.waits.note(name)
+        if name in ("index", "index_put", "index_put_") and any(
+            one is not None and one.dtype == torch.bool for one in args[1]
+        ):
+            self.waits.note(f"{name} by a mask")
+        return func(*args, **kwargs)
+
+
+class Momentum(Classifier):
+    """Not Adam, which reads a count of steps that it keeps on the host."""
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
+
+
+def waits(*callbacks: Any, **settings: Any) -> list[Counter[str]]:
+    watch, model = Waits(), Momentum()
+    with ByName(watch), InAten(watch):
+        fit(model, Opens(watch), *callbacks, Closes(watch), **settings)
+    return watch.steps
+
+
+@pytest.mark.parametrize(
+    ("pruned", "settings"),
+    [
+        ({"budget": Price("auto")}, {}),
+        ({"budget": Price("auto"), "lr": None}, {}),
+        ({"budget": 3}, {"gradient_clip_val": 1.0}),
+        ({"budget": MetricFloor("val_acc", 0.5)}, {}),
+        ({"fill": "mean", "keep": [0]}, {"accumulate_grad_batches": 2}),
+        ({"gate": "hard_concrete", "groups": {"a": [0, 1], "b": [2, 3]}}, {}),
+    ],
+    ids=["price", "rate for SGD", "target", "floor", "mean", "groups"],
+)
+def test_no_step_but_the_first_of_a_phase_waits_for_a_device(
+    pruned: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    without, within = waits(**settings), waits(pruning(**pruned), **settings)
+    assert len(within) == len(without) == 5 * BATCHES
+    firsts = {1 * BATCHES, 3 * BATCHES}  # where the price is read, and the mask is decided
+    assert {
+        step: dict(here - there)
+        for step, (here, there) in enumerate(zip(within, without, strict=True))
+        if here - there and step not in firsts
+    } == {}
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+SIZE, C = 8, 2  # of a batch
+
+
+class Sized(pl.LightningModule):
+    """A linear layer over a skeleton of any size."""
+
+    def __init__(self, frames: int, joints: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(frames * joints * C, 4)
+        self.x = torch.randn(SIZE, frames, joints, C)
+
+    def data(self) -> Any:
+        return DataLoader([(self.x, torch.arange(SIZE) % 4)] * BATCHES, batch_size=None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x.flatten(1))
+
+    def training_step(self, batch: Any) -> Tensor:
+        return cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any) -> None:
+        self.training_step(batch)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW(self.parameters())
+
+
+class Saved:
+    """Bytes that autograd keeps alive in each step, besides the batch and the parameters."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def begin(self, given: Any) -> None:
+        alive = {one.untyped_storage().data_ptr() for one in given}
+        self.kept: dict[int, int] = {}
+
+        def pack(one: Tensor) -> Tensor:
+            storage = one.untyped_storage()
+            if storage.data_ptr() not in alive:
+                self.kept[storage.data_ptr()] = storage.nbytes()
+            return one
+
+        self.hooks = saved_tensors_hooks(pack, lambda one: one)
+        self.hooks.__enter__()
+
+    def end(self) -> None:
+        self.hooks.__exit__(None, None, None)
+        self.steps.append(sum(self.kept.values()))
+
+
+def saved(frames: int, joints: int, *callbacks: Any) -> list[int]:
+    watch, model = Saved(), Sized(frames, joints)
+    data = model.data()
+    fit(model, Opens(watch), *callbacks, Closes(watch), train=data, val=data)
+    return watch.steps
+
+
+@pytest.mark.parametrize("frames", [4, 40])
+@pytest.mark.parametrize("joints", [8, 80])
+def test_autograd_keeps_a_gated_copy_of_the_skeleton_and_the_gates(
+    frames: int, joints: int
+) -> None:
+    without = saved(frames, joints)
+    within = saved(frames, joints, pruning(Price("auto"), num_joints=joints))
+    added = [here - there for here, there in zip(within, without, strict=True)]
+    copy = 4 * SIZE * frames * joints * C
+    gates = 4 * SIZE * joints * (1 + C)  # before and after they are spread over the coordinates
+    penalty = 4 * joints * 4
+    assert set(added[1:BATCHES]) == {0}
+    assert max(added[BATCHES : 3 * BATCHES]) <= copy + gates + penalty + 64
+    assert max(added[3 * BATCHES :]) <= copy + 4 * joints  # the first step decides the mask
+
+
+def tensors(value: Any, found: dict[int, Tensor]) -> None:
+    """The tensors that something of ours holds, and their gradients."""
+    if isinstance(value, Tensor):
+        found[id(value)] = value
+        tensors(value.grad, found)
+    elif isinstance(value, dict):
+        for one in value.values():
+            tensors(one, found)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            tensors(one, found)
+    elif type(value).__module__.startswith("lightning_jointprune"):
+        tensors(vars(value), found)
+
+
+def bytes_held(frames: int, joints: int) -> int:
+    """Bytes of the callback's tensors and of the optimizer's for the logits, at most."""
+    most = 0
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            nonlocal most
+            found: dict[int, Tensor] = {}
+            tensors(callback, found)
+            tensors([trainer.optimizers[0].state[one] for one in callback._search.logits], found)
+            most = max(most, sum(one.untyped_storage().nbytes() for one in found.values()))
+
+    model = Sized(frames, joints)
+    callback = pruning(Price("auto"), num_joints=joints)
+    fit(model, callback, Watch(), train=model.data(), val=model.data())
+    return most
+
+
+def test_the_callback_holds_a_hundred_bytes_per_joint_whatever_the_clips() -> None:
+    few, more, most = (bytes_held(4, joints) for joints in (10, 20, 40))
+    assert most - more == 2 * (more - few)
+    assert (more - few) / 10 <= 64 + 4 * SIZE  # the last is a step's noise
+    assert bytes_held(40, 10) == few
