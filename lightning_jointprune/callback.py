@@ -17,13 +17,20 @@ from typing_extensions import override
 
 from lightning_jointprune import optim
 from lightning_jointprune import trainer as trainers
-from lightning_jointprune.attach import attach, detach
+from lightning_jointprune.attach import attach, detach, hook_saving, unhook_saving
 from lightning_jointprune.detect import Probe, check_input, resolve
 from lightning_jointprune.gates import Gate, GumbelSigmoid
 from lightning_jointprune.layout import Target
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
-from lightning_jointprune.settings import STATE_KEY, Groups, Settings, check_state, find_state
+from lightning_jointprune.settings import (
+    STATE_KEY,
+    Groups,
+    Settings,
+    check_state,
+    find_state,
+    make_state,
+)
 
 
 class JointPruningCallback(pl.Callback):
@@ -124,6 +131,7 @@ class JointPruningCallback(pl.Callback):
             self._probe.stop()
         if self._module is not None and self._target is not None:
             detach(self._module, self._target)
+            unhook_saving(self._module, self._save)
         self._module = None
 
     # --- Lightning's hooks, in the order of a run ----------------------------------------------
@@ -143,7 +151,6 @@ class JointPruningCallback(pl.Callback):
                 trainers.check_run(trainer, self._settings.floor_metric)
                 # Asked now: all processes have to answer together, which none does after an error.
                 self._folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
-                trainers.warn_of_lost_masks(trainer)
         new = self._module is not pl_module
         if self._target is None or (stage == "fit" and (new or trainer.global_step == 0)):
             self._begin(trainer, pl_module)
@@ -310,19 +317,7 @@ class JointPruningCallback(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         # Not in `state_dict`: Lightning would refuse two callbacks of a key before we can say why.
-        checkpoint.setdefault("callbacks", {})[self.state_key] = {
-            "joint_names": list(self._settings.joint_names),
-            "input": None if self._target is None else self._target.input,
-            "axes": None if self._target is None else self._target.axes,
-            "mask": self._search.mask(),
-            "keep_probabilities": self._search.layer.keep_probabilities().tolist(),
-            "fill": self._settings.fill,
-            "rate": self._rate,
-            "start": self._start,
-            "released": self._companions.released,
-            "search": self._search.state_dict(),
-            "journal": self._journal.state_dict(),
-        }
+        self._save(checkpoint)
 
     # --- details -------------------------------------------------------------------------------
 
@@ -330,6 +325,7 @@ class JointPruningCallback(pl.Callback):
         """Start from nothing with this module, whatever was in front of it."""
         self.detach()
         detach(pl_module)
+        unhook_saving(pl_module)
         self._module = pl_module
         self._target = self._start = None
         self._companions.released = False
@@ -344,7 +340,22 @@ class JointPruningCallback(pl.Callback):
         if self._target is not None:
             detach(self._module, self._target)
         attach(self._module, target, self._search.layer)
+        hook_saving(self._module, self._save)
         self._target = target
+
+    def _save(self, checkpoint: dict[str, Any]) -> None:
+        states = checkpoint.setdefault("callbacks", {})
+        if self.state_key in states:
+            return
+        state = states[self.state_key] = {
+            **make_state(self._settings, self._target, self._search),
+            "rate": self._rate,
+            "start": self._start,
+            "released": self._companions.released,
+            "journal": self._journal.state_dict(),
+        }
+        if "optimizer_states" not in checkpoint:  # of weights alone no run goes on
+            state["journal"]["history"] = []
 
     def _resolve(self, skipped: bool = False) -> None:
         """Find the input in what the first training step did, before a weight is changed."""

@@ -40,7 +40,7 @@ def load_pruned(model_class: type[M], path: str | Path, **kwargs: Any) -> M:
     if state is None or state["input"] is None:
         raise ValueError(
             f"Expected a checkpoint with a mask but got {path}, which has none. Pass one that was "
-            "saved while training with JointPruningCallback, and not with save_weights_only=True."
+            "saved while training with JointPruningCallback."
         )
     model: M = model_class.load_from_checkpoint(path, **kwargs)  # type: ignore[attr-defined]
     layer = JointPruningLayer(len(state["joint_names"]), fill=state["fill"])

@@ -234,6 +234,25 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=float))
 
 
+def make_state(settings: Settings, target: Target | None, search: JointSearch) -> dict[str, Any]:
+    """What a checkpoint holds for whoever puts its mask in front of a model again.
+
+    Args:
+        settings: the callback's.
+        target: the input that the gates are in front of, if it is known.
+        search: whose mask it is.
+    """
+    return {
+        "joint_names": list(settings.joint_names),
+        "input": None if target is None else target.input,
+        "axes": None if target is None else target.axes,
+        "mask": search.mask(),
+        "keep_probabilities": search.layer.keep_probabilities().tolist(),
+        "fill": settings.fill,
+        "search": search.state_dict(),
+    }
+
+
 def find_state(checkpoint: Mapping[str, Any], state_key: str) -> Mapping[str, Any] | None:
     """The callback's state in a checkpoint: that of its key, else the only one there is.
 

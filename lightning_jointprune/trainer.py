@@ -7,7 +7,6 @@ of their class, since Lightning comes as two packages.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,17 +74,6 @@ def check_run(trainer: Any, metric: str | None) -> None:
         raise ValueError(
             f"Expected a strategy that keeps parameters whole but got {strategy}, whose optimizer "
             'cannot take the gates. Pass Trainer(strategy="ddp").'
-        )
-
-
-def warn_of_lost_masks(trainer: Any) -> None:
-    """Warn of checkpoints that cannot hold a mask, which is in the state of a callback."""
-    if any(one.save_weights_only for one in of_kind(trainer, "ModelCheckpoint")):
-        warnings.warn(
-            "ModelCheckpoint(save_weights_only=True) saves no state of callbacks, so these "
-            "checkpoints have no mask: load_pruned cannot read them, and a test of them uses all "
-            "joints. Leave save_weights_only out.",
-            stacklevel=2,
         )
 
 

@@ -473,13 +473,47 @@ def test_a_checkpoint_is_read_with_weights_only_and_saving_changes_nothing() -> 
     assert history(Saver()) == history()
 
 
-@pytest.mark.xfail(reason="Lightning asks no callback when it saves weights alone", strict=True)
-def test_a_checkpoint_of_weights_alone_keeps_the_mask() -> None:
+class Signed(Classifier):
+    """Writes something of its own into every checkpoint."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["signed"] = len(self.calls)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_checkpoint_of_weights_alone_keeps_the_mask(first: bool) -> None:
+    model, callback = Signed(), pruning(fill="mean")
+    saver = ModelCheckpoint(".", "weights", save_weights_only=True)
+    beside = EMAWeightAveraging(decay=0.9)  # copies the model with its hook
+    callbacks = [callback, beside, saver] if first else [saver, beside, callback]
+    one = fit(model, *callbacks, enable_checkpointing=True)
+    one.save_checkpoint("full.ckpt")
+
+    weights, full = (torch.load(f"{n}.ckpt", weights_only=True) for n in ("weights", "full"))
+    assert "optimizer_states" not in weights
+    assert weights["signed"] > 0
+    state, whole = (one["callbacks"][callback.state_key] for one in (weights, full))
+    assert state["journal"]["history"] == []
+    assert len(whole["journal"]["history"]) == 5
+
+    loaded = load_pruned(Signed, "weights.ckpt")
+    x = torch.randn(3, 4, J, 2)
+    dropped = [not kept for kept in callback.selection.mask]
+    changed = x.clone()
+    changed[:, :, dropped] = torch.nan
+    assert torch.equal(loaded(x), loaded(changed))
+    plain = Signed.load_from_checkpoint("weights.ckpt", strict=True)
+    assert not torch.isfinite(plain(changed)).all()
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+def test_an_evaluation_of_weights_alone_uses_their_mask(stage: str) -> None:
     callback = pruning()
     fit(Classifier(), callback).save_checkpoint("weights.ckpt", weights_only=True)
-    model = load_pruned(Classifier, "weights.ckpt")
-    model(torch.ones(1, 4, J, 2))
-    assert tuple((model.got != 0).any(dim=3).any(dim=1)[0].tolist()) == callback.selection.mask
+    model, fresh = Classifier(), pruning()
+    getattr(trainer(fresh), stage)(model, clips(2), ckpt_path="weights.ckpt")
+    assert final_masks(model, stage) == {callback.selection.mask}
+    assert fresh.selection == callback.selection
 
 
 def test_a_checkpoint_of_other_joints_is_refused() -> None:
