@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ class JointPruningCallback(pl.Callback):
         self._rate: float | None = None
         self._start: float | None = None  # progress of the run when the callback came in
         self._companions = trainers.Companions()
+        self._counting = ExitStack()  # closed, it ends what `on_fit_start` did to other callbacks
         self._metrics_before: dict[str, Tensor] = {}
 
     # --- what a run learned --------------------------------------------------------------------
@@ -177,13 +179,14 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        optimizer = trainer.optimizers[0]
+        logits = self._search.logits
         with _misconfigured():
-            optim.add_logits(optimizer, self._search.logits, self._rate or 0.05)
-        self._shelter = optim.GradientShelter(optimizer, self._search.logits)
-        managed = [config.scheduler for config in trainer.lr_scheduler_configs]
-        for one in (*managed, *vars(pl_module).values()):  # some are stepped by hand
-            optim.hide_logits(one, optimizer)
+            optimizer = optim.add_to_first(trainer.optimizers, logits, self._rate or 0.05)
+        self._shelter = optim.GradientShelter(optimizer, logits)
+        schedulers = partial(trainers.schedulers, trainer)
+        apart = partial(optim.without_logits, optimizer, schedulers)
+        with apart():
+            self._counting = trainers.count_apart(trainer, apart)
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -295,6 +298,7 @@ class JointPruningCallback(pl.Callback):
     ) -> None:
         if self._probe is not None:
             self._probe.stop()
+        self._counting.close()
         if trainer.state.fn == "fit" and self._journal.history:  # else nothing was learned yet
             self._finish(trainer)
 
@@ -378,9 +382,10 @@ class JointPruningCallback(pl.Callback):
         """Set the logits' rate, which for some optimizers depends on the price."""
         with _misconfigured():
             price = self._search.controller.checked_price()
-        group = optim.logit_group(trainer.optimizers[0], self._search.logits)
-        if group is not None and self._rate is None:
-            self._rate = optim.gate_rate(group, price)
+        for optimizer in trainer.optimizers:
+            group = optim.logit_group(optimizer, self._search.logits)
+            if group is not None and self._rate is None:
+                self._rate = optim.gate_rate(group, price)
 
     def _begin_final(self, trainer: pl.Trainer) -> None:
         """Make sure that something was learned, and say what is in doubt."""
@@ -398,6 +403,7 @@ class JointPruningCallback(pl.Callback):
         """Leave the model with its mask, and write what was learned."""
         self._search.evaluate()
         self._companions.give_back()
+        self._counting.close()
         if trainer.is_global_zero and trainers.writes_files(trainer):
             self.report_path = self._journal.write(self._search, self._folder)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +16,36 @@ REFUSED = {  # classes of torch.optim that cannot train the logits, and why
     "Muon": "takes only 2-D parameters",
     "SparseAdam": "takes only sparse gradients",
 }
+NO_OPTIMIZER = (
+    "Expected an optimizer to train the gates with but configure_optimizers returned none. Return "
+    "one, such as torch.optim.AdamW(self.parameters())."
+)
+
+
+def add_to_first(
+    optimizers: Sequence[Optimizer], logits: Sequence[nn.Parameter], lr: float
+) -> Optimizer:
+    """Add the logits to the first optimizer that can train them, and return it.
+
+    Args:
+        optimizers: any number.
+        logits: the gate logits.
+        lr: their learning rate, above 0.
+
+    Raises:
+        ValueError: if none can, or there is none; says why the first cannot.
+    """
+    if not optimizers:
+        raise ValueError(NO_OPTIMIZER)
+    reasons = []
+    for optimizer in optimizers:
+        try:
+            add_logits(optimizer, logits, lr)
+        except ValueError as reason:
+            reasons.append(reason)
+        else:
+            return optimizer
+    raise reasons[0]
 
 
 def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) -> None:
@@ -35,7 +66,7 @@ def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) 
         if isinstance(optimizer, getattr(torch.optim, name, ())):  # () where torch is older
             raise ValueError(
                 f"Expected an optimizer that can train one more group, of the gates, but got "
-                f"{name}, which {why}. Train with Adam, AdamW or SGD, or return one of them first."
+                f"{name}, which {why}. Train with Adam, AdamW or SGD, or return one of them too."
             )
     if optimizer.defaults.get("maximize"):
         raise ValueError(
@@ -49,10 +80,7 @@ def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) 
         ours["initial_lr"] = lr  # a scheduler has given one to each, and some loops read it
     optimizer.add_param_group(ours)
     if logit_group(optimizer, logits) is None:  # Lightning's stand-in, that does nothing
-        raise ValueError(
-            "Expected an optimizer to train the gates with but configure_optimizers returned none. "
-            "Return one, such as torch.optim.AdamW(self.parameters())."
-        )
+        raise ValueError(NO_OPTIMIZER)
     optimizer.register_load_state_dict_pre_hook(_accept_plain_state)
 
 
@@ -60,6 +88,24 @@ def logit_group(optimizer: Optimizer, logits: Sequence[nn.Parameter]) -> dict[st
     """The parameter group of these logits, or None where the optimizer has none."""
     groups = (group for group in optimizer.param_groups if group.get(MARK))
     return next((group for group in groups if group["params"][0] is logits[0]), None)
+
+
+@contextmanager
+def without_logits(optimizer: Optimizer, schedulers: Callable[[], Sequence[Any]]) -> Iterator[None]:
+    """Leave an optimizer to the user's groups for a while; the logits' are its last ones after.
+
+    Args:
+        optimizer: with the logits among its groups.
+        schedulers: those there are by then; none of them is to see the logits' group.
+    """
+    ours = [group for group in optimizer.param_groups if group.get(MARK)]
+    optimizer.param_groups[:] = [one for one in optimizer.param_groups if not one.get(MARK)]
+    try:
+        yield
+    finally:
+        optimizer.param_groups.extend(ours)
+        for scheduler in schedulers():
+            hide_logits(scheduler, optimizer)
 
 
 def gate_rate(group: dict[str, Any], price: float) -> float:

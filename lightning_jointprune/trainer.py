@@ -7,11 +7,20 @@ of their class, since Lightning comes as two packages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor
+
+# Callbacks that take all groups of an optimizer for the user's: to match them with the module's
+# parameters, to number them, to give each a rate. And the hooks in which they do.
+COUNTING = {
+    "BaseFinetuning": ("on_fit_start", "on_train_epoch_start"),
+    "LearningRateMonitor": ("on_train_start", "on_train_epoch_start", "on_train_batch_start"),
+    "StochasticWeightAveraging": ("on_train_epoch_start",),
+}
 
 
 def writes_files(trainer: Any) -> bool:
@@ -51,8 +60,8 @@ def check_run(trainer: Any, metric: str | None) -> None:
         metric: the metric that validation has to measure, if any.
 
     Raises:
-        ValueError: if the run has no end, or no validation where a metric is needed, or if a
-            callback or the strategy cannot do with the gates in the optimizer.
+        ValueError: if the run has no end, or no validation where a metric is needed, or if the
+            strategy cannot do with the gates in the optimizer.
     """
     if trainer.max_epochs == -1 and trainer.max_steps == -1 and not trainer.fast_dev_run:
         raise ValueError(
@@ -63,11 +72,6 @@ def check_run(trainer: Any, metric: str | None) -> None:
         raise ValueError(
             f"Expected a validation that logs {metric!r} for MetricFloor but this run has none. "
             "Pass validation data, or another budget."
-        )
-    if of_kind(trainer, "BaseFinetuning"):
-        raise ValueError(
-            "Expected an optimizer whose parameters are all the model's but got a BaseFinetuning "
-            "callback, which cannot name the gates. Freeze and unfreeze in the model itself."
         )
     strategy = type(trainer.strategy).__name__
     if any(word in strategy for word in ("FSDP", "DeepSpeed", "ModelParallel")):
@@ -130,6 +134,45 @@ def monitored(trainer: Any) -> list[tuple[str, bool]]:
     """The metrics that checkpoints and early stopping look at, and whether higher is better."""
     watchers = [*of_kind(trainer, "ModelCheckpoint"), *of_kind(trainer, "EarlyStopping")]
     return [(one.monitor, one.mode == "max") for one in watchers if one.monitor]
+
+
+def schedulers(trainer: Any) -> list[Any]:
+    """The trainer's schedulers, and what its module holds: some are stepped by hand."""
+    managed = [config.scheduler for config in trainer.lr_scheduler_configs]
+    return [*managed, *vars(trainer.lightning_module).values()]
+
+
+def count_apart(trainer: Any, apart: Callable[[], AbstractContextManager[None]]) -> ExitStack:
+    """Run the hooks of callbacks that count parameter groups within a context of ours.
+
+    Args:
+        trainer: whose callbacks they are.
+        apart: makes the context, in which the optimizer has the user's groups alone.
+
+    Returns:
+        What gives the callbacks their own hooks back, when it is closed.
+    """
+    undo = ExitStack()
+    for one in trainer.callbacks:
+        kinds = [parent.__name__ for parent in type(one).__mro__]
+        for hook in {hook for kind in kinds for hook in COUNTING.get(kind, ())}:
+            state, own = vars(one), getattr(one, hook)
+            if hook in state:
+                undo.callback(state.__setitem__, hook, own)
+            else:
+                undo.callback(state.pop, hook, None)
+            state[hook] = _within(apart, own)
+    return undo
+
+
+def _within(
+    context: Callable[[], AbstractContextManager[None]], hook: Callable[..., None]
+) -> Callable[..., None]:
+    def within(*args: Any, **kwargs: Any) -> None:
+        with context():
+            hook(*args, **kwargs)
+
+    return within
 
 
 class Companions:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import BackboneFinetuning, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
@@ -1023,11 +1023,6 @@ def test_a_layer_in_the_model_is_not_gated_twice() -> None:
     model.pruning = JointPruningLayer(J)
     with pytest.raises(MisconfigurationException, match="got one at 'pruning'"):
         fit(model, pruning())
-
-
-def test_finetuning_callbacks_are_refused_before_they_fail() -> None:
-    with pytest.raises(MisconfigurationException, match="BaseFinetuning"):
-        fit(Classifier(), pruning(), BackboneFinetuning(1))
 
 
 def test_a_scheduler_that_is_stepped_by_hand_sees_its_own_groups_alone() -> None:

@@ -23,9 +23,11 @@ from lightning_jointprune.optim import (
     UserGroups,
     add_logits,
     add_penalty_gradient,
+    add_to_first,
     gate_rate,
     hide_logits,
     logit_group,
+    without_logits,
 )
 
 STEPS = 30
@@ -262,6 +264,39 @@ def test_an_optimizer_that_cannot_train_logits_is_refused_before_it_steps(name: 
     with pytest.raises(ValueError, match=f"but got {name}, .*{REFUSED[name]}.* Adam, AdamW or SGD"):
         add_logits(optimizer, [nn.Parameter(torch.ones(3))], RATE)
     assert len(optimizer.param_groups) == 1
+
+
+def test_the_logits_go_to_the_first_optimizer_that_can_train_them() -> None:
+    def some() -> list[nn.Parameter]:
+        return [nn.Parameter(torch.ones(2, 2))]
+
+    logits = [nn.Parameter(torch.ones(3))]
+    sparse, up = torch.optim.SparseAdam(some()), torch.optim.SGD(some(), maximize=True)
+    one, other = torch.optim.SGD(some()), torch.optim.AdamW(some())
+    assert add_to_first([sparse, up, one, other], logits, RATE) is one
+    assert [len(it.param_groups) for it in (sparse, up, one, other)] == [1, 1, 2, 1]
+    with pytest.raises(ValueError, match="but got SparseAdam"):
+        add_to_first([sparse, up], logits, RATE)
+    with pytest.raises(ValueError, match="configure_optimizers returned none"):
+        add_to_first([], logits, RATE)
+
+
+def test_for_a_while_an_optimizer_is_the_users_alone() -> None:
+    it = setup(sgd)
+    groups = it.optimizer.param_groups
+    *users, ours = groups
+    late: list[Any] = []
+    with without_logits(it.optimizer, lambda: late):
+        assert it.optimizer.param_groups == users
+        it.optimizer.add_param_group({"params": [nn.Parameter(torch.ones(1))]})
+        late.append(lr_scheduler.LambdaLR(it.optimizer, [lambda _: 0.5] * 3))
+    assert it.optimizer.param_groups is groups
+    assert groups[-1] is ours
+    assert len(groups) == 4
+    assert len(late[0].optimizer.param_groups) == 3
+    with pytest.raises(KeyError), without_logits(it.optimizer, list):
+        raise KeyError
+    assert groups[-1] is ours
 
 
 def test_an_optimizer_that_maximizes_is_refused_since_it_would_maximize_the_price() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BaseFinetuning,
     EMAWeightAveraging,
     GradientAccumulationScheduler,
     LearningRateFinder,
@@ -196,6 +199,31 @@ def test_swa_averages_beside_us(first: bool) -> None:
     assert list(model.state_dict()) == ["head.weight", "head.bias"]
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("kind", ["plain", "scheduled"])
+def test_swa_takes_a_rate_for_each_of_the_users_groups(first: bool, kind: str) -> None:
+    def rates(*callbacks: Any) -> Any:
+        watch = Watch()
+        swa = StochasticWeightAveraging([0.02, 0.05], swa_epoch_start=2, annealing_epochs=2)
+        callbacks = (swa, *callbacks) if first else (*callbacks, swa)
+        model = Scheduled() if kind == "scheduled" else Classifier()
+        fit(model, *callbacks, watch)
+        return watch.seen
+
+    callback = pruning(Price(0.1))
+    assert rates(callback) == rates()
+    assert callback.record.phase == "final"
+
+
+@pytest.mark.parametrize("step", [8, 16, 24])
+def test_a_run_with_swa_resumes(step: int) -> None:
+    def beside(ours: Any) -> list[Any]:
+        return [ours, StochasticWeightAveraging([0.02, 0.05], 2, annealing_epochs=2)]
+
+    done = run({"budget": 3}, beside=beside)
+    assert_equal_runs(run({"budget": 3}, f"end-step={step}.ckpt", beside=beside), done)
+
+
 def test_swa_leaves_our_rate_alone_in_the_search() -> None:
     def run(*callbacks: Any) -> Any:
         torch.manual_seed(0)
@@ -275,7 +303,8 @@ def run(settings: dict[str, Any], ckpt: str | None = None, **more: Any) -> Any:
         ModelCheckpoint(".", "end-{step}", save_top_k=-1, save_on_train_epoch_end=True),
     ]
     accumulated = more.get("accumulate_grad_batches", 1)
-    one = trainer(callback, *([] if ckpt else savers), enable_checkpointing=ckpt is None, **more)
+    callbacks = more.pop("beside", lambda ours: [ours])(callback)
+    one = trainer(*callbacks, *([] if ckpt else savers), enable_checkpointing=ckpt is None, **more)
     one.fit(model, Resumable(clips(BATCHES * accumulated)), clips(2, seed=1), ckpt_path=ckpt)
     return model, callback, one
 
@@ -618,6 +647,35 @@ def test_two_optimizers_train_the_gates_once() -> None:
     assert final_masks(model) == {callback.selection.mask}
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has no Muon yet")
+@pytest.mark.parametrize("lr", [None, 0.5])
+def test_the_first_optimizer_that_can_takes_the_gates(lr: float | None) -> None:
+    class Two(Manual):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            muon, adamw = self.optimizers()
+            muon.zero_grad()
+            adamw.zero_grad()
+            loss = Classifier.training_step(self, batch, batch_idx)
+            self.manual_backward(loss)
+            muon.step()
+            adamw.step()
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            muon = torch.optim.Muon([self.head.weight], lr=0.01)
+            return [muon, torch.optim.AdamW([self.head.bias], lr=0.01)]
+
+    model, callback = Two(), pruning(lr=lr)
+    muon, adamw = fit(model, callback).optimizers
+    assert len(muon.param_groups) == 1
+    ours = adamw.param_groups[-1]
+    assert ours["joint_pruning"]
+    assert ours["lr"] == (lr or 0.05)
+    # both optimizers' steps call our hook, and the gates were trained in the search's steps alone
+    assert adamw.state[ours["params"][0]]["step"] == 2 * BATCHES
+    assert final_masks(model) == {callback.selection.mask}
+
+
 @pytest.mark.parametrize("how", ["norm", "value"])
 def test_gradient_clipping_does_not_stop_the_search(how: str) -> None:
     callback = pruning(Price("auto"), lr=0.2)
@@ -673,16 +731,21 @@ def test_one_parameter_group_keeps_its_name() -> None:
     assert list(monitor.lrs) == ["lr-AdamW"]
 
 
-@pytest.mark.parametrize("kind", [Classifier, Scheduled])
-def test_the_names_of_the_learning_rate_monitor_stay(kind: Any) -> None:
-    def monitored(*callbacks: Any) -> dict[str, list[float]]:
-        monitor = LearningRateMonitor("step")
-        fit(kind(), *callbacks, monitor, logger=CSVLogger("."), log_every_n_steps=1)
-        return {name: values for name, values in monitor.lrs.items() if values}
+class OneGroup(Classifier):
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW(self.parameters(), lr=0.01)
 
-    without, within = monitored(), monitored(pruning())
-    assert {name: within[name] for name in without} == without
-    assert len(within) <= len(without) + 1
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("kind", [Classifier, Scheduled, OneGroup])
+def test_what_the_learning_rate_monitor_logs_stays(kind: Any, first: bool) -> None:
+    def monitored(*callbacks: Any) -> dict[str, list[float]]:
+        monitor = LearningRateMonitor()
+        callbacks = (monitor, *callbacks) if first else (*callbacks, monitor)
+        fit(kind(), *callbacks, logger=CSVLogger("."), log_every_n_steps=1)
+        return monitor.lrs
+
+    assert monitored(pruning()) == monitored()
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -700,6 +763,112 @@ def test_the_learning_rate_finder_leaves_the_search_as_it_was(first: bool) -> No
     history = callback.record.history
     assert [snapshot.step for snapshot in history] == [8, 16, 24, 32, 40]
     assert history[1].keep_probabilities != history[2].keep_probabilities
+
+
+class Layered(Classifier):
+    """A backbone and a head; what is frozen at first is not in the optimizer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Flatten(), nn.Linear(4 * J * 2, 6), nn.Tanh())
+        self.head = nn.Linear(6, SIGNS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.got = x.detach()
+        return self.head(self.backbone(x))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], lr=0.01)
+
+
+class Gradual(BaseFinetuning):
+    """A user's own, which thaws what is due in every epoch, also after a restart."""
+
+    def freeze_before_training(self, pl_module: Any) -> None:
+        self.freeze(pl_module.backbone)
+
+    def finetune_function(self, pl_module: Any, epoch: int, optimizer: Any) -> None:
+        if epoch == 2:
+            self.unfreeze_and_add_param_group(pl_module.backbone, optimizer, lr=0.02)
+        if epoch > 2:
+            self.make_trainable(pl_module.backbone)
+            optimizer.param_groups[-1]["lr"] *= 0.5  # the user's last one
+
+
+class Watch(pl.Callback):
+    """Notes the user's groups by name, their rates, and what is frozen, after every step."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+        names = {parameter: name for name, parameter in pl_module.named_parameters()}
+        (optimizer,) = trainer.optimizers
+        groups = [group for group in optimizer.param_groups if "joint_pruning" not in group]
+        assert optimizer.param_groups[: len(groups)] == groups
+        named = [([names[p] for p in group["params"]], group["lr"]) for group in groups]
+        frozen = [name for p, name in names.items() if not p.requires_grad]
+        self.seen.append((trainer.global_step, named, frozen))
+
+
+ORDERS = {"ours first": lambda ours, theirs: [ours, theirs], "last": lambda o, t: [t, o]}
+each_order = pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+each_finetuning = pytest.mark.parametrize("kind", [partial(BackboneFinetuning, 2), Gradual])
+
+
+@each_order
+@each_finetuning
+def test_finetuning_thaws_beside_us_as_it_does_alone(kind: Any, order: Any) -> None:
+    model, callback, theirs = Layered(), pruning(Price(0.3)), kind()
+    without, within = Watch(), Watch()
+    fit(Layered(), kind(), without)
+    one = fit(model, *order(callback, theirs), within)
+
+    assert within.seen == without.seen
+    assert [len(groups) for _, groups, _ in within.seen] == [1] * 16 + [2] * 24
+    history = [snapshot.keep_probabilities for snapshot in callback.record.history]
+    assert history[0] != history[1] != history[2] == history[4]
+    assert "joint_pruning" in one.optimizers[0].param_groups[-1]
+    assert final_masks(model) == {callback.selection.mask}
+    assert not {"on_fit_start", "on_train_epoch_start"} & vars(theirs).keys()
+
+
+@each_order
+@pytest.mark.parametrize("step", [8, 16, 24, 32])
+def test_a_finetuned_run_resumed_is_the_uninterrupted_one(order: Any, step: int) -> None:
+    settings: dict[str, Any] = {"budget": Price("auto")}
+    more = {"kind": Layered, "beside": lambda ours: order(ours, Gradual())}
+    done = run(settings, **more)
+    assert_equal_runs(run(settings, f"end-step={step}.ckpt", **more), done)
+
+
+@each_order
+@pytest.mark.parametrize("step", [16, 24])
+def test_backbone_finetuning_resumes_beside_us_as_it_does_alone(order: Any, step: int) -> None:
+    def resumed(callbacks: Any) -> Any:
+        saver = ModelCheckpoint(".", "end-{step}", save_top_k=-1, save_on_train_epoch_end=True)
+        fit(Layered(), *callbacks(), saver, enable_checkpointing=True)
+        watch = Watch()
+        again = trainer(*callbacks(), watch)
+        again.fit(Layered(), clips(), clips(2), ckpt_path=f"end-step={step}.ckpt")
+        return watch.seen
+
+    alone = resumed(lambda: [BackboneFinetuning(2)])
+    assert resumed(lambda: order(pruning(), BackboneFinetuning(2))) == alone
+
+
+def test_a_run_that_fails_leaves_finetuning_as_it_was() -> None:
+    class Broken(Layered):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            raise RuntimeError("mine")
+
+    theirs = Gradual()
+    theirs.on_fit_start = own = lambda *args: None  # type: ignore[method-assign]
+    before = vars(theirs).keys()
+    with pytest.raises(RuntimeError, match="mine"):
+        fit(Broken(), pruning(), theirs)
+    assert vars(theirs).keys() == before
+    assert theirs.on_fit_start is own
 
 
 def test_accumulation_may_change_on_the_way() -> None:
