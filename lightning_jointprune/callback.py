@@ -18,10 +18,10 @@ from typing_extensions import override
 
 from lightning_jointprune import optim
 from lightning_jointprune import trainer as trainers
-from lightning_jointprune.attach import attach, detach, hook_saving, unhook_saving
-from lightning_jointprune.detect import Probe, check_input, resolve
+from lightning_jointprune.detect import check_input
+from lightning_jointprune.entrance import Entrance
 from lightning_jointprune.gates import Gate, GumbelSigmoid
-from lightning_jointprune.layout import Target
+from lightning_jointprune.layer import own_layer
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
 from lightning_jointprune.settings import (
@@ -104,11 +104,10 @@ class JointPruningCallback(pl.Callback):
             )
         self.dirpath = dirpath
         self.report_path: Path | None = None
+        self._given = self._settings  # a layer in the model may bring others
         self._search = self._settings.new_search()
         self._journal = self._settings.new_journal()
-        self._module: pl.LightningModule | None = None
-        self._target: Target | None = None
-        self._probe: Probe | None = None
+        self._entrance = Entrance(self._save)
         self._rate: float | None = None
         self._start: float | None = None  # progress of the run when the callback came in
         self._companions = trainers.Companions()
@@ -129,12 +128,7 @@ class JointPruningCallback(pl.Callback):
 
     def detach(self) -> None:
         """Take the gates away again: the model is exactly the one that was given to the trainer."""
-        if self._probe is not None:
-            self._probe.stop()
-        if self._module is not None and self._target is not None:
-            detach(self._module, self._target)
-            unhook_saving(self._module, self._save)
-        self._module = None
+        self._entrance.leave()
 
     # --- Lightning's hooks, in the order of a run ----------------------------------------------
 
@@ -145,6 +139,7 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        new = self._entrance.module is not pl_module
         with _misconfigured():
             trainers.check_alone(trainer, self.state_key)
             if self._settings.input is not None:
@@ -153,13 +148,11 @@ class JointPruningCallback(pl.Callback):
                 trainers.check_run(trainer, self._settings.floor_metric)
                 # Asked now: all processes have to answer together, which none does after an error.
                 self._folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
-        new = self._module is not pl_module
-        if self._target is None or (stage == "fit" and (new or trainer.global_step == 0)):
-            self._begin(trainer, pl_module)
-        elif new:  # what was learned is applied to another copy of the model
-            self.detach()
-            self._module = pl_module
-            self._attach(self._target)
+            if not self._entrance.known or (stage == "fit" and (new or trainer.global_step == 0)):
+                self._begin(trainer, pl_module)
+            elif new:  # what was learned is applied to another copy of the model
+                self._search = self._search.moved_to(own_layer(pl_module))
+                self._entrance.move(pl_module, self._search.layer)
 
     @override
     def on_load_checkpoint(
@@ -174,12 +167,13 @@ class JointPruningCallback(pl.Callback):
             self._journal.load_state_dict(state["journal"])
             self._rate, self._start = state["rate"], state["start"]
             self._companions.released = state["released"]
-            if state["input"] is not None:
-                self._attach(Target.parse(state["input"], state["axes"]))
+            self._entrance.load_state_dict(state)
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         logits = self._search.logits
+        if self._entrance.inside and self._start is None:  # nor does this one know anything yet
+            self._search.layer.reset()
         with _misconfigured():
             optimizer = optim.add_to_first(trainer.optimizers, logits, self._rate or 0.05)
         self._shelter = optim.GradientShelter(optimizer, logits)
@@ -199,9 +193,9 @@ class JointPruningCallback(pl.Callback):
         done = trainers.progress(trainer, batch_idx)
         if self._start is None:  # a plain checkpoint may be resumed: the phases share what is left
             self._start = done
-        if self._target is None:  # the first batch passes unchanged and shows where the joints are
-            self._probe = Probe(pl_module)
-            self._probe.start()
+        if not self._entrance.known:  # the first batch passes unchanged, to show where joints are
+            with _misconfigured():
+                self._entrance.watch()
             return
         phase = self._search.advance(round((done - self._start) / (1.0 - self._start), 9))
         if phase == "search":
@@ -229,9 +223,9 @@ class JointPruningCallback(pl.Callback):
             for logits in self._search.logits:
                 if logits.grad is not None:
                     logits.grad = trainer.strategy.reduce(logits.grad, reduce_op="mean")
-        self._search.add_penalty()
         with _misconfigured():
-            self._search.check_learning(self._where)
+            self._search.add_penalty()
+            self._search.check_learning(self._entrance.where)
         self._shelter.hide()
 
     @override
@@ -251,19 +245,21 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._search.evaluate(all_joints=trainer.sanity_checking)
         self._metrics_before = dict(trainer.callback_metrics)
-        if trainer.state.fn == "fit":
-            self._companions.hold(trainer)
-            if self._search.phase == "final":
-                self._companions.release(trainer)
+        if trainer.state.fn != "fit":
+            self.on_test_start(trainer, pl_module)
+            return
+        self._search.evaluate(all_joints=trainer.sanity_checking)
+        self._companions.hold(trainer)
+        if self._search.phase == "final":
+            self._companions.release(trainer)
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != "fit":
             self.on_test_end(trainer, pl_module)
             return
-        if doubt := self._search.evaluation_doubt(self._where):
+        if doubt := self._search.evaluation_doubt(self._entrance.where):
             raise MisconfigurationException(doubt)
         metrics = trainer.strategy.broadcast(trainers.measured(trainer, self._metrics_before))
         if self._settings.floor_metric is not None:
@@ -285,19 +281,14 @@ class JointPruningCallback(pl.Callback):
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._search.phase != "final" and trainers.writes_files(trainer):
-            rank_zero_warn(
-                f"The run ended in its {self._search.phase} phase, at {self._search.progress:.0%} "
-                "of its planned length, so no mask was frozen and the kept joints are provisional. "
-                "Train to the end, or plan for fewer epochs."
-            )
+            rank_zero_warn(self._search.unfinished())
         self._finish(trainer)
 
     @override
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        if self._probe is not None:
-            self._probe.stop()
+        self._entrance.stop()
         self._counting.close()
         if trainer.state.fn == "fit" and self._journal.history:  # else nothing was learned yet
             self._finish(trainer)
@@ -305,12 +296,14 @@ class JointPruningCallback(pl.Callback):
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._search.evaluate()
+        if self._entrance.inside and not self._entrance.known:  # the model's own, as it came
+            self._search.layer.mode = None
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.ckpt_path and self._target is None:
+        if trainer.ckpt_path and not (self._entrance.known or self._entrance.inside):
             rank_zero_warn(f"{trainer.ckpt_path} has no mask, so all joints were used.")
-        if doubt := self._search.evaluation_doubt(self._where):
+        if doubt := self._search.evaluation_doubt(self._entrance.where):
             rank_zero_warn(doubt)
 
     on_predict_start = on_test_start
@@ -328,31 +321,24 @@ class JointPruningCallback(pl.Callback):
     def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start from nothing with this module, whatever was in front of it."""
         self.detach()
-        detach(pl_module)
-        unhook_saving(pl_module)
-        self._module = pl_module
-        self._target = self._start = None
+        layer = own_layer(pl_module)
+        self._settings = self._given.with_layer(layer)
+        self._search = self._settings.new_search(layer)
+        self._journal = self._settings.new_journal()
+        self._entrance.begin(pl_module, self._search.layer)
+        self._start = None
         self._companions.released = False
         self._rate = self._settings.lr
-        self._search = self._settings.new_search()
-        self._journal = self._settings.new_journal()
         seed = (torch.initial_seed() + 1 + trainer.global_rank) % 2**63
         self._search.to(trainer.strategy.root_device, seed)
-
-    def _attach(self, target: Target) -> None:
-        assert self._module is not None  # `setup` comes first
-        if self._target is not None:
-            detach(self._module, self._target)
-        attach(self._module, target, self._search.layer)
-        hook_saving(self._module, self._save)
-        self._target = target
 
     def _save(self, checkpoint: dict[str, Any]) -> None:
         states = checkpoint.setdefault("callbacks", {})
         if self.state_key in states:
             return
         state = states[self.state_key] = {
-            **make_state(self._settings, self._target, self._search),
+            **make_state(self._settings, self._search),
+            **self._entrance.state_dict(),
             "rate": self._rate,
             "start": self._start,
             "released": self._companions.released,
@@ -363,20 +349,11 @@ class JointPruningCallback(pl.Callback):
 
     def _resolve(self, skipped: bool = False) -> None:
         """Find the input in what the first training step did, before a weight is changed."""
-        seen = self._probe.stop() if self._probe is not None else []
-        if self._probe is None or (skipped and not seen):  # then the next step may show it
-            return
-        self._probe = None
-        settings, joints = self._settings, len(self._settings.joint_names)
         with _misconfigured():
-            target = resolve(seen, joints, settings.input, settings.axes)
-            settings.check_target(target)
-            self._attach(target)
-        rank_zero_info(f"Joint pruning: {joints} joints enter at {self._where}.")
-
-    @property
-    def _where(self) -> str:
-        return "" if self._target is None else f"{self._target.input} ({self._target.axes})"
+            found = self._entrance.find(self._settings, skipped)
+        if found:
+            joints = len(self._settings.joint_names)
+            rank_zero_info(f"Joint pruning: {joints} joints enter at {self._entrance.where}.")
 
     def _begin_search(self, trainer: pl.Trainer) -> None:
         """Set the logits' rate, which for some optimizers depends on the price."""
@@ -391,7 +368,7 @@ class JointPruningCallback(pl.Callback):
         """Make sure that something was learned, and say what is in doubt."""
         if trainers.writes_files(trainer):  # a quick trial may be too short for a search
             with _misconfigured():
-                self._search.check_learning(self._where)
+                self._search.check_learning(self._entrance.where)
         self._search.share(trainer.strategy.broadcast)
         for doubt in self._search.doubts():
             rank_zero_warn(doubt)

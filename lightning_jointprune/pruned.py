@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lightning_jointprune.attach import attach, attached_layers
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.layer import JointPruningLayer, own_layer
 from lightning_jointprune.layout import Target
 from lightning_jointprune.record import JointSelection
 from lightning_jointprune.settings import STATE_KEY, find_state
@@ -43,13 +43,15 @@ def load_pruned(model_class: type[M], path: str | Path, **kwargs: Any) -> M:
             "saved while training with JointPruningCallback."
         )
     model: M = model_class.load_from_checkpoint(path, **kwargs)  # type: ignore[attr-defined]
-    layer = JointPruningLayer(len(state["joint_names"]), fill=state["fill"])
-    layer.joint_logits.data = torch.tensor(state["keep_probabilities"]).logit()
+    layer = own_layer(model)
+    if layer is None:
+        layer = JointPruningLayer(len(state["joint_names"]), fill=state["fill"])
+        layer.joint_logits.data = torch.tensor(state["keep_probabilities"]).logit()
+        layer.fill_mean = state["search"]["layer"]["fill_mean"]
+        attach(model, Target.parse(state["input"], state["axes"]), layer)
     layer.freeze(torch.tensor(state["mask"]))
-    layer.fill_mean = state["search"]["layer"]["fill_mean"]
     layer.mode = "masked"
     layer.to(next(model.parameters()).device)
-    attach(model, Target.parse(state["input"], state["axes"]), layer)
     return model.eval()
 
 

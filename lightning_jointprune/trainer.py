@@ -32,18 +32,8 @@ def check_alone(trainer: Any, state_key: str) -> None:
     """Make sure that nothing else prunes the same input.
 
     Raises:
-        ValueError: if another callback has the same state key, or the model has a layer of its own.
+        ValueError: if another callback has the same state key.
     """
-    layers = [
-        name
-        for name, module in trainer.lightning_module.named_modules()
-        if type(module).__name__ == "JointPruningLayer"
-    ]
-    if layers:
-        raise ValueError(
-            f"Expected a model without a JointPruningLayer but got one at {layers[0]!r}: its "
-            "joints would be gated twice. Take it out, or train without JointPruningCallback."
-        )
     twins = [one for one in trainer.callbacks if one.state_key == state_key]
     if len(twins) > 1:
         raise ValueError(

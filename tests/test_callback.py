@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader
 from lightning_jointprune import (
     Groups,
     JointPruningCallback,
-    JointPruningLayer,
     MetricFloor,
     Price,
     PruningRecord,
@@ -1016,13 +1015,6 @@ def test_gates_that_hardly_moved_are_doubted() -> None:
 def test_joints_that_are_kept_by_force_are_doubted() -> None:
     with pytest.warns(UserWarning, match=r"1 of the 1 kept joints .* the price is too high"):
         fit(Classifier(), pruning(Price(100.0)))
-
-
-def test_a_layer_in_the_model_is_not_gated_twice() -> None:
-    model = Classifier()
-    model.pruning = JointPruningLayer(J)
-    with pytest.raises(MisconfigurationException, match="got one at 'pruning'"):
-        fit(model, pruning())
 
 
 def test_a_scheduler_that_is_stepped_by_hand_sees_its_own_groups_alone() -> None:
