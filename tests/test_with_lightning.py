@@ -1228,9 +1228,21 @@ sys.path.insert(0, {root!r})
 from lightning_jointprune import *
 from tests.runs import *
 
+class Own(Classifier):
+    def __init__(self):
+        super().__init__()
+        self.pruning = JointPruningLayer(J, fill="mean")
+
+    def forward(self, x):
+        return super().forward(self.pruning(x))
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=0.01)
+
 torch.manual_seed(0)
 torch.set_num_threads(1)
-model, callback = Classifier(), pruning({budget}, lr=0.2, fill="mean", phases=(0.1, 0.6))
+model, more = (Own(), {{}}) if {own} else (Classifier(), {{"fill": "mean"}})
+callback = pruning({budget}, lr=0.2, phases=(0.1, 0.6), **more)
 noise = []
 class Note(pl.Callback):
     def on_train_start(self, *args):
@@ -1250,10 +1262,18 @@ open(f"rank{{one.global_rank}}.json", "w").write(json.dumps(result))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("budget", ["Price('auto')", "3", "MetricFloor('val_acc', 0.9)"])
-def test_two_processes_agree(budget: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("budget", "own"),
+    [
+        ("Price('auto')", False),
+        ("Price('auto')", True),
+        ("3", False),
+        ("MetricFloor('val_acc', 0.9)", False),
+    ],
+)
+def test_two_processes_agree(budget: str, own: bool, tmp_path: Path) -> None:
     root = str(Path(__file__).parents[1])
-    Path("script.py").write_text(SCRIPT.format(root=root, budget=budget))
+    Path("script.py").write_text(SCRIPT.format(root=root, budget=budget, own=own))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
         [sys.executable, "script.py"],
