@@ -224,7 +224,7 @@ class JointPruningCallback(pl.Callback):
                 if logits.grad is not None:
                     logits.grad = trainer.strategy.reduce(logits.grad, reduce_op="mean")
         with _misconfigured():
-            self._search.add_penalty()
+            self._search.add_penalty(trainers.loss_scale(trainer, optimizer))
             self._search.check_learning(self._entrance.where)
         self._shelter.hide()
 

@@ -85,8 +85,11 @@ class JointSearch:
         self.layer.used = False
         self.layer.mode = "open" if all_joints or self.phase == "warmup" else "masked"
 
-    def add_penalty(self) -> None:
+    def add_penalty(self, scale: Callable[[Tensor], Tensor] = torch.clone) -> None:
         """Add the penalty's gradient to the logits', right before the optimizer steps.
+
+        Args:
+            scale: how the loss was scaled, if the optimizer is to undo that within its step.
 
         Raises:
             ValueError: if the loss depends on the gates while all joints are open.
@@ -108,7 +111,7 @@ class JointSearch:
             self.price = self.controller.price(probabilities.detach().sum(), self.done)
             undecided = self.controller.base_price() * self.done
             penalty = self.price * probabilities + undecided * indecision(probabilities)
-            add_penalty_gradient(self.logits, penalty.sum())
+            add_penalty_gradient(self.logits, scale(penalty.sum()))
 
     def check_learning(self, where: str) -> None:
         """Make sure that the gates are trained: after a step, or when the final phase begins.

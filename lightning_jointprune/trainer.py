@@ -102,6 +102,19 @@ def progress(trainer: Any, batch_idx: int) -> float:
     return min(1.0, max(fractions))
 
 
+def loss_scale(trainer: Any, optimizer: Any) -> Callable[[Tensor], Tensor]:
+    """How a loss was scaled whose gradients are scaled still when an optimizer is about to step.
+
+    Fused optimizers undo the scaling of 16-bit mixed precision within their step; for all others it
+    has been undone before.
+    """
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+        scale: Callable[[Tensor], Tensor] = scaler.scale
+        return scale
+    return torch.clone
+
+
 def measured(trainer: Any, before: Mapping[str, Tensor]) -> dict[str, float]:
     """The scalar metrics that were logged since `before`, a copy of the trainer's metrics."""
     return {

@@ -28,6 +28,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
@@ -1003,6 +1004,25 @@ def test_every_precision_of_a_cpu(precision: Any) -> None:
     fit(model, callback, precision=precision)
     assert kinds(model) == {"open", "sampled", "masked"}
     assert len(callback.selection.indices) == 3
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_price_is_not_scaled_with_the_loss(fused: bool) -> None:
+    """A fused optimizer undoes the scaling within its step, others before our hook."""
+
+    class Stepping(Indifferent):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1, fused=fused)
+
+    def history(**settings: Any) -> Any:
+        callback = pruning(Price(0.3), lr=2.0)
+        fit(Stepping(), callback, **settings)
+        return callback.record.history[-1].keep_probabilities
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)  # type: ignore[attr-defined]
+    scaled = history(plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+    assert scaled == pytest.approx(history(), abs=1e-5)
+    assert max(scaled) < 0.8
 
 
 class OldClassifier(pytorch_lightning.LightningModule):
