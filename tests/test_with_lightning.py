@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,16 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     BackboneFinetuning,
     BaseFinetuning,
+    BatchSizeFinder,
     EMAWeightAveraging,
     GradientAccumulationScheduler,
     LearningRateFinder,
     LearningRateMonitor,
     ModelCheckpoint,
+    ModelPruning,
+    ModelSummary,
+    RichModelSummary,
+    RichProgressBar,
     StochasticWeightAveraging,
 )
 from lightning.pytorch.cli import LightningCLI
@@ -766,6 +772,48 @@ def test_the_learning_rate_finder_leaves_the_search_as_it_was(first: bool) -> No
     assert history[1].keep_probabilities != history[2].keep_probabilities
 
 
+BESIDE: dict[str, Callable[[], pl.Callback]] = {
+    "ModelSummary": lambda: ModelSummary(max_depth=-1),
+    "RichProgressBar": RichProgressBar,
+    "RichModelSummary": RichModelSummary,
+    "ModelPruning": lambda: ModelPruning("l1_unstructured", amount=0.1),
+    "BatchSizeFinder": lambda: BatchSizeFinder(max_trials=1, init_val=16),
+}
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("name", BESIDE)
+def test_callbacks_of_lightning_work_beside_us(name: str, first: bool) -> None:
+    class Sized(Classifier):
+        batch_size = 8
+
+        def train_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(clips().dataset, self.batch_size)
+
+        def val_dataloader(self) -> DataLoader[Any]:
+            return clips(2)
+
+    model, callback = Sized(), pruning()
+    theirs = BESIDE[name]()
+    settings: dict[str, Any] = {
+        "enable_progress_bar": "ProgressBar" in name,
+        "enable_model_summary": "Summary" in name,
+    }
+    one = trainer(*([theirs, callback] if first else [callback, theirs]), **settings)
+    one.fit(model)
+    late = [call.kind for call in model.of("train")]
+    batches = 64 // model.batch_size
+    assert late[-5 * batches :] == ["open"] * batches + ["sampled"] * 2 * batches + (
+        ["masked"] * 2 * batches
+    )
+    assert final_masks(model) == {callback.selection.mask}
+    assert len(callback.record.history) == 5
+    if name == "BatchSizeFinder":
+        assert model.batch_size != 8
+    if name == "ModelPruning":
+        assert (model.head.weight == 0).float().mean() > 0.1
+
+
 class Layered(Classifier):
     """A backbone and a head; what is frozen at first is not in the optimizer."""
 
@@ -930,6 +978,7 @@ def test_a_run_of_max_steps_within_max_epochs() -> None:
         ({"num_sanity_val_steps": 0}, 8),
         ({"limit_val_batches": 0}, 8),
         ({"max_steps": 40}, 8),
+        ({"max_time": "00:01:00:00"}, 8),
     ],
 )
 def test_phases_are_fractions_whatever_an_epoch_is(settings: dict[str, Any], epoch: int) -> None:
@@ -938,6 +987,11 @@ def test_phases_are_fractions_whatever_an_epoch_is(settings: dict[str, Any], epo
     seen = [call.kind for call in model.of("train")]
     assert seen == ["open"] * epoch + ["sampled"] * 2 * epoch + ["masked"] * 2 * epoch
     assert final_masks(model) == {callback.selection.mask}
+
+
+def test_time_is_no_end_that_phases_could_be_fractions_of() -> None:
+    with pytest.raises(MisconfigurationException, match=r"run with an end.*Pass Trainer\(max_ep"):
+        fit(Classifier(), pruning(), max_epochs=None, max_time="00:01:00:00")
 
 
 def test_validation_twice_an_epoch_is_in_the_history() -> None:
