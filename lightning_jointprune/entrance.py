@@ -114,9 +114,11 @@ class Entrance:
         return {"input": self.inside if self.known else None, "axes": None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put the gates where they were when `state_dict` was called."""
-        self.known = state["input"] is not None
-        if self.known and self.inside is None:
+        """Put the gates where they were when `state_dict` was called, if they were anywhere."""
+        if state["input"] is None:
+            return
+        self.known = True
+        if self.inside is None:
             self._attach(Target.parse(state["input"], state["axes"]))
 
     def leave(self) -> None:
@@ -129,7 +131,7 @@ class Entrance:
             detach(self.module, self._target)
         if self.inside is not None and self._layer is not None:
             self._layer.release()
-            self.module.__dict__.pop(_APART)
+            self.module.__dict__.pop(_APART, None)
             if self._apart:
                 self.module.__dict__[_APART] = self._apart
         self.module = None
