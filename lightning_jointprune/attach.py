@@ -7,6 +7,8 @@ and `state_dict` stay as they are.
 - `copy.deepcopy` gives a copy with the same parameters and `state_dict` as the plain model, whose
   gate is the live layer itself.
 - `pickle` and `torch.save(model)` keep the layer if it can be pickled; detach for a plain model.
+
+The hook that Lightning calls when it saves weights alone is the module's, so that is hooked too.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from lightning_jointprune.layout import Target
 
 _GATES = "_joint_gates"  # in a module's __dict__: its gates
 _PREVIOUS = "_joint_forward"  # the same: the instance-level forward that was there before
+_SAVE = "on_save_checkpoint"  # the same: Lightning's hook, which may come before the class's
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 MISSING: Any = object()  # where None is a value
 
@@ -172,6 +175,53 @@ def attached_layers(module: nn.Module) -> list[tuple[Target, Any]]:
         for name, owner in named_modules(module)
         for gate in owner.__dict__.get(_GATES, ())
     ]
+
+
+class _Saving:
+    """A module's hook for checkpoints, with something to be saved beside what the module saves."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.own: Callable[[dict[str, Any]], None] = getattr(module, _SAVE)
+        self.before = module.__dict__.get(_SAVE)
+        self.saves: list[Callable[[dict[str, Any]], None]] = []
+
+    def __call__(self, checkpoint: dict[str, Any]) -> None:
+        for save in self.saves:
+            save(checkpoint)
+        self.own(checkpoint)
+
+    def __reduce__(self) -> Any:  # a copied or pickled model has its own hook alone
+        return _itself, (self.own,)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def hook_saving(module: nn.Module, save: Callable[[dict[str, Any]], None]) -> None:
+    """Let something be saved in every checkpoint of a LightningModule, of weights alone too.
+
+    Args:
+        module: whose `on_save_checkpoint` to hook.
+        save: called with the checkpoint before the module's own hook is.
+    """
+    hook = module.__dict__.get(_SAVE)
+    if not isinstance(hook, _Saving):
+        hook = module.__dict__[_SAVE] = _Saving(module)
+    if save not in hook.saves:
+        hook.saves.append(save)
+
+
+def unhook_saving(module: nn.Module, save: Callable[[dict[str, Any]], None] | None = None) -> None:
+    """Take `save` out of a module's hook again, or all (`None`); the last leaves no trace."""
+    hook = module.__dict__.get(_SAVE)
+    if not isinstance(hook, _Saving):
+        return
+    hook.saves = [one for one in hook.saves if save is not None and one != save]
+    if not hook.saves:
+        del module.__dict__[_SAVE]
+        if hook.before is not None:
+            module.__dict__[_SAVE] = hook.before
 
 
 # --- the tree of modules, also for `detect` -----------------------------------------------------

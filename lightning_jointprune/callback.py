@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,22 @@ from typing_extensions import override
 
 from lightning_jointprune import optim
 from lightning_jointprune import trainer as trainers
-from lightning_jointprune.attach import attach, detach
-from lightning_jointprune.detect import check_input, resolve_parts
+from lightning_jointprune.detect import check_input
+from lightning_jointprune.entrance import Entrance
 from lightning_jointprune.fills import Fill
 from lightning_jointprune.gates import Gate, GumbelSigmoid
-from lightning_jointprune.layout import Target, read_targets, where, written
+from lightning_jointprune.layer import own_layer
 from lightning_jointprune.preview import preview
-from lightning_jointprune.probe import Probe
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
-from lightning_jointprune.settings import STATE_KEY, Groups, Settings, check_state, find_state
+from lightning_jointprune.settings import (
+    STATE_KEY,
+    Groups,
+    Settings,
+    check_state,
+    find_state,
+    make_state,
+)
 
 
 class JointPruningCallback(pl.Callback):
@@ -99,14 +106,14 @@ class JointPruningCallback(pl.Callback):
             )
         self.dirpath = dirpath
         self.report_path: Path | None = None
+        self._given = self._settings  # a layer in the model may bring others
         self._search = self._settings.new_search()
         self._journal = self._settings.new_journal()
-        self._module: pl.LightningModule | None = None
-        self._targets: tuple[Target, ...] = ()  # several where each holds a part
-        self._probe: Probe | None = None
+        self._entrance = Entrance(self._save)
         self._rate: float | None = None
         self._start: float | None = None  # progress of the run when the callback came in
         self._companions = trainers.Companions()
+        self._counting = ExitStack()  # closed, it ends what `on_fit_start` did to other callbacks
         self._metrics_before: dict[str, Tensor] = {}
 
     # --- what a run learned --------------------------------------------------------------------
@@ -123,12 +130,7 @@ class JointPruningCallback(pl.Callback):
 
     def detach(self) -> None:
         """Take the gates away again: the model is exactly the one that was given to the trainer."""
-        if self._probe is not None:
-            self._probe.stop()
-        if self._module is not None:
-            for target in self._targets:
-                detach(self._module, target)
-        self._module = None
+        self._entrance.leave()
 
     inspect = staticmethod(preview)
 
@@ -141,6 +143,7 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        new = self._entrance.module is not pl_module
         with _misconfigured():
             trainers.check_alone(trainer, self.state_key)
             if self._settings.input is not None:
@@ -149,14 +152,11 @@ class JointPruningCallback(pl.Callback):
                 trainers.check_run(trainer, self._settings.floor_metric)
                 # Asked now: all processes have to answer together, which none does after an error.
                 self._folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
-                trainers.warn_of_lost_masks(trainer)
-        new = self._module is not pl_module
-        if not self._targets or (stage == "fit" and (new or trainer.global_step == 0)):
-            self._begin(trainer, pl_module)
-        elif new:  # what was learned is applied to another copy of the model
-            self.detach()
-            self._module = pl_module
-            self._attach(self._targets)
+            if not self._entrance.known or (stage == "fit" and (new or trainer.global_step == 0)):
+                self._begin(trainer, pl_module)
+            elif new:  # what was learned is applied to another copy of the model
+                self._search = self._search.moved_to(own_layer(pl_module))
+                self._entrance.move(pl_module, self._search.layer)
 
     @override
     def on_load_checkpoint(
@@ -171,17 +171,20 @@ class JointPruningCallback(pl.Callback):
             self._journal.load_state_dict(state["journal"])
             self._rate, self._start = state["rate"], state["start"]
             self._companions.released = state["released"]
-            self._attach(read_targets(state) or self._targets)
+            self._entrance.load_state_dict(state)
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        optimizer = trainer.optimizers[0]
+        logits = self._search.logits
+        if self._entrance.inside and self._start is None:  # nor does this one know anything yet
+            self._search.layer.reset()
         with _misconfigured():
-            optim.add_logits(optimizer, self._search.logits, self._rate or 0.05)
-        self._shelter = optim.GradientShelter(optimizer, self._search.logits)
-        managed = [config.scheduler for config in trainer.lr_scheduler_configs]
-        for one in (*managed, *vars(pl_module).values()):  # some are stepped by hand
-            optim.hide_logits(one, optimizer)
+            optimizer = optim.add_to_first(trainer.optimizers, logits, self._rate or 0.05)
+        self._shelter = optim.GradientShelter(optimizer, logits)
+        schedulers = partial(trainers.schedulers, trainer)
+        apart = partial(optim.without_logits, optimizer, schedulers)
+        with apart():
+            self._counting = trainers.count_apart(trainer, apart)
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -194,9 +197,9 @@ class JointPruningCallback(pl.Callback):
         done = trainers.progress(trainer, batch_idx)
         if self._start is None:  # a plain checkpoint may be resumed: the phases share what is left
             self._start = done
-        if not self._targets:  # the first batch passes unchanged and shows where the joints are
-            self._probe = Probe(pl_module)
-            self._probe.start()
+        if not self._entrance.known:  # the first batch passes unchanged, to show where joints are
+            with _misconfigured():
+                self._entrance.watch()
             return
         phase = self._search.advance(round((done - self._start) / (1.0 - self._start), 9))
         if phase == "search":
@@ -224,9 +227,9 @@ class JointPruningCallback(pl.Callback):
             for logits in self._search.logits:
                 if logits.grad is not None:
                     logits.grad = trainer.strategy.reduce(logits.grad, reduce_op="mean")
-        self._search.add_penalty()
         with _misconfigured():
-            self._search.check_learning(where(self._targets))
+            self._search.add_penalty(trainers.loss_scale(trainer, optimizer))
+            self._search.check_learning(self._entrance.where)
         self._shelter.hide()
 
     @override
@@ -246,19 +249,21 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._search.evaluate(all_joints=trainer.sanity_checking)
         self._metrics_before = dict(trainer.callback_metrics)
-        if trainer.state.fn == "fit":
-            self._companions.hold(trainer)
-            if self._search.phase == "final":
-                self._companions.release(trainer)
+        if trainer.state.fn != "fit":
+            self.on_test_start(trainer, pl_module)
+            return
+        self._search.evaluate(all_joints=trainer.sanity_checking)
+        self._companions.hold(trainer)
+        if self._search.phase == "final":
+            self._companions.release(trainer)
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != "fit":
             self.on_test_end(trainer, pl_module)
             return
-        if doubt := self._search.evaluation_doubt(where(self._targets)):
+        if doubt := self._search.evaluation_doubt(self._entrance.where):
             raise MisconfigurationException(doubt)
         metrics = trainer.strategy.broadcast(trainers.measured(trainer, self._metrics_before))
         if self._settings.floor_metric is not None:
@@ -280,31 +285,29 @@ class JointPruningCallback(pl.Callback):
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._search.phase != "final" and trainers.writes_files(trainer):
-            rank_zero_warn(
-                f"The run ended in its {self._search.phase} phase, at {self._search.progress:.0%} "
-                "of its planned length, so no mask was frozen and the kept joints are provisional. "
-                "Train to the end, or plan for fewer epochs."
-            )
+            rank_zero_warn(self._search.unfinished())
         self._finish(trainer)
 
     @override
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        if self._probe is not None:
-            self._probe.stop()
+        self._entrance.stop()
+        self._counting.close()
         if trainer.state.fn == "fit" and self._journal.history:  # else nothing was learned yet
             self._finish(trainer)
 
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._search.evaluate()
+        if self._entrance.inside and not self._entrance.known:  # the model's own, as it came
+            self._search.layer.mode = None
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.ckpt_path and not self._targets:
+        if trainer.ckpt_path and not (self._entrance.known or self._entrance.inside):
             rank_zero_warn(f"{trainer.ckpt_path} has no mask, so all joints were used.")
-        if doubt := self._search.evaluation_doubt(where(self._targets)):
+        if doubt := self._search.evaluation_doubt(self._entrance.where):
             rank_zero_warn(doubt)
 
     on_predict_start = on_test_start
@@ -315,67 +318,61 @@ class JointPruningCallback(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         # Not in `state_dict`: Lightning would refuse two callbacks of a key before we can say why.
-        checkpoint.setdefault("callbacks", {})[self.state_key] = {
-            "joint_names": list(self._settings.joint_names),
-            **written(self._targets),
-            "mask": self._search.mask(),
-            "keep_probabilities": self._search.layer.keep_probabilities().tolist(),
-            "rate": self._rate,
-            "start": self._start,
-            "released": self._companions.released,
-            "search": self._search.state_dict(),
-            "journal": self._journal.state_dict(),
-        }
+        self._save(checkpoint)
 
     # --- details -------------------------------------------------------------------------------
 
     def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start from nothing with this module, whatever was in front of it."""
         self.detach()
-        detach(pl_module)
-        self._module = pl_module
-        self._targets, self._start = (), None
+        layer = own_layer(pl_module)
+        self._settings = self._given.with_layer(layer)
+        self._search = self._settings.new_search(layer)
+        self._journal = self._settings.new_journal()
+        self._entrance.begin(pl_module, self._search.layer)
+        self._start = None
         self._companions.released = False
         self._rate = self._settings.lr
-        self._search = self._settings.new_search()
-        self._journal = self._settings.new_journal()
         seed = (torch.initial_seed() + 1 + trainer.global_rank) % 2**63
         self._search.to(trainer.strategy.root_device, seed)
 
-    def _attach(self, targets: tuple[Target, ...]) -> None:
-        assert self._module is not None  # `setup` comes first
-        for target in self._targets:
-            detach(self._module, target)
-        for target in targets:
-            attach(self._module, target, self._search.layer)
-        self._targets = targets
+    def _save(self, checkpoint: dict[str, Any]) -> None:
+        states = checkpoint.setdefault("callbacks", {})
+        if self.state_key in states:
+            return
+        state = states[self.state_key] = {
+            **make_state(self._settings, self._search),
+            **self._entrance.state_dict(),
+            "rate": self._rate,
+            "start": self._start,
+            "released": self._companions.released,
+            "journal": self._journal.state_dict(),
+        }
+        if "optimizer_states" not in checkpoint:  # of weights alone no run goes on
+            state["journal"]["history"] = []
 
     def _resolve(self, skipped: bool = False) -> None:
         """Find the input in what the first training step did, before a weight is changed."""
-        seen = self._probe.stop() if self._probe is not None else []
-        if self._probe is None or (skipped and not seen):  # then the next step may show it
-            return
-        self._probe = None
-        settings, joints = self._settings, len(self._settings.joint_names)
         with _misconfigured():
-            targets = resolve_parts(seen, joints, settings.input, settings.axes)
-            settings.check_target(targets[0])
-            self._attach(targets)
-        rank_zero_info(f"Joint pruning: {joints} joints enter at {where(self._targets)}.")
+            found = self._entrance.find(self._settings, skipped)
+        if found:
+            joints = len(self._settings.joint_names)
+            rank_zero_info(f"Joint pruning: {joints} joints enter at {self._entrance.where}.")
 
     def _begin_search(self, trainer: pl.Trainer) -> None:
         """Set the logits' rate, which for some optimizers depends on the price."""
         with _misconfigured():
             price = self._search.controller.checked_price()
-        group = optim.logit_group(trainer.optimizers[0], self._search.logits)
-        if group is not None and self._rate is None:
-            self._rate = optim.gate_rate(group, price)
+        for optimizer in trainer.optimizers:
+            group = optim.logit_group(optimizer, self._search.logits)
+            if group is not None and self._rate is None:
+                self._rate = optim.gate_rate(group, price)
 
     def _begin_final(self, trainer: pl.Trainer) -> None:
         """Make sure that something was learned, and say what is in doubt."""
         if trainers.writes_files(trainer):  # a quick trial may be too short for a search
             with _misconfigured():
-                self._search.check_learning(where(self._targets))
+                self._search.check_learning(self._entrance.where)
         self._search.share(trainer.strategy.broadcast)
         for doubt in self._search.doubts():
             rank_zero_warn(doubt)
@@ -387,6 +384,7 @@ class JointPruningCallback(pl.Callback):
         """Leave the model with its mask, and write what was learned."""
         self._search.evaluate()
         self._companions.give_back()
+        self._counting.close()
         if trainer.is_global_zero and trainers.writes_files(trainer):
             self.report_path = self._journal.write(self._search, self._folder)
 

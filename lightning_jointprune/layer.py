@@ -35,7 +35,7 @@ class JointPruningLayer(nn.Module):
     In training every sample draws noisy gates, which blend each joint with what replaces it; in
     evaluation the hard mask is applied. Add `price * layer.expected_l0()` to your loss, and give
     `layer.parameters()` a learning rate of their own (0.05 under Adam) without weight decay.
-    `JointPruningCallback` does all this for a model that has no such layer.
+    `JointPruningCallback` does all this.
 
     Args:
         num_joints: J, number of joints.
@@ -93,8 +93,9 @@ class JointPruningLayer(nn.Module):
         self.num_joints = num_joints
         self.gate = gate or (StraightThroughGumbelSigmoid() if hard else GumbelSigmoid())
         vars(self)["fill"] = checked_fill(fill)  # a module is no part of this one
+        self.groups = {name: tuple(joints) for name, joints in groups.items()} if groups else None
         self.tied = tied
-        self.keeps = len(keep) > 0
+        self.keep = tuple(keep)
         self.mode: Mode | None = None  # None: sampled in training, masked in evaluation
         self.used = False  # whether `forward` was called; who wants to know resets it
         self.generator: torch.Generator | None = None  # None: torch's own
@@ -133,7 +134,7 @@ class JointPruningLayer(nn.Module):
         if self.group_logits is not None:
             groups = self.gate.keep_probability(self.group_logits)
             probabilities = probabilities * self._of_groups(groups)
-        return torch.where(self.always, 1.0, probabilities) if self.keeps else probabilities
+        return torch.where(self.always, 1.0, probabilities) if self.keep else probabilities
 
     def expected_l0(self) -> Tensor:
         """Expected number of open gates: the sum of the keep probabilities, shape `()`."""
@@ -164,7 +165,7 @@ class JointPruningLayer(nn.Module):
             gates = gates[:, self.owner]
         if self.group_logits is not None:
             gates = gates * self._of_groups(self._sample(self.group_logits, batch))
-        return torch.where(self.always, 1.0, gates) if self.keeps else gates
+        return torch.where(self.always, 1.0, gates) if self.keep else gates
 
     def begin_step(self) -> None:
         """From now until the next time, batches of one size get the same noise.
@@ -219,6 +220,18 @@ class JointPruningLayer(nn.Module):
         for parameter in self.parameters():
             parameter.requires_grad_(False)
             parameter.grad = None
+
+    def reset(self) -> None:
+        """Forget what was learned, and learn again."""
+        start = self.gate.logit_of(self.gate.initial_keep_probability)
+        for parameter in self.parameters():
+            parameter.data.fill_(start)
+            parameter.requires_grad_(True)
+        self.mask = self.fill_mean = self.fill_count = None
+
+    def release(self) -> None:
+        """Work as without a callback: sampled gates in training, the mask in evaluation."""
+        self.mode = self.generator = self._noise = None
 
     # --- state ---------------------------------------------------------------------------------
 
@@ -323,6 +336,25 @@ class JointPruningLayer(nn.Module):
             fill = filled_by(self.fill, x, axes)
         # Models look for `x != 0`. Filled with 0, padding is what it was.
         return fill if self.fill == 0.0 else torch.where(padding(x, axes), x, fill)
+
+
+def own_layer(model: nn.Module) -> JointPruningLayer | None:
+    """The layer that a model has in its own forward, if it has one.
+
+    Raises:
+        ValueError: if it has several.
+    """
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, JointPruningLayer)
+    }
+    if len(layers) > 1:
+        raise ValueError(
+            f"Expected at most one JointPruningLayer in the model but got {len(layers)}, at "
+            f"{', '.join(layers)}. Gate the skeleton once."
+        )
+    return next(iter(layers.values()), None)
 
 
 def _spread(values: Tensor, x: Tensor, axes: Sequence[str]) -> Tensor:

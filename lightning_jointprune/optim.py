@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,13 +18,54 @@ REFUSED = {  # classes of torch.optim that cannot train the logits, and why
     "Muon": "takes only 2-D parameters",
     "SparseAdam": "takes only sparse gradients",
 }
+NO_OPTIMIZER = (
+    "Expected an optimizer to train the gates with but configure_optimizers returned none. Return "
+    "one, such as torch.optim.AdamW(self.parameters())."
+)
+
+
+def add_to_first(
+    optimizers: Sequence[Optimizer], logits: Sequence[nn.Parameter], lr: float
+) -> Optimizer:
+    """Add the logits to the first optimizer that can train them, and return it.
+
+    Logits that are a model's own may be in an optimizer already; they stay in that one.
+
+    Args:
+        optimizers: any number.
+        logits: the gate logits.
+        lr: their learning rate, above 0.
+
+    Raises:
+        ValueError: if none can, or there is none; says why the first cannot.
+    """
+    if not optimizers:
+        raise ValueError(NO_OPTIMIZER)
+    reasons = []
+    ours = {id(one) for one in logits}
+    holders = [
+        optimizer
+        for optimizer in optimizers
+        if any(id(one) in ours for group in optimizer.param_groups for one in group["params"])
+    ]
+    for optimizer in holders[:1] or optimizers:
+        try:
+            add_logits(optimizer, logits, lr)
+        except ValueError as reason:
+            reasons.append(reason)
+        else:
+            for other in holders[1:]:
+                _take_out(other, logits)
+            return optimizer
+    raise reasons[0]
 
 
 def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) -> None:
     """Add the logits to an optimizer as a parameter group of their own.
 
-    The group has its own learning rate, no weight decay, and is the last one. A state that was
-    saved without the group can still be loaded: the group then starts afresh.
+    The group has its own learning rate, no weight decay, and is the last one; logits that were in a
+    group of the user's leave that. A state that was saved without our group can still be loaded: it
+    then starts afresh, or where the user's group was.
 
     Args:
         optimizer: any optimizer with parameter groups.
@@ -35,13 +79,14 @@ def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) 
         if isinstance(optimizer, getattr(torch.optim, name, ())):  # () where torch is older
             raise ValueError(
                 f"Expected an optimizer that can train one more group, of the gates, but got "
-                f"{name}, which {why}. Train with Adam, AdamW or SGD, or return one of them first."
+                f"{name}, which {why}. Train with Adam, AdamW or SGD, or return one of them too."
             )
     if optimizer.defaults.get("maximize"):
         raise ValueError(
             "Expected an optimizer that minimizes, since the gates' price is a loss, but got "
             "maximize=True. Leave it out, and return the negative of what is maximized."
         )
+    taken = _take_out(optimizer, logits)
     named = any("param_names" in group for group in optimizer.param_groups)  # all are or none
     params = [(f"{MARK}.{i}", one) for i, one in enumerate(logits)] if named else list(logits)
     ours = {"params": params, "lr": lr, "weight_decay": 0.0, MARK: True}
@@ -49,17 +94,34 @@ def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) 
         ours["initial_lr"] = lr  # a scheduler has given one to each, and some loops read it
     optimizer.add_param_group(ours)
     if logit_group(optimizer, logits) is None:  # Lightning's stand-in, that does nothing
-        raise ValueError(
-            "Expected an optimizer to train the gates with but configure_optimizers returned none. "
-            "Return one, such as torch.optim.AdamW(self.parameters())."
-        )
-    optimizer.register_load_state_dict_pre_hook(_accept_plain_state)
+        raise ValueError(NO_OPTIMIZER)
+    optimizer.register_load_state_dict_pre_hook(partial(_accept_plain_state, taken))
 
 
 def logit_group(optimizer: Optimizer, logits: Sequence[nn.Parameter]) -> dict[str, Any] | None:
     """The parameter group of these logits, or None where the optimizer has none."""
     groups = (group for group in optimizer.param_groups if group.get(MARK))
     return next((group for group in groups if group["params"][0] is logits[0]), None)
+
+
+@contextmanager
+def without_logits(optimizer: Optimizer, schedulers: Callable[[], Sequence[Any]]) -> Iterator[None]:
+    """Leave an optimizer to the user's groups for a while; the logits' are its last ones after.
+
+    Args:
+        optimizer: with the logits among its groups.
+        schedulers: those there are by then; none of them is to see the logits' group.
+    """
+    ours = [group for group in optimizer.param_groups if group.get(MARK)]
+    optimizer.param_groups[:] = [one for one in optimizer.param_groups if not one.get(MARK)]
+    try:
+        yield
+    finally:
+        for group in ours:  # whoever thaws all of a module adds those that are its own
+            _take_out(optimizer, group["params"])
+        optimizer.param_groups.extend(ours)
+        for scheduler in schedulers():
+            hide_logits(scheduler, optimizer)
 
 
 def gate_rate(group: dict[str, Any], price: float) -> float:
@@ -197,13 +259,37 @@ def add_penalty_gradient(logits: Sequence[nn.Parameter], penalty: Tensor) -> Non
         one.grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0) + slope
 
 
-def _accept_plain_state(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any] | None:
+def _take_out(optimizer: Optimizer, logits: Sequence[nn.Parameter]) -> list[tuple[int, int] | None]:
+    """Take the logits out of the groups they are in, and say which group and place each had.
+
+    A group that is left empty stays, since schedulers count it.
+    """
+    places = {
+        id(one): (number, place)
+        for number, group in enumerate(optimizer.param_groups)
+        for place, one in enumerate(group["params"])
+    }
+    taken = [places.get(id(one)) for one in logits]
+    for number, group in enumerate(optimizer.param_groups):
+        gone = [at[1] for at in taken if at and at[0] == number]
+        for name in ("params", "param_names"):
+            if gone and name in group:
+                group[name] = [one for at, one in enumerate(group[name]) if at not in gone]
+    return taken
+
+
+def _accept_plain_state(
+    taken: Sequence[tuple[int, int] | None], optimizer: Optimizer, state: dict[str, Any]
+) -> dict[str, Any] | None:
     """Add our groups, which are the last ones, to a state that was saved without any."""
-    saved = list(state["param_groups"])
+    saved = state["param_groups"]
     ours = [group for group in optimizer.param_groups if group.get(MARK)]
     if len(saved) != len(optimizer.param_groups) - len(ours):
         return None
-    for group in ours:
-        first = sum(len(other["params"]) for other in saved)
-        saved.append({**group, "params": list(range(first, first + len(group["params"])))})
-    return {**state, "param_groups": saved}
+    new = itertools.count(sum(len(group["params"]) for group in saved))
+    old = [saved[at[0]]["params"][at[1]] if at else next(new) for at in taken]
+    users = [{**one, "params": [n for n in one["params"] if n not in old]} for one in saved]
+    for group in ours:  # several only where none was in a group of the user's
+        numbers = old if any(taken) else [next(new) for _ in group["params"]]
+        users.append({**group, "params": numbers})
+    return {**state, "param_groups": users}

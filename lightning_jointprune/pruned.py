@@ -11,7 +11,7 @@ from torch import nn
 
 from lightning_jointprune.attach import attach, attached_layers
 from lightning_jointprune.fills import FillFunction, restored_fill
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.layer import JointPruningLayer, own_layer
 from lightning_jointprune.layout import read_targets
 from lightning_jointprune.record import JointSelection
 from lightning_jointprune.settings import STATE_KEY, find_state
@@ -44,18 +44,20 @@ def load_pruned(
     if state is None or state["input"] is None:
         raise ValueError(
             f"Expected a checkpoint with a mask but got {path}, which has none. Pass one that was "
-            "saved while training with JointPruningCallback, and not with save_weights_only=True."
+            "saved while training with JointPruningCallback."
         )
     filled = restored_fill(state["journal"]["settings"]["fill"], fill)
     model: M = model_class.load_from_checkpoint(path, **kwargs)  # type: ignore[attr-defined]
-    layer = JointPruningLayer(len(state["joint_names"]), fill=filled)
-    layer.joint_logits.data = torch.tensor(state["keep_probabilities"]).logit()
+    layer = own_layer(model)
+    if layer is None:
+        layer = JointPruningLayer(len(state["joint_names"]), fill=filled)
+        layer.joint_logits.data = torch.tensor(state["keep_probabilities"]).logit()
+        layer.fill_mean = state["search"]["layer"]["fill_mean"]
+        for target in read_targets(state):
+            attach(model, target, layer)
     layer.freeze(torch.tensor(state["mask"]))
-    layer.fill_mean = state["search"]["layer"]["fill_mean"]
     layer.mode = "masked"
     layer.to(next(model.parameters()).device)
-    for target in read_targets(state):
-        attach(model, target, layer)
     return model.eval()
 
 

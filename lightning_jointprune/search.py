@@ -80,8 +80,20 @@ class JointSearch:
         self.layer.used = False
         self.layer.mode = "open" if all_joints or self.phase == "warmup" else "masked"
 
-    def add_penalty(self) -> None:
-        """Add the penalty's gradient to the logits', right before the optimizer steps."""
+    def add_penalty(self, scale: Callable[[Tensor], Tensor] = torch.clone) -> None:
+        """Add the penalty's gradient to the logits', right before the optimizer steps.
+
+        Args:
+            scale: how the loss was scaled, if the optimizer is to undo that within its step.
+
+        Raises:
+            ValueError: if the loss depends on the gates while all joints are open.
+        """
+        if self.phase == "warmup" and self.layer.joint_logits.grad is not None:
+            raise ValueError(
+                "Expected a loss without a price for the gates, which is added to it already, but "
+                "got one that depends on them while all are open. Take expected_l0() out of it."
+            )
         if self.phase != "search":
             return
         if self.layer.joint_logits.grad is None:
@@ -93,7 +105,7 @@ class JointSearch:
             probabilities = self.layer.keep_probabilities()
             self.price = self.controller.price(probabilities.detach().sum(), self.done)
             cost = probabilities + self.done * indecision(probabilities)
-            add_penalty_gradient(self.logits, self.price * cost.sum())
+            add_penalty_gradient(self.logits, scale(self.price * cost.sum()))
 
     @property
     def needs_losses(self) -> bool:
@@ -104,7 +116,7 @@ class JointSearch:
         """Make sure that the gates are trained: after a step, or when the final phase begins.
 
         Args:
-            where: the input they are in front of, for the message.
+            where: the place they are at, for the message.
 
         Raises:
             ValueError: if no gradient reached them for long, or in no step of the search.
@@ -113,10 +125,10 @@ class JointSearch:
             self.phase == "final" and not self.learned and self.steps_without_gradient
         ):
             raise ValueError(
-                f"Expected the loss to depend on the gates in front of {where} but in "
+                f"Expected the loss to depend on the gates at {where} but in "
                 f"{self.steps_without_gradient} steps no gradient reached them: the input is "
-                "detached, or read under no_grad, before it is used. Pass another input=, such as "
-                '"encoder:x".'
+                "detached, or read under no_grad, before it is used. Gate an input that the loss "
+                'depends on, such as input="encoder:x".'
             )
         if self.phase == "final" and not self.learned:
             raise ValueError(
@@ -129,14 +141,22 @@ class JointSearch:
         """What is wrong with the evaluation that has just ended, if anything.
 
         Args:
-            where: the input that the layer is in front of; empty if it is in front of none.
+            where: the place that the layer is at; empty if it is at none.
         """
         if self.layer.used or not where:
             return None
         return (
             f"Expected the evaluation to read the skeleton through {where} but it went another "
-            "way, so its metrics are those of all joints. Pass an input= that training and "
-            'evaluation have in common, such as "encoder:x".'
+            "way, so its metrics are those of all joints. Gate an input that training and "
+            'evaluation have in common, such as input="encoder:x".'
+        )
+
+    def unfinished(self) -> str:
+        """What there is to say of a run that ended before its final phase."""
+        return (
+            f"The run ended in its {self.phase} phase, at {self.progress:.0%} of its planned "
+            "length, so no mask was frozen and the kept joints are provisional. Train to the end, "
+            "or plan for fewer epochs."
         )
 
     def doubts(self) -> list[str]:
@@ -174,6 +194,18 @@ class JointSearch:
         self.layer.freeze(mask)
         self.price = 0.0
 
+    def moved_to(self, layer: JointPruningLayer | None) -> JointSearch:
+        """The same search for another copy of the model.
+
+        Args:
+            layer: that copy's own; None if it has none, and the layer goes along.
+        """
+        if layer is None:
+            return self
+        search = JointSearch(layer, self.controller, self.phases)
+        search.load_state_dict(self.state_dict())
+        return search
+
     def share(self, broadcast: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Take the first process's layer in all: their means of the joints differ, and may round.
 
@@ -208,6 +240,8 @@ class JointSearch:
         self.price = _moved(state["price"], device)
         self.learned = state["learned"]
         self.layer.import_state(state["layer"])
+        for one in self.logits:  # what is left of a step that is no part of this run
+            one.grad = None
         self.controller.load_state_dict(
             {key: _moved(value, device) for key, value in state["controller"].items()}
         )

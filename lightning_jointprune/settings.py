@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from lightning_jointprune.controllers import make_controller
@@ -130,18 +130,61 @@ class Settings:
         settings.new_search()  # what does not fit together is refused here
         return settings
 
-    def new_search(self) -> JointSearch:
-        """A search that has not begun."""
+    def with_layer(self, layer: JointPruningLayer | None) -> Settings:
+        """These settings for a model that has a layer of its own, whose settings then count.
+
+        Args:
+            layer: the model's; None leaves the settings as they are.
+
+        Raises:
+            ValueError: if it is of other joints, or if what it decides was set here as well.
+        """
+        if layer is None:
+            return self
         joints = len(self.joint_names)
-        layer = JointPruningLayer(
-            joints,
-            self.gate.anneal[0],
-            gate=self.gate,
-            groups=self.groups,
-            tied=self.tied,
-            keep=self.keep,
-            fill=self.fill,
-        )
+        if layer.num_joints != joints:
+            raise ValueError(
+                f"Expected a JointPruningLayer of {joints} joints in the model but got one of "
+                f"{layer.num_joints}. Pass num_joints={layer.num_joints}, or another skeleton."
+            )
+        usual: dict[str, Any] = {
+            "input": None,
+            "axes": None,
+            "gate": make_gate("gumbel_sigmoid"),
+            "groups": None,
+            "keep": (),
+            "fill": 0.0,
+        }
+        twice = [name for name, value in usual.items() if getattr(self, name) != value]
+        if twice:
+            raise ValueError(
+                f"Expected {' and '.join(twice)} to be left to the model's JointPruningLayer but "
+                f"got {', '.join(f'{name}={getattr(self, name)!r}' for name in twice)}. Take "
+                "this out of JointPruningCallback; the layer has its own, or its place in forward."
+            )
+        names = ("gate", "groups", "tied", "keep", "fill")
+        return replace(self, **{name: getattr(layer, name) for name in names})
+
+    def new_search(self, layer: JointPruningLayer | None = None) -> JointSearch:
+        """A search that has not begun.
+
+        Args:
+            layer: the model's own; None makes one.
+
+        Raises:
+            ValueError: if the budget does not fit what is always kept.
+        """
+        joints = len(self.joint_names)
+        if layer is None:
+            layer = JointPruningLayer(
+                joints,
+                self.gate.anneal[0],
+                gate=self.gate,
+                groups=self.groups,
+                tied=self.tied,
+                keep=self.keep,
+                fill=self.fill,
+            )
         always = layer.always.tolist()
         controller = make_controller(self.budget, joints, sum(always))
         if self.tied and isinstance(self.budget, TargetJoints):
@@ -252,6 +295,21 @@ def _plain(value: Any) -> Any:
 
 def _written(value: Any) -> str | float:
     return fill_name(value) if callable(value) else float(value)
+
+
+def make_state(settings: Settings, search: JointSearch) -> dict[str, Any]:
+    """What a checkpoint holds for whoever puts its mask in front of a model again.
+
+    Args:
+        settings: the callback's.
+        search: whose mask it is.
+    """
+    return {
+        "joint_names": list(settings.joint_names),
+        "mask": search.mask(),
+        "keep_probabilities": search.layer.keep_probabilities().tolist(),
+        "search": search.state_dict(),
+    }
 
 
 def find_state(checkpoint: Mapping[str, Any], state_key: str) -> Mapping[str, Any] | None:

@@ -7,12 +7,20 @@ of their class, since Lightning comes as two packages.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor
+
+# Callbacks that take all groups of an optimizer for the user's: to match them with the module's
+# parameters, to number them, to give each a rate. And the hooks in which they do.
+COUNTING = {
+    "BaseFinetuning": ("on_fit_start", "on_train_epoch_start"),
+    "LearningRateMonitor": ("on_train_start", "on_train_epoch_start", "on_train_batch_start"),
+    "StochasticWeightAveraging": ("on_train_epoch_start",),
+}
 
 
 def writes_files(trainer: Any) -> bool:
@@ -24,18 +32,8 @@ def check_alone(trainer: Any, state_key: str) -> None:
     """Make sure that nothing else prunes the same input.
 
     Raises:
-        ValueError: if another callback has the same state key, or the model has a layer of its own.
+        ValueError: if another callback has the same state key.
     """
-    layers = [
-        name
-        for name, module in trainer.lightning_module.named_modules()
-        if type(module).__name__ == "JointPruningLayer"
-    ]
-    if layers:
-        raise ValueError(
-            f"Expected a model without a JointPruningLayer but got one at {layers[0]!r}: its "
-            "joints would be gated twice. Take it out, or train without JointPruningCallback."
-        )
     twins = [one for one in trainer.callbacks if one.state_key == state_key]
     if len(twins) > 1:
         raise ValueError(
@@ -52,8 +50,8 @@ def check_run(trainer: Any, metric: str | None) -> None:
         metric: the metric that validation has to measure, if any.
 
     Raises:
-        ValueError: if the run has no end, or no validation where a metric is needed, or if a
-            callback or the strategy cannot do with the gates in the optimizer.
+        ValueError: if the run has no end, or no validation where a metric is needed, or if the
+            strategy cannot do with the gates in the optimizer.
     """
     if trainer.max_epochs == -1 and trainer.max_steps == -1 and not trainer.fast_dev_run:
         raise ValueError(
@@ -65,27 +63,11 @@ def check_run(trainer: Any, metric: str | None) -> None:
             f"Expected a validation that logs {metric!r} for MetricFloor but this run has none. "
             "Pass validation data, or another budget."
         )
-    if of_kind(trainer, "BaseFinetuning"):
-        raise ValueError(
-            "Expected an optimizer whose parameters are all the model's but got a BaseFinetuning "
-            "callback, which cannot name the gates. Freeze and unfreeze in the model itself."
-        )
     strategy = type(trainer.strategy).__name__
     if any(word in strategy for word in ("FSDP", "DeepSpeed", "ModelParallel")):
         raise ValueError(
             f"Expected a strategy that keeps parameters whole but got {strategy}, whose optimizer "
             'cannot take the gates. Pass Trainer(strategy="ddp").'
-        )
-
-
-def warn_of_lost_masks(trainer: Any) -> None:
-    """Warn of checkpoints that cannot hold a mask, which is in the state of a callback."""
-    if any(one.save_weights_only for one in of_kind(trainer, "ModelCheckpoint")):
-        warnings.warn(
-            "ModelCheckpoint(save_weights_only=True) saves no state of callbacks, so these "
-            "checkpoints have no mask: load_pruned cannot read them, and a test of them uses all "
-            "joints. Leave save_weights_only out.",
-            stacklevel=2,
         )
 
 
@@ -120,6 +102,19 @@ def progress(trainer: Any, batch_idx: int) -> float:
     return min(1.0, max(fractions))
 
 
+def loss_scale(trainer: Any, optimizer: Any) -> Callable[[Tensor], Tensor]:
+    """How a loss was scaled whose gradients are scaled still when an optimizer is about to step.
+
+    Fused optimizers undo the scaling of 16-bit mixed precision within their step; for all others it
+    has been undone before.
+    """
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+        scale: Callable[[Tensor], Tensor] = scaler.scale
+        return scale
+    return torch.clone
+
+
 def measured(trainer: Any, before: Mapping[str, Tensor]) -> dict[str, float]:
     """The scalar metrics that were logged since `before`, a copy of the trainer's metrics."""
     return {
@@ -142,6 +137,45 @@ def monitored(trainer: Any) -> list[tuple[str, bool]]:
     """The metrics that checkpoints and early stopping look at, and whether higher is better."""
     watchers = [*of_kind(trainer, "ModelCheckpoint"), *of_kind(trainer, "EarlyStopping")]
     return [(one.monitor, one.mode == "max") for one in watchers if one.monitor]
+
+
+def schedulers(trainer: Any) -> list[Any]:
+    """The trainer's schedulers, and what its module holds: some are stepped by hand."""
+    managed = [config.scheduler for config in trainer.lr_scheduler_configs]
+    return [*managed, *vars(trainer.lightning_module).values()]
+
+
+def count_apart(trainer: Any, apart: Callable[[], AbstractContextManager[None]]) -> ExitStack:
+    """Run the hooks of callbacks that count parameter groups within a context of ours.
+
+    Args:
+        trainer: whose callbacks they are.
+        apart: makes the context, in which the optimizer has the user's groups alone.
+
+    Returns:
+        What gives the callbacks their own hooks back, when it is closed.
+    """
+    undo = ExitStack()
+    for one in trainer.callbacks:
+        kinds = [parent.__name__ for parent in type(one).__mro__]
+        for hook in {hook for kind in kinds for hook in COUNTING.get(kind, ())}:
+            state, own = vars(one), getattr(one, hook)
+            if hook in state:
+                undo.callback(state.__setitem__, hook, own)
+            else:
+                undo.callback(state.pop, hook, None)
+            state[hook] = _within(apart, own)
+    return undo
+
+
+def _within(
+    context: Callable[[], AbstractContextManager[None]], hook: Callable[..., None]
+) -> Callable[..., None]:
+    def within(*args: Any, **kwargs: Any) -> None:
+        with context():
+            hook(*args, **kwargs)
+
+    return within
 
 
 class Companions:

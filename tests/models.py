@@ -226,9 +226,6 @@ class DataclassBatch(Model):
     def step(self, batch: Any) -> Tensor:
         return cross_entropy(self(batch), batch.sign)
 
-    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        return batch  # Lightning itself moves no frozen dataclass
-
 
 class Sample:
     """A batch as an object of its own, such as those of graph libraries."""

@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from lightning_jointprune import JointPruningLayer
-from lightning_jointprune.attach import Target, attach, attached_layers, detach, replaced
+from lightning_jointprune.attach import (
+    Target,
+    attach,
+    attached_layers,
+    detach,
+    hook_saving,
+    replaced,
+    unhook_saving,
+)
 from lightning_jointprune.layout import read_targets
 from tests import models
 from tests.models import ZOO, B, C, J, T
@@ -518,3 +526,63 @@ def test_a_part_that_is_missing_passes() -> None:
     assert model(torch.ones(1, 2, 1))[1] is None
     body, hand = model(torch.ones(1, 2, 1), torch.ones(1, 1, 1))
     assert (float(body.sum()), float(hand.sum())) == (0.0, 1.0)
+
+
+# --- what is saved -------------------------------------------------------------------------------
+
+
+class Saved(torch.nn.Module):
+    """Has Lightning's hook for checkpoints."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["own"] = (*checkpoint.get("own", ()), id(self))
+
+
+def write(checkpoint: dict[str, Any]) -> None:
+    checkpoint["ours"] = "own" not in checkpoint
+
+
+def also(checkpoint: dict[str, Any]) -> None:
+    checkpoint["another"] = True
+
+
+def saved_by(module: Any) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = {}
+    module.on_save_checkpoint(checkpoint)
+    return checkpoint
+
+
+def test_what_is_hooked_is_saved_once_and_before_what_the_module_saves() -> None:
+    module = Saved()
+    for save in (write, also, write):
+        hook_saving(module, save)
+    assert saved_by(module) == {"ours": True, "another": True, "own": (id(module),)}
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_a_copy_saves_what_is_its_own(copied: Any) -> None:
+    module = Saved()
+    hook_saving(module, lambda checkpoint: None)
+    other = copied(module)
+    assert saved_by(other) == {"own": (id(other),)}
+
+
+def test_the_last_to_be_unhooked_leaves_no_trace() -> None:
+    module = Saved()
+    before = dict(module.__dict__)
+    hook_saving(module, write)
+    hook_saving(module, also)
+    unhook_saving(module, write)
+    assert saved_by(module) == {"another": True, "own": (id(module),)}
+    unhook_saving(module, also)
+    unhook_saving(module, also)
+    assert module.__dict__ == before
+
+
+def test_a_hook_that_was_set_on_the_module_itself_is_called_and_given_back() -> None:
+    module = Saved()
+    module.on_save_checkpoint = also  # type: ignore[method-assign, assignment]
+    hook_saving(module, write)
+    assert saved_by(module) == {"ours": True, "another": True}
+    unhook_saving(module)
+    assert module.__dict__["on_save_checkpoint"] is also

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import BackboneFinetuning, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
@@ -23,7 +23,6 @@ from torch.utils.data import DataLoader
 from lightning_jointprune import (
     Groups,
     JointPruningCallback,
-    JointPruningLayer,
     MetricFloor,
     Price,
     PruningRecord,
@@ -1102,11 +1101,9 @@ def test_an_evaluation_that_goes_past_the_gates_is_no_silent_matter(stage: str) 
 
 
 def test_a_checkpoint_without_state_is_tested_with_all_joints_but_not_in_silence() -> None:
-    saver = ModelCheckpoint(".", save_weights_only=True)
-    with pytest.warns(UserWarning, match="save_weights_only=True.* saves no state of callbacks"):
-        fit(Classifier(), pruning(), saver, enable_checkpointing=True)
+    fit(Classifier()).save_checkpoint("plain.ckpt")
     with pytest.warns(UserWarning, match="has no mask, so all joints were used"):
-        trainer(pruning()).test(Classifier(), clips(2), saver.best_model_path, verbose=False)
+        trainer(pruning()).test(Classifier(), clips(2), "plain.ckpt", verbose=False)
 
 
 def test_a_mean_per_channel_asks_for_axes_where_channels_could_be_elsewhere() -> None:
@@ -1144,20 +1141,6 @@ def test_gates_that_hardly_moved_are_doubted() -> None:
 def test_joints_that_are_kept_by_force_are_doubted() -> None:
     with pytest.warns(UserWarning, match=r"1 of the 1 kept joints .* the price is too high"):
         fit(Classifier(), pruning(Price(100.0)))
-
-
-@pytest.mark.compatibility("Models", "a module with a JointPruningLayer of its own", refused=True)
-def test_a_layer_in_the_model_is_not_gated_twice() -> None:
-    model = Classifier()
-    model.pruning = JointPruningLayer(J)
-    with pytest.raises(MisconfigurationException, match="got one at 'pruning'"):
-        fit(model, pruning())
-
-
-@pytest.mark.compatibility("Callbacks", "BackboneFinetuning and other BaseFinetuning", refused=True)
-def test_finetuning_callbacks_are_refused_before_they_fail() -> None:
-    with pytest.raises(MisconfigurationException, match="BaseFinetuning"):
-        fit(Classifier(), pruning(), BackboneFinetuning(1))
 
 
 @pytest.mark.compatibility("Schedulers", "stepped by hand")

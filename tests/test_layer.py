@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lightning_jointprune import HardConcrete, JointPruningLayer, StochasticGate
 from lightning_jointprune.gates import Gate, GumbelSigmoid
+from lightning_jointprune.layer import own_layer
 
 
 def trained_layer(**settings) -> JointPruningLayer:
@@ -290,3 +291,37 @@ def test_means_of_parts_with_other_channels_are_refused() -> None:
 def test_a_part_of_another_number_of_joints_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Expected 2 joints .* got shape \(2, 3, 3, 3\)"):
         JointPruningLayer(4)(torch.ones(2, 3, 3, 3), joints=range(2))
+
+
+def test_a_layer_that_was_reset_is_a_new_one_and_learns_again() -> None:
+    new, layer = (JointPruningLayer(3, groups={"a": [0]}, fill="mean") for _ in range(2))
+    layer(torch.ones(2, 1, 3, 1))
+    layer.joint_logits.data.fill_(-3.0)
+    layer.freeze(torch.tensor([True, False, False]))
+    layer.reset()
+    before, after = new.export_state(), layer.export_state()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(v, after[k]) for k, v in before.items() if v is not None)
+    assert [k for k, v in before.items() if v is None] == [k for k, v in after.items() if v is None]
+    assert all(parameter.requires_grad for parameter in layer.parameters())
+
+
+def test_a_released_layer_samples_in_training_and_masks_in_evaluation() -> None:
+    layer = JointPruningLayer(3)
+    layer.mode = "open"
+    layer.generator = torch.Generator()
+    layer.begin_step()
+    layer.release()
+    x = torch.ones(2, 1, 3, 1)
+    assert not torch.equal(layer(x), x)
+    assert not torch.equal(layer(x), layer(x))
+    layer.joint_logits.data[0] = -3.0
+    assert layer.eval()(x)[0].flatten().tolist() == [0.0, 1.0, 1.0]
+
+
+def test_a_models_own_layer_is_found_and_two_are_refused() -> None:
+    layer = JointPruningLayer(3)
+    assert own_layer(torch.nn.Linear(2, 2)) is None
+    assert own_layer(torch.nn.Sequential(torch.nn.Sequential(layer))) is layer
+    with pytest.raises(ValueError, match=r"at most one JointPruningLayer .* got 2, at 0, 1\."):
+        own_layer(torch.nn.Sequential(layer, JointPruningLayer(3)))

@@ -23,9 +23,11 @@ from lightning_jointprune.optim import (
     UserGroups,
     add_logits,
     add_penalty_gradient,
+    add_to_first,
     gate_rate,
     hide_logits,
     logit_group,
+    without_logits,
 )
 
 STEPS = 30
@@ -262,6 +264,49 @@ def test_logits_without_a_gradient_stay_where_the_users_weight_decay_would_move_
     torch.testing.assert_close(it.logits.data, torch.full((6,), 2.0), rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("optimizer", VARIANTS)
+def test_logits_that_leave_the_users_groups_are_trained_in_their_own_alone(optimizer) -> None:
+    """Those of a model's own: in a group by themselves, which is left empty, and in a mixed one."""
+    alone, mixed, other = (nn.Parameter(torch.zeros(2)) for _ in range(3))
+    it = optimizer([{"params": [alone]}, {"params": [other, mixed]}])
+    plain = copy.deepcopy(it)
+    add_logits(it, [mixed, alone], RATE)
+    *users, ours = it.param_groups
+    assert [group["params"] for group in users] == [[], [other]]
+    assert ours["params"][0] is mixed
+    for one in (alone, mixed, other):
+        one.grad = torch.full((2,), -1.0)
+    it.step()
+    assert all((one > 0).all() for one in (alone, mixed, other))
+    assert torch.equal(alone, mixed)
+
+    (theirs, (kept, moved)) = (group["params"] for group in plain.param_groups)
+    for number, one in enumerate((*theirs, kept, moved)):
+        one.grad = torch.full((2,), float(number + 1))
+    plain.step()
+    it.load_state_dict(plain.state_dict())
+    for one, was in ((alone, theirs[0]), (mixed, moved), (other, kept)):
+        assert it.state[one].keys() == plain.state[was].keys()
+        assert all(
+            torch.equal(torch.as_tensor(v), torch.as_tensor(plain.state[was][k]))
+            for k, v in it.state[one].items()
+            if v is not None
+        )
+    assert it.param_groups[-1]["lr"] == RATE
+
+
+def test_logits_leave_every_optimizer_for_the_first_that_holds_them() -> None:
+    logits, weight = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2))
+    free = torch.optim.SGD([nn.Parameter(torch.ones(1))])
+    named = torch.optim.AdamW([("weight", weight), ("logits", logits)])
+    second = torch.optim.SGD([logits])
+    assert add_to_first([free, named, second], [logits], RATE) is named
+    assert [group["params"] for group in second.param_groups] == [[]]
+    assert named.param_groups[0]["param_names"] == ["weight"]
+    with pytest.raises(ValueError, match="but got LBFGS"):
+        add_to_first([free, torch.optim.LBFGS([logits])], [logits], RATE)
+
+
 @pytest.mark.parametrize("name", sorted(set(REFUSED) & set(OPTIMIZERS)))
 @pytest.mark.compatibility("Optimizers", "{name}", refused=True)
 def test_an_optimizer_that_cannot_train_logits_is_refused_before_it_steps(name: str) -> None:
@@ -269,6 +314,39 @@ def test_an_optimizer_that_cannot_train_logits_is_refused_before_it_steps(name: 
     with pytest.raises(ValueError, match=f"but got {name}, .*{REFUSED[name]}.* Adam, AdamW or SGD"):
         add_logits(optimizer, [nn.Parameter(torch.ones(3))], RATE)
     assert len(optimizer.param_groups) == 1
+
+
+def test_the_logits_go_to_the_first_optimizer_that_can_train_them() -> None:
+    def some() -> list[nn.Parameter]:
+        return [nn.Parameter(torch.ones(2, 2))]
+
+    logits = [nn.Parameter(torch.ones(3))]
+    sparse, up = torch.optim.SparseAdam(some()), torch.optim.SGD(some(), maximize=True)
+    one, other = torch.optim.SGD(some()), torch.optim.AdamW(some())
+    assert add_to_first([sparse, up, one, other], logits, RATE) is one
+    assert [len(it.param_groups) for it in (sparse, up, one, other)] == [1, 1, 2, 1]
+    with pytest.raises(ValueError, match="but got SparseAdam"):
+        add_to_first([sparse, up], logits, RATE)
+    with pytest.raises(ValueError, match="configure_optimizers returned none"):
+        add_to_first([], logits, RATE)
+
+
+def test_for_a_while_an_optimizer_is_the_users_alone() -> None:
+    it = setup(sgd)
+    groups = it.optimizer.param_groups
+    *users, ours = groups
+    late: list[Any] = []
+    with without_logits(it.optimizer, lambda: late):
+        assert it.optimizer.param_groups == users
+        it.optimizer.add_param_group({"params": [nn.Parameter(torch.ones(1))]})
+        late.append(lr_scheduler.LambdaLR(it.optimizer, [lambda _: 0.5] * 3))
+    assert it.optimizer.param_groups is groups
+    assert groups[-1] is ours
+    assert len(groups) == 4
+    assert len(late[0].optimizer.param_groups) == 3
+    with pytest.raises(KeyError), without_logits(it.optimizer, list):
+        raise KeyError
+    assert groups[-1] is ours
 
 
 @pytest.mark.compatibility("Optimizers", "maximize=True", refused=True)

@@ -154,7 +154,7 @@ def test_evaluation_has_all_joints_in_the_warmup_and_the_hard_mask_after_it(
 def penalised(search: JointSearch, progress: float, task: Tensor) -> Tensor:
     """The logits' gradient after the penalty, where the task's is this."""
     search.advance(progress)
-    search.layer.joint_logits.grad = task.clone() if search.phase != "final" else None
+    search.layer.joint_logits.grad = task.clone() if search.phase == "search" else None
     search.add_penalty()
     return search.layer.joint_logits.grad
 
@@ -227,11 +227,18 @@ def test_of_joints_that_say_the_same_the_likeliest_stays_and_the_others_close() 
 
 def test_nothing_is_charged_in_the_warmup_nor_after_the_freeze() -> None:
     task = torch.randn(JOINTS)
-    assert torch.equal(penalised(new_search(), 0.1, task), task)
+    assert penalised(new_search(), 0.1, task) is None
     final = new_search()
     assert penalised(final, 0.9, task) is None
     assert not any(logits.requires_grad for logits in final.logits)
     assert final.price == 0.0
+
+
+def test_a_loss_that_pays_for_the_gates_in_the_warmup_is_refused() -> None:
+    search = new_search()
+    search.layer.joint_logits.grad = torch.zeros(JOINTS)
+    with pytest.raises(ValueError, match=r"without a price .* added .* already.*expected_l0\(\)"):
+        search.add_penalty()
 
 
 def test_the_penalty_is_added_under_no_grad_too() -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,23 @@ import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BaseFinetuning,
+    BatchSizeFinder,
     EMAWeightAveraging,
     GradientAccumulationScheduler,
     LearningRateFinder,
     LearningRateMonitor,
     ModelCheckpoint,
+    ModelPruning,
+    ModelSummary,
+    RichModelSummary,
+    RichProgressBar,
     StochasticWeightAveraging,
 )
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
@@ -206,6 +216,32 @@ def test_swa_averages_beside_us(first: bool) -> None:
     assert list(model.state_dict()) == ["head.weight", "head.bias"]
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("kind", ["plain", "scheduled"])
+@pytest.mark.compatibility("Callbacks", "StochasticWeightAveraging with a list of rates")
+def test_swa_takes_a_rate_for_each_of_the_users_groups(first: bool, kind: str) -> None:
+    def rates(*callbacks: Any) -> Any:
+        watch = Watch()
+        swa = StochasticWeightAveraging([0.02, 0.05], swa_epoch_start=2, annealing_epochs=2)
+        callbacks = (swa, *callbacks) if first else (*callbacks, swa)
+        model = Scheduled() if kind == "scheduled" else Classifier()
+        fit(model, *callbacks, watch)
+        return watch.seen
+
+    callback = pruning(Price(0.1))
+    assert rates(callback) == rates()
+    assert callback.record.phase == "final"
+
+
+@pytest.mark.parametrize("step", [8, 16, 24])
+def test_a_run_with_swa_resumes(step: int) -> None:
+    def beside(ours: Any) -> list[Any]:
+        return [ours, StochasticWeightAveraging([0.02, 0.05], 2, annealing_epochs=2)]
+
+    done = run({"budget": 3}, beside=beside)
+    assert_equal_runs(run({"budget": 3}, f"end-step={step}.ckpt", beside=beside), done)
+
+
 @pytest.mark.compatibility("Callbacks", "StochasticWeightAveraging")
 def test_swa_leaves_our_rate_alone_in_the_search() -> None:
     def run(*callbacks: Any) -> Any:
@@ -242,6 +278,7 @@ class Encoded(Classifier):
 
 
 @pytest.mark.compatibility("Trainer", "activation checkpointing")
+@pytest.mark.compatibility("Models", "activation checkpointing")
 def test_activation_checkpointing_repeats_the_gates_it_had() -> None:
     runs = []
     for again in (False, True):
@@ -287,7 +324,8 @@ def run(settings: dict[str, Any], ckpt: str | None = None, **more: Any) -> Any:
         ModelCheckpoint(".", "end-{step}", save_top_k=-1, save_on_train_epoch_end=True),
     ]
     accumulated = more.get("accumulate_grad_batches", 1)
-    one = trainer(callback, *([] if ckpt else savers), enable_checkpointing=ckpt is None, **more)
+    callbacks = more.pop("beside", lambda ours: [ours])(callback)
+    one = trainer(*callbacks, *([] if ckpt else savers), enable_checkpointing=ckpt is None, **more)
     one.fit(model, Resumable(clips(BATCHES * accumulated)), clips(2, seed=1), ckpt_path=ckpt)
     return model, callback, one
 
@@ -518,14 +556,48 @@ def test_a_checkpoint_is_read_with_weights_only_and_saving_changes_nothing() -> 
     assert history(Saver()) == history()
 
 
-@pytest.mark.xfail(reason="Lightning asks no callback when it saves weights alone", strict=True)
-@pytest.mark.compatibility("Checkpoints", "the mask in a checkpoint saved with `weights_only=True`")
-def test_a_checkpoint_of_weights_alone_keeps_the_mask() -> None:
+class Signed(Classifier):
+    """Writes something of its own into every checkpoint."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["signed"] = len(self.calls)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.compatibility("Checkpoints", "the mask in a checkpoint of `save_weights_only=True`")
+def test_a_checkpoint_of_weights_alone_keeps_the_mask(first: bool) -> None:
+    model, callback = Signed(), pruning(fill="mean")
+    saver = ModelCheckpoint(".", "weights", save_weights_only=True)
+    beside = EMAWeightAveraging(decay=0.9)  # copies the model with its hook
+    callbacks = [callback, beside, saver] if first else [saver, beside, callback]
+    one = fit(model, *callbacks, enable_checkpointing=True)
+    one.save_checkpoint("full.ckpt")
+
+    weights, full = (torch.load(f"{n}.ckpt", weights_only=True) for n in ("weights", "full"))
+    assert "optimizer_states" not in weights
+    assert weights["signed"] > 0
+    state, whole = (one["callbacks"][callback.state_key] for one in (weights, full))
+    assert state["journal"]["history"] == []
+    assert len(whole["journal"]["history"]) == 5
+
+    loaded = load_pruned(Signed, "weights.ckpt")
+    x = torch.randn(3, 4, J, 2)
+    dropped = [not kept for kept in callback.selection.mask]
+    changed = x.clone()
+    changed[:, :, dropped] = torch.nan
+    assert torch.equal(loaded(x), loaded(changed))
+    plain = Signed.load_from_checkpoint("weights.ckpt", strict=True)
+    assert not torch.isfinite(plain(changed)).all()
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+def test_an_evaluation_of_weights_alone_uses_their_mask(stage: str) -> None:
     callback = pruning()
     fit(Classifier(), callback).save_checkpoint("weights.ckpt", weights_only=True)
-    model = load_pruned(Classifier, "weights.ckpt")
-    model(torch.ones(1, 4, J, 2))
-    assert tuple((model.got != 0).any(dim=3).any(dim=1)[0].tolist()) == callback.selection.mask
+    model, fresh = Classifier(), pruning()
+    getattr(trainer(fresh), stage)(model, clips(2), ckpt_path="weights.ckpt")
+    assert final_masks(model, stage) == {callback.selection.mask}
+    assert fresh.selection == callback.selection
 
 
 @pytest.mark.compatibility("Checkpoints", "a checkpoint of other joints", refused=True)
@@ -640,6 +712,35 @@ def test_two_optimizers_train_the_gates_once() -> None:
     assert final_masks(model) == {callback.selection.mask}
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has no Muon yet")
+@pytest.mark.parametrize("lr", [None, 0.5])
+def test_the_first_optimizer_that_can_takes_the_gates(lr: float | None) -> None:
+    class Two(Manual):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            muon, adamw = self.optimizers()
+            muon.zero_grad()
+            adamw.zero_grad()
+            loss = Classifier.training_step(self, batch, batch_idx)
+            self.manual_backward(loss)
+            muon.step()
+            adamw.step()
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            muon = torch.optim.Muon([self.head.weight], lr=0.01)
+            return [muon, torch.optim.AdamW([self.head.bias], lr=0.01)]
+
+    model, callback = Two(), pruning(lr=lr)
+    muon, adamw = fit(model, callback).optimizers
+    assert len(muon.param_groups) == 1
+    ours = adamw.param_groups[-1]
+    assert ours["joint_pruning"]
+    assert ours["lr"] == (lr or 0.05)
+    # both optimizers' steps call our hook, and the gates were trained in the search's steps alone
+    assert adamw.state[ours["params"][0]]["step"] == 2 * BATCHES
+    assert final_masks(model) == {callback.selection.mask}
+
+
 @pytest.mark.parametrize("how", ["norm", "value"])
 @pytest.mark.compatibility("Trainer", "gradient_clip_val, by {how}")
 def test_gradient_clipping_does_not_stop_the_search(how: str) -> None:
@@ -698,17 +799,22 @@ def test_one_parameter_group_keeps_its_name() -> None:
     assert list(monitor.lrs) == ["lr-AdamW"]
 
 
-@pytest.mark.parametrize("kind", [Classifier, Scheduled])
-@pytest.mark.compatibility("Callbacks", "LearningRateMonitor")
-def test_the_names_of_the_learning_rate_monitor_stay(kind: Any) -> None:
-    def monitored(*callbacks: Any) -> dict[str, list[float]]:
-        monitor = LearningRateMonitor("step")
-        fit(kind(), *callbacks, monitor, logger=CSVLogger("."), log_every_n_steps=1)
-        return {name: values for name, values in monitor.lrs.items() if values}
+class OneGroup(Classifier):
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW(self.parameters(), lr=0.01)
 
-    without, within = monitored(), monitored(pruning())
-    assert {name: within[name] for name in without} == without
-    assert len(within) <= len(without) + 1
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("kind", [Classifier, Scheduled, OneGroup])
+@pytest.mark.compatibility("Callbacks", "LearningRateMonitor")
+def test_what_the_learning_rate_monitor_logs_stays(kind: Any, first: bool) -> None:
+    def monitored(*callbacks: Any) -> dict[str, list[float]]:
+        monitor = LearningRateMonitor()
+        callbacks = (monitor, *callbacks) if first else (*callbacks, monitor)
+        fit(kind(), *callbacks, logger=CSVLogger("."), log_every_n_steps=1)
+        return monitor.lrs
+
+    assert monitored(pruning()) == monitored()
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -727,6 +833,156 @@ def test_the_learning_rate_finder_leaves_the_search_as_it_was(first: bool) -> No
     history = callback.record.history
     assert [snapshot.step for snapshot in history] == [8, 16, 24, 32, 40]
     assert history[1].keep_probabilities != history[2].keep_probabilities
+
+
+BESIDE: dict[str, Callable[[], pl.Callback]] = {
+    "ModelSummary": lambda: ModelSummary(max_depth=-1),
+    "RichProgressBar": RichProgressBar,
+    "RichModelSummary": RichModelSummary,
+    "ModelPruning": lambda: ModelPruning("l1_unstructured", amount=0.1),
+    "BatchSizeFinder": lambda: BatchSizeFinder(max_trials=1, init_val=16),
+}
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.compatibility("Callbacks", "{name}")
+def test_callbacks_of_lightning_work_beside_us(name: str, first: bool) -> None:
+    class Sized(Classifier):
+        batch_size = 8
+
+        def train_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(clips().dataset, self.batch_size)
+
+        def val_dataloader(self) -> DataLoader[Any]:
+            return clips(2)
+
+    model, callback = Sized(), pruning()
+    theirs = BESIDE[name]()
+    settings: dict[str, Any] = {
+        "enable_progress_bar": "ProgressBar" in name,
+        "enable_model_summary": "Summary" in name,
+    }
+    one = trainer(*([theirs, callback] if first else [callback, theirs]), **settings)
+    one.fit(model)
+    late = [call.kind for call in model.of("train")]
+    batches = 64 // model.batch_size
+    assert late[-5 * batches :] == ["open"] * batches + ["sampled"] * 2 * batches + (
+        ["masked"] * 2 * batches
+    )
+    assert final_masks(model) == {callback.selection.mask}
+    assert len(callback.record.history) == 5
+    if name == "BatchSizeFinder":
+        assert model.batch_size != 8
+    if name == "ModelPruning":
+        assert (model.head.weight == 0).float().mean() > 0.1
+
+
+class Layered(Classifier):
+    """A backbone and a head; what is frozen at first is not in the optimizer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Flatten(), nn.Linear(4 * J * 2, 6), nn.Tanh())
+        self.head = nn.Linear(6, SIGNS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.got = x.detach()
+        return self.head(self.backbone(x))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], lr=0.01)
+
+
+class Gradual(BaseFinetuning):
+    """A user's own, which thaws what is due in every epoch, also after a restart."""
+
+    def freeze_before_training(self, pl_module: Any) -> None:
+        self.freeze(pl_module.backbone)
+
+    def finetune_function(self, pl_module: Any, epoch: int, optimizer: Any) -> None:
+        if epoch == 2:
+            self.unfreeze_and_add_param_group(pl_module.backbone, optimizer, lr=0.02)
+        if epoch > 2:
+            self.make_trainable(pl_module.backbone)
+            optimizer.param_groups[-1]["lr"] *= 0.5  # the user's last one
+
+
+class Watch(pl.Callback):
+    """Notes the user's groups by name, their rates, and what is frozen, after every step."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+        names = {parameter: name for name, parameter in pl_module.named_parameters()}
+        (optimizer,) = trainer.optimizers
+        groups = [group for group in optimizer.param_groups if "joint_pruning" not in group]
+        assert optimizer.param_groups[: len(groups)] == groups
+        named = [([names[p] for p in group["params"]], group["lr"]) for group in groups]
+        frozen = [name for p, name in names.items() if not p.requires_grad]
+        self.seen.append((trainer.global_step, named, frozen))
+
+
+ORDERS = {"ours first": lambda ours, theirs: [ours, theirs], "last": lambda o, t: [t, o]}
+each_order = pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+each_finetuning = pytest.mark.parametrize("kind", [partial(BackboneFinetuning, 2), Gradual])
+
+
+@each_order
+@each_finetuning
+@pytest.mark.compatibility("Callbacks", "BackboneFinetuning and other BaseFinetuning")
+def test_finetuning_thaws_beside_us_as_it_does_alone(kind: Any, order: Any) -> None:
+    model, callback, theirs = Layered(), pruning(Price(0.3)), kind()
+    without, within = Watch(), Watch()
+    fit(Layered(), kind(), without)
+    one = fit(model, *order(callback, theirs), within)
+
+    assert within.seen == without.seen
+    assert [len(groups) for _, groups, _ in within.seen] == [1] * 16 + [2] * 24
+    history = [snapshot.keep_probabilities for snapshot in callback.record.history]
+    assert history[0] != history[1] != history[2] == history[4]
+    assert "joint_pruning" in one.optimizers[0].param_groups[-1]
+    assert final_masks(model) == {callback.selection.mask}
+    assert not {"on_fit_start", "on_train_epoch_start"} & vars(theirs).keys()
+
+
+@each_order
+@pytest.mark.parametrize("step", [8, 16, 24, 32])
+def test_a_finetuned_run_resumed_is_the_uninterrupted_one(order: Any, step: int) -> None:
+    settings: dict[str, Any] = {"budget": Price("auto")}
+    more = {"kind": Layered, "beside": lambda ours: order(ours, Gradual())}
+    done = run(settings, **more)
+    assert_equal_runs(run(settings, f"end-step={step}.ckpt", **more), done)
+
+
+@each_order
+@pytest.mark.parametrize("step", [16, 24])
+def test_backbone_finetuning_resumes_beside_us_as_it_does_alone(order: Any, step: int) -> None:
+    def resumed(callbacks: Any) -> Any:
+        saver = ModelCheckpoint(".", "end-{step}", save_top_k=-1, save_on_train_epoch_end=True)
+        fit(Layered(), *callbacks(), saver, enable_checkpointing=True)
+        watch = Watch()
+        again = trainer(*callbacks(), watch)
+        again.fit(Layered(), clips(), clips(2), ckpt_path=f"end-step={step}.ckpt")
+        return watch.seen
+
+    alone = resumed(lambda: [BackboneFinetuning(2)])
+    assert resumed(lambda: order(pruning(), BackboneFinetuning(2))) == alone
+
+
+def test_a_run_that_fails_leaves_finetuning_as_it_was() -> None:
+    class Broken(Layered):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            raise RuntimeError("mine")
+
+    theirs = Gradual()
+    theirs.on_fit_start = own = lambda *args: None  # type: ignore[method-assign]
+    before = vars(theirs).keys()
+    with pytest.raises(RuntimeError, match="mine"):
+        fit(Broken(), pruning(), theirs)
+    assert vars(theirs).keys() == before
+    assert theirs.on_fit_start is own
 
 
 @pytest.mark.compatibility("Callbacks", "GradientAccumulationScheduler")
@@ -791,6 +1047,7 @@ def test_a_run_of_max_steps_within_max_epochs() -> None:
         ({"num_sanity_val_steps": 0}, 8),
         ({"limit_val_batches": 0}, 8),
         ({"max_steps": 40}, 8),
+        ({"max_time": "00:01:00:00"}, 8),
     ],
 )
 @pytest.mark.compatibility("Trainer", "{settings}")
@@ -800,6 +1057,12 @@ def test_phases_are_fractions_whatever_an_epoch_is(settings: dict[str, Any], epo
     seen = [call.kind for call in model.of("train")]
     assert seen == ["open"] * epoch + ["sampled"] * 2 * epoch + ["masked"] * 2 * epoch
     assert final_masks(model) == {callback.selection.mask}
+
+
+@pytest.mark.compatibility("Trainer", "max_time alone", refused=True)
+def test_time_is_no_end_that_phases_could_be_fractions_of() -> None:
+    with pytest.raises(MisconfigurationException, match=r"run with an end.*Pass Trainer\(max_ep"):
+        fit(Classifier(), pruning(), max_epochs=None, max_time="00:01:00:00")
 
 
 @pytest.mark.compatibility("Trainer", "val_check_interval=0.5")
@@ -871,6 +1134,25 @@ def test_every_precision_of_a_cpu(precision: Any) -> None:
     fit(model, callback, precision=precision)
     assert kinds(model) == {"open", "sampled", "masked"}
     assert len(callback.selection.indices) == 3
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_price_is_not_scaled_with_the_loss(fused: bool) -> None:
+    """A fused optimizer undoes the scaling within its step, others before our hook."""
+
+    class Stepping(Indifferent):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1, fused=fused)
+
+    def history(**settings: Any) -> Any:
+        callback = pruning(Price(0.3), lr=2.0)
+        fit(Stepping(), callback, **settings)
+        return callback.record.history[-1].keep_probabilities
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)  # type: ignore[attr-defined]
+    scaled = history(plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+    assert scaled == pytest.approx(history(), abs=1e-5)
+    assert max(scaled) < 0.8
 
 
 class OldClassifier(pytorch_lightning.LightningModule):
@@ -1102,9 +1384,21 @@ sys.path.insert(0, {root!r})
 from lightning_jointprune import *
 from tests.runs import *
 
+class Own(Classifier):
+    def __init__(self):
+        super().__init__()
+        self.pruning = JointPruningLayer(J, fill="mean")
+
+    def forward(self, x):
+        return super().forward(self.pruning(x))
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=0.01)
+
 torch.manual_seed(0)
 torch.set_num_threads(1)
-model, callback = Classifier(), pruning({budget}, lr=0.2, fill="mean", phases=(0.1, 0.6))
+model, more = (Own(), {{}}) if {own} else (Classifier(), {{"fill": "mean"}})
+callback = pruning({budget}, lr=0.2, phases=(0.1, 0.6), **more)
 noise = []
 class Note(pl.Callback):
     def on_train_start(self, *args):
@@ -1124,11 +1418,19 @@ open(f"rank{{one.global_rank}}.json", "w").write(json.dumps(result))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("budget", ["Price('auto')", "3", "MetricFloor('val_acc', 0.9)"])
+@pytest.mark.parametrize(
+    ("budget", "own"),
+    [
+        ("Price('auto')", False),
+        ("Price('auto')", True),
+        ("3", False),
+        ("MetricFloor('val_acc', 0.9)", False),
+    ],
+)
 @pytest.mark.compatibility("Trainer", 'strategy="ddp", two processes')
-def test_two_processes_agree(budget: str, tmp_path: Path) -> None:
+def test_two_processes_agree(budget: str, own: bool, tmp_path: Path) -> None:
     root = str(Path(__file__).parents[1])
-    Path("script.py").write_text(SCRIPT.format(root=root, budget=budget))
+    Path("script.py").write_text(SCRIPT.format(root=root, budget=budget, own=own))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
         [sys.executable, "script.py"],

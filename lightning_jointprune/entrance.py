@@ -1,0 +1,157 @@
+"""Where the skeleton enters a model: found on the first step and gated there from then on.
+
+A model may also have a `JointPruningLayer` of its own in its forward; then that one is driven, and
+nothing is put in front of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from lightning_jointprune.attach import attach, detach, hook_saving, unhook_saving
+from lightning_jointprune.detect import resolve_parts
+from lightning_jointprune.layer import JointPruningLayer, own_layer
+from lightning_jointprune.layout import Target, read_targets, where, written
+from lightning_jointprune.probe import Probe
+from lightning_jointprune.settings import Settings
+
+_APART = "_ddp_params_and_buffers_to_ignore"  # an attribute that DistributedDataParallel reads
+
+
+class Entrance:
+    """The place of the gates in one model after another.
+
+    Args:
+        save: called with every checkpoint while the gates are in place.
+
+    Attributes:
+        module: the model; None while there is none.
+        known: whether the gates are in place, or will be once the input is found.
+        inside: path of the layer in the model, if it is the model's own.
+    """
+
+    def __init__(self, save: Callable[[dict[str, Any]], None]) -> None:
+        self.module: nn.Module | None = None
+        self.known = False
+        self.inside: str | None = None
+        self._save = save
+        self._layer: JointPruningLayer | None = None
+        self._targets: tuple[Target, ...] = ()  # several where each holds a part
+        self._probe: Probe | None = None
+        self._apart: list[str] = []  # what the model had there
+
+    @property
+    def where(self) -> str:
+        """The place in words; empty while it is not known."""
+        return where(self._targets) or self.inside or ""
+
+    def begin(self, module: nn.Module, layer: JointPruningLayer) -> None:
+        """Start from nothing with this model, whatever was in front of it."""
+        detach(module)
+        unhook_saving(module)
+        self.known, self._targets = False, ()
+        self._enter(module, layer)
+
+    def move(self, module: nn.Module, layer: JointPruningLayer) -> None:
+        """Go on with another copy of the model."""
+        self.leave()
+        self._enter(module, layer)
+        if self._targets:
+            self._attach(self._targets)
+
+    def watch(self) -> None:
+        """Let the next training step pass unchanged and show where the skeleton enters.
+
+        Raises:
+            ValueError: if the model made a layer of its own after the run was set up.
+        """
+        assert self.module is not None  # `begin` comes first
+        if own_layer(self.module) not in (None, self._layer):
+            raise ValueError(
+                "Expected a JointPruningLayer that is there when the run is set up but got one "
+                "that the model made later. Make it in the model's __init__."
+            )
+        if self.inside is not None:
+            self.known = True
+            return
+        self._probe = Probe(self.module)
+        self._probe.start()
+
+    def find(self, settings: Settings, skipped: bool) -> bool:
+        """Find the input in what the step did that was watched, and put the layer in front of it.
+
+        Args:
+            settings: the callback's.
+            skipped: whether the step may have done nothing, so that the next has to be watched.
+
+        Returns:
+            Whether it was found just now.
+
+        Raises:
+            ValueError: if there is no such input, or several.
+        """
+        seen = self.stop()
+        if self._probe is None or (skipped and not seen):
+            return False
+        self._probe = None
+        joints = len(settings.joint_names)
+        targets = resolve_parts(seen, joints, settings.input, settings.axes)
+        settings.check_target(targets[0])
+        self._attach(targets)
+        return True
+
+    def stop(self) -> Any:
+        """Watch no longer; what was seen so far."""
+        return [] if self._probe is None else self._probe.stop()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the words that `input` and `axes` are written in."""
+        place = written(self._targets)
+        return {**place, "input": self.inside} if self.inside and self.known else place
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put the gates where they were when `state_dict` was called, if they were anywhere."""
+        if state["input"] is None:
+            return
+        self.known = True
+        if self.inside is None:
+            self._attach(read_targets(state))
+
+    def leave(self) -> None:
+        """Take the gates away; a layer of the model's own works by itself again."""
+        self.stop()
+        if self.module is None:
+            return
+        unhook_saving(self.module, self._save)
+        for target in self._targets:
+            detach(self.module, target)
+        if self.inside is not None and self._layer is not None:
+            self._layer.release()
+            self.module.__dict__.pop(_APART, None)
+            if self._apart:
+                self.module.__dict__[_APART] = self._apart
+        self.module = None
+
+    def _enter(self, module: nn.Module, layer: JointPruningLayer) -> None:
+        self.module, self._layer = module, layer
+        self.inside = next((name for name, one in module.named_modules() if one is layer), None)
+        if self.inside is not None:
+            hook_saving(module, self._save)
+            # Most steps give the logits no gradient, for which DistributedDataParallel would wait.
+            names = [f"{self.inside}.{name}" for name, _ in layer.named_parameters()]
+            theirs = [one for one in module.__dict__.get(_APART, ()) if one not in names]
+            module.__dict__[_APART] = [*theirs, *names]
+            self._apart = theirs
+
+    def _attach(self, targets: tuple[Target, ...]) -> None:
+        assert self.module is not None  # `begin` comes first
+        assert self._layer is not None
+        for target in self._targets:
+            detach(self.module, target)
+        for target in targets:
+            attach(self.module, target, self._layer)
+        hook_saving(self.module, self._save)
+        self.known, self._targets = True, targets
