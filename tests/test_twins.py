@@ -82,7 +82,8 @@ def test_a_run_is_that_of_the_hand_written_twin(
 ) -> None:
     assert name in TWINS, f"Expected a twin of {name} but got none. Write it in tests/twins.py."
     model = built(factory)
-    twin = built(lambda: TWINS[name](*getattr(model, "shape", ())))
+    form = (*model.shape,) if hasattr(model, "shape") else ()
+    twin = built(lambda: TWINS[name](*form, **({"joints": model.joints} if form else {})))
     twin.rate = RATE
     callback = JointPruningCallback(twin.joints, input=where, axes=axes, lr=RATE, dirpath=tmp_path)
     ours, theirs = train(model, callback), train(twin, ByHand())

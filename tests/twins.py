@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import PackedSequence
 
 from tests import models
 from tests.models import C, J, T
@@ -89,17 +90,20 @@ class ByHand(pl.Callback):
     def on_before_optimizer_step(self, trainer: Any, twin: Any, optimizer: Any) -> None:
         if self.phase != "search":
             return
-        base = 0.3 * sum(self.losses) / len(self.losses) / twin.joints
-        price, indecision = base * min(1.0, self.done / (1 / 3)), base * self.done
-        # The slope in the logits of `price * p + indecision * (2 sqrt(p) - p)`.
-        p = torch.sigmoid(twin.logits.detach())
-        twin.logits.grad += (indecision / p.sqrt() - indecision + price) * (1.0 - p) * p
+        first = sum(self.losses[:10]) / len(self.losses[:10])
+        recent = first
+        for loss in self.losses[10:]:
+            recent = recent + 0.02 * (loss - recent)
+        removed = max(first - recent, 0.001 * abs(first))
+        price = min(1.0, self.done / (1 / 3)) * (0.3 * removed / twin.joints)
+        p = torch.sigmoid(twin.logits)
+        penalty = price * (p + self.done * (2.0 * p.sqrt() - p)).sum()
+        twin.logits.grad += torch.autograd.grad(penalty, twin.logits)[0]
 
     def on_train_batch_end(
         self, trainer: Any, twin: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if len(self.losses) < 10:
-            self.losses.append(outputs["loss"].detach())
+        self.losses.append(outputs["loss"].detach())
 
     def on_validation_start(self, trainer: Any, twin: Any) -> None:
         if self.phase == "search":
@@ -151,6 +155,11 @@ class OneForwardEach(Gated, models.OneForwardEach):
         return cross_entropy(self.encoder.forward(x=x), batch["sign"])
 
 
+class OneMethodEach(Gated, models.OneMethodEach):
+    def encode(self, x: Tensor) -> Tensor:
+        return super().encode(self.gate(x))
+
+
 class WholeBatch(Gated, models.WholeBatch):
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         return self.encoder(self.gate(batch["skeleton"]))
@@ -169,6 +178,11 @@ class TupleBatch(Gated, models.TupleBatch):
 class DataclassBatch(Gated, models.DataclassBatch):
     def forward(self, clip: models.Clip) -> Tensor:
         return self.encoder(self.gate(clip.keypoints))
+
+
+class ObjectBatch(Gated, models.ObjectBatch):
+    def forward(self, data: models.Sample) -> Tensor:
+        return self.encoder(self.gate(data.pos))
 
 
 class NestedBatch(Gated, models.NestedBatch):
@@ -206,6 +220,27 @@ class Lifting(Gated, models.Lifting):
 class Reconstruction(Gated, models.Reconstruction):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(self.gate(x))
+
+
+class Autoencoder(Gated, models.Autoencoder):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.gate(x))
+
+
+class Diffusion(Gated, models.Diffusion):
+    def forward(self, noisy: Tensor, step: Tensor) -> Tensor:
+        return super().forward(self.gate(noisy), step)
+
+
+class Padded(Gated, models.Padded):
+    def forward(self, x: Tensor, padded: Tensor) -> Tensor:
+        return super().forward(self.gate(x), padded)
+
+
+class Packed(Gated, models.Packed):
+    def forward(self, packed: PackedSequence) -> Tensor:
+        frames = self.gate(packed.data.unflatten(1, (J, C)), axis=1).flatten(1)
+        return super().forward(packed._replace(data=frames))
 
 
 class Double(Gated, models.Double):
@@ -248,9 +283,7 @@ class Frames(Gated, models.Shaped):
         return super().forward(self.gate(x, axis=1))
 
 
-class Hands(Gated, models.Shaped):
-    joints = 2 * J
-
+class SecondAxis(Gated, models.Shaped):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(self.gate(x))
 
@@ -262,10 +295,12 @@ TWINS: dict[str, type[Gated]] = {
     "no_forward": NoForward,
     "no_forward_nested": NoForwardNested,
     "one_forward_each": OneForwardEach,
+    "one_method_each": OneMethodEach,
     "whole_batch": WholeBatch,
     "unpacked_batch": UnpackedBatch,
     "tuple_batch": TupleBatch,
     "dataclass_batch": DataclassBatch,
+    "object_batch": ObjectBatch,
     "nested_batch": NestedBatch,
     "optional_modalities": OptionalModalities,
     "called_twice": CalledTwice,
@@ -273,6 +308,10 @@ TWINS: dict[str, type[Gated]] = {
     "several_skeletons": SeveralSkeletons,
     "lifting": Lifting,
     "reconstruction": Reconstruction,
+    "autoencoder": Autoencoder,
+    "diffusion": Diffusion,
+    "padded": Padded,
+    "packed": Packed,
     "double": Double,
     "stubborn_batch": StubbornBatch,
     "channels_first": ThirdAxis,
@@ -283,5 +322,6 @@ TWINS: dict[str, type[Gated]] = {
     "flat": Flat,
     "time_and_joints": TimeAndJoints,
     "frames": Frames,
-    "hands_42": Hands,
+    "hands_42": SecondAxis,
+    "nodes_41": SecondAxis,
 }
