@@ -25,6 +25,7 @@ from lightning_jointprune.search import JointSearch
 from lightning_jointprune.skeletons import get_skeleton, resolve_joints
 
 STATE_KEY = "JointPruningCallback"
+STATE_SCHEMA = 1  # of what a checkpoint holds; higher with a change that older code cannot read
 _CERTAIN = (
     "b t j c",
     "b j c",
@@ -305,6 +306,7 @@ def make_state(settings: Settings, search: JointSearch) -> dict[str, Any]:
         search: whose mask it is.
     """
     return {
+        "schema": STATE_SCHEMA,
         "joint_names": list(settings.joint_names),
         "mask": search.mask(),
         "keep_probabilities": search.layer.keep_probabilities().tolist(),
@@ -323,7 +325,7 @@ def find_state(checkpoint: Mapping[str, Any], state_key: str) -> Mapping[str, An
         The state; None if the checkpoint has none.
 
     Raises:
-        ValueError: if there are several and none has the key.
+        ValueError: if there are several and none has the key, or if it is of another schema.
     """
     saved = checkpoint.get("callbacks", {})
     states = {key: state for key, state in saved.items() if key.startswith(STATE_KEY)}
@@ -332,7 +334,14 @@ def find_state(checkpoint: Mapping[str, Any], state_key: str) -> Mapping[str, An
             f"Expected a state of {state_key} in the checkpoint but got {', '.join(states)}. Pass "
             "the same input= as in the run that saved it."
         )
-    return states.get(state_key, next(iter(states.values()), None))
+    state = states.get(state_key, next(iter(states.values()), None))
+    if state is not None and state.get("schema") != STATE_SCHEMA:
+        raise ValueError(
+            f"Expected a checkpoint with a pruning state of schema {STATE_SCHEMA} but got "
+            f"{state.get('schema')}. Read it with the version of lightning-jointprune that saved "
+            "it, or begin a new run from its weights."
+        )
+    return state
 
 
 def check_state(state: Mapping[str, Any], settings: Settings, resumed: bool) -> None:

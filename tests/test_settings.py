@@ -14,6 +14,7 @@ from lightning_jointprune.layout import Target
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
 from lightning_jointprune.settings import (
     STATE_KEY,
+    STATE_SCHEMA,
     Groups,
     Settings,
     check_state,
@@ -214,7 +215,7 @@ def test_settings_are_written_as_plain_values() -> None:
 
 
 def test_a_state_is_found_by_its_key_or_where_it_is_the_only_one() -> None:
-    one, other = {"mask": [True]}, {"mask": [False]}
+    one, other = ({"schema": STATE_SCHEMA, "mask": [kept]} for kept in (True, False))
     x, y = f"{STATE_KEY}{{input='x'}}", f"{STATE_KEY}{{input='y'}}"
     both = {"callbacks": {"EarlyStopping": {}, x: one, y: other}}
     assert find_state(both, x) is one
@@ -222,6 +223,13 @@ def test_a_state_is_found_by_its_key_or_where_it_is_the_only_one() -> None:
     assert find_state({"callbacks": {"EarlyStopping": {}, x: one}}, y) is one
     assert find_state({"callbacks": {"EarlyStopping": {}}}, x) is None
     assert find_state({}, x) is None
+
+
+@pytest.mark.parametrize("schema", [{}, {"schema": STATE_SCHEMA + 1}])
+def test_a_state_of_another_schema_is_refused_with_both_sides_named(schema: dict) -> None:
+    found = schema.get("schema")
+    with pytest.raises(ValueError, match=rf"schema {STATE_SCHEMA} but got {found}\. Read it with"):
+        find_state({"callbacks": {STATE_KEY: {**schema, "mask": [True]}}}, STATE_KEY)
 
 
 def test_of_several_states_none_is_guessed() -> None:
