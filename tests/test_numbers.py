@@ -96,6 +96,7 @@ def test_history_is_ordered_by_rank_and_knows_its_phases() -> None:
     assert numbers is not None
     assert numbers.heat == [[0.9, 0.9, 0.95, 0.95], [0.9, 0.123, 0.1, 0.1]]
     assert numbers.steps == (0, 10, 30, 40)
+    assert numbers.phase_names == ("warmup", "search", "final", "final")
     assert numbers.active == [2, 1, 1, 1]
     assert numbers.price == [0.003, None, 0.003, 0.003]
     assert numbers.metrics == {"val_acc": [0.5, None, None, 0.1235]}
@@ -107,3 +108,27 @@ def test_there_is_no_history_of_one_moment(moments: int) -> None:
     record = record_of("coco_17", (0,), moments)
     assert history_numbers(record) is None
     assert plot_history(record).data == ()
+
+
+@pytest.mark.parametrize("name", ["mediapipe_hands", "mediapipe_holistic", "ntu_25"])
+def test_each_side_is_labelled_under_its_own_joints(name: str) -> None:
+    skeleton = get_skeleton(name)
+    drawing = skeleton_numbers(record_of(name, (0,)))
+    assert drawing is not None
+    assert len(drawing.labels) == 2
+    for text, x, y in drawing.labels:
+        side, part = text.split()
+        ours = [
+            skeleton.drawing[joint]
+            for group, joints in skeleton.groups.items()
+            if group.startswith(f"{side}_{part}")
+            for joint in joints
+        ]
+        assert min(x for x, _ in ours) <= x <= max(x for x, _ in ours)
+        assert y == max(y for _, y in ours)
+
+
+def test_one_hand_has_no_side() -> None:
+    drawing = skeleton_numbers(record_of("mediapipe_hand", (0,)))
+    assert drawing is not None
+    assert drawing.labels == ()

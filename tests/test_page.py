@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import plotly.graph_objects as go
 import pytest
 
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.report import render, write_report
-from lightning_jointprune.report.page import _for_script
+from lightning_jointprune.report.page import _coded, _for_script
 from tests.records import HOSTILE, record_of, unnamed
 
 
 def test_a_figures_json_cannot_end_the_script_it_is_in() -> None:
     figure = go.Figure(layout_title_text="".join(HOSTILE))
-    text = _for_script(figure)
+    text = _for_script(figure.to_json())
     assert not {"<", ">", "&"} & set(text)
     assert json.loads(text)["layout"]["title"]["text"] == "".join(HOSTILE)
 
@@ -35,9 +33,18 @@ def test_the_answer_is_on_top_with_the_runs_figures() -> None:
     page = render(record_of("mediapipe_hands", tuple(range(12))), "AUTSL")
     text = text_of(page)
     assert "With 12 of 42 joints the model reaches val_acc 0.863 on AUTSL" in text
-    assert "no worse than with all joints at the end of the warm-up (0.863 against 0.851)" in text
-    assert text.index("71.4 % reduction") < text.index("The skeleton") < text.index("Importance")
+    assert "0.863 val_acc with the kept joints only, at the end" in text
+    assert "0.851 val_acc with all joints, when the warm-up ended" in text
     assert "Every joint is decided." in text
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+    assert headings == [
+        "The skeleton",
+        "Importance",
+        "How it was found",
+        "Can you trust it?",
+        "What next",
+    ]
+    assert text.index("71.4 % reduction") < text.index("This looks sound") < text.index("12 / 42")
 
 
 def test_the_same_record_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -56,7 +63,13 @@ def test_a_folder_gets_the_report_under_its_usual_name(tmp_path: Path) -> None:
 def test_sections_without_data_are_absent() -> None:
     page = render(unnamed((0.9, 0.1)))
     text = text_of(page)
-    for absent in ("The skeleton", "How it was found", "Settings and versions", "body part"):
+    for absent in (
+        "The skeleton",
+        "How it was found",
+        "Settings and versions",
+        "body part",
+        "switched off",
+    ):
         assert absent not in text
     assert "no metric was measured with them" in text
     assert "No metric was measured with the kept joints." in text
@@ -79,33 +92,45 @@ def test_an_unfinished_run_is_not_presented_as_a_result(phase: str, words: str) 
     assert "load_pruned" not in text
 
 
-def test_undecided_joints_are_named() -> None:
-    text = text_of(render(unnamed((0.99, 0.62, 0.01))))
-    assert "1 of 3 joints is undecided" in text
-    assert "joint_1 (0.62)" in text
+def test_the_verdict_is_beside_the_answer_and_its_reasons_are_linked() -> None:
+    page = render(unnamed((0.99, 0.62, 0.01)))
+    text = text_of(page)
+    assert text.index("Read this with care: 1 of 3 joints is undecided") < text.index("Importance")
+    assert 'href="#trust"' in page
+    assert 'id="trust"' in page
 
 
-def test_a_worse_metric_is_said() -> None:
-    record = record_of("coco_17", (0,))
-    worse = replace(record, selection=replace(record.selection, metrics={"val_acc": 0.7}))
-    assert "val_acc is worse than with all joints" in text_of(render(worse))
+def test_code_in_advice_is_code_and_a_name_with_a_backtick_is_a_name() -> None:
+    assert _coded("pass `lr` <now>") == "pass <code>lr</code> &lt;now&gt;"
+    assert _coded("a`<b>") == "a`&lt;b&gt;"
 
 
-@pytest.mark.parametrize(
-    ("gate", "paper"),
-    [
-        (None, "1611.00712"),
-        ({"GumbelSigmoid": {}}, "1611.01144"),
-        ("hard_concrete", "1712.01312"),
-        ("HardConcrete(beta=0.67)", "1712.01312"),
-        ({"StochasticGate": {"sigma": 0.5}}, "1810.04247"),
-    ],
-)
-def test_the_gates_own_paper_is_cited(gate: Any, paper: str) -> None:
-    record = replace(unnamed((0.9, 0.1)), settings={"gate": gate})
-    cited = re.findall(r"arXiv:(1\d{3}\.\d{5})", text_of(render(record)))
-    assert paper in cited
-    assert len(cited) == (2 if paper.startswith("1611") else 1)
+def test_the_page_tells_how_to_go_on() -> None:
+    settings = {"budget": {"Price": {"value": "auto"}}, "gate": "gumbel_sigmoid"}
+    text = text_of(render(record_of("mediapipe_holistic", (500,), settings=settings)))
+    assert "the Face Landmarker (Face Mesh) need not run" in text
+    assert "load_pruned(MyModel" in text
+    assert "budget=Price(value=&#34;auto&#34;)" in text
+    assert "arXiv:1611.01144" in text
+
+
+def test_an_unknown_place_of_plotly_is_refused() -> None:
+    with pytest.raises(ValueError, match="Expected plotly to be one of inline, cdn, directory"):
+        render(unnamed((0.9, 0.1)), plotly="web")
+
+
+def test_with_plotly_from_elsewhere_the_page_is_small(tmp_path: Path) -> None:
+    record = record_of("mediapipe_holistic", tuple(range(24)), moments=20)
+    page = write_report(record, tmp_path / "cdn.html", plotly="cdn")
+    assert page.stat().st_size < 1e6
+    assert re.search(
+        r'<script src="https://cdn.plot.ly/plotly-[\d.]+.min.js" integrity="sha256-',
+        page.read_text(),
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["cdn.html"]
+    page = write_report(record, tmp_path / "beside.html", plotly="directory")
+    assert page.stat().st_size < 1e6
+    assert (tmp_path / "plotly.min.js").stat().st_size > 1e6
 
 
 def test_543_joints_and_200_snapshots_stay_small_and_quick(tmp_path: Path) -> None:

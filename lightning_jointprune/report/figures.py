@@ -67,7 +67,7 @@ def plot_skeleton(record: PruningRecord) -> go.Figure:
     figure, drawing = go.Figure(), skeleton_numbers(record)
     if drawing is None:
         return figure
-    size = 15 if len(drawing.joints) < 60 else 11 if len(drawing.joints) < 200 else 7
+    size = 15 if len(drawing.joints) < 60 else 11 if len(drawing.joints) < 200 else 8
     lines = ((drawing.other_edges, GREY, 1), (drawing.kept_edges, COLOURS[0], max(2, size / 5)))
     for edges, colour, width in lines:
         figure.add_scatter(
@@ -93,11 +93,15 @@ def plot_skeleton(record: PruningRecord) -> go.Figure:
             customdata=[_hover(joint) for joint in shown],
             hovertemplate=HOVER,
         )
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x")
-    aspect = (max(drawing.y) - min(drawing.y)) / (max(drawing.x) - min(drawing.x))
+    for text, x, y in drawing.labels:
+        figure.add_annotation(text=text, x=x, y=y + 0.05, showarrow=False, font={"size": 12})
+    across, down = (min(drawing.x) - 0.03, max(drawing.x) + 0.03), (min(drawing.y), max(drawing.y))
+    down = (down[0] - 0.03, max(down[1] + 0.03, *(y + 0.08 for *_, y in drawing.labels), 0))
+    figure.update_xaxes(visible=False, range=across)
+    figure.update_yaxes(visible=False, range=down[::-1], scaleanchor="x")
+    aspect = (down[1] - down[0]) / (across[1] - across[0])
     figure.update_layout(**LAYOUT, showlegend=False, meta={"aspect": aspect}, margin_t=0)
-    figure.update_layout(height=min(80 + 900 * aspect, 620), margin_b=72)
+    figure.update_layout(height=min(80 + 900 * aspect, 860 if size < 11 else 620), margin_b=72)
     return figure
 
 

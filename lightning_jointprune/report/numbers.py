@@ -37,20 +37,28 @@ class Part(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """Where each joint is, x to the right and y down, and the edges by whether both ends stay."""
+    """Where each joint is, x to the right and y down, and the edges by whether both ends stay.
+
+    `labels` say which side is which, as (text, x, y): what is drawn is seen from the front.
+    """
 
     joints: tuple[Joint, ...]
     x: tuple[float, ...]
     y: tuple[float, ...]
     kept_edges: tuple[tuple[int, int], ...]
     other_edges: tuple[tuple[int, int], ...]
+    labels: tuple[tuple[str, float, float], ...]
 
 
 class History(NamedTuple):
-    """The run over time; `heat` has shape (joints by rank, snapshots), None is not known."""
+    """The run over time; `heat` has shape (joints by rank, snapshots), None is not known.
+
+    `phase_names` is the phase of each snapshot, `phases` each phase with its first and last step.
+    """
 
     steps: tuple[int, ...]
     epochs: tuple[int, ...]
+    phase_names: tuple[str, ...]
     joints: tuple[Joint, ...]
     heat: list[list[float]]
     expected: list[float | None]
@@ -116,7 +124,23 @@ def skeleton_numbers(record: PruningRecord) -> Drawing | None:
     x, y = zip(*skeleton.drawing, strict=True)
     edges = record.edges or skeleton.edges
     kept = tuple(edge for edge in edges if mask[edge[0]] and mask[edge[1]])
-    return Drawing(tuple(joints), x, y, kept, tuple(e for e in edges if e not in set(kept)))
+    other = tuple(edge for edge in edges if edge not in set(kept))
+    return Drawing(tuple(joints), x, y, kept, other, _side_labels(skeleton))
+
+
+def _side_labels(skeleton: Skeleton) -> tuple[tuple[str, float, float], ...]:
+    """A label under each hand, or under each arm where there are no hands."""
+    for part in ("hand", "arm"):
+        labels = []
+        for side in ("left", "right"):
+            groups = [g for name, g in skeleton.groups.items() if name.startswith(f"{side}_{part}")]
+            places = [skeleton.drawing[joint] for group in groups for joint in group]
+            if places:
+                x, y = zip(*places, strict=True)
+                labels.append((f"{side} {part}", (min(x) + max(x)) / 2, max(y)))
+        if labels:
+            return tuple(labels)
+    return ()
 
 
 def _phase_spans(history: Sequence[Snapshot]) -> tuple[tuple[str, float, float], ...]:
@@ -138,6 +162,7 @@ def history_numbers(record: PruningRecord) -> History | None:
     return History(
         steps=tuple(s.step for s in history),
         epochs=tuple(s.epoch for s in history),
+        phase_names=tuple(s.phase for s in history),
         joints=joints,
         heat=[[round(s.keep_probabilities[j.number], 3) for s in history] for j in joints],
         expected=[short(s.expected_joints) for s in history],
