@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 import pytest
 
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.report import render, write_report
+from lightning_jointprune.report.numbers import (
+    history_numbers,
+    importance_numbers,
+    skeleton_numbers,
+)
 from lightning_jointprune.report.page import _coded, _for_script
+from lightning_jointprune.report.trust import findings
+from lightning_jointprune.report.usage import callback_code, idle_components, papers
 from tests.records import HOSTILE, record_of, unnamed
 
 
@@ -139,3 +148,45 @@ def test_543_joints_and_200_snapshots_stay_small_and_quick(tmp_path: Path) -> No
     path = write_report(record, tmp_path)
     assert path.stat().st_size < 8e6
     assert time.perf_counter() - start < 20  # 1 s on an idle machine
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path to everything in nested dictionaries and lists."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in pairs:
+        yield (*path, key)
+        if isinstance(item, dict | list):
+            yield from leaves(item, (*path, key))
+
+
+JUNK = [None, True, -1, 10**400, 1e308, float("nan"), "x", [], {}, [None], {"a": {"b": [1]}}]
+
+
+def test_a_record_that_is_wrong_anywhere_is_refused_or_drawn_and_never_a_traceback() -> None:
+    settings = {
+        "budget": {"MetricFloor": {"metric": "val_acc", "floor": 0.9, "mode": None}},
+        "gate": {"GumbelSigmoid": {"initial_keep_probability": 0.9, "temperature": [1.0, 0.3]}},
+        "groups": {"arm": [5, 7]},
+        "keep": [0],
+        "tied": True,
+    }
+    record = record_of("coco_17", (0, 1), settings=settings, versions={"torch": "2"})
+    text = record.to_json()
+    # Of each list the first item is enough.
+    paths = [path for path in leaves(json.loads(text)) if path[-1] == 0 or type(path[-1]) is str]
+    drawn = 0
+    for number, path in enumerate(paths):
+        data = json.loads(text)
+        place = data
+        for key in path[:-1]:
+            place = place[key]
+        for junk in JUNK if len(path) < 4 else JUNK[number % 3 :: 3]:
+            place[path[-1]] = junk
+            try:
+                odd = PruningRecord.from_json(json.dumps(data))
+            except ValueError:
+                continue
+            drawn += 1
+            findings(odd), callback_code(odd), papers(odd), idle_components(odd)
+            importance_numbers(odd), skeleton_numbers(odd), history_numbers(odd)
+    assert drawn > 100

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.report.comparison import compare
 from lightning_jointprune.report.numbers import (
     COLOURS,
     History,
@@ -142,6 +143,43 @@ def plot_history(record: PruningRecord) -> go.Figure:
     figure.update_xaxes(title_text="optimizer steps", row=len(heights), col=1)
     height = sum(heights) + 46 * len(rows) + 130
     figure.update_layout(**LAYOUT, height=height, showlegend=False, margin_t=70, margin_b=60)
+    return figure
+
+
+def plot_comparison(records: Mapping[str, PruningRecord]) -> go.Figure:
+    """Keep probability of each joint in each run, with a dot where it is kept.
+
+    Joints that no run keeps are left out.
+
+    Args:
+        records: a name for each run, and its record; at least two, of the same joints.
+    """
+    numbers = compare(records)
+    rows = [row for row in numbers.rows if row.votes]
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=[row.probabilities for row in rows],
+        customdata=[[_label(run) for run in numbers.runs]] * len(rows),
+        zmin=0,
+        zmax=1,
+        colorscale="Cividis",
+        colorbar={"title": {"text": "keep probability", "side": "right"}, "outlinewidth": 0},
+        hovertemplate="%{y}<br>%{customdata}: %{z:.3f}<extra></extra>",
+    )
+    marks = [(run, place) for place, row in enumerate(rows) for run, k in enumerate(row.kept) if k]
+    figure.add_scatter(
+        x=[run for run, _ in marks],
+        y=[place for _, place in marks],
+        mode="markers",
+        marker={"color": COLOURS[5], "size": 7, "line": {"color": "#fff", "width": 1}},
+        hoverinfo="skip",
+    )
+    labels = [f"{_label(row.name)} ({row.votes}/{len(numbers.runs)})" for row in rows]
+    places = list(range(len(rows)))
+    figure.update_yaxes(tickvals=places, ticktext=labels, range=[len(rows) - 0.5, -0.5])
+    figure.update_xaxes(tickvals=list(range(len(records))), ticktext=[*map(_label, numbers.runs)])
+    figure.update_xaxes(side="top", range=[-0.5, len(records) - 0.5])
+    figure.update_layout(**LAYOUT, showlegend=False, height=120 + 18 * len(rows))
     return figure
 
 

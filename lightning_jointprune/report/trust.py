@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from numbers import Real
 from typing import NamedTuple
 
 from lightning_jointprune.record import PruningRecord, Snapshot
@@ -122,11 +121,11 @@ def _stuck_at(record: PruningRecord) -> float | None:
     gate, keep = record.settings.get("gate"), record.settings.get("keep")
     arguments = next(iter(gate.values()), None) if isinstance(gate, Mapping) else None
     start = arguments.get("initial_keep_probability") if isinstance(arguments, Mapping) else None
-    if not isinstance(start, Real):
+    if not isinstance(start, float):
         return None
-    always = keep if isinstance(keep, Sequence) else ()
+    always = keep if isinstance(keep, list) else []
     moving = [p for j, p in enumerate(record.selection.keep_probabilities) if j not in always]
-    return float(start) if moving and all(abs(p - float(start)) < 0.05 for p in moving) else None
+    return start if moving and all(abs(p - start) < 0.05 for p in moving) else None
 
 
 def _decided(record: PruningRecord) -> Iterator[Finding]:
