@@ -129,7 +129,7 @@ def test_an_unknown_place_of_plotly_is_refused() -> None:
 
 
 def test_with_plotly_from_elsewhere_the_page_is_small(tmp_path: Path) -> None:
-    record = record_of("mediapipe_holistic", tuple(range(24)), moments=20)
+    record = record_of("mediapipe_holistic", tuple(range(24)), moments=200)
     page = write_report(record, tmp_path / "cdn.html", plotly="cdn")
     assert page.stat().st_size < 1e6
     assert re.search(

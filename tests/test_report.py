@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -149,6 +150,7 @@ def test_a_chosen_joint_is_marked_in_every_figure_and_in_the_table(
         page.keyboard.press("Escape")
         assert marked()["table"] == []
         assert not page.locator("#chosen").is_visible()
+    assert page.locator("#joints .name button[tabindex='0']").all_inner_texts() == ["left_shoulder"]
     page.locator("#joints .name button").first.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
@@ -351,3 +353,12 @@ def test_without_plotly_the_page_says_so_and_its_tables_work(
     page.locator("#joints .name button:visible").first.click()
     assert page.inner_text("#chosen").startswith("left_shoulder")
     page.close()
+
+
+def test_the_gallerys_pictures_are_small_and_shown() -> None:
+    gallery = Path(__file__).resolve().parent.parent / "docs" / "gallery"
+    pictures = {path.name: path.stat().st_size for path in gallery.glob("*.png")}
+    assert {name: size for name, size in pictures.items() if size >= 300_000} == {}
+    if pictures:  # they are not in a source distribution
+        shown = re.findall(r"\]\(([\w.]+\.png)\)", (gallery / "README.md").read_text("utf-8"))
+        assert sorted(shown) == sorted(pictures)

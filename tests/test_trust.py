@@ -96,10 +96,10 @@ def test_joints_that_the_budget_and_not_the_search_decided_are_named() -> None:
 @pytest.mark.parametrize(
     ("search", "final", "level", "words"),
     [
-        ((0.9, 0.95), (0.94, 0.95), "good", "did not fall"),
+        ((0.9, 0.95), (0.94, 0.95), "good", "held at the freeze"),
         ((0.9, 0.95), (0.80, 0.95), "note", "has recovered"),
         ((0.9, 0.95), (0.80, 0.81), "check", "fell at the freeze by 0.150"),
-        ((20.0, 10.0), (9.9, 9.9), "good", "did not fall"),
+        ((20.0, 10.0), (9.9, 9.9), "good", "held at the freeze"),
         ((20.0, 10.0), (9.0, 9.0), "check", "fell at the freeze by 1.000"),
     ],
 )

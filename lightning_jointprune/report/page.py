@@ -82,7 +82,7 @@ def render(record: PruningRecord, title: str | None = None, plotly: str = "inlin
         code=callback_code(record),
         papers=papers(record),
         figures=data,
-        page_data=_for_script(json.dumps(_page_data(joints, history))),
+        page_data=_for_script(json.dumps(_page_data(joints, history), separators=(",", ":"))),
         plotly=_script(plotly),
         script_sources={"inline": "", "cdn": " https://cdn.plot.ly", "directory": " file: 'self'"}[
             plotly
@@ -95,7 +95,8 @@ def _page_data(joints: Sequence[Joint], history: History | None) -> dict[str, An
     """What the page's own script reads: the joints by rank, and the moments to replay."""
     columns = ("steps", "epochs", "phase_names", "active", "expected")
     moments = zip(*(getattr(history, name) for name in columns), strict=True) if history else ()
-    return {"joints": joints, "moments": list(moments)}
+    shown = [(j.number, j.name, j.part, j.probability, j.kept) for j in joints]
+    return {"joints": shown, "moments": list(moments)}
 
 
 def _script(plotly: str) -> Markup:

@@ -232,7 +232,7 @@ def _frozen(record: PruningRecord) -> Iterator[Finding]:
         f"{show(after)} at the first after it"
     )
     if not _fell(record, before, after):
-        yield Finding("good", f"{metric} did not fall at the freeze.", f"{figures}.")
+        yield Finding("good", f"{metric} held at the freeze.", f"{figures}.")
     elif not _fell(record, before, end):
         yield Finding(
             "note",

@@ -4,7 +4,7 @@
   const read = (id) => JSON.parse(byId(id).textContent);
   const narrow = () => document.documentElement.clientWidth < 600;
   const { joints: columns, moments } = read("page-data");
-  const joints = columns.map(([number, name, part, probability, mean, kept], rank) => ({ rank, number, name, part, probability, mean, kept }));
+  const joints = columns.map(([number, name, part, probability, kept], rank) => ({ rank, number, name, part, probability, kept }));
   const byNumber = new Map(joints.map((joint) => [joint.number, joint]));
   const config = { displaylogo: false, responsive: true, toImageButtonOptions: { format: "svg" } };
 
@@ -79,7 +79,7 @@
       }
       const size = points[1].marker.size + 8;
       if (id === "replay") figure.data.splice(2, 2, moving(points[1]));
-      if (id === "replay") figure.data.splice(1, 1); // edges between kept joints say nothing here
+      if (id === "replay") figure.data[1].line = figure.data[0].line; // no edge is special here
       figure.data.push({ x: [], y: [], mode: "markers", type: "scatter", hoverinfo: "skip", marker: { size, color: "rgba(0,0,0,0)", line: { width: 3 } } });
     }
     charts.set(id, { element, data: figure.data, layout, full: figure.data.map((trace) => ({ ...trace })) });
@@ -165,6 +165,7 @@
     buttons[to.rank].focus();
   });
   const stop = (joint) => buttons.forEach((button, rank) => { button.tabIndex = joint && rank === joint.rank ? 0 : -1; });
+  stop(joints[0]);
 
   // --- search, order, body part ----------------------------------------------------------------
 
