@@ -77,4 +77,4 @@ def test_the_figure_shows_what_each_run_made_of_each_joint_that_any_keeps() -> N
     heat, dots = plot_comparison(runs).data
     assert [list(row) for row in heat.z] == [[0.95, 0.9], [0.9, 0.8], [0.2, 0.6]]
     assert list(zip(dots.x, dots.y, strict=True)) == [(0, 0), (1, 0), (0, 1), (1, 1), (1, 2)]
-    assert "<img" not in plot_comparison(runs).to_json()
+    assert "<img" not in str(plot_comparison(runs).to_dict())
