@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
+
+if TYPE_CHECKING:
+    from lightning_jointprune.report.comparison import Comparison
+
+PLOTLY = ("inline", "cdn", "directory")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="jointprune", description="Read what a joint pruning run left, without model or data."
+        prog="jointprune",
+        description="Read what a joint pruning run left, without model or data.",
+        epilog="Exit status: 0, or 2 after one line on stderr that says what to do.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run_help = "a run's pruning_record.json, or the folder it is in"
@@ -56,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("record", metavar="RUN", help=run_help)
     report.add_argument("-o", "--output", metavar="FILE", help="default: beside the record")
     report.add_argument("--title", help="the data set or task, for the sentence")
+    where = "where Plotly's script is: in the page (default), on its server, or beside the page"
+    report.add_argument("--plotly", choices=PLOTLY, default="inline", help=where)
     report.set_defaults(run=_report)
 
     compare = commands.add_parser("compare", help="which joints several runs keep")
@@ -66,13 +74,36 @@ def _parser() -> argparse.ArgumentParser:
     skeletons.add_argument("name", metavar="NAME", nargs="?", help="one of the listed names")
     skeletons.set_defaults(run=_skeletons)
 
-    for command in (show, compare, skeletons):
+    for command in (show, report, compare, skeletons):
         command.add_argument("--json", action="store_true", help="print JSON, for scripts")
     return parser
 
 
+def _read(run: str) -> PruningRecord:
+    """A run's record; if it is not there, what to type instead."""
+    path = Path(run)
+    try:
+        return PruningRecord.from_json(path)
+    except FileNotFoundError as error:
+        if not path.is_dir():
+            raise ValueError(
+                f"Expected a run's folder, or its {RECORD_FILE}, but got {run}, which does not "
+                "exist. Pass the folder that the training named, such as lightning_logs/version_0."
+            ) from error
+        below = [*path.glob(f"*/{RECORD_FILE}"), *path.glob(f"*/*/{RECORD_FILE}")]
+        newest = max(below, key=lambda file: file.stat().st_mtime, default=None)
+        known = "the folder that the training named" if newest is None else newest.parent
+        raise ValueError(
+            f"Expected a folder with {RECORD_FILE} but got {run}, which has none. Pass {known}."
+        ) from error
+
+
 def _show(arguments: argparse.Namespace) -> None:
-    record = PruningRecord.from_json(Path(arguments.record))
+    from lightning_jointprune.report.trust import findings, verdict
+
+    record = _read(arguments.record)
+    found = findings(record)
+    said = verdict(found)
     selection, sentence = record.selection, record.selection.sentence(arguments.title)
     if arguments.json:
         _print_json(
@@ -86,67 +117,58 @@ def _show(arguments: argparse.Namespace) -> None:
             keep_probabilities=selection.keep_probabilities,
             metrics=selection.metrics,
             metrics_all_joints=selection.metrics_all_joints,
+            trust=said.level,
+            findings=[finding._asdict() for finding in found],
         )
         return
     if record.phase != "final":
         print(f"Not a result yet: this was written in the {record.phase} phase.")
-    print(_clean(sentence), selection.summary(), sep="\n\n")
+    words = f"{said.title} {said.advice}"
+    print(_clean(sentence), _clean(words), selection.summary(), sep="\n\n")
 
 
 def _report(arguments: argparse.Namespace) -> None:
     from lightning_jointprune.report import REPORT_FILE, write_report  # loads Plotly
 
     run = Path(arguments.record)
+    record = _read(arguments.record)
     folder = run if run.is_dir() else run.parent
     output = Path(arguments.output) if arguments.output else folder / REPORT_FILE
-    print(write_report(PruningRecord.from_json(run), output, arguments.title))
+    written = write_report(record, output, arguments.title, arguments.plotly)
+    if arguments.json:
+        _print_json(report=str(written), bytes=written.stat().st_size)
+    else:
+        print(written)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    runs = _labels(arguments.records)
-    if len(runs) < 2:
-        raise ValueError("Expected at least 2 runs to compare but got 1. Name another one.")
-    selections = [PruningRecord.from_json(Path(run)).selection for run in arguments.records]
-    first = selections[0].joint_names
-    for run, selection in zip(arguments.records, selections, strict=True):
-        if selection.joint_names != first:
-            raise ValueError(
-                f"Expected the {len(first)} joints of {arguments.records[0]} but got "
-                f"{selection.num_joints}, or others, in {run}. Compare runs of one skeleton."
-            )
-    overlaps = {
-        pair: _jaccard(selections[pair[0]], selections[pair[1]])
-        for pair in itertools.combinations(range(len(runs)), 2)
-    }
-    votes = [sum(marks) for marks in zip(*(one.mask for one in selections), strict=True)]
+    from lightning_jointprune.report.comparison import compare
+
+    labels = _labels(arguments.records)
+    records = [_read(run) for run in arguments.records]
+    found = compare(dict(zip(labels, records, strict=True)))
+    selections = [record.selection for record in records]
     if arguments.json:
         _print_json(
             runs=[
                 {"run": run, "indices": one.indices, "metrics": one.metrics}
-                for run, one in zip(runs, selections, strict=True)
+                for run, one in zip(found.runs, selections, strict=True)
             ],
-            jaccard=[{"runs": pair, "overlap": share} for pair, share in overlaps.items()],
-            kept_by=dict(zip(first, votes, strict=True)),
+            jaccard=[{"runs": pair, "overlap": share} for pair, share in found.jaccard.items()],
+            stability=found.stability,
+            kept_by={row.name: row.votes for row in sorted(found.rows, key=lambda r: r.number)},
+            disputed=[row._asdict() for row in found.disputed],
         )
         return
-    _print_counts(runs, selections)
-    _print_overlaps(runs, overlaps)
-    _print_votes(selections, votes)
+    _print_counts(found.runs, selections)
+    _print_overlaps(found)
+    _print_votes(found)
 
 
 def _labels(paths: Sequence[str]) -> list[str]:
     """Short names of the runs: their folders, or the paths where these are not different."""
     names = [(path if path.is_dir() else path.parent).resolve().name for path in map(Path, paths)]
     return names if len(set(names)) == len(names) else list(paths)
-
-
-def _jaccard(first: JointSelection, second: JointSelection) -> float:
-    """Joints that both keep, over joints that one of them keeps, in [0, 1]; 1 for two empty ones.
-
-    Jaccard 1901: |A ∩ B| / |A ∪ B|.
-    """
-    both, either = set(first.indices) & set(second.indices), {*first.indices, *second.indices}
-    return len(both) / len(either) if either else 1.0
 
 
 def _print_counts(runs: Sequence[str], selections: Sequence[JointSelection]) -> None:
@@ -159,26 +181,40 @@ def _print_counts(runs: Sequence[str], selections: Sequence[JointSelection]) -> 
     _print_table(["", "run", "joints kept", "undecided", "with them"], rows)
 
 
-def _print_overlaps(runs: Sequence[str], overlaps: dict[tuple[int, int], float]) -> None:
-    numbers = range(len(runs))
+def _print_overlaps(found: Comparison) -> None:
+    numbers = range(len(found.runs))
+    shared = {
+        pair: f"{share:.2f} ({found.overlaps[pair]})" for pair, share in found.jaccard.items()
+    }
     rows = [
-        [str(row + 1), *(f"{overlaps[row, other]:.2f}" if row < other else "" for other in numbers)]
+        [str(row + 1), *(shared[row, other] if row < other else "" for other in numbers)]
         for row in numbers
     ]
-    print("Overlap (Jaccard: joints that both keep, over joints that either keeps)")
+    print("Overlap (Jaccard: joints that both keep, over joints that either keeps; how many both)")
     _print_table(["", *(str(number + 1) for number in numbers)], rows)
+    if found.stability is not None:
+        print(
+            f"Stability {found.stability:.2f}: 1 if all runs keep the same joints, 0 by chance "
+            "(Nogueira et al. 2018)\n"
+        )
 
 
-def _print_votes(selections: Sequence[JointSelection], votes: Sequence[int]) -> None:
-    names = selections[0].joint_names
-    order = sorted((joint for joint in range(len(names)) if votes[joint]), key=lambda j: -votes[j])
+def _print_votes(found: Comparison) -> None:
     rows = [
-        [str(joint), names[joint], str(votes[joint])]
-        + ["KEEP" if selection.mask[joint] else "" for selection in selections]
-        for joint in order
+        [str(row.number), row.name, str(row.votes)]
+        + [
+            f"KEEP {p:.2f}" if k else f"{p:.2f}"
+            for k, p in zip(row.kept, row.probabilities, strict=True)
+        ]
+        for row in found.rows
+        if row.votes
     ]
-    print(f"Joint by joint ({len(names) - len(order)} that no run keeps are left out)")
-    numbers = [str(number + 1) for number in range(len(selections))]
+    print(
+        f"Joint by joint, with keep probabilities: {len(found.disputed)} that the runs disagree "
+        f"on, {sum(row.votes == len(found.runs) for row in found.rows)} that all keep "
+        f"({len(found.rows) - len(rows)} that no run keeps are left out)"
+    )
+    numbers = [str(number + 1) for number in range(len(found.runs))]
     _print_table(["index", "joint", "kept by", *numbers], rows)
 
 

@@ -275,6 +275,8 @@ class JointPruningCallback(pl.Callback):
         self._journal.quote(trainers.monitored(trainer), list(trainer.progress_bar_metrics))
         if self._search.phase == "search":
             self._search.controller.observe_metrics(metrics, self._search.mask())
+        if trainer.is_global_zero and trainers.writes_files(trainer):
+            self._journal.refresh(self._search, self._folder)
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import platform
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +23,8 @@ from lightning_jointprune.schedules import higher_is_better
 from lightning_jointprune.search import JointSearch
 
 REPORT_FILE = "joint_importance.html"
+REFRESH_SHARE = 0.01  # of the run's time that files in the course of it may cost
+REFRESH_COST = 1.0  # seconds that the first of them is expected to take
 PACKAGES = ("lightning-jointprune", "torch", "lightning", "pytorch-lightning", "torchmetrics")
 
 
@@ -54,6 +58,8 @@ class Journal:
         self.history: list[Snapshot] = []
         self.metrics: dict[str, float] = {}
         self.metrics_all_joints: dict[str, float] = {}
+        self._refreshed_since: float | None = None
+        self._refresh_spent, self._refresh_cost = 0.0, REFRESH_COST
 
     def quote(self, monitored: Sequence[tuple[str, bool]], shown: Sequence[str]) -> None:
         """Choose the metric to quote: one that is monitored, else one the progress bar shows.
@@ -161,6 +167,27 @@ class Journal:
                 "search, so all joints are kept. Lower the floor, or train longer.",
                 stacklevel=2,
             )
+        return self._write_files(search, folder)
+
+    def refresh(
+        self, search: JointSearch, folder: Path, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Write the files in the course of the run, so that it can be watched.
+
+        It is left out while all such writing would take more than `REFRESH_SHARE` of the time since
+        the first call. After one that failed, which costs a warning, there is no other.
+        """
+        now = clock()
+        if self._refreshed_since is None:
+            self._refreshed_since = now
+        allowed = REFRESH_SHARE * (now - self._refreshed_since)
+        if self._refresh_spent + self._refresh_cost > allowed:
+            return
+        written = self._write_files(search, folder)
+        self._refresh_cost = clock() - now if written else math.inf
+        self._refresh_spent += self._refresh_cost
+
+    def _write_files(self, search: JointSearch, folder: Path) -> Path | None:
         try:
             record = self.record(search)
             record.to_json(folder / RECORD_FILE)
@@ -173,7 +200,7 @@ class Journal:
                 f"The record and the report could not be written to {folder}: {error!r}. The "
                 "training is not affected. callback.record.to_json(PATH) writes them elsewhere, "
                 "and `jointprune report PATH` draws the report.",
-                stacklevel=2,
+                stacklevel=3,
             )
             return None
 

@@ -232,7 +232,7 @@ def _set(instance: object, **values: object) -> None:
 
 
 def _whole(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or abs(int(value)) > 2**63:
         raise ValueError(f"Expected an integer as {name} but got {value!r}. Pass `int(value)`.")
     return int(value)
 
@@ -379,9 +379,11 @@ def _read(path_or_text: PathLike, kind: str, name: str) -> tuple[dict[str, Any],
             f"Pass {RECORD_FILE} for a PruningRecord and {SELECTION_FILE} for a JointSelection."
         )
     if data.get("schema") != SCHEMA:
+        versions = data.get("versions")
+        wrote = versions.get("lightning-jointprune") if isinstance(versions, dict) else None
         raise ValueError(
-            f"Expected schema {SCHEMA} in {source} but got schema {data.get('schema')}. "
-            "Read it with the version of lightning-jointprune that wrote it, or a newer one."
+            f"Expected schema {SCHEMA} in {source} but got schema {data.get('schema')}. Read it "
+            f"with lightning-jointprune {wrote or 'in the version that wrote it'}, or a newer one."
         )
     return data, source
 
@@ -394,5 +396,5 @@ def _build(cls: type[D], data: Any, source: str) -> D:
         if "history" in known:
             known["history"] = [_build(Snapshot, item, source) for item in known["history"]]
         return cls(**known)
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"Expected a {cls.__name__} in {source} but got: {error}") from error

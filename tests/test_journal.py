@@ -169,6 +169,63 @@ def test_a_report_that_fails_is_a_warning_and_leaves_the_record(
     assert PruningRecord.from_json(tmp_path) == journal.record(search)
 
 
+class Clock:
+    """A clock that is set by hand, and that a report moves on by its cost."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cost: float, fails: bool = False) -> None:
+        self.now, self.cost, self.fails, self.reports = 1000.0, cost, fails, 0
+        monkeypatch.setattr("lightning_jointprune.report.write_report", self.write_report)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def write_report(self, record: PruningRecord, path: Path) -> Path:
+        self.reports += 1
+        self.now += self.cost
+        if self.fails:
+            raise ZeroDivisionError("no figure")
+        return path
+
+
+@pytest.mark.parametrize("cost", [0.5, 1.0, 30.0])
+def test_refreshing_takes_at_most_a_hundredth_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cost: float
+) -> None:
+    journal, search = noted()
+    clock = Clock(monkeypatch, cost)
+    for _ in range(1_000):  # a validation every ten seconds
+        journal.refresh(search, tmp_path, clock)
+        clock.now += 10
+        before = clock.reports * cost
+        # The first one's cost is not known before.
+        assert before <= 0.01 * (clock.now - 1000) or clock.reports == 1
+    assert clock.reports * cost > 0.008 * (clock.now - 1000)
+    assert PruningRecord.from_json(tmp_path) == journal.record(search)
+
+
+def test_a_short_run_is_not_refreshed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, search = noted()
+    clock = Clock(monkeypatch, 0.01)
+    for _ in range(90):
+        journal.refresh(search, tmp_path, clock)
+        clock.now += 1
+    assert (clock.reports, list(tmp_path.iterdir())) == (0, [])
+
+
+def test_a_refresh_that_fails_warns_once_and_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, search = noted()
+    clock = Clock(monkeypatch, 0.1, fails=True)
+    journal.refresh(search, tmp_path, clock)
+    clock.now += 200
+    with pytest.warns(UserWarning, match="could not be written"):
+        journal.refresh(search, tmp_path, clock)
+    clock.now += 1e9
+    journal.refresh(search, tmp_path, clock)
+    assert clock.reports == 1
+
+
 # --- state ---------------------------------------------------------------------------------------
 
 

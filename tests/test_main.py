@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lightning_jointprune.__main__ import _jaccard, main
+from lightning_jointprune.__main__ import main
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
 
@@ -67,6 +68,8 @@ def test_show_as_json_has_the_records_values(run: Path, capsys: pytest.CaptureFi
     assert shown["indices"] == [0, 1, 2]
     assert shown["names"] == list(get_skeleton("coco_17").joints[:3])
     assert (shown["phase"], shown["metrics"]) == ("final", {"val_acc": 0.9})
+    assert shown["trust"] == "good"
+    assert [finding["level"] for finding in shown["findings"]] == ["good", "good", "note"]
 
 
 def test_report_is_written_beside_the_record_or_where_it_is_asked_for(
@@ -78,6 +81,47 @@ def test_report_is_written_beside_the_record_or_where_it_is_asked_for(
     assert (tmp_path / "x.html").read_bytes() == (run / "joint_importance.html").read_bytes()
 
 
+def test_report_as_json_says_where_it_is(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(run), "--json", "--plotly", "cdn"]) == 0
+    path = run / "joint_importance.html"
+    assert json.loads(capsys.readouterr().out) == {
+        "report": str(path),
+        "bytes": path.stat().st_size,
+    }
+    assert path.stat().st_size < 1e6
+
+
+def test_a_folder_above_the_runs_is_answered_with_the_newest_run(
+    run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.utime(other / "pruning_record.json", (1, 1))
+    assert main(["show", str(tmp_path)]) == 2
+    assert f"Expected a folder with pruning_record.json but got {tmp_path}" in (
+        said := capsys.readouterr().err
+    )
+    assert said.rstrip().endswith(f"Pass {run}.")
+    os.utime(run / "pruning_record.json", (0, 0))
+    assert main(["show", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.rstrip().endswith(f"Pass {other}.")
+
+
+def test_a_record_of_another_schema_is_refused_with_its_version(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run / "pruning_record.json"
+    data = {
+        **json.loads(path.read_text()),
+        "schema": 7,
+        "versions": {"lightning-jointprune": "9.1"},
+    }
+    path.write_text(json.dumps(data))
+    for command in ("show", "report"):
+        assert main([command, str(run)]) == 2
+        said = capsys.readouterr().err
+        assert "Expected schema 1" in said
+        assert "got schema 7. Read it with lightning-jointprune 9.1, or a newer one." in said
+
+
 def test_compare_counts_overlaps_and_votes(
     run: Path, other: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,10 +129,11 @@ def test_compare_counts_overlaps_and_votes(
     out = capsys.readouterr().out
     assert "0.50" in out
     rows = {line.split()[1]: line.split()[2:] for line in out.splitlines() if "KEEP" in line}
-    assert rows["left_eye"] == ["2", "KEEP", "KEEP"]
-    assert rows["nose"] == ["1", "KEEP"]
+    assert rows["left_eye"] == ["2", "KEEP", "0.99", "KEEP", "0.99"]
+    assert rows["nose"] == ["1", "KEEP", "0.99", "0.01"]
     assert len(rows) == 4
-    assert "13 that no run keeps" in out
+    assert "2 that the runs disagree on, 2 that all keep (13 that no run keeps are left out)" in out
+    assert "Stability 0.60" in out
 
 
 def test_compare_as_json(run: Path, other: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,6 +142,8 @@ def test_compare_as_json(run: Path, other: Path, capsys: pytest.CaptureFixture[s
     assert [one["run"] for one in shown["runs"]] == ["first", "second"]
     assert shown["jaccard"] == [{"runs": [0, 1], "overlap": 0.5}]
     assert (shown["kept_by"]["left_eye"], shown["kept_by"]["nose"]) == (2, 1)
+    assert [row["number"] for row in shown["disputed"]] == [0, 3]
+    assert shown["stability"] == pytest.approx(1 - (2 * 0.5 / 17) / (3 / 17 * 14 / 17))
 
 
 def test_runs_in_folders_of_one_name_are_told_apart_by_path(
@@ -108,16 +155,6 @@ def test_runs_in_folders_of_one_name_are_told_apart_by_path(
     main(["compare", *map(str, runs), "--json"])
     shown = json.loads(capsys.readouterr().out)
     assert [one["run"] for one in shown["runs"]] == [str(folder) for folder in runs]
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "overlap"),
-    [((0, 1), (0, 1), 1.0), ((0, 1), (2,), 0.0), ((0, 1, 2), (1, 2, 3), 0.5), ((), (), 1.0)],
-)
-def test_overlap_is_the_intersection_over_the_union(
-    first: tuple[int, ...], second: tuple[int, ...], overlap: float
-) -> None:
-    assert _jaccard(selection_of(first), selection_of(second)) == overlap
 
 
 def test_skeletons_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,11 +175,14 @@ def test_a_skeletons_joints_are_listed_in_order(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["show", "{tmp}/nowhere"], "No such file"),
+        (["show", "{tmp}/nowhere"], "which does not exist. Pass the folder"),
+        (["show", "{tmp}"], "which has none. Pass"),
         (["report", "{tmp}/broken.json"], "it is damaged"),
         (["report", "{tmp}/first", "-o", "{tmp}/broken.json/x.html"], "broken.json"),
         (["compare", "{tmp}/first"], "at least 2 runs"),
-        (["compare", "{tmp}/first", "{tmp}/three"], "Expected the 17 joints of"),
+        (["compare", "{tmp}/first", "{tmp}/first"], "at least 2 runs to compare but got 1"),
+        (["compare", "{tmp}/first", "{tmp}/three"], "Expected the 17 joints of first but got 3"),
+        (["compare", "{tmp}/three", "{tmp}/named"], "joint 1 is 'b', not 'x', in named"),
         (["skeletons", "coco_71"], "Did you mean 'coco_17'"),
     ],
 )
@@ -156,6 +196,8 @@ def test_bad_input_costs_one_line_and_status_2(
     (tmp_path / "broken.json").write_text('{"kind": ')
     small = JointSelection((0,), 3, ("a", "b", "c"), (1.0, 0.0, 0.0))
     PruningRecord(small).to_json(tmp_path / "three" / "pruning_record.json")
+    named = JointSelection((0,), 3, ("a", "x", "c"), (1.0, 0.0, 0.0))
+    PruningRecord(named).to_json(tmp_path / "named" / "pruning_record.json")
     assert main([word.format(tmp=tmp_path) for word in words]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""

@@ -1,0 +1,21 @@
+"""The report of a run: a record to numbers, numbers to Plotly figures, figures to one page."""
+
+from __future__ import annotations
+
+from lightning_jointprune.report.figures import (
+    plot_comparison,
+    plot_history,
+    plot_importance,
+    plot_skeleton,
+)
+from lightning_jointprune.report.page import REPORT_FILE, render, write_report
+
+__all__ = [
+    "plot_importance",
+    "plot_skeleton",
+    "plot_history",
+    "plot_comparison",
+    "write_report",
+    "render",
+    "REPORT_FILE",
+]

@@ -1,0 +1,251 @@
+"""Numbers to Plotly figures, which are good in a notebook, too."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.report.comparison import compare
+from lightning_jointprune.report.numbers import (
+    COLOURS,
+    History,
+    Joint,
+    history_numbers,
+    importance_numbers,
+    part_numbers,
+    short,
+    skeleton_numbers,
+)
+
+Lines = dict[str, Sequence[float | None]]
+
+GREY = "#8a919e"
+# Undecided to certain; both ends can be seen on white and on black.
+CERTAINTY = ((0.0, "#D55E00"), (0.5, "#E69F00"), (0.8, "#56B4E9"), (1.0, "#1F7FBF"))
+SHADES = {"warmup": "#8a919e", "search": "#E69F00", "final": "#009E73"}
+HOVER = (
+    "<b>%{customdata[0]}</b> (joint %{customdata[1]})<br>%{customdata[2]}<br>"
+    "keep probability %{customdata[3]}, mean over the search %{customdata[4]}<extra></extra>"
+)
+LAYOUT = {"template": "plotly_white", "margin": {"l": 10, "r": 10, "t": 40, "b": 40}}
+
+
+def plot_importance(record: PruningRecord) -> go.Figure:
+    """Keep probability of every joint, ranked and coloured by body part; dropped ones are pale."""
+    joints = importance_numbers(record)
+    figure = go.Figure()
+    for part in part_numbers(joints):
+        ranks = [rank for rank, joint in enumerate(joints) if joint.part == part.name]
+        shown = [joints[rank] for rank in ranks]
+        figure.add_bar(
+            x=[short(joint.probability) for joint in shown],
+            y=ranks,
+            orientation="h",
+            name=_label(part.name or "joints"),
+            width=0.75,
+            marker={"color": part.colour, "opacity": [1 if j.kept else 0.35 for j in shown]},
+            marker_line_width=0,
+            marker_pattern={"shape": part.pattern, "fgcolor": "#fff", "fgopacity": 0.6, "size": 7},
+            customdata=[_hover(joint) for joint in shown],
+            hovertemplate=HOVER,
+        )
+    figure.add_vline(x=0.5, line={"color": GREY, "dash": "dot", "width": 1})
+    _name_ranks(figure, joints)
+    figure.update_xaxes(range=[0, 1.02], side="top", title_text="keep probability")
+    figure.update_layout(height=100 + 17 * len(joints), barmode="overlay")
+    figure.update_layout(hovermode="y", showlegend=False, **LAYOUT)
+    return figure
+
+
+def plot_skeleton(record: PruningRecord) -> go.Figure:
+    """The skeleton, kept joints coloured, dropped ones hollow; empty if it is not a known one."""
+    figure, drawing = go.Figure(), skeleton_numbers(record)
+    if drawing is None:
+        return figure
+    size = 15 if len(drawing.joints) < 60 else 11 if len(drawing.joints) < 200 else 8
+    lines = ((drawing.other_edges, GREY, 1), (drawing.kept_edges, COLOURS[0], max(2, size / 5)))
+    for edges, colour, width in lines:
+        figure.add_scatter(
+            x=[v for a, b in edges for v in (drawing.x[a], drawing.x[b], None)],
+            y=[v for a, b in edges for v in (drawing.y[a], drawing.y[b], None)],
+            mode="lines",
+            line={"color": colour, "width": width},
+            opacity=0.55,
+            hoverinfo="skip",
+        )
+    hollow = {"size": size * 0.6, "symbol": "circle-open", "color": GREY}
+    bar = {"title": {"text": "keep probability", "side": "top"}, "orientation": "h", "y": 0}
+    bar |= {"yanchor": "top", "thickness": 8, "len": 0.5, "outlinewidth": 0}
+    filled = {"size": size, "colorscale": CERTAINTY, "cmin": 0, "cmax": 1, "colorbar": bar}
+    for kept, look in ((False, hollow), (True, filled)):
+        shown = [joint for joint in drawing.joints if joint.kept == kept]
+        figure.add_scatter(
+            x=[drawing.x[joint.number] for joint in shown],
+            y=[drawing.y[joint.number] for joint in shown],
+            mode="markers",
+            name="kept" if kept else "dropped",
+            marker={"color": [joint.probability for joint in shown], **look},
+            customdata=[_hover(joint) for joint in shown],
+            hovertemplate=HOVER,
+        )
+    for text, x, y in drawing.labels:
+        figure.add_annotation(text=text, x=x, y=y + 0.05, showarrow=False, font={"size": 12})
+    across, down = (min(drawing.x) - 0.03, max(drawing.x) + 0.03), (min(drawing.y), max(drawing.y))
+    down = (down[0] - 0.03, max(down[1] + 0.03, *(y + 0.08 for *_, y in drawing.labels), 0))
+    figure.update_xaxes(visible=False, range=across)
+    figure.update_yaxes(visible=False, range=down[::-1], scaleanchor="x")
+    aspect = (down[1] - down[0]) / (across[1] - across[0])
+    figure.update_layout(**LAYOUT, showlegend=False, meta={"aspect": aspect}, margin_t=0)
+    figure.update_layout(height=min(80 + 900 * aspect, 860 if size < 11 else 620), margin_b=72)
+    return figure
+
+
+def plot_history(record: PruningRecord) -> go.Figure:
+    """How the joints were found, over optimizer steps; empty with fewer than two snapshots."""
+    numbers = history_numbers(record)
+    if numbers is None:
+        return go.Figure()
+    rows = _history_rows(numbers)
+    heights = [min(max(13 * len(numbers.joints), 200), 520), *(110 for _ in rows)]  # pixels
+    figure = make_subplots(
+        rows=len(heights),
+        cols=1,
+        shared_xaxes=True,
+        row_heights=heights,
+        vertical_spacing=46 / (sum(heights) + 46 * len(rows)),
+        subplot_titles=["keep probability of each joint, by rank", *map(_row_title, rows)],
+    )
+    figure.update_annotations(x=0, xanchor="left", font_size=13)
+    _add_heat(figure, numbers)
+    for row, lines in enumerate(rows, start=2):
+        for place, (name, values) in enumerate(lines.items()):
+            figure.add_scatter(
+                x=numbers.steps,
+                y=values,
+                name=_label(name),
+                mode="lines+markers" if len(numbers.steps) < 60 else "lines",
+                line={"color": COLOURS[place % len(COLOURS)], "dash": ("solid", "dot")[place % 2]},
+                marker={"size": 4},
+                connectgaps=True,
+                customdata=numbers.epochs,
+                hovertemplate="%{y}, step %{x}, epoch %{customdata}",
+                row=row,
+                col=1,
+            )
+    _add_phases(figure, numbers, len(heights))
+    figure.update_xaxes(range=[numbers.steps[0], numbers.steps[-1]])
+    figure.update_xaxes(title_text="optimizer steps", row=len(heights), col=1)
+    height = sum(heights) + 46 * len(rows) + 130
+    figure.update_layout(**LAYOUT, height=height, showlegend=False, margin_t=70, margin_b=60)
+    return figure
+
+
+def plot_comparison(records: Mapping[str, PruningRecord]) -> go.Figure:
+    """Keep probability of each joint in each run, with a dot where it is kept.
+
+    Joints that no run keeps are left out.
+
+    Args:
+        records: a name for each run, and its record; at least two, of the same joints.
+    """
+    numbers = compare(records)
+    rows = [row for row in numbers.rows if row.votes]
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=[row.probabilities for row in rows],
+        customdata=[[_label(run) for run in numbers.runs]] * len(rows),
+        zmin=0,
+        zmax=1,
+        colorscale="Cividis",
+        colorbar={"title": {"text": "keep probability", "side": "right"}, "outlinewidth": 0},
+        hovertemplate="%{y}<br>%{customdata}: %{z:.3f}<extra></extra>",
+    )
+    marks = [(run, place) for place, row in enumerate(rows) for run, k in enumerate(row.kept) if k]
+    figure.add_scatter(
+        x=[run for run, _ in marks],
+        y=[place for _, place in marks],
+        mode="markers",
+        marker={"color": COLOURS[5], "size": 7, "line": {"color": "#fff", "width": 1}},
+        hoverinfo="skip",
+    )
+    labels = [f"{_label(row.name)} ({row.votes}/{len(numbers.runs)})" for row in rows]
+    places = list(range(len(rows)))
+    figure.update_yaxes(tickvals=places, ticktext=labels, range=[len(rows) - 0.5, -0.5])
+    figure.update_xaxes(tickvals=list(range(len(records))), ticktext=[*map(_label, numbers.runs)])
+    figure.update_xaxes(side="top", range=[-0.5, len(records) - 0.5])
+    figure.update_layout(**LAYOUT, showlegend=False, height=120 + 18 * len(rows))
+    return figure
+
+
+def _history_rows(numbers: History) -> list[Lines]:
+    """The rows under the heat map, as lines by name; what is never known is left out."""
+    counts: Lines = {"expected joints": numbers.expected, "active joints": numbers.active}
+    metrics: tuple[Lines, Lines] = ({}, {})  # those in [0, 1], and others
+    for name, values in numbers.metrics.items():
+        metrics[any(not 0 <= value <= 1 for value in values if value is not None)][name] = values
+    rows: list[Lines] = [counts, *metrics, {"price": numbers.price}]
+    rows.append({"temperature": numbers.temperature})
+    known = [{n: v for n, v in row.items() if any(x is not None for x in v)} for row in rows]
+    return [row for row in known if row]
+
+
+def _row_title(lines: Iterable[str]) -> str:
+    """The names of a row's lines, each behind a square of its line's colour."""
+    shown = list(zip(lines, itertools.cycle(COLOURS), strict=False))
+    names = [f'<span style="color:{colour}">■</span> {_label(name)}' for name, colour in shown[:4]]
+    return "  ".join(names) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
+
+
+def _add_heat(figure: go.Figure, numbers: History) -> None:
+    figure.add_heatmap(
+        x=numbers.steps,
+        z=numbers.heat,
+        zmin=0,
+        zmax=1,
+        colorscale="Cividis",
+        colorbar={
+            "thickness": 10,
+            "lenmode": "pixels",
+            "len": 200,
+            "y": 1,
+            "yanchor": "top",
+            "outlinewidth": 0,
+        },
+        hovertemplate="%{y}<br>step %{x}: %{z}<extra></extra>",
+        row=1,
+        col=1,
+    )
+    _name_ranks(figure, numbers.joints, row=1, col=1, showticklabels=len(numbers.joints) <= 40)
+
+
+def _add_phases(figure: go.Figure, numbers: History, rows: int) -> None:
+    for phase, start, end in numbers.phases:
+        look = {"fillcolor": SHADES[phase], "opacity": 0.1, "line_width": 0, "layer": "below"}
+        for row in range(1, rows + 1):
+            figure.add_vrect(x0=start, x1=end, row=row, col=1, **look)
+        middle, word = (start + end) / 2, "warm-up" if phase == "warmup" else phase
+        figure.add_annotation(x=middle, y=1, yref="paper", yshift=38, text=word, showarrow=False)
+
+
+def _name_ranks(figure: go.Figure, joints: Sequence[Joint], **more: Any) -> None:
+    labels = [_label(joint.name) for joint in joints]
+    labels = [f"<b>{x}</b>" if j.kept else x for x, j in zip(labels, joints, strict=True)]
+    places, limits = list(range(len(joints))), [len(joints) - 0.4, -0.6]
+    figure.update_yaxes(tickvals=places, ticktext=labels, range=limits, showgrid=False, **more)
+    figure.update_yaxes(ticklabeloverflow="allow")  # or Plotly measures all pairs of 543 labels
+
+
+def _label(name: str) -> str:
+    """A name that Plotly shows as it is, and that leaves room for the figure."""
+    return escape(name if len(name) <= 28 else f"{name[:18]}…{name[-9:]}", quote=False)
+
+
+def _hover(joint: Joint) -> tuple[str | int, ...]:
+    name, part = escape(joint.name, quote=False), escape(joint.part, quote=False)
+    return name, joint.number, part, f"{joint.probability:.3f}", f"{joint.mean:.3f}"

@@ -1,0 +1,128 @@
+"""Figures to one HTML page, which needs no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from plotly.offline import get_plotlyjs, get_plotlyjs_version
+
+from lightning_jointprune.record import PathLike, PruningRecord, write_text
+from lightning_jointprune.report.figures import plot_history, plot_importance, plot_skeleton
+from lightning_jointprune.report.numbers import (
+    History,
+    Joint,
+    history_numbers,
+    importance_numbers,
+    part_numbers,
+)
+from lightning_jointprune.report.trust import findings, show, verdict
+from lightning_jointprune.report.usage import callback_code, idle_components, papers
+
+REPORT_FILE = "joint_importance.html"
+PLOTLY_FILE = "plotly.min.js"
+PLOTLY = ("inline", "cdn", "directory")
+
+
+def write_report(
+    record: PruningRecord, path: PathLike, title: str | None = None, plotly: str = "inline"
+) -> Path:
+    """Write the report as one HTML file that needs nothing else.
+
+    Args:
+        record: what the run learned.
+        path: the file, or a folder for `joint_importance.html`.
+        title: the data set or task, for the sentence at the top.
+        plotly: where the page has Plotly's script from. `"inline"`: it is in the page (5 MB).
+            `"cdn"`: Plotly's server, so the page needs a network. `"directory"`: the file
+            `plotly.min.js` beside the page, which is written too; for many reports in one folder.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: `plotly` is another word.
+    """
+    target = Path(path) / REPORT_FILE if Path(path).is_dir() else Path(path)
+    write_text(target, render(record, title, plotly))
+    if plotly == "directory":
+        write_text(target.with_name(PLOTLY_FILE), get_plotlyjs())
+    return target
+
+
+def render(record: PruningRecord, title: str | None = None, plotly: str = "inline") -> str:
+    """The report as HTML: the same record gives the same text. Arguments as in `write_report`."""
+    if plotly not in PLOTLY:
+        raise ValueError(f"Expected plotly to be one of {', '.join(PLOTLY)} but got {plotly!r}.")
+    joints, found, history = importance_numbers(record), findings(record), history_numbers(record)
+    plots = {"skeleton": plot_skeleton, "importance": plot_importance, "history": plot_history}
+    figures = {name: plot(record) for name, plot in plots.items()}
+    pages = Environment(
+        loader=PackageLoader("lightning_jointprune.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    pages.filters |= {"show": show, "coded": _coded}
+    drawn = {name: figure.to_json(engine="json") for name, figure in figures.items() if figure.data}
+    data = {name: _for_script(text) for name, text in drawn.items()}
+    return pages.get_template("report.html").render(
+        record=record,
+        selection=record.selection,
+        sentence=record.selection.sentence(title),
+        joints=joints,
+        parts=part_numbers(joints),
+        findings=found,
+        verdict=verdict(found),
+        idle=idle_components(record),
+        code=callback_code(record),
+        papers=papers(record),
+        figures=data,
+        page_data=_for_script(json.dumps(_page_data(joints, history), separators=(",", ":"))),
+        plotly=_script(plotly),
+        script_sources={"inline": "", "cdn": " https://cdn.plot.ly", "directory": " file: 'self'"}[
+            plotly
+        ],
+        settings={name: json.dumps(value) for name, value in record.settings.items()},
+    )
+
+
+def _page_data(joints: Sequence[Joint], history: History | None) -> dict[str, Any]:
+    """What the page's own script reads: the joints by rank, and the moments to replay."""
+    columns = ("steps", "epochs", "phase_names", "active", "expected")
+    moments = zip(*(getattr(history, name) for name in columns), strict=True) if history else ()
+    shown = [(j.number, j.name, j.part, j.probability, j.kept) for j in joints]
+    return {"joints": shown, "moments": list(moments)}
+
+
+def _script(plotly: str) -> Markup:
+    """The script element that brings Plotly."""
+    if plotly == "inline":
+        return Markup(f"<script>{get_plotlyjs()}</script>")
+    if plotly == "directory":
+        return Markup(f'<script src="{PLOTLY_FILE}"></script>')
+    digest = base64.b64encode(hashlib.sha256(get_plotlyjs().encode()).digest()).decode()
+    address = f"https://cdn.plot.ly/plotly-{get_plotlyjs_version()}.min.js"
+    return Markup(
+        f'<script src="{address}" integrity="sha256-{digest}" crossorigin="anonymous"></script>'
+    )
+
+
+def _for_script(text: str) -> Markup:
+    """JSON in which no character can end the script element that it is in."""
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _coded(text: str) -> Markup:
+    """Text as HTML, with what is between backticks as code."""
+    pieces = text.split("`")
+    if len(pieces) % 2 == 0:  # a name has a backtick of its own
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece)
+        for place, piece in enumerate(pieces)
+    )

@@ -1,0 +1,284 @@
+"""Whether a run's answer can be trusted: each doubt that its record raises, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from lightning_jointprune.record import PruningRecord, Snapshot
+
+LEVELS = ("good", "note", "check", "bad")
+# A fall at the freeze counts from here on: of a metric in [0, 1], and as a share of any other.
+FALL, SHARE = 0.02, 0.05
+NAMED = 8  # joints that a finding names
+
+
+class Finding(NamedTuple):
+    """One thing the record says about the run.
+
+    Attributes:
+        level: `"good"`, `"note"`, `"check"` (read with care) or `"bad"` (do not rely on it).
+        title: what was found, in one sentence.
+        advice: what it means and what to do, with code between backticks.
+    """
+
+    level: str
+    title: str
+    advice: str
+
+
+def findings(record: PruningRecord) -> tuple[Finding, ...]:
+    """What speaks for the run's answer and against it, in the order to read it in."""
+    checks = [_finished]
+    if record.phase != "warmup":
+        checks += [_floor, _moved, _decided]
+    if record.phase == "final":
+        checks += [_number, _forced, _measured, _frozen]
+    found = [finding for check in checks for finding in check(record)]
+    return tuple(found) if record.phase == "warmup" else (*found, _SEEDS)
+
+
+def verdict(found: Sequence[Finding]) -> Finding:
+    """All findings in one: the level of the worst, in words."""
+    for level, words in (("bad", "Do not rely on this yet"), ("check", "Read this with care")):
+        titles = [finding.title.rstrip(".") for finding in found if finding.level == level]
+        if titles:
+            more = f"; and {len(titles) - 2} more" if len(titles) > 2 else ""
+            return Finding(level, f"{words}:", f"{'; '.join(titles[:2])}{more}.")
+    return Finding("good", "This looks sound:", "the run's own checks found nothing against it.")
+
+
+_SEEDS = Finding(
+    "note",
+    "One run shows which joints suffice, not which are useless.",
+    "Of joints that say the same, a few are kept, and which ones may change with the seed. Train "
+    "with other seeds, and compare the runs with `jointprune compare RUN RUN`.",
+)
+
+
+def _finished(record: PruningRecord) -> Iterator[Finding]:
+    if record.phase == "final":
+        yield Finding(
+            "good",
+            "The run reached its final phase.",
+            "The joints are frozen, and the model was trained on with exactly these.",
+        )
+    else:
+        phase = "warm-up" if record.phase == "warmup" else "search"
+        yield Finding(
+            "bad",
+            "The run has not reached its final phase.",
+            f"It was in its {phase} when this was written, so the joints are provisional. Let it "
+            "finish, then open this page again; a run that was stopped goes on with "
+            "`trainer.fit(model, ckpt_path=...)`.",
+        )
+
+
+def _floor(record: PruningRecord) -> Iterator[Finding]:
+    selection = record.selection
+    metric, floor = selection.metric, selection.floor
+    if metric is None or floor is None or record.phase != "final":
+        return
+    limit, past = ("floor", "below") if selection.higher_is_better else ("ceiling", "above")
+    if floor_missed(record):
+        yield Finding(
+            "bad",
+            f"{metric} was never at its {limit} of {floor:g} in the search, so all joints are "
+            "kept.",
+            f"Nothing was learned about the joints. Set a {limit} that the model reaches with all "
+            "joints, or train for longer.",
+        )
+        return
+    value = selection.metrics.get(metric)
+    if value is not None and _worse(record, value, floor):
+        yield Finding(
+            "check",
+            f"{metric} ended at {show(value)}, {past} its {limit} of {floor:g}.",
+            f"The search met it. Ask for a {limit} with a margin, or leave more of the run to the "
+            "final phase (an earlier second value of `phases`).",
+        )
+
+
+def floor_missed(record: PruningRecord) -> bool:
+    """Whether a floor was asked for that no validation of the search met."""
+    floor = record.selection.floor
+    values = [value for _, value in _values(record, "search")]
+    return floor is not None and bool(values) and all(_worse(record, v, floor) for v in values)
+
+
+def _moved(record: PruningRecord) -> Iterator[Finding]:
+    if record.phase == "final" and (start := _stuck_at(record)) is not None:
+        yield Finding(
+            "bad",
+            f"The gates hardly moved: all are within 0.05 of where they started, {start:g}.",
+            "The selection says little, since the search was too short for the gates' learning "
+            "rate. Train for more epochs, or pass a higher `lr` to the callback.",
+        )
+
+
+def _stuck_at(record: PruningRecord) -> float | None:
+    """The keep probability that all gates started at, if none has left it."""
+    gate, keep = record.settings.get("gate"), record.settings.get("keep")
+    arguments = next(iter(gate.values()), None) if isinstance(gate, Mapping) else None
+    start = arguments.get("initial_keep_probability") if isinstance(arguments, Mapping) else None
+    if not isinstance(start, float):
+        return None
+    always = keep if isinstance(keep, list) else []
+    moving = [p for j, p in enumerate(record.selection.keep_probabilities) if j not in always]
+    return start if moving and all(abs(p - start) < 0.05 for p in moving) else None
+
+
+def _decided(record: PruningRecord) -> Iterator[Finding]:
+    selection = record.selection
+    if record.phase == "final" and _stuck_at(record) is not None:
+        return  # said already
+    unsure = [j for j, p in enumerate(selection.keep_probabilities) if 0.1 < p < 0.9]
+    if unsure:
+        verb = "is" if len(unsure) == 1 else "are"
+        yield Finding(
+            "check",
+            f"{len(unsure)} of {selection.num_joints} joints {verb} undecided.",
+            f"Their keep probability is between 0.1 and 0.9: {_names(record, unsure)}. Another "
+            "seed may decide otherwise. Train for more epochs, or with a later end of the search "
+            "(the second value of `phases`).",
+        )
+    else:
+        yield Finding(
+            "good", "Every joint is decided.", "No keep probability lies between 0.1 and 0.9."
+        )
+
+
+def _number(record: PruningRecord) -> Iterator[Finding]:
+    kept, total = len(record.selection.indices), record.selection.num_joints
+    if kept == 0:
+        yield Finding(
+            "bad",
+            "No joint is kept.",
+            "The price of a joint is above what any of them is worth. Pass a lower `Price`.",
+        )
+    elif kept == total and not floor_missed(record):
+        yield Finding(
+            "check",
+            "No joint was dropped.",
+            "Either the model needs all of them, or the search was too short or the price too low "
+            "to tell. Train for more epochs, or pass a higher `Price`.",
+        )
+
+
+def _forced(record: PruningRecord) -> Iterator[Finding]:
+    selection = record.selection
+    if floor_missed(record):
+        return
+    pairs = list(enumerate(zip(selection.mask, selection.keep_probabilities, strict=True)))
+    forced = [joint for joint, (kept, p) in pairs if kept and p <= 0.5]
+    denied = [joint for joint, (kept, p) in pairs if not kept and p > 0.5]
+    if forced:
+        verb = "has" if len(forced) == 1 else "have"
+        yield Finding(
+            "check",
+            f"{len(forced)} of the {len(selection.indices)} kept joints {verb} a keep probability "
+            "of at most 0.5.",
+            f"The budget kept them, not the search, and others may do as well: "
+            f"{_names(record, forced)}. Ask for fewer joints, or train for more epochs.",
+        )
+    if denied:
+        verb = "has" if len(denied) == 1 else "have"
+        yield Finding(
+            "note",
+            f"{len(denied)} dropped joint{'' if len(denied) == 1 else 's'} {verb} a keep "
+            "probability above 0.5.",
+            f"The budget dropped them, not the search: {_names(record, denied)}. A larger budget "
+            "would keep them first.",
+        )
+
+
+def _measured(record: PruningRecord) -> Iterator[Finding]:
+    selection, metric = record.selection, record.selection.metric
+    alone = selection.metrics.get(metric or "")
+    before = selection.metrics_all_joints.get(metric or "")
+    if alone is None:
+        missing = f"{metric} was not" if metric else "No metric was"
+        yield Finding(
+            "check",
+            f"{missing} measured with the kept joints.",
+            "Log one in `validation_step`, so that the final phase has a figure to judge the "
+            "selection by"
+            + ("." if metric else ", and monitor it or show it in the progress bar."),
+        )
+    elif before is not None and _worse(record, alone, before):
+        yield Finding(
+            "check",
+            f"{metric} is worse than with all joints at the end of the warm-up.",
+            f"It is {show(alone)} against {show(before)}, although the model was trained for "
+            "longer. Lower the price, or keep more joints.",
+        )
+    elif before is not None:
+        yield Finding(
+            "note",
+            f"{metric} is no worse than with all joints at the end of the warm-up.",
+            f"It is {show(alone)} against {show(before)}, after different amounts of training. For "
+            "a paper, train the model with all joints to its end as well.",
+        )
+
+
+def _frozen(record: PruningRecord) -> Iterator[Finding]:
+    metric = record.selection.metric
+    search, final = _values(record, "search"), _values(record, "final")
+    if not search or not final:
+        return
+    (step, before), (_, after), (_, end) = search[-1], final[0], final[-1]
+    figures = (
+        f"It was {show(before)} at the last validation of the search (step {step}) and "
+        f"{show(after)} at the first after it"
+    )
+    if not _fell(record, before, after):
+        yield Finding("good", f"{metric} held at the freeze.", f"{figures}.")
+    elif not _fell(record, before, end):
+        yield Finding(
+            "note",
+            f"{metric} fell at the freeze, and has recovered.",
+            f"{figures}; at the end it is {show(end)}.",
+        )
+    else:
+        yield Finding(
+            "check",
+            f"{metric} fell at the freeze by {show(abs(before - after))}.",
+            f"{figures}; at the end it is {show(end)}. Leave more of the run to the final phase "
+            "(an earlier second value of `phases`), or train for more epochs.",
+        )
+
+
+def _values(record: PruningRecord, phase: str) -> list[tuple[int, float]]:
+    """Step and value of each validation in a phase that measured the metric."""
+
+    def value(note: Snapshot) -> float | None:
+        return note.metrics.get(record.selection.metric or "")
+
+    notes = [note for note in record.history if note.phase == phase]
+    return [(note.step, known) for note in notes if (known := value(note)) is not None]
+
+
+def _worse(record: PruningRecord, value: float, than: float) -> bool:
+    return value < than if record.selection.higher_is_better else value > than
+
+
+def _fell(record: PruningRecord, before: float, after: float) -> bool:
+    """Whether the metric got worse by more than what one validation may differ from the next."""
+    fraction = 0 <= before <= 1 and 0 <= after <= 1
+    enough = abs(before - after) > (FALL if fraction else SHARE * abs(before))
+    return enough and _worse(record, after, before)
+
+
+def _names(record: PruningRecord, joints: Iterable[int]) -> str:
+    """The first joints' names, with their keep probabilities."""
+    selection, numbers = record.selection, list(joints)
+    named = [
+        f"{selection.joint_names[j]} ({selection.keep_probabilities[j]:.2f})"
+        for j in numbers[:NAMED]
+    ]
+    return ", ".join(named) + (f" and {len(numbers) - NAMED} more" * (len(numbers) > NAMED))
+
+
+def show(value: float) -> str:
+    """Three decimals, or as many digits where these would be zeros."""
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}"

@@ -1,0 +1,147 @@
+"""What to do with a run's answer: what can be switched off, the call to repeat it, whom to cite."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.report.numbers import skeleton_of
+
+CLASSES = (
+    "Price",
+    "TargetJoints",
+    "MetricFloor",
+    "GumbelSigmoid",
+    "StraightThroughGumbelSigmoid",
+    "HardConcrete",
+    "StochasticGate",
+)
+COMPONENTS = ("face", "left_hand", "right_hand", "pose")
+ARGUMENTS = ("input", "axes", "budget", "gate", "groups", "keep", "phases", "lr", "fill")
+
+
+class Paper(NamedTuple):
+    """A paper to cite."""
+
+    authors: str
+    title: str
+    where: str
+
+
+CONCRETE = (
+    Paper(
+        "C. J. Maddison, A. Mnih and Y. W. Teh",
+        "The Concrete Distribution: A Continuous Relaxation of Discrete Random Variables",
+        "ICLR 2017. arXiv:1611.00712",
+    ),
+    Paper(
+        "E. Jang, S. Gu and B. Poole",
+        "Categorical Reparameterization with Gumbel-Softmax",
+        "ICLR 2017. arXiv:1611.01144",
+    ),
+)
+PAPERS = {
+    "hardconcrete": (
+        Paper(
+            "C. Louizos, M. Welling and D. P. Kingma",
+            "Learning Sparse Neural Networks through L0 Regularization",
+            "ICLR 2018. arXiv:1712.01312",
+        ),
+    ),
+    "stochastic": (
+        Paper(
+            "Y. Yamada, O. Lindenbaum, S. Negahban and Y. Kluger",
+            "Feature Selection using Stochastic Gates",
+            "ICML 2020. arXiv:1810.04247",
+        ),
+    ),
+}
+
+
+def papers(record: PruningRecord) -> tuple[Paper, ...]:
+    """The papers of the gate that was used; those of the default where it is not known."""
+    gate = re.sub(r"\W|_", "", json.dumps(record.settings.get("gate"))).lower()
+    return next((found for word, found in PAPERS.items() if word in gate), CONCRETE)
+
+
+def idle_components(record: PruningRecord) -> tuple[str, ...]:
+    """What of MediaPipe need not run, since no joint of it is kept; empty if that is not known."""
+    skeleton = skeleton_of(record)
+    if skeleton is None or not skeleton.name.startswith("mediapipe_") or record.phase != "final":
+        return ()
+    kept = {_component(skeleton.joints[joint]) for joint in record.selection.indices}
+    idle = {_component(name) for name in skeleton.joints} - kept
+    if not kept:
+        return ()
+    said = []
+    if "face" in idle:
+        said.append("No joint of the face is kept: the Face Landmarker (Face Mesh) need not run.")
+    if idle >= {"left_hand", "right_hand"}:
+        said.append("No joint of either hand is kept: the Hand Landmarker need not run.")
+    else:
+        said += [
+            f"No joint of the {side} hand is kept: its landmarks need not be stored or read."
+            for side in ("left", "right")
+            if f"{side}_hand" in idle
+        ]
+    if "pose" in idle:
+        said.append(
+            "No joint of the pose is kept: the Pose Landmarker need not run. (MediaPipe Holistic "
+            "itself needs it to find the hands and the face; the Hand and Face Landmarkers do not.)"
+        )
+    return tuple(said)
+
+
+def _component(joint: str) -> str:
+    """The part of MediaPipe that a joint's name says it comes from; empty if it does not."""
+    return next((part for part in COMPONENTS if joint.startswith(f"{part}_")), "")
+
+
+def callback_code(record: PruningRecord) -> str | None:
+    """Python code that makes the run's callback; None if its settings are not all known."""
+    settings, skeleton = dict(record.settings), skeleton_of(record)
+    tied = settings.pop("tied", False)
+    if not {"budget", "gate"} <= settings.keys() <= set(ARGUMENTS):
+        return None
+    if settings.get("groups") is not None:
+        parts = skeleton.groups if skeleton else {}
+        settings["groups"] = _groups(settings["groups"], tied, parts)
+    given: dict[str, Any] = {"num_joints": record.selection.num_joints}
+    if skeleton is not None:
+        given = {"skeleton": skeleton.name}
+    given |= {name: settings.get(name) for name in ARGUMENTS}
+    used: list[str] = []
+    lines = [
+        f"    {name}={_code(value, used)},\n"
+        for name, value in given.items()
+        if value not in (None, [])
+    ]
+    names = ", ".join(["JointPruningCallback", *sorted(set(used))])
+    return f"from lightning_jointprune import {names}\n\nJointPruningCallback(\n{''.join(lines)})"
+
+
+def _groups(groups: Any, tied: bool, parts: Mapping[str, tuple[int, ...]]) -> Any:
+    """Groups in the words that the callback knows."""
+    if isinstance(groups, Mapping):
+        if parts and {name: list(joints) for name, joints in parts.items()} == groups:
+            return "tied" if tied else "hierarchical"
+        if tied:
+            return {"Groups": {"members": groups, "tied": True}}
+    return groups
+
+
+def _code(value: Any, used: list[str]) -> str:
+    """A plain value as Python code; classes that it names are added to `used`."""
+    if isinstance(value, Mapping):
+        name, arguments = next(iter(value.items()), ("", None))
+        if len(value) == 1 and name in (*CLASSES, "Groups") and isinstance(arguments, Mapping):
+            used.append(name)
+            given = [f"{key}={_code(one, used)}" for key, one in arguments.items()]
+            return f"{name}({', '.join(given)})"
+        return f"{{{', '.join(f'{_code(k, used)}: {_code(v, used)}' for k, v in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(_code(one, used) for one in value)}]"
+    return json.dumps(value) if isinstance(value, str) else repr(value)

@@ -1,0 +1,80 @@
+"""Runs side by side, against hand-counted overlaps and closed forms of their stability."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.report import plot_comparison
+from lightning_jointprune.report.comparison import compare, jaccard, stability
+from tests.records import HOSTILE, record_of, unnamed
+
+
+def test_joints_are_in_the_order_of_votes_and_then_of_their_keep_probability() -> None:
+    runs = {"a": unnamed((0.9, 0.2, 0.95, 0.0)), "b": unnamed((0.8, 0.6, 0.9, 0.1))}
+    found = compare(runs)
+    assert [(row.number, row.votes) for row in found.rows] == [(2, 2), (0, 2), (1, 1), (3, 0)]
+    assert [row.number for row in found.disputed] == [1]
+    assert found.rows[0].probabilities == (0.95, 0.9)
+    assert found.rows[2].kept == (False, True)
+    assert found.overlaps == {(0, 1): 2}
+    assert found.jaccard == {(0, 1): pytest.approx(2 / 3)}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "overlap"),
+    [((0, 1), (0, 1), 1.0), ((0, 1), (2,), 0.0), ((0, 1, 2), (1, 2, 3), 0.5), ((), (), 1.0)],
+)
+def test_overlap_is_the_intersection_over_the_union(
+    first: tuple[int, ...], second: tuple[int, ...], overlap: float
+) -> None:
+    assert jaccard(first, second) == overlap
+
+
+def test_stability_is_that_of_its_authors_formula() -> None:
+    masks = np.random.default_rng(0).random((5, 40)) < 0.3
+    share = masks.mean()
+    expected = 1 - masks.var(axis=0, ddof=1).mean() / (share * (1 - share))
+    assert stability(masks.tolist()) == pytest.approx(expected)
+
+
+def test_stability_is_1_for_equal_choices_and_0_on_average_by_chance() -> None:
+    assert stability([[True, False, False]] * 3) == 1
+    by_chance = [
+        stability([[joint in first for joint in range(6)], [joint in second for joint in range(6)]])
+        for first in combinations(range(6), 2)
+        for second in combinations(range(6), 2)
+    ]
+    assert sum(one or 0.0 for one in by_chance) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_stability_of_all_or_of_no_joints_is_not_defined(kept: bool) -> None:
+    assert stability([[kept] * 4] * 3) is None
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ({"a": unnamed((0.9,))}, "at least 2 runs to compare but got 1"),
+        ({"a": unnamed((0.9,)), "b": unnamed((0.9, 0.1))}, "the 1 joints of a but got 2 in b"),
+        (
+            {"a": record_of("coco_17", (0,)), "b": unnamed((0.9,) * 17)},
+            "others: joint 0 is 'nose', not 'joint_0', in b",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(runs: dict[str, PruningRecord], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare(runs)
+
+
+def test_the_figure_shows_what_each_run_made_of_each_joint_that_any_keeps() -> None:
+    runs = {HOSTILE[0]: unnamed((0.9, 0.2, 0.95, 0.0)), "b": unnamed((0.8, 0.6, 0.9, 0.1))}
+    heat, dots = plot_comparison(runs).data
+    assert [list(row) for row in heat.z] == [[0.95, 0.9], [0.9, 0.8], [0.2, 0.6]]
+    assert list(zip(dots.x, dots.y, strict=True)) == [(0, 0), (1, 0), (0, 1), (1, 1), (1, 2)]
+    assert "<img" not in str(plot_comparison(runs).to_dict())

@@ -1,0 +1,192 @@
+"""What the page says, and what it leaves out."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.report import render, write_report
+from lightning_jointprune.report.numbers import (
+    history_numbers,
+    importance_numbers,
+    skeleton_numbers,
+)
+from lightning_jointprune.report.page import _coded, _for_script
+from lightning_jointprune.report.trust import findings
+from lightning_jointprune.report.usage import callback_code, idle_components, papers
+from tests.records import HOSTILE, record_of, unnamed
+
+
+def test_a_figures_json_cannot_end_the_script_it_is_in() -> None:
+    figure = go.Figure(layout_title_text="".join(HOSTILE))
+    text = _for_script(figure.to_json())
+    assert not {"<", ">", "&"} & set(text)
+    assert json.loads(text)["layout"]["title"]["text"] == "".join(HOSTILE)
+
+
+def text_of(page: str) -> str:
+    """The words of the page's body."""
+    body = page.partition("<body>")[2].partition('<script type="application/json"')[0]
+    return " ".join(re.sub(r"<[^>]+>", " ", body).replace("\u00a0", " ").split())
+
+
+def test_the_answer_is_on_top_with_the_runs_figures() -> None:
+    page = render(record_of("mediapipe_hands", tuple(range(12))), "AUTSL")
+    text = text_of(page)
+    assert "With 12 of 42 joints the model reaches val_acc 0.863 on AUTSL" in text
+    assert "0.863 val_acc with the kept joints only, at the end" in text
+    assert "0.851 val_acc with all joints, when the warm-up ended" in text
+    assert "Every joint is decided." in text
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+    assert headings == [
+        "The skeleton",
+        "Importance",
+        "How it was found",
+        "Can you trust it?",
+        "What next",
+    ]
+    assert text.index("71.4 % reduction") < text.index("This looks sound") < text.index("12 / 42")
+
+
+def test_the_same_record_gives_the_same_bytes(tmp_path: Path) -> None:
+    record = record_of("coco_17", (1, 2))
+    first = write_report(record, tmp_path / "a.html").read_bytes()
+    again = PruningRecord.from_json(record.to_json())
+    assert write_report(again, tmp_path / "b.html").read_bytes() == first
+
+
+def test_a_folder_gets_the_report_under_its_usual_name(tmp_path: Path) -> None:
+    path = write_report(unnamed((0.9, 0.1)), tmp_path)
+    assert path == tmp_path / "joint_importance.html"
+    assert path.stat().st_size < 8e6
+
+
+def test_sections_without_data_are_absent() -> None:
+    page = render(unnamed((0.9, 0.1)))
+    text = text_of(page)
+    for absent in (
+        "The skeleton",
+        "How it was found",
+        "Settings and versions",
+        "body part",
+        "switched off",
+    ):
+        assert absent not in text
+    assert "no metric was measured with them" in text
+    assert "No metric was measured with the kept joints." in text
+    assert 'id="skeleton-data"' not in page
+    assert 'id="importance-data"' in page
+
+
+@pytest.mark.parametrize(
+    ("phase", "words"),
+    [
+        ("warmup", "Nothing is decided yet: the run is in its warm-up, with all 17 joints in use."),
+        ("search", "So far 2 of 17 joints would be kept; the search goes on."),
+    ],
+)
+def test_an_unfinished_run_is_not_presented_as_a_result(phase: str, words: str) -> None:
+    text = text_of(render(record_of("coco_17", (0, 1), phase=phase)))
+    assert words in text
+    assert "The run has not reached its final phase." in text
+    assert "reaches val_acc" not in text
+    assert "load_pruned" not in text
+
+
+def test_the_verdict_is_beside_the_answer_and_its_reasons_are_linked() -> None:
+    page = render(unnamed((0.99, 0.62, 0.01)))
+    text = text_of(page)
+    assert text.index("Read this with care: 1 of 3 joints is undecided") < text.index("Importance")
+    assert 'href="#trust"' in page
+    assert 'id="trust"' in page
+
+
+def test_code_in_advice_is_code_and_a_name_with_a_backtick_is_a_name() -> None:
+    assert _coded("pass `lr` <now>") == "pass <code>lr</code> &lt;now&gt;"
+    assert _coded("a`<b>") == "a`&lt;b&gt;"
+
+
+def test_the_page_tells_how_to_go_on() -> None:
+    settings = {"budget": {"Price": {"value": "auto"}}, "gate": "gumbel_sigmoid"}
+    text = text_of(render(record_of("mediapipe_holistic", (500,), settings=settings)))
+    assert "the Face Landmarker (Face Mesh) need not run" in text
+    assert "load_pruned(MyModel" in text
+    assert "budget=Price(value=&#34;auto&#34;)" in text
+    assert "arXiv:1611.01144" in text
+
+
+def test_an_unknown_place_of_plotly_is_refused() -> None:
+    with pytest.raises(ValueError, match="Expected plotly to be one of inline, cdn, directory"):
+        render(unnamed((0.9, 0.1)), plotly="web")
+
+
+def test_with_plotly_from_elsewhere_the_page_is_small(tmp_path: Path) -> None:
+    record = record_of("mediapipe_holistic", tuple(range(24)), moments=200)
+    page = write_report(record, tmp_path / "cdn.html", plotly="cdn")
+    assert page.stat().st_size < 1e6
+    assert re.search(
+        r'<script src="https://cdn.plot.ly/plotly-[\d.]+.min.js" integrity="sha256-',
+        page.read_text(),
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["cdn.html"]
+    page = write_report(record, tmp_path / "beside.html", plotly="directory")
+    assert page.stat().st_size < 1e6
+    assert (tmp_path / "plotly.min.js").stat().st_size > 1e6
+
+
+def test_543_joints_and_200_snapshots_stay_small_and_quick(tmp_path: Path) -> None:
+    record = record_of("mediapipe_holistic", tuple(range(24)), moments=200)
+    start = time.perf_counter()
+    path = write_report(record, tmp_path)
+    assert path.stat().st_size < 8e6
+    assert time.perf_counter() - start < 20  # 1 s on an idle machine
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path to everything in nested dictionaries and lists."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in pairs:
+        yield (*path, key)
+        if isinstance(item, dict | list):
+            yield from leaves(item, (*path, key))
+
+
+JUNK = [None, True, -1, 10**400, 1e308, float("nan"), "x", [], {}, [None], {"a": {"b": [1]}}]
+
+
+def test_a_record_that_is_wrong_anywhere_is_refused_or_drawn_and_never_a_traceback() -> None:
+    settings = {
+        "budget": {"MetricFloor": {"metric": "val_acc", "floor": 0.9, "mode": None}},
+        "gate": {"GumbelSigmoid": {"initial_keep_probability": 0.9, "temperature": [1.0, 0.3]}},
+        "groups": {"arm": [5, 7]},
+        "keep": [0],
+        "tied": True,
+    }
+    record = record_of("coco_17", (0, 1), settings=settings, versions={"torch": "2"})
+    text = record.to_json()
+    # Of each list the first item is enough.
+    paths = [path for path in leaves(json.loads(text)) if path[-1] == 0 or type(path[-1]) is str]
+    drawn = 0
+    for number, path in enumerate(paths):
+        data = json.loads(text)
+        place = data
+        for key in path[:-1]:
+            place = place[key]
+        for junk in JUNK if len(path) < 4 else JUNK[number % 3 :: 3]:
+            place[path[-1]] = junk
+            try:
+                odd = PruningRecord.from_json(json.dumps(data))
+            except ValueError:
+                continue
+            drawn += 1
+            findings(odd), callback_code(odd), papers(odd), idle_components(odd)
+            importance_numbers(odd), skeleton_numbers(odd), history_numbers(odd)
+    assert drawn > 100
