@@ -1385,25 +1385,25 @@ from lightning_jointprune import *
 from tests.runs import *
 
 class Own(Classifier):
-    def __init__(self):
-        super().__init__()
+    def __init__(self, lr):
+        super().__init__(lr)
         self.pruning = JointPruningLayer(J, fill="mean")
 
     def forward(self, x):
         return super().forward(self.pruning(x))
 
     def configure_optimizers(self):
-        return torch.optim.AdamW(self.parameters(), lr=0.01)
+        return torch.optim.AdamW(self.parameters(), lr=0.05)
 
 torch.manual_seed(0)
 torch.set_num_threads(1)
-model, more = (Own(), {{}}) if {own} else (Classifier(), {{"fill": "mean"}})
+model, more = (Own(lr=0.05), {{}}) if {own} else (Classifier(lr=0.05), {{"fill": "mean"}})
 callback = pruning({budget}, lr=0.2, phases=(0.1, 0.6), **more)
 noise = []
 class Note(pl.Callback):
     def on_train_start(self, *args):
         noise.append(callback._search.layer.generator.initial_seed())
-one = trainer(callback, Note(), max_epochs=10, devices=2, strategy="ddp", num_sanity_val_steps=0)
+one = trainer(callback, Note(), max_epochs=15, devices=2, strategy="ddp", num_sanity_val_steps=0)
 one.fit(model, clips(16), clips(4, seed=1))
 layer = callback._search.layer
 result = dict(
