@@ -92,13 +92,12 @@ def test_permuting_a_joint_that_nothing_reads_costs_nothing() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_permuting_leaves_no_sample_its_own_joint(seed: int) -> None:
-    # Two samples can only swap: each then lacks its own joint and has the other's signs.
+    # Two samples can only swap. Without joint 2 the first falls to class 0, which has the highest
+    # bias; with it the second, whose own joint 3 says as much, falls to class 1.
     x, labels = planted((0, 1, 1))
     x[:, :, 1:4] *= 2.0
     found = evaluate(data=[(x, labels)], how=["permute"], seed=seed)
-    # Sample 0 loses joint 2, sample 1 has joints 2 and 3 and the higher bias of class 1.
     assert found.permute["class_1"].value == 1.0
-    # A second look with the same seed is the same.
     assert found == evaluate(data=[(x, labels)], how=["permute"], seed=seed)
 
 
@@ -165,7 +164,7 @@ def test_the_default_is_the_accuracy_of_torchmetrics() -> None:
 
 def test_a_cost_is_what_gets_worse_where_less_of_the_metric_is_better() -> None:
     def total(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        return model(batch[0])[:, 1], torch.tensor(batch[0][:, 0, 2, 0] + 0.2)
+        return model(batch[0])[:, 1], batch[0][:, 0, 2, 0] + 0.2
 
     found = evaluate(metric=MeanSquaredError(), predict=total)
     assert found.kept.value == pytest.approx(0.0, abs=1e-12)
