@@ -34,7 +34,8 @@ Record = dict[str, Any]  # settings, result, seconds, date, versions, cpu, code
 HERE = Path(__file__).parent
 DISTRIBUTIONS = ("torch", "lightning", "transformers", "numpy")
 # Modules that read what a training run has left; they can not change its figures.
-READERS = {"__init__", "__main__", "compact", "evaluate", "record", "report"}
+READERS = {"__init__", "__main__", "agreement", "compact", "evaluate", "evaluation"}
+READERS |= {"record", "report"}
 
 
 class Store:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from lightning_jointprune.agreement import random_masks, stability
 from lightning_jointprune.callback import JointPruningCallback
+from lightning_jointprune.evaluate import evaluate_joints
+from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.gates import (
     GumbelSigmoid,
     HardConcrete,
@@ -32,5 +35,9 @@ __all__ = [
     "load_pruned",
     "JointPruningLayer",
     "analyze_pruning",
+    "evaluate_joints",
+    "JointEvaluation",
+    "stability",
+    "random_masks",
     "__version__",
 ]

@@ -22,6 +22,7 @@ PUBLIC = {
     "Groups",
     "GumbelSigmoid",
     "HardConcrete",
+    "JointEvaluation",
     "JointPruningCallback",
     "JointPruningLayer",
     "JointSelection",
@@ -33,7 +34,10 @@ PUBLIC = {
     "TargetJoints",
     "__version__",
     "analyze_pruning",
+    "evaluate_joints",
     "load_pruned",
+    "random_masks",
+    "stability",
 }
 
 

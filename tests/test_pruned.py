@@ -17,6 +17,7 @@ from lightning_jointprune import (
     JointPruningCallback,
     JointPruningLayer,
     PruningRecord,
+    evaluate_joints,
     load_pruned,
 )
 from lightning_jointprune.attach import attached_layers, detach
@@ -199,6 +200,18 @@ def test_a_checkpoint_with_two_masks_is_refused(tmp_path: Path) -> None:
     torch.save(checkpoint, path)
     with pytest.raises(ValueError, match=r"Expected a state of .* got .*'x'.*'other'"):
         load_pruned(Classifier, path)
+
+
+def test_a_loaded_model_and_the_one_that_was_trained_say_the_same_of_their_joints(
+    tmp_path: Path,
+) -> None:
+    model, callback = Classifier(hidden=8), pruning(tmp_path)
+    path = fit(model, tmp_path, callback)
+    found = evaluate_joints(load_pruned(Classifier, path), [(X, LABEL)], progress=False)
+    assert found == evaluate_joints(model, [(X, LABEL)], progress=False)
+    assert found.indices == callback.selection.indices
+    assert len(found.drop) == 2
+    assert all(cost.value > 0.0 for cost in found.drop.values())
 
 
 # --- analyze_pruning -----------------------------------------------------------------------------

@@ -1,0 +1,196 @@
+"""What each joint is worth, as plain data: costs with their intervals; a table; JSON in and out."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from lightning_jointprune.record import PathLike, write_text
+
+SCHEMA = 1
+EVALUATION_FILE = "joint_evaluation.json"
+Z = NormalDist().inv_cdf(0.975)  # of a 95 % interval
+
+
+class Estimate(NamedTuple):
+    """A value and the ends of its 95 % confidence interval, which are None where not known."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class JointEvaluation:
+    """What each joint is worth to a model, in units of its metric.
+
+    A cost is how much worse the metric becomes, a gain how much better, whichever way the metric
+    counts. Both are of this model as it is: trained again, it may do without a joint it uses now.
+
+    Args:
+        joint_names: names of all joints, shape `(J,)`.
+        indices: the kept joints, ascending.
+        metric: name of the metric.
+        samples: how many samples it was measured on.
+        kept: the metric with the kept joints.
+        drop: the cost of each kept joint that goes, by name.
+        add: the gain of each dropped joint that comes back, by name. The model was not trained with
+            it, so this says whether it disturbs, not what it could be worth.
+        permute: the cost of each kept joint when samples swap it among them, by name.
+        groups: the cost of each group whose kept joints go together, by name.
+        per_class: accuracy on each class with the kept joints, by label; empty if not classes.
+        per_class_drop: the accuracy that each class loses when a kept joint goes, by name and in
+            the order of `per_class`.
+    """
+
+    joint_names: tuple[str, ...]
+    indices: tuple[int, ...]
+    metric: str
+    samples: int
+    kept: Estimate
+    drop: Mapping[str, Estimate] = field(default_factory=dict)
+    add: Mapping[str, Estimate] = field(default_factory=dict)
+    permute: Mapping[str, Estimate] = field(default_factory=dict)
+    groups: Mapping[str, Estimate] = field(default_factory=dict)
+    per_class: Mapping[int, float] = field(default_factory=dict)
+    per_class_drop: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def summary(self, width: int | None = None) -> str:
+        """A table as text of `width` characters, by default the terminal's; dear joints first."""
+        kept = f"{len(self.indices)} of {len(self.joint_names)} joints kept"
+        title = f"{self.metric} {_text(self.kept)} on {self.samples} samples, {kept}"
+        width = width or shutil.get_terminal_size((100, 24)).columns
+        return f"{title}\n{_table(self, max(width, 40))}"
+
+    def to_json(self, path: PathLike | None = None) -> str:
+        """The evaluation as JSON; also written to a file, or into a folder.
+
+        In a folder it is `joint_evaluation.json`. What is not finite is written as null.
+        """
+        data = {"schema": SCHEMA, "kind": "joint_evaluation", **vars(self)}
+        text = json.dumps(_plain(data), indent=1, allow_nan=False) + "\n"
+        if path is not None:
+            write_text(Path(path) / EVALUATION_FILE if Path(path).is_dir() else path, text)
+        return text
+
+    @classmethod
+    def from_json(cls, path_or_text: PathLike) -> JointEvaluation:
+        """Read an evaluation from a file, from a folder with `joint_evaluation.json`, or from text.
+
+        Raises ValueError for what is no evaluation or a newer one, OSError for what can't be read.
+        """
+        return _read(path_or_text)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+
+def proportion(right: Tensor) -> Estimate:
+    """A proportion with Wilson's interval."""
+    n, p = len(right), right.double().mean().item()
+    centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
+    return Estimate(p, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def difference(first: Tensor, second: Tensor) -> Estimate:
+    """`mean(first) - mean(second)` of the same samples, with Bonett and Price's interval."""
+    n, lost, won = len(first), int((first & ~second).sum()), int((second & ~first).sum())
+    p, q = (lost + 1) / (n + 2), (won + 1) / (n + 2)
+    half = Z * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
+    return Estimate((lost - won) / n, max(-1.0, p - q - half), min(1.0, p - q + half))
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+def _text(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    ends = "" if estimate.low is None else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
+    return f"{estimate.value:.3f}{ends}"
+
+
+def _table(evaluation: JointEvaluation, width: int) -> str:
+    table = Table(box=box.ASCII2, show_edge=False, pad_edge=False)
+    for title in ("joint", "drop costs", "most in class", "permuting costs", "adding gains"):
+        table.add_column(title, justify="left" if title == "joint" else "right", overflow="fold")
+    kept = [evaluation.joint_names[index] for index in evaluation.indices]
+    dearest = evaluation.drop or evaluation.permute
+    rows = sorted(kept, key=lambda name: -dearest[name].value if name in dearest else 0.0)
+    rows += sorted(evaluation.add, key=lambda name: -evaluation.add[name].value)
+    for name in rows:
+        lost = dict(
+            zip(evaluation.per_class, evaluation.per_class_drop.get(name, ()), strict=False)
+        )
+        most = max(lost, key=lambda label: lost[label], default=None)
+        table.add_row(
+            Text(name),
+            _text(evaluation.drop.get(name)),
+            "" if most is None else f"{lost[most]:.3f} ({most})",
+            _text(evaluation.permute.get(name)),
+            _text(evaluation.add.get(name)),
+        )
+    for name, cost in evaluation.groups.items():
+        table.add_row(Text(f"group {name}"), _text(cost), "", "", "")
+    console = Console(width=width, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read(path_or_text: PathLike) -> JointEvaluation:
+    if isinstance(path_or_text, str) and path_or_text.lstrip().startswith("{"):
+        text, source = path_or_text, "the given text"
+    else:
+        path = Path(path_or_text)
+        path = path / EVALUATION_FILE if path.is_dir() else path
+        text, source = path.read_text("utf-8"), str(path)
+    try:
+        data = json.loads(text)
+        found = data.pop("kind", None), data.pop("schema", None)
+        if found != ("joint_evaluation", SCHEMA):
+            raise ValueError(f"kind {found[0]} of schema {found[1]}")
+        for name in ("drop", "add", "permute", "groups"):
+            data[name] = {key: _estimate(item) for key, item in data[name].items()}
+        data["kept"] = _estimate(data["kept"])
+        data["per_class"] = {int(label): _real(one) for label, one in data["per_class"].items()}
+        data["per_class_drop"] = {
+            name: tuple(map(_real, lost)) for name, lost in data["per_class_drop"].items()
+        }
+        data["joint_names"], data["indices"] = tuple(data["joint_names"]), tuple(data["indices"])
+        return JointEvaluation(**data)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected a joint_evaluation of schema {SCHEMA} in {source} but got: {error}. Pass "
+            f"what JointEvaluation.to_json wrote, with this version or an older one."
+        ) from error
+
+
+def _estimate(item: list[float | None]) -> Estimate:
+    value, low, high = item
+    return Estimate(_real(value), low, high)
+
+
+def _real(value: float | None) -> float:
+    return math.nan if value is None else value  # JSON's null is a number not known

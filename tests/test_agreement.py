@@ -1,0 +1,129 @@
+"""How far selections agree: by hand, by the limits, by a reference; and the random ones."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from lightning_jointprune import JointSelection, random_masks, stability
+
+NAMES = ("nose", "wrist", "thumb", "index", "ring", "little")
+
+
+def selection(*indices: int, names: tuple[str, ...] = NAMES) -> JointSelection:
+    return JointSelection(indices, len(names), names, (0.5,) * len(names))
+
+
+# --- stability ------------------------------------------------------------------------------------
+
+
+def test_equal_selections_agree_wholly() -> None:
+    assert stability([selection(0, 3)] * 4) == (1.0, 1.0, 1.0)
+
+
+def test_two_runs_that_share_no_joint_of_half_disagree_wholly() -> None:
+    assert stability([selection(0, 1, 2), selection(3, 4, 5)]).value == pytest.approx(-1.0)
+
+
+def test_a_small_case_by_hand() -> None:
+    # Frequencies 1, 2/3, 1/3 and thrice 0: mean s² = (3/2)(2/9 + 2/9)/6 = 1/9; k/J = 1/3, so
+    # chance is 2/9 and the stability 1 - (1/9)/(2/9).
+    found = stability([selection(0, 1), selection(0, 1), selection(0, 2)])
+    assert found.value == pytest.approx(1 / 2)
+    # Influences: (mean(z p) - 1/9 + (1/4)(2/9 - 1/3 - 1/3 + 1)) / (2/9); mean(z p) is 5/18, 5/18
+    # and 4/18, so they differ by (1/18)/(2/9) = 1/4, the squares about their mean sum to 1/24.
+    half = 1.959964 * 2 / 3 * math.sqrt(1 / 24)
+    assert (found.low, found.high) == pytest.approx((1 / 2 - half, 1 / 2 + half), abs=1e-6)
+
+
+def test_of_one_size_it_is_the_mean_of_kunchevas_index_over_pairs() -> None:
+    # Nogueira et al. 2018, section 4: (|A ∩ B| - k²/J) / (k - k²/J).
+    sets = [(0, 1, 2), (0, 1, 4), (1, 2, 5), (0, 3, 5)]
+    chance = 3 * 3 / 6
+    pairs = [(len({*a} & {*b}) - chance) / (3 - chance) for a, b in combinations(sets, 2)]
+    assert stability([selection(*one) for one in sets]).value == pytest.approx(sum(pairs) / 6)
+
+
+def test_the_interval_is_that_of_the_delta_method_when_sizes_differ() -> None:
+    # The gradient in the weights of the runs, by automatic differentiation.
+    likely = torch.tensor([0.95, 0.9, 0.9, 0.5, 0.5, 0.2, 0.1, 0.1, 0.0, 0.0, 0.0, 0.0])
+    z = torch.rand(30, 12, generator=torch.Generator().manual_seed(1)).lt(likely).double()
+    weights = torch.full((30,), 1 / 30, dtype=torch.float64, requires_grad=True)
+    share = weights / weights.sum()
+    frequency = share @ z
+    mean = frequency.mean()
+    value = 1 - 30 / 29 * (frequency * (1 - frequency)).mean() / (mean * (1 - mean))
+    value.backward()
+    expected = 1.959964 * (weights.grad / 30).square().sum().sqrt().item()
+    found = stability(z.bool())
+    assert found.value == pytest.approx(value.item())
+    # 30/29, the factor of the unbiased variance, is not in the formula of the paper.
+    assert found.high - found.value == pytest.approx(expected, rel=0.04)
+
+
+def test_random_selections_agree_as_by_chance() -> None:
+    masks = random_masks(selection(0, 2), n=400, seed=3)
+    found = stability(masks)
+    assert abs(found.value) < 0.01
+    assert found.low < 0.0 < found.high
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=2, max_size=8))
+def test_it_is_within_its_bounds_and_its_interval(rows: list[list[bool]]) -> None:
+    masks = torch.tensor(rows)
+    assume(masks.any() and not masks.all())
+    value, low, high = stability(masks)
+    assert -1 / (len(rows) - 1) - 1e-9 <= value <= 1 + 1e-9
+    assert low <= value <= high
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+    assert stability(masks[order]).value == pytest.approx(value)
+    if value > 1 - 1e-9:
+        assert (masks == masks[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("selections", "message"),
+    [
+        ([selection(1)], "at least two runs"),
+        ([selection(1), selection(1, names=tuple("abcdef"))], "of the same joints"),
+        ([selection(*range(6))] * 2, "drop some joints and keep some"),
+        ([selection()] * 2, "drop some joints and keep some"),
+    ],
+)
+def test_where_it_is_not_defined_it_is_refused(
+    selections: list[JointSelection], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        stability(selections)
+
+
+# --- random masks ---------------------------------------------------------------------------------
+
+
+def test_random_masks_have_the_size_of_the_selection_and_every_joint_its_turn() -> None:
+    masks = random_masks(selection(0, 5), n=3000, seed=1)
+    assert (masks.sum(1) == 2).all()
+    assert torch.allclose(masks.double().mean(0), torch.tensor(1 / 3).double(), atol=0.03)
+    assert torch.equal(masks, random_masks(selection(0, 5), n=3000, seed=1))
+    assert not torch.equal(masks, random_masks(selection(0, 5), n=3000, seed=2))
+
+
+def test_random_masks_can_have_as_many_joints_of_each_part() -> None:
+    parts = {"hand": ["wrist", "thumb", 3], "none of it": [4]}
+    masks = random_masks(selection(1, 2, 5), n=200, seed=1, groups=parts)
+    assert (masks[:, 1:4].sum(1) == 2).all()
+    assert not masks[:, 4].any()
+    assert (masks[:, [0, 5]].sum(1) == 1).all()  # what is in no part is one too
+    assert masks[:, [0, 1, 2, 3, 5]].any(0).all()
+
+
+def test_parts_share_no_joint_and_know_their_joints() -> None:
+    with pytest.raises(ValueError, match="share no joint"):
+        random_masks(selection(1), 1, 0, groups={"a": [1], "b": ["wrist"]})
+    with pytest.raises(ValueError, match="in group 'a' but got 6"):
+        random_masks(selection(1), 1, 0, groups={"a": [6]})
