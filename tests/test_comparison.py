@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
-import numpy as np
 import pytest
 
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.report import plot_comparison
-from lightning_jointprune.report.comparison import compare, jaccard, stability
+from lightning_jointprune.report.comparison import compare, jaccard
 from tests.records import HOSTILE, record_of, unnamed
 
 
@@ -34,26 +31,10 @@ def test_overlap_is_the_intersection_over_the_union(
     assert jaccard(first, second) == overlap
 
 
-def test_stability_is_that_of_its_authors_formula() -> None:
-    masks = np.random.default_rng(0).random((5, 40)) < 0.3
-    share = masks.mean()
-    expected = 1 - masks.var(axis=0, ddof=1).mean() / (share * (1 - share))
-    assert stability(masks.tolist()) == pytest.approx(expected)
-
-
-def test_stability_is_1_for_equal_choices_and_0_on_average_by_chance() -> None:
-    assert stability([[True, False, False]] * 3) == 1
-    by_chance = [
-        stability([[joint in first for joint in range(6)], [joint in second for joint in range(6)]])
-        for first in combinations(range(6), 2)
-        for second in combinations(range(6), 2)
-    ]
-    assert sum(one or 0.0 for one in by_chance) == pytest.approx(0)
-
-
-@pytest.mark.parametrize("kept", [True, False])
-def test_stability_of_all_or_of_no_joints_is_not_defined(kept: bool) -> None:
-    assert stability([[kept] * 4] * 3) is None
+@pytest.mark.parametrize("kept", [0.9, 0.1])
+def test_stability_of_runs_that_keep_all_joints_or_none_is_not_defined(kept: float) -> None:
+    runs = {name: unnamed((kept,) * 4) for name in ("a", "b")}
+    assert compare(runs).stability is None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from lightning_jointprune.agreement import stability
 from lightning_jointprune.record import JointSelection, PruningRecord
 
 
@@ -57,9 +58,8 @@ def compare(records: Mapping[str, PruningRecord]) -> Comparison:
     selections = [record.selection for record in records.values()]
     for run, selection in zip(runs, selections, strict=True):
         _check_joints(runs[0], selections[0], run, selection)
-    masks = [selection.mask for selection in selections]
     columns = zip(*(selection.keep_probabilities for selection in selections), strict=True)
-    kept = zip(*masks, strict=True)
+    kept = zip(*(selection.mask for selection in selections), strict=True)
     rows = [
         Row(number, name, sum(marks), marks, values)
         for number, (name, marks, values) in enumerate(
@@ -73,7 +73,7 @@ def compare(records: Mapping[str, PruningRecord]) -> Comparison:
         tuple(sorted(rows, key=lambda row: (-row.votes, -sum(row.probabilities), row.number))),
         both,
         {(a, b): jaccard(selections[a].indices, selections[b].indices) for a, b in pairs},
-        stability(masks),
+        _stability(selections),
     )
 
 
@@ -86,26 +86,11 @@ def jaccard(first: Sequence[int], second: Sequence[int]) -> float:
     return len(both) / len(either) if either else 1.0
 
 
-def stability(masks: Sequence[Sequence[bool]]) -> float | None:
-    """How far runs agree beyond chance: 1 if all keep the same joints, 0 on average by chance.
-
-    Nogueira, Sechidis and Brown 2018 (JMLR 18(174)): with J joints, M runs, a joint's frequency p
-    and k̄ joints kept on average,
-    `1 - mean over joints of M / (M - 1) * p (1 - p) / (k̄ / J * (1 - k̄ / J))`.
-
-    Args:
-        masks: the kept joints of each run, shape `(runs, joints)`, at least two runs.
-
-    Returns:
-        None where all runs keep all joints, or none.
-    """
-    runs, joints = len(masks), len(masks[0])
-    shares: list[float] = [sum(marks) / runs for marks in zip(*masks, strict=True)]
-    share = sum(shares) / joints
-    if share in (0.0, 1.0):
+def _stability(selections: Sequence[JointSelection]) -> float | None:
+    """Agreement beyond chance; None where it is not defined, as all keep all joints, or none."""
+    if all(selection.ratio in (0.0, 1.0) for selection in selections):
         return None
-    spread: float = sum(runs / (runs - 1) * p * (1 - p) for p in shares) / joints
-    return 1 - spread / (share * (1 - share))
+    return stability(selections).value
 
 
 def _check_joints(first: str, expected: JointSelection, run: str, got: JointSelection) -> None:
