@@ -221,13 +221,13 @@ class _Targeted(_Steered):
 
 
 class _Floored(_Steered):
-    """`MetricFloor`: fewer joints where the metric is surely above the floor, more where below.
+    """`MetricFloor`: fewer joints where the metric is surely above the floor, else more.
 
     What is sure is told by a one-sided bound on the mean of the latest validations with about as
-    many joints. The noise of one validation is estimated from the differences between neighbours in
-    the order of their numbers of joints; from the median, since a few differences are real. The smallest mask with at least two
-    validations and a bound that meets the floor is the one to freeze; without any, all joints are
-    kept.
+    many joints; as long as it tells neither, a few more are awaited. The noise of one validation is
+    estimated from the differences between neighbours in the order of their numbers of joints; from
+    their median, since some are real. The smallest mask with two validations at least and a bound
+    that meets the floor is the one to freeze; without any, all joints are kept.
     """
 
     FEWER = 0.7
@@ -244,8 +244,9 @@ class _Floored(_Steered):
         self.unpruned: list[float] = []
         self.values: list[float] = []
         self.masks: list[list[bool]] = []
+        self.missed = False  # whether any validation was not surely at the floor
         self.aim = float(num_joints)
-        self.chosen = [True] * num_joints
+        self.chosen: list[bool] = [True] * num_joints
 
     def checked_price(self) -> float:
         if self.floor is None:
@@ -267,18 +268,20 @@ class _Floored(_Steered):
 
     def observe_metrics(self, metrics: Mapping[str, float], mask: Sequence[bool]) -> None:
         value, active = metrics[self.budget.metric], sum(mask)
-        margins = (-math.inf, -math.inf)
+        least = most = -math.inf
         if math.isfinite(value):
             self.values = [*self.values, value]
             self.masks = [*self.masks, list(mask)]
             self.chosen = self._smallest_sure()
-            margins = self._margins(active)
-        if margins[0] >= 0.0:
+            least, most = self._margins(active)
+        unsure = all(self.chosen) or len(self._alike(active)) == self.LATEST
+        if least >= 0.0 and (sum(self.chosen) <= active or not self.missed):
             self.aim = max(1.0, active * self.FEWER)
-        elif margins[1] < 0.0:
+        elif most < 0.0 or (least < 0.0 and unsure):
             self.aim = min(float(self.num_joints), active * self.MORE + 1.0)
-        else:  # more validations with as many joints will tell
-            self.aim = float(max(1, active))
+        else:  # the next validation with as many joints may tell
+            self.aim = float(active)
+        self.missed = self.missed or least < 0.0
 
     def _alike(self, active: int) -> list[float]:
         """The latest values with about this many joints, but not more."""

@@ -187,7 +187,8 @@ def test_the_joints_that_a_target_keeps_are_open_before_the_freeze(
     p = population(worth, learned(TargetJoints(count), 40), noise=noise)
     kept = hard_mask(p, count)
     assert int((p[kept] > 0.5).sum()) >= 0.95 * count
-    assert int((p[~kept] > 0.5).sum()) <= max(1.0, 0.05 * count)
+    if count >= needed:  # what is worth much may still be on its way down
+        assert not (p[~kept] > 0.5).any()
     if noise == 0.0:
         assert set(range(min(count, needed))) <= set(kept.nonzero().flatten().tolist())
 
@@ -280,10 +281,16 @@ def test_the_price_goes_up_after_a_met_floor_and_down_after_a_missed_one() -> No
     assert after_missed < before < after_met
 
 
-def test_the_price_stays_where_the_noise_leaves_open_whether_the_floor_is_met() -> None:
-    seen = [(0.9, 28), (0.82, 20), (0.79, 20)]
-    controller = validated(MetricFloor("acc", 0.8), seen, 40)
-    assert price_of(controller, 20.0, 0.0) == pytest.approx(0.3 / 40)
+def test_the_price_stays_where_a_few_more_validations_may_tell() -> None:
+    base, high = 0.3 / 40, [(0.9, 30), (0.9, 30)]
+    for seen, aim in (
+        ([*high, (0.82, 20), (0.79, 20)], 20.0),  # in doubt
+        ([*high, (0.82, 20), (0.79, 20)] + [(0.82, 20), (0.79, 20)], 26.0),  # for too long
+        ([(0.9, 40), (0.7, 20), (0.9, 30)], 30.0),  # surely met, but not twice yet
+        ([(0.7, 20), *high], 21.0),
+    ):
+        controller = validated(MetricFloor("acc", 0.8), seen, 40)
+        assert price_of(controller, aim, 0.0) == pytest.approx(base, rel=1e-4)
 
 
 def test_a_floor_is_approached_from_above_in_a_run_that_measures() -> None:
