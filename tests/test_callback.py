@@ -545,7 +545,7 @@ def test_a_floor_may_be_a_drop_from_what_the_warm_up_measured() -> None:
 
 def test_a_drop_without_a_validation_in_the_warm_up_is_an_error() -> None:
     callback = pruning(MetricFloor("enough", drop=0.25), phases=(0.1, 0.6))
-    with pytest.raises(MisconfigurationException, match="'enough' in the warm-up.*Lengthen"):
+    with pytest.raises(MisconfigurationException, match=r"'enough' in the warm-up.*Lengthen"):
         fit(Needing(), callback)
 
 

@@ -282,12 +282,12 @@ def test_the_price_goes_up_after_a_met_floor_and_down_after_a_missed_one() -> No
 
 
 def test_the_price_stays_where_a_few_more_validations_may_tell() -> None:
-    base, high = 0.3 / 40, [(0.9, 30), (0.9, 30)]
+    base, high, missed = 0.3 / 40, [(0.9, 30)] * 2, [(0.9, 40), (0.9, 40), (0.7, 20)]
     for seen, aim in (
         ([*high, (0.82, 20), (0.79, 20)], 20.0),  # in doubt
-        ([*high, (0.82, 20), (0.79, 20)] + [(0.82, 20), (0.79, 20)], 26.0),  # for too long
-        ([(0.9, 40), (0.7, 20), (0.9, 30)], 30.0),  # surely met, but not twice yet
-        ([(0.7, 20), *high], 21.0),
+        ([*high, *[(0.82, 20), (0.79, 20)] * 2], 26.0),  # for too long
+        ([*missed, (0.9, 30)], 30.0),  # surely met, but not twice yet
+        ([*missed, *high], 21.0),
     ):
         controller = validated(MetricFloor("acc", 0.8), seen, 40)
         assert price_of(controller, aim, 0.0) == pytest.approx(base, rel=1e-4)

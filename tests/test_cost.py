@@ -126,7 +126,7 @@ def waits(*callbacks: Any, **settings: Any) -> list[Counter[str]]:
         ({"budget": Price("auto")}, {}),
         ({"budget": Price("auto"), "lr": None}, {}),
         ({"budget": 3}, {"gradient_clip_val": 1.0}),
-        ({"budget": MetricFloor("val_acc", 0.0)}, {}),
+        ({"budget": MetricFloor("val_acc", 0.5)}, {}),
         ({"fill": "mean", "keep": [0]}, {"accumulate_grad_batches": 2}),
         ({"gate": "hard_concrete", "groups": {"a": [0, 1], "b": [2, 3]}}, {}),
     ],
