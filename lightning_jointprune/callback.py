@@ -271,10 +271,9 @@ class JointPruningCallback(pl.Callback):
                 trainers.check_metric(self._settings.floor_metric, metrics, trainer.sanity_checking)
         if trainer.sanity_checking:
             return
+        self._search.observe_metrics(metrics)
         self._journal.note(self._search, trainer.global_step, trainer.current_epoch, metrics)
         self._journal.quote(trainers.monitored(trainer), list(trainer.progress_bar_metrics))
-        if self._search.phase == "search":
-            self._search.controller.observe_metrics(metrics, self._search.mask())
         if trainer.is_global_zero and trainers.writes_files(trainer):
             self._journal.refresh(self._search, self._folder)
 

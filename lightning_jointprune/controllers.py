@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from operator import itemgetter
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -28,6 +32,7 @@ class Controller(ABC):
 
     count: int | None = None  # how many joints to freeze; None: those with a probability above 0.5
     chosen: list[bool] | None = None  # the mask to freeze, where one was already measured
+    floor: float | None = None  # of the metric, where one was asked for and as soon as it is known
 
     def __init__(self, num_joints: int) -> None:
         self.num_joints = num_joints
@@ -69,7 +74,7 @@ class Controller(ABC):
         """The scale of the price as a number, read once when the search begins.
 
         Raises:
-            ValueError: if the losses so far give none.
+            ValueError: if the losses so far give none, or the validations no floor.
         """
         if not self.first_count or not self.first_sum:
             raise ValueError(
@@ -94,6 +99,19 @@ class Controller(ABC):
         Returns:
             λ in units of the loss; a tensor of shape `()` is not read, so nothing waits for it.
         """
+
+    def decides(self, done: float) -> bool:
+        """Whether the joints that would be kept now earn the price of the others instead.
+
+        Args:
+            done: how much of the search is done, 0 to 1.
+        """
+        del done
+        return False
+
+    def observe_unpruned(self, metrics: Mapping[str, float]) -> None:
+        """Take what a validation of the warm-up measured, with all joints."""
+        del metrics
 
     def observe_metrics(self, metrics: Mapping[str, float], mask: Sequence[bool]) -> None:
         """Take what a validation measured with the joints of `mask`; few budgets need it."""
@@ -171,7 +189,14 @@ class _Steered(Controller):
 
 
 class _Targeted(_Steered):
-    """`TargetJoints`: from J to K over the first 60 % of the search, then K."""
+    """`TargetJoints`: from J to K over the first 60 % of the search, then K.
+
+    From then on the K likeliest joints earn the price that the others pay, so that the freeze is no
+    jump. One price for all cannot tell joints apart that are worth the same, such as the worthless
+    ones among K if the model needs fewer: they would share what is left of K, each half open. Nor
+    can it be too high any more, as it does not close the K: it is at least the base price and no
+    longer falls.
+    """
 
     REACHED = 0.6
 
@@ -184,34 +209,106 @@ class _Targeted(_Steered):
         left = max(0.0, 1.0 - done / self.REACHED)
         return float(self.count * (self.num_joints / self.count) ** left)
 
+    def decides(self, done: float) -> bool:
+        return done >= self.REACHED
+
+    def price(self, expected: Tensor, done: float) -> Tensor | float:
+        if self.decides(done):
+            assert self.count is not None
+            self.integral = torch.as_tensor(self.integral).clamp(min=0.0)
+            expected = expected.clamp(min=self.count)
+        return super().price(expected, done)
+
 
 class _Floored(_Steered):
-    """`MetricFloor`: fewer joints after a validation above the floor, more after one below it.
+    """`MetricFloor`: fewer joints where the metric is surely above the floor, else more.
 
-    The smallest mask that met the floor is the one to freeze; without any, all joints are kept.
+    What is sure is told by a one-sided bound on the mean of the latest validations with about as
+    many joints; as long as it tells neither, a few more are awaited. The noise of one validation is
+    estimated from the differences between neighbours in the order of their numbers of joints; from
+    their median, since some are real. The smallest mask with two validations at least and a bound
+    that meets the floor is the one to freeze; without any, all joints are kept.
     """
 
     FEWER = 0.7
     MORE = 1.25
+    ALIKE = 0.8  # share of a mask's joints with which another one counts for it; never with more
+    LATEST = 4  # validations that count for a mask: the network learns, and earlier ones are worse
+    SURE = 1.64  # standard errors: 95 % of a normal distribution, on one side
+    DEVIATION = 1.05  # of normal noise, in medians of the difference of two draws: 1 / 0.954
 
     def __init__(self, num_joints: int, budget: MetricFloor) -> None:
         super().__init__(num_joints)
         self.budget = budget
+        self.floor = budget.floor
+        self.unpruned: list[float] = []
+        self.values: list[float] = []
+        self.masks: list[list[bool]] = []
+        self.missed = False  # whether any validation was not surely at the floor
         self.aim = float(num_joints)
-        self.chosen = [True] * num_joints
+        self.chosen: list[bool] = [True] * num_joints
+
+    def checked_price(self) -> float:
+        if self.floor is None:
+            raise ValueError(
+                f"Expected a validation with a finite {self.budget.metric!r} in the warm-up, from "
+                f"which MetricFloor takes drop={self.budget.drop}, but got none. Lengthen the "
+                f"warm-up, phases=(0.3, 0.7), say, or pass floor instead of drop."
+            )
+        return super().checked_price()
 
     def target(self, done: float) -> float:  # noqa: ARG002
         return self.aim
 
+    def observe_unpruned(self, metrics: Mapping[str, float]) -> None:
+        value = metrics[self.budget.metric]
+        if math.isfinite(value):
+            self.unpruned = [*self.unpruned, value]
+            self.floor = self.budget.floor_below(fmean(self.unpruned))
+
     def observe_metrics(self, metrics: Mapping[str, float], mask: Sequence[bool]) -> None:
         value, active = metrics[self.budget.metric], sum(mask)
-        assert self.chosen is not None
-        if self.budget.met(value):
-            if active <= sum(self.chosen):
-                self.chosen = list(mask)
+        least = most = -math.inf
+        if math.isfinite(value):
+            self.values = [*self.values, value]
+            self.masks = [*self.masks, list(mask)]
+            self.chosen = self._smallest_sure()
+            least, most = self._margins(active)
+        unsure = all(self.chosen) or len(self._alike(active)) == self.LATEST
+        if least >= 0.0 and (sum(self.chosen) <= active or not self.missed):
             self.aim = max(1.0, active * self.FEWER)
-        else:
+        elif most < 0.0 or (least < 0.0 and unsure):
             self.aim = min(float(self.num_joints), active * self.MORE + 1.0)
+        else:  # the next validation with as many joints may tell
+            self.aim = float(active)
+        self.missed = self.missed or least < 0.0
+
+    def _alike(self, active: int) -> list[float]:
+        """The latest values with about this many joints, but not more."""
+        pairs = zip(self.values, self.masks, strict=True)
+        alike = [value for value, mask in pairs if self.ALIKE * active <= sum(mask) <= active]
+        return alike[-self.LATEST :]
+
+    def _margins(self, active: int) -> tuple[float, float]:
+        """How much better than the floor the metric is with so many joints: at least, at most."""
+        assert self.floor is not None
+        alike = self._alike(active)
+        in_order = sorted(zip(map(sum, self.masks), self.values, strict=True), key=itemgetter(0))
+        steps = [abs(after - before) for (_, before), (_, after) in pairwise(in_order)]
+        noise = self.DEVIATION * median(steps) if steps else 0.0
+        margin = (
+            fmean(alike) - self.floor if self.budget.higher_is_better else self.floor - fmean(alike)
+        )
+        error = self.SURE * noise / math.sqrt(len(alike))
+        return margin - error, margin + error
+
+    def _smallest_sure(self) -> list[bool]:
+        """The latest mask of the smallest size that surely meets the floor; else all joints."""
+        masks = {sum(mask): mask for mask in self.masks}
+        for active in sorted(masks):
+            if len(self._alike(active)) >= 2 and self._margins(active)[0] >= 0.0:
+                return masks[active]
+        return [True] * self.num_joints
 
 
 def make_controller(budget: Budget, num_joints: int, always_kept: int = 0) -> Controller:

@@ -82,6 +82,8 @@ class Journal:
     ) -> None:
         """Write down where the search is, with what a validation just measured (or nothing)."""
         probabilities = search.layer.keep_probabilities().detach()
+        if search.controller.floor is not None:
+            self.floor = search.controller.floor
         self.history.append(
             Snapshot(
                 step=step,
@@ -106,14 +108,24 @@ class Journal:
         """The optimizer step of the last note, if there is one."""
         return self.history[-1].step if self.history else None
 
-    @property
-    def floor_missed(self) -> bool:
-        """Whether a floor was asked for that no validation of the search met."""
-        if self.metric is None or self.floor is None:
-            return False
-        sign = 1.0 if self.more_is_better else -1.0
-        values = [note.metrics.get(self.metric) for note in self.history if note.phase == "search"]
-        return not any(value is not None and sign * (value - self.floor) >= 0 for value in values)
+    def floor_doubt(self, search: JointSearch) -> str | None:
+        """What is wrong with the floor at the end of a run, if anything."""
+        if search.controller.floor is None or self.metric is None or self.floor is None:
+            return None
+        if all(search.mask()):
+            return (
+                f"{self.metric} was not surely at its floor of {self.floor:.6g} with fewer joints "
+                "in the validations of the search, so all joints are kept. Lower the floor, "
+                "validate more often, or train longer."
+            )
+        value, sign = self.metrics.get(self.metric), 1.0 if self.more_is_better else -1.0
+        if value is not None and not sign * value >= sign * self.floor:
+            return (
+                f"{self.metric} is {value:.6g} with the kept joints in the last validation, which "
+                f"misses its floor of {self.floor:.6g}, although it was met in the search. Train "
+                "longer, or pass a stricter floor."
+            )
+        return None
 
     def figures(self) -> dict[str, float]:
         """The last note's figures as loggers get them."""
@@ -161,12 +173,8 @@ class Journal:
         Returns:
             Where the report is; None if it could not be written.
         """
-        if search.phase == "final" and self.floor_missed:
-            warnings.warn(
-                f"{self.metric} was never at its floor of {self.floor} in a validation of the "
-                "search, so all joints are kept. Lower the floor, or train longer.",
-                stacklevel=2,
-            )
+        if search.phase == "final" and (doubt := self.floor_doubt(search)):
+            warnings.warn(doubt, stacklevel=2)
         return self._write_files(search, folder)
 
     def refresh(
@@ -212,6 +220,7 @@ class Journal:
             "metrics": self.metrics,
             "metrics_all_joints": self.metrics_all_joints,
             "metric": self.metric,
+            "floor": self.floor,
             "more_is_better": self.more_is_better,
         }
 

@@ -121,7 +121,9 @@ class TargetJoints:
 class MetricFloor:
     """Keep as few joints as possible while a validation metric stays at its floor or above.
 
-    The metric is the one the model logs in validation, where the dropped joints are gone.
+    The metric is the one the model logs in validation, where the dropped joints are gone. It is a
+    sample of the metric's true value, so that a mask is only chosen when at least two validations
+    with about as many joints say, with their spread, that it is not at the floor by luck.
 
     Args:
         metric: name of the logged metric, such as `"val_acc"`.
@@ -129,18 +131,33 @@ class MetricFloor:
             values are better.
         mode: `"max"` if higher values are better, `"min"` if lower ones are; None takes `"min"` for
             names with loss, error or a known error rate in them.
+        drop: instead of `floor`, how much worse than with all joints the metric may be, at least 0,
+            in units of the metric. With all joints it is the mean of the warm-up's validations, so
+            the warm-up has to be long enough to come near that level.
 
     Raises:
-        ValueError: if `floor` is not finite or `mode` another word.
+        ValueError: unless one of `floor` and `drop` is given, if it is not finite, if `drop` is
+            negative, or if `mode` is another word.
     """
 
     metric: str
-    floor: float
+    floor: float | None = None
     mode: Literal["max", "min"] | None = None
+    drop: float | None = None
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.floor):
+        if (self.floor is None) == (self.drop is None):
+            raise ValueError(
+                f"Expected one of floor and drop for {self.metric!r} but got floor={self.floor} "
+                f"and drop={self.drop}. Pass MetricFloor({self.metric!r}, 0.85), say, or drop=0.01."
+            )
+        if self.floor is not None and not math.isfinite(self.floor):
             raise ValueError(f"Expected a finite floor for {self.metric!r} but got {self.floor}.")
+        if self.drop is not None and not (math.isfinite(self.drop) and self.drop >= 0.0):
+            raise ValueError(
+                f"Expected a finite drop of {self.metric!r}, at least 0, but got {self.drop}. It "
+                "is how much worse than with all joints the metric may be."
+            )
         if self.mode not in ("max", "min", None):
             raise ValueError(f'Expected mode "max" or "min" but got {self.mode!r}.')
 
@@ -149,9 +166,18 @@ class MetricFloor:
         """Whether higher values of the metric are better."""
         return self.mode == "max" if self.mode else higher_is_better(self.metric)
 
-    def met(self, value: float) -> bool:
-        """Whether a value of the metric is good enough; one that is not a number never is."""
-        return value >= self.floor if self.higher_is_better else value <= self.floor
+    def floor_below(self, unpruned: float) -> float:
+        """The floor of a metric that has this value with all joints.
+
+        >>> MetricFloor("val_acc", drop=0.25).floor_below(1.0)
+        0.75
+        >>> MetricFloor("val_loss", drop=0.25).floor_below(1.0)
+        1.25
+        """
+        if self.drop is None:
+            assert self.floor is not None
+            return self.floor
+        return unpruned - self.drop if self.higher_is_better else unpruned + self.drop
 
 
 Budget = Price | TargetJoints | MetricFloor

@@ -105,7 +105,16 @@ class JointSearch:
             probabilities = self.layer.keep_probabilities()
             self.price = self.controller.price(probabilities.detach().sum(), self.done)
             cost = probabilities + self.done * indecision(probabilities)
+            if self.controller.decides(self.done):
+                cost = torch.where(self._likeliest(), -cost, cost)
             add_penalty_gradient(self.logits, scale(self.price * cost.sum()))
+
+    def observe_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Take what a validation measured with the joints of now."""
+        if self.phase == "warmup":
+            self.controller.observe_unpruned(metrics)
+        elif self.phase == "search":
+            self.controller.observe_metrics(metrics, self.mask())
 
     @property
     def needs_losses(self) -> bool:
@@ -183,16 +192,25 @@ class JointSearch:
         """Decide which joints are kept, for good."""
         chosen = self.controller.chosen
         if chosen is None:
-            # Another joint's probability may be 1 to the last digit: those always kept come first.
-            ranked = self.layer.keep_probabilities().detach() + self.layer.always
-            mask = hard_mask(ranked, self.controller.count)[self.layer.owner]
+            mask = self._likeliest()
             if self.controller.count is not None and self.layer.tied:
                 units = self.layer.owner.tolist()
-                chosen = hard_mask_of_units(ranked.tolist(), units, self.controller.count)
+                chosen = hard_mask_of_units(self._ranked().tolist(), units, self.controller.count)
         if chosen is not None:
             mask = torch.tensor(chosen, device=self.layer.joint_logits.device)
         self.layer.freeze(mask)
         self.price = 0.0
+
+    def _ranked(self) -> Tensor:
+        """What joints are ranked by, shape `(J,)`: those always kept come first.
+
+        Another joint's probability may be 1 to the last digit.
+        """
+        return self.layer.keep_probabilities().detach() + self.layer.always
+
+    def _likeliest(self) -> Tensor:
+        """The joints that would be kept now, shape `(J,)`; of tied ones, a few more."""
+        return hard_mask(self._ranked(), self.controller.count)[self.layer.owner]
 
     def moved_to(self, layer: JointPruningLayer | None) -> JointSearch:
         """The same search for another copy of the model.

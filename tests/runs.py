@@ -21,6 +21,8 @@ INFORMATIVE = (1, 4)  # joints that carry half of the sign each; the others are 
 SHORT_RUNS = [
     pytest.mark.filterwarnings("ignore:.* kept joints have a keep probability of at most"),
     pytest.mark.filterwarnings("ignore:The gates hardly moved"),
+    pytest.mark.filterwarnings("ignore:.* was not surely at its floor"),
+    pytest.mark.filterwarnings("ignore:.* with the kept joints in the last validation"),
 ]
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",

@@ -476,6 +476,32 @@ def test_exactly_as_many_joints_are_frozen_as_were_asked_for(budget: Any) -> Non
     assert sum(model.of("train")[-1].kept) == count
 
 
+class Probabilities(pl.Callback):
+    """Remembers the keep probabilities before every training step."""
+
+    def __init__(self, callback: JointPruningCallback) -> None:
+        self.callback = callback
+        self.seen: list[tuple[str, tuple[float, ...]]] = []
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        phase = self.callback.record.phase
+        self.seen.append((phase, self.callback.selection.keep_probabilities))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 7])
+def test_the_joints_of_a_target_are_open_before_they_are_frozen(count: int) -> None:
+    """Of eight joints two are worth something: fewer, as many and more."""
+    callback = JointPruningCallback(J, budget=count, lr=0.1)
+    watch = Probabilities(callback)
+    fit(Classifier(), watch, callback, max_epochs=30)
+    last = [probabilities for phase, probabilities in watch.seen if phase == "search"][-1]
+    kept = callback.selection.indices
+    assert len(kept) == count
+    assert all(last[joint] > 0.5 for joint in kept)
+    assert all(last[joint] < 0.5 for joint in range(J) if joint not in kept)
+    assert set(kept) <= set(INFORMATIVE) if count < 2 else set(INFORMATIVE) <= set(kept)
+
+
 class Needing(Classifier):
     """Logs the fraction of the joints it needs that reached it."""
 
@@ -501,9 +527,26 @@ def test_pruning_stops_where_the_floor_is_met() -> None:
 
 def test_a_floor_that_is_never_met_keeps_all_joints_and_says_so() -> None:
     callback = pruning(MetricFloor("enough", 2.0))
-    with pytest.warns(UserWarning, match=r"enough was never at its floor of 2\.0"):
+    with pytest.warns(UserWarning, match="enough was not surely at its floor of 2 with"):
         fit(Needing(), callback)
     assert len(callback.selection.indices) == J
+
+
+def test_a_floor_may_be_a_drop_from_what_the_warm_up_measured() -> None:
+    callback = JointPruningCallback(J, budget=MetricFloor("enough", drop=0.25), lr=0.1)
+    fit(Needing(), callback, max_epochs=30)
+
+    assert callback.selection.floor == 0.75
+    assert set(INFORMATIVE) <= set(callback.selection.indices)
+    assert len(callback.selection.indices) <= 4
+    asked = {"metric": "enough", "floor": None, "mode": None, "drop": 0.25}
+    assert callback.record.settings["budget"] == {"MetricFloor": asked}
+
+
+def test_a_drop_without_a_validation_in_the_warm_up_is_an_error() -> None:
+    callback = pruning(MetricFloor("enough", drop=0.25), phases=(0.1, 0.6))
+    with pytest.raises(MisconfigurationException, match=r"'enough' in the warm-up.*Lengthen"):
+        fit(Needing(), callback)
 
 
 @pytest.mark.parametrize("keep", [[0, 7], ["joint_0", "joint_7"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from lightning_jointprune.controllers import make_controller
 from lightning_jointprune.journal import Journal
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.record import JointSelection, PruningRecord
-from lightning_jointprune.schedules import Price
+from lightning_jointprune.schedules import MetricFloor, Price
 from lightning_jointprune.search import JointSearch
 
 NAMES = ("wrist", "thumb", "index", "middle")
+PHASES = (0.2, 0.7)
 LOGITS = [2.0, -2.0, 0.5, -0.5]
 
 
@@ -31,7 +33,7 @@ def blank_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def new_search(logits: list[float] = LOGITS) -> JointSearch:
-    search = JointSearch(JointPruningLayer(4), make_controller(Price(0.1), 4), (0.2, 0.7))
+    search = JointSearch(JointPruningLayer(4), make_controller(Price(0.1), 4), PHASES)
     search.layer.joint_logits.data = torch.tensor(logits)
     return search
 
@@ -115,6 +117,25 @@ def test_a_metric_that_is_already_quoted_stays() -> None:
     journal = new_journal(metric="f1", floor=0.8)
     journal.quote([("acc", True)], ["acc"])
     assert journal.metric == "f1"
+
+
+@pytest.mark.parametrize(
+    ("last", "doubt"), [(0.9, None), (0.8, None), (0.7, r"acc is 0\.7 .* misses its floor of 0\.8")]
+)
+def test_a_floor_that_the_final_mask_misses_is_in_doubt(last: float, doubt: str | None) -> None:
+    search = JointSearch(JointPruningLayer(4), make_controller(MetricFloor("acc", 0.8), 4), PHASES)
+    journal = new_journal(metric="acc")
+    search.advance(0.4)
+    for _ in range(2):
+        search.controller.observe_metrics({"acc": 0.9}, [True, False, True, False])
+    search.advance(0.8)
+    journal.note(search, 8, 4, {"acc": last})
+    assert journal.selection(search).floor == 0.8
+    got = journal.floor_doubt(search)
+    assert got is None if doubt is None else re.match(doubt, got or "")
+    other = new_journal()
+    other.load_state_dict(journal.state_dict())
+    assert other.floor == 0.8
 
 
 # --- what is left behind -------------------------------------------------------------------------

@@ -100,6 +100,10 @@ def test_a_budget_is_itself_and_a_whole_number_is_a_number_of_joints(budget) -> 
         (lambda: TargetJoints(2.5), r"at least 1 but got 2\.5"),
         (lambda: TargetJoints(True), "at least 1 but got True"),
         (lambda: MetricFloor("acc", math.nan), "finite floor for 'acc' but got nan"),
+        (lambda: MetricFloor("acc"), "one of floor and drop for 'acc' but got floor=None and drop"),
+        (lambda: MetricFloor("acc", 0.8, drop=0.1), r"one of .* but got floor=0\.8 and drop=0\.1"),
+        (lambda: MetricFloor("acc", drop=-0.1), r"drop of 'acc', at least 0, but got -0\.1"),
+        (lambda: MetricFloor("acc", drop=math.inf), "finite drop of 'acc'.* but got inf"),
         (lambda: MetricFloor("acc", 0.8, "up"), '"max" or "min" but got \'up\''),
         (lambda: make_budget(0.003), r"a number of joints but got 0\.003. Pass Price\(0\.003\)"),
         (lambda: make_budget(True), "a number of joints but got True"),
@@ -140,15 +144,20 @@ def test_a_metrics_name_tells_which_values_are_better_unless_the_mode_does(
     assert not MetricFloor(metric, 0.5, "min").higher_is_better
 
 
-@given(st.floats(-10, 10), st.floats(-10, 10))
-def test_a_floor_is_met_at_it_and_on_its_better_side(floor: float, value: float) -> None:
-    assert MetricFloor("m", floor, "max").met(value) == (value >= floor)
-    assert MetricFloor("m", floor, "min").met(value) == (value <= floor)
-    assert not MetricFloor("m", floor, "max").met(math.nan)
-    assert not MetricFloor("m", floor, "min").met(math.nan)
+@given(st.floats(-10, 10), st.floats(0, 10))
+def test_a_drop_is_to_the_worse_side_of_the_unpruned_level(level: float, drop: float) -> None:
+    assert MetricFloor("m", mode="max", drop=drop).floor_below(level) == level - drop
+    assert MetricFloor("m", mode="min", drop=drop).floor_below(level) == level + drop
+    assert MetricFloor("m", 0.5).floor_below(level) == 0.5
 
 
 def test_no_two_budgets_are_one() -> None:
-    budgets = [Price(0.1), Price("auto"), TargetJoints(3), MetricFloor("a", 0.1)]
+    budgets = [
+        Price(0.1),
+        Price("auto"),
+        TargetJoints(3),
+        MetricFloor("a", 0.1),
+        MetricFloor("a", drop=0.1),
+    ]
     for one, other in itertools.combinations(budgets, 2):
         assert one != other

@@ -311,7 +311,8 @@ def test_a_target_is_exact_with_groups_too(values: list[float], groups, tied: bo
 def test_a_floor_freezes_the_mask_that_was_measured_whatever_the_gates_say_by_then() -> None:
     search = new_search(MetricFloor("acc", 0.8))
     measured = [joint < 5 for joint in range(JOINTS)]
-    search.controller.observe_metrics({"acc": 0.85}, measured)
+    for _ in range(2):
+        search.controller.observe_metrics({"acc": 0.85}, measured)
     search.advance(PHASES[1])
     assert search.mask() == measured
 

@@ -1424,7 +1424,7 @@ open(f"rank{{one.global_rank}}.json", "w").write(json.dumps(result))
         ("Price('auto')", False),
         ("Price('auto')", True),
         ("3", False),
-        ("MetricFloor('val_acc', 0.9)", False),
+        ("MetricFloor('val_acc', 0.5)", False),
     ],
 )
 @pytest.mark.compatibility("Trainer", 'strategy="ddp", two processes')
