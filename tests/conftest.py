@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,3 +29,20 @@ def seeded() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 -- libraries under test draw from it
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def blank_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that takes no time to write."""
+
+    def touched(record: object, path: Path) -> Path:
+        path.touch()
+        return path
+
+    monkeypatch.setattr("lightning_jointprune.report.write_report", touched)
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank_report: None) -> None:
+    """Runs leave their files in a folder of their own, with a report that takes no time."""
+    monkeypatch.chdir(tmp_path)

@@ -47,19 +47,7 @@ from tests.runs import (
     trainer,
 )
 
-pytestmark = SHORT_RUNS
-
-
-@pytest.fixture(autouse=True)
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs leave their files in a folder of their own, with a report that takes no time."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lightning_jointprune.report.write_report", blank_report)
-
-
-def blank_report(record: PruningRecord, path: Path) -> Path:
-    path.touch()
-    return path
+pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
 
 
 def kinds(model: Classifier, stage: str) -> dict[int, str]:

@@ -34,14 +34,7 @@ from lightning_jointprune.entrance import Entrance
 from lightning_jointprune.layer import own_layer
 from tests.runs import BATCHES, SHORT_RUNS, Classifier, J, clips, fit, pruning, trainer
 
-pytestmark = SHORT_RUNS
-
-
-@pytest.fixture(autouse=True)
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs leave their files in a folder of their own, with a report that takes no time."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lightning_jointprune.report.write_report", lambda record, path: path)
+pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
 
 
 class Own(Classifier):

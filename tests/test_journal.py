@@ -17,19 +17,9 @@ from lightning_jointprune.schedules import MetricFloor, Price
 from lightning_jointprune.search import JointSearch
 
 NAMES = ("wrist", "thumb", "index", "middle")
+pytestmark = pytest.mark.usefixtures("blank_report")  # its own tests are elsewhere
 PHASES = (0.2, 0.7)
 LOGITS = [2.0, -2.0, 0.5, -0.5]
-
-
-@pytest.fixture(autouse=True)
-def blank_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report that takes no time; its own tests are elsewhere."""
-
-    def write_report(record: PruningRecord, path: Path) -> Path:
-        path.touch()
-        return path
-
-    monkeypatch.setattr("lightning_jointprune.report.write_report", write_report)
 
 
 def new_search(logits: list[float] = LOGITS) -> JointSearch:

@@ -24,7 +24,7 @@ from lightning_jointprune.attach import attached_layers, detach
 from lightning_jointprune.pruned import analyze_pruning
 from tests.runs import SHORT_RUNS
 
-pytestmark = SHORT_RUNS
+pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("blank_report")]
 
 JOINTS, PLANTED = 6, [0, 3]
 X = torch.randn(96, 3, JOINTS, 2, generator=torch.Generator().manual_seed(4)) + 1.0
@@ -77,12 +77,6 @@ def fit(model: pl.LightningModule, folder: Path, *callbacks: Any, epochs: int = 
 def pruning(folder: Path, **settings: Any) -> JointPruningCallback:
     settings = {"budget": 2, "input": "x", "axes": "b t j c", "lr": 0.5, **settings}
     return JointPruningCallback(JOINTS, dirpath=folder, **settings)
-
-
-@pytest.fixture(autouse=True)
-def blank_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report that takes no time; its own tests are elsewhere."""
-    monkeypatch.setattr("lightning_jointprune.report.write_report", lambda record, path: path)
 
 
 # --- load_pruned ---------------------------------------------------------------------------------

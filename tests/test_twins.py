@@ -15,7 +15,7 @@ from tests.models import ZOO, CallsItself, J, loader
 from tests.runs import QUIET, SHORT_RUNS
 from tests.twins import TWINS, ByHand
 
-pytestmark = SHORT_RUNS
+pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("blank_report")]
 RATE = 0.5  # of the logits: some joints are to be dropped in so few steps
 
 
@@ -59,11 +59,6 @@ def assert_equal(ours: list[Tensor], theirs: list[Tensor]) -> None:
         step for step, (a, b) in enumerate(zip(ours, theirs, strict=True)) if not torch.equal(a, b)
     ]
     assert not differing
-
-
-@pytest.fixture(autouse=True)
-def blank_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_jointprune.report.write_report", lambda record, path: path)
 
 
 def rows() -> list[Any]:

@@ -68,19 +68,7 @@ from tests.runs import (
     trainer,
 )
 
-pytestmark = SHORT_RUNS
-
-
-@pytest.fixture(autouse=True)
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs leave their files in a folder of their own, with a report that takes no time."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lightning_jointprune.report.write_report", blank_report)
-
-
-def blank_report(record: PruningRecord, path: Path) -> Path:
-    path.touch()
-    return path
+pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
 
 
 def kinds(model: Classifier, stage: str = "train") -> set[str]:
@@ -364,7 +352,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder, here = tmp_path_factory.mktemp("whole"), Path.cwd()
     os.chdir(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lightning_jointprune.report.write_report", blank_report)
+        patch.setattr("lightning_jointprune.report.write_report", lambda record, path: path)
         done = run({"budget": Price("auto"), "fill": "mean"})
     os.chdir(here)
     return folder, done
