@@ -244,19 +244,22 @@ class GradientShelter:
         return args[:1], {**kwargs, "closure": wrapped}
 
 
-def add_penalty_gradient(logits: Sequence[nn.Parameter], penalty: Tensor) -> None:
+def add_penalty_gradient(
+    logits: Sequence[nn.Parameter], probabilities: Tensor, slope: Tensor
+) -> None:
     """Add the gradient of the penalty to that of the logits.
 
     A gradient that is not finite counts as none: a bad batch must not poison the gates.
 
     Args:
         logits: the gate logits; those without a gradient are passed over.
-        penalty: in units of the loss, shape `()`, a function of the logits.
+        probabilities: a function of the logits, any shape.
+        slope: of the penalty, in units of the loss, by each of these; the same shape.
     """
     trained = [(one, one.grad) for one in logits if one.grad is not None]
-    slopes = torch.autograd.grad(penalty, [one for one, _ in trained])
-    for (one, grad), slope in zip(trained, slopes, strict=True):
-        one.grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0) + slope
+    slopes = torch.autograd.grad(probabilities, [one for one, _ in trained], slope)
+    for (one, grad), added in zip(trained, slopes, strict=True):
+        one.grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0) + added
 
 
 def _take_out(optimizer: Optimizer, logits: Sequence[nn.Parameter]) -> list[tuple[int, int] | None]:

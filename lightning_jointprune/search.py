@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_jointprune.controllers import Controller
 from lightning_jointprune.layer import JointPruningLayer
@@ -28,6 +28,9 @@ class JointSearch:
         layer: the gates.
         controller: the budget at work.
         phases: ends of warm-up and search, as fractions of the run.
+
+    Attributes:
+        logits: the trained parameters of the gates.
     """
 
     def __init__(
@@ -41,12 +44,8 @@ class JointSearch:
         self.price: Tensor | float = 0.0
         self.steps_without_gradient = 0
         self.learned = False  # whether any step of the search trained the gates
+        self.logits = list(layer.parameters())
         layer.mode = "open"
-
-    @property
-    def logits(self) -> list[nn.Parameter]:
-        """The trained parameters of the gates."""
-        return list(self.layer.parameters())
 
     @property
     def done(self) -> float:
@@ -103,11 +102,12 @@ class JointSearch:
         self.learned = True
         with torch.enable_grad():
             probabilities = self.layer.keep_probabilities()
-            self.price = self.controller.price(probabilities.detach().sum(), self.done)
-            cost = probabilities + self.done * indecision(probabilities)
-            if self.controller.decides(self.done):
-                cost = torch.where(self._likeliest(), -cost, cost)
-            add_penalty_gradient(self.logits, scale(self.price * cost.sum()))
+        now = probabilities.detach()
+        self.price = self.controller.price(now.sum(), self.done)
+        slope = self.price * (1.0 + self.done * indecision_slope(now))
+        if self.controller.decides(self.done):
+            slope = torch.where(self._likeliest(), -slope, slope)
+        add_penalty_gradient(self.logits, probabilities, scale(slope))
 
     def observe_metrics(self, metrics: Mapping[str, float]) -> None:
         """Take what a validation measured with the joints of now."""
@@ -281,26 +281,25 @@ class JointSearch:
         self.price = _moved(self.price, device)
 
 
-def indecision(probabilities: Tensor) -> Tensor:
-    """What a gate costs for being neither open nor closed: `2 sqrt(p) - p`, in prices.
+def indecision_slope(probabilities: Tensor) -> Tensor:
+    """The slope of what a gate costs for being neither open nor closed: of `2 sqrt(p) - p`.
 
-    Its slope is `1 / sqrt(p) - 1`: 0 at an open gate, 1 at `p = 1/4`, 9 at `p = 1/100`. With the
-    price of a joint alone, many joints that say the same would share one open gate among them, each
-    with a small probability, and the hard mask would drop them all. Under a concave penalty the
-    likeliest of them is the cheapest, and the others close. The root is that of L1/2
+    It is `1 / sqrt(p) - 1`, in prices: 0 at an open gate, 1 at `p = 1/4`, 9 at `p = 1/100`. With
+    the price of a joint alone, many joints that say the same would share one open gate among them,
+    each with a small probability, and the hard mask would drop them all. Under a concave penalty
+    the likeliest of them is the cheapest, and the others close. The root is that of L1/2
     regularization (Xu et al. 2012, doi:10.1109/TNNLS.2012.2197412).
 
     Args:
         probabilities: keep probabilities, in [0, 1].
 
     Returns:
-        Shape of `probabilities`; without a slope below `p = 1e-6`, where that of the root grows
-        beyond bounds.
+        Shape of `probabilities`; below `p = 1e-6` it no longer grows.
 
-    >>> indecision(torch.tensor([0.0, 0.25, 1.0]))
-    tensor([0.0020, 0.7500, 1.0000])
+    >>> indecision_slope(torch.tensor([0.04, 0.25, 1.0]))
+    tensor([4., 1., 0.])
     """
-    return 2.0 * probabilities.clamp(min=1e-6).sqrt() - probabilities
+    return probabilities.clamp(min=1e-6).rsqrt() - 1.0
 
 
 def _detached(value: Any) -> Any:

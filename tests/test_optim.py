@@ -443,7 +443,8 @@ def test_the_penalty_adds_price_times_p_one_minus_p(
 ) -> None:
     logits = nn.Parameter(torch.tensor([a for a, _ in joints], dtype=torch.float64))
     logits.grad = torch.tensor([grad for _, grad in joints], dtype=torch.float64)
-    add_penalty_gradient([logits], price * torch.sigmoid(logits).sum())
+    p = torch.sigmoid(logits)
+    add_penalty_gradient([logits], p, torch.full_like(p, price))
     for (a, task), got in zip(joints, logits.grad.tolist(), strict=True):
         p = 1 / (1 + math.exp(-a))
         assert got == pytest.approx(task + price * p * (1 - p), abs=1e-12)
@@ -453,14 +454,15 @@ def test_the_penalty_adds_price_times_p_one_minus_p(
 def test_a_gradient_that_is_not_finite_counts_as_none(bad: float) -> None:
     logits = nn.Parameter(torch.zeros(2))
     logits.grad = torch.tensor([bad, 1.0])
-    add_penalty_gradient([logits], 0.4 * torch.sigmoid(logits).sum())
+    add_penalty_gradient([logits], torch.sigmoid(logits), torch.full((2,), 0.4))
     torch.testing.assert_close(logits.grad, torch.tensor([0.1, 1.1]))
 
 
 def test_logits_without_a_gradient_are_passed_over_and_the_others_priced() -> None:
     joints, groups = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))
     joints.grad = torch.zeros(2)
-    add_penalty_gradient([joints, groups], 0.8 * (joints.sigmoid() * groups.sigmoid()).sum())
+    both = joints.sigmoid() * groups.sigmoid()
+    add_penalty_gradient([joints, groups], both, torch.full((2,), 0.8))
     assert groups.grad is None
     torch.testing.assert_close(joints.grad, torch.full((2,), 0.8 * 0.25 * 0.5))
 
@@ -468,5 +470,5 @@ def test_logits_without_a_gradient_are_passed_over_and_the_others_priced() -> No
 def test_the_penalty_reaches_nothing_but_the_logits() -> None:
     logits, other = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
     logits.grad = torch.zeros(2)
-    add_penalty_gradient([logits], torch.sigmoid(logits + other).sum())
+    add_penalty_gradient([logits], torch.sigmoid(logits + other), torch.ones(2))
     assert other.grad is None

@@ -20,7 +20,7 @@ from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.masks import hard_mask
 from lightning_jointprune.optim import add_logits, gate_rate, logit_group
 from lightning_jointprune.schedules import Budget, MetricFloor, Price, TargetJoints
-from lightning_jointprune.search import JointSearch, indecision
+from lightning_jointprune.search import JointSearch, indecision_slope
 
 JOINTS, PLANTED = 12, [1, 4, 10]
 PHASES = (0.2, 0.7)
@@ -199,13 +199,20 @@ def test_an_open_joint_costs_its_price_and_an_unlikely_one_many_times_that() -> 
     torch.testing.assert_close(price[1], torch.tensor(2.5).double(), rtol=1e-2, atol=0)
 
 
+@given(st.floats(1e-5, 1.0))
+def test_the_slope_of_indecision_is_that_of_its_closed_form(probability: float) -> None:
+    p = torch.tensor(probability, dtype=torch.float64, requires_grad=True)
+    (2.0 * p.sqrt() - p).backward()
+    torch.testing.assert_close(indecision_slope(p.detach()), p.grad)
+
+
 @pytest.mark.parametrize("gate", list(GATES))
 def test_a_gate_that_closed_for_good_has_a_finite_slope(gate: str) -> None:
     """The slope of a root is unbounded at 0."""
-    layer = JointPruningLayer(JOINTS, gate=make_gate(gate))
-    layer.joint_logits.data.fill_(-200.0)
-    indecision(layer.keep_probabilities()).sum().backward()
-    assert torch.isfinite(layer.joint_logits.grad).all()
+    search = new_search(gate=make_gate(gate))
+    search.layer.joint_logits.data.fill_(-200.0)
+    got = penalised(search, 0.39, torch.zeros(JOINTS))
+    assert torch.isfinite(got).all()
 
 
 def test_of_joints_that_say_the_same_the_likeliest_stays_and_the_others_close() -> None:

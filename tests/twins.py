@@ -68,7 +68,8 @@ class ByHand(pl.Callback):
     def setup(self, trainer: Any, twin: Any, stage: str) -> None:
         self.phase = "warmup"
         self.done = 0.0  # of the search
-        self.losses: list[Tensor] = []
+        self.first: list[Tensor] = []  # losses of the first ten batches
+        self.recent = torch.zeros(())  # running mean of the losses
         twin.generator.manual_seed(torch.initial_seed() + 1)
 
     def on_train_batch_start(self, trainer: Any, twin: Any, batch: Any, batch_idx: int) -> None:
@@ -90,20 +91,22 @@ class ByHand(pl.Callback):
     def on_before_optimizer_step(self, trainer: Any, twin: Any, optimizer: Any) -> None:
         if self.phase != "search":
             return
-        first = sum(self.losses[:10]) / len(self.losses[:10])
-        recent = first
-        for loss in self.losses[10:]:
-            recent = recent + 0.02 * (loss - recent)
-        removed = max(first - recent, 0.001 * abs(first))
+        first = sum(self.first) / len(self.first)
+        removed = torch.maximum(first - self.recent, 0.001 * abs(first))
         price = min(1.0, self.done / (1 / 3)) * (0.3 * removed / twin.joints)
-        p = torch.sigmoid(twin.logits)
-        penalty = price * (p + self.done * (2.0 * p.sqrt() - p)).sum()
-        twin.logits.grad += torch.autograd.grad(penalty, twin.logits)[0]
+        p = torch.sigmoid(twin.logits.detach())
+        slope = price * (1.0 + self.done * (p.rsqrt() - 1.0))  # of p + done (2 sqrt(p) - p)
+        twin.logits.grad += slope * (1.0 - p) * p
 
     def on_train_batch_end(
         self, trainer: Any, twin: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.losses.append(outputs["loss"].detach())
+        loss = outputs["loss"].detach()
+        if len(self.first) < 10:
+            self.first.append(loss)
+            self.recent = sum(self.first) / len(self.first)
+        elif self.phase != "final":
+            self.recent = self.recent + 0.02 * (loss - self.recent)
 
     def on_validation_start(self, trainer: Any, twin: Any) -> None:
         if self.phase == "search":
