@@ -34,6 +34,7 @@ PUBLIC = {
     "TargetJoints",
     "__version__",
     "analyze_pruning",
+    "compare_subsets",
     "evaluate_joints",
     "load_pruned",
     "random_masks",
