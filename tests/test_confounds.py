@@ -104,7 +104,7 @@ def test_what_is_outside_the_picture_is_asked_for() -> None:
     x = moving()
     x[:, :3, 1, 1] = 1.2
     x[:, 3:, 3] = 0.0  # what is not there is not outside
-    assert [one.out_of_frame for one in measured(x, frame=(0.0, 1.0))] == [0.0, 0.25, 0.0, 0.0]
+    assert [one.out_of_frame for one in measured(x, frame=(0.1, 1.0))] == [0.0, 0.25, 0.0, 0.0]
     assert [one.out_of_frame for one in measured(x)] == [None] * 4
     with pytest.raises(ValueError, match=r"two ends of the picture but got \(1, 0\)"):
         InputStatistics(3, frame=(1, 0))

@@ -179,7 +179,9 @@ def test_half_open_gates_are_drawn_anew_for_each_batch_and_as_the_seed_says() ->
     x, labels = planted((0, 1, 0))
     batches = [(x, labels)] * 400
     attached = with_probabilities(1, 1, 0.3, 1, 0, 0)
-    attached_layers(attached)[0][1].temperature = 1e-3  # open or closed
+    layer = attached_layers(attached)[0][1]
+    layer.temperature = 1e-3  # open or closed
+    layer.begin_step()  # as a training step left it: gates with noise that they would draw again
     found = evaluate(attached, batches, how=["soft"], seed=1)
     assert found.soft.value == pytest.approx(0.3 - 1, abs=0.07)
     assert found == evaluate(attached, batches, how=["soft"], seed=1)
