@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_jointprune.agreement import random_masks, stability
+from lightning_jointprune.agreement import frontier, random_masks, stability
 from lightning_jointprune.callback import JointPruningCallback
 from lightning_jointprune.evaluate import compare_subsets, evaluate_joints
 from lightning_jointprune.evaluation import JointEvaluation
@@ -39,6 +39,7 @@ __all__ = [
     "JointEvaluation",
     "compare_subsets",
     "stability",
+    "frontier",
     "random_masks",
     "__version__",
 ]

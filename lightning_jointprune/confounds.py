@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 MOSTLY = 0.5  # of the frames
-TOLERANCE = (
-    2.0**-18
-)  # of the largest coordinate; what rounding leaves of a straight line in float32
+TOLERANCE = 2.0**-18  # of the largest coordinate: what rounding leaves of a straight line
 
 
 class JointInput(NamedTuple):
@@ -164,7 +162,7 @@ class InputStatistics:
 
     def _count(self, name: str, joints: range, values: Tensor, counted: Tensor) -> None:
         row, within = JointInput._fields.index(name), slice(joints.start, joints.stop)
-        self.sums[row, within] += values.double().sum((0, 1)).cpu()
+        self.sums[row, within] += values.cpu().double().sum((0, 1))  # some devices have no double
         self.counts[row, within] += counted.sum((0, 1)).cpu()
 
 

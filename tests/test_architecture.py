@@ -36,6 +36,7 @@ PUBLIC = {
     "analyze_pruning",
     "compare_subsets",
     "evaluate_joints",
+    "frontier",
     "load_pruned",
     "random_masks",
     "stability",
