@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from statistics import fmean, median
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,7 +21,13 @@ FIRST_BATCHES = 10  # batches whose mean loss is where the training began
 RECENT = 0.02  # weight of a batch in the mean of the recent losses
 LEAST_REMOVED = 0.001  # of the first loss: counts as removed where the loss has not fallen
 RAMP = 1 / 3  # share of the search over which the price rises from 0
-ASKED = ("num_joints", "budget", "count", "rungs")  # settings of a controller, not its state
+ASKED = (
+    "num_joints",
+    "budget",
+    "count",
+    "rungs",
+    "group_costs",
+)  # settings of a controller, not its state
 
 
 class Controller(ABC):
@@ -33,6 +40,7 @@ class Controller(ABC):
     count: int | None = None  # how many joints to freeze; None: those with a probability above 0.5
     rungs: tuple[int, ...] = ()  # of a ladder, the numbers of joints before that, the most first
     chosen: list[bool] | None = None  # the mask to freeze, where one was already measured
+    group_costs: Mapping[str, float] = MappingProxyType({})  # of open groups, in prices of a joint
     floor: float | None = None  # of the metric, where one was asked for and as soon as it is known
 
     def __init__(self, num_joints: int) -> None:
@@ -141,7 +149,7 @@ class _Priced(Controller):
 
     def __init__(self, num_joints: int, budget: Price) -> None:
         super().__init__(num_joints)
-        self.budget = budget
+        self.budget, self.group_costs = budget, budget.groups
 
     @property
     def needs_losses(self) -> bool:

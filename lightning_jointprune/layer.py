@@ -137,9 +137,14 @@ class JointPruningLayer(nn.Module):
         logits = self.joint_logits[self.owner] if self.tied else self.joint_logits
         probabilities = self.gate.keep_probability(logits)
         if self.group_logits is not None:
-            groups = self.gate.keep_probability(self.group_logits)
-            probabilities = probabilities * self._of_groups(groups)
+            probabilities = probabilities * self._of_groups(self.group_probabilities())
         return self._with_fixed(probabilities)
+
+    def group_probabilities(self) -> Tensor:
+        """P(group open) of every group, in the order of `groups`, shape `(groups,)`."""
+        if self.group_logits is not None:
+            return self.gate.keep_probability(self.group_logits)
+        return self.keep_probabilities()[[members[0] for members in (self.groups or {}).values()]]
 
     def expected_l0(self) -> Tensor:
         """Expected number of open gates: the sum of the keep probabilities, shape `()`."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, TypeGuard
 
 Phase = Literal["warmup", "search", "final"]
@@ -78,12 +78,17 @@ class Price:
             the training has removed of the loss so far (the mean of the first ten batches less that
             of the last fifty or so), divided by the number of joints. So neither the scale of the
             loss nor a constant in it matters.
+        groups: what it costs that a group is open, by its name, in prices of a joint: with
+            `{"face": 50}` an open face costs as much as 50 joints, beside the joints themselves.
+            For what has to be computed as a whole, such as a landmark model of the face.
 
     Raises:
-        ValueError: if `value` is negative, not finite, or another word.
+        ValueError: if `value` is negative, not finite, or another word, or a group's is negative or
+            not finite.
     """
 
     value: float | str = "auto"
+    groups: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.value, str):
@@ -93,6 +98,11 @@ class Price:
             raise ValueError(
                 f"Expected a price of at least 0, in units of the loss, but got {self.value}. Pass "
                 'Price("auto") or a number such as Price(0.003).'
+            )
+        wrong = {k: v for k, v in self.groups.items() if not (math.isfinite(v) and v >= 0.0)}
+        if wrong:
+            raise ValueError(
+                f"Expected groups to cost at least 0, in prices of a joint, but got {wrong}."
             )
 
 

@@ -47,6 +47,8 @@ class JointSearch:
         self.learned = False  # whether any step of the search trained the gates
         self.settled: list[list[float]] = []  # the keep probabilities when a rung was reached
         self.logits = list(layer.parameters())
+        costs = [controller.group_costs.get(name, 0.0) for name in layer.groups or ()]
+        self.group_costs = torch.tensor(costs) if any(costs) else None
         layer.mode = "open"
 
     @property
@@ -114,6 +116,12 @@ class JointSearch:
         slope = self.price * (1.0 + self.done * indecision_slope(now))
         if self.controller.decides(self.done):
             slope = torch.where(self._likeliest(), -slope, slope)
+        if self.group_costs is not None:
+            with torch.enable_grad():
+                groups = self.layer.group_probabilities()
+                probabilities = torch.cat([probabilities, groups])
+            step = 1.0 + self.done * indecision_slope(groups.detach())
+            slope = torch.cat([slope, self.price * self.group_costs * step])
         add_penalty_gradient(self.logits, probabilities, scale(slope))
 
     def observe_metrics(self, metrics: Mapping[str, float]) -> None:
@@ -320,6 +328,7 @@ class JointSearch:
         state = self.controller.state_dict()
         self.controller.load_state_dict({key: _moved(v, device) for key, v in state.items()})
         self.price = _moved(self.price, device)
+        self.group_costs = _moved(self.group_costs, device)
 
 
 def indecision_slope(probabilities: Tensor) -> Tensor:

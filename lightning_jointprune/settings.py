@@ -18,6 +18,7 @@ from lightning_jointprune.masks import hard_mask_of_units
 from lightning_jointprune.schedules import (
     Budget,
     MetricFloor,
+    Price,
     TargetJoints,
     check_phases,
     make_budget,
@@ -195,6 +196,12 @@ class Settings:
             )
         always = layer.always.tolist()
         dropped = int(layer.never.sum())
+        priced = self.budget.groups if isinstance(self.budget, Price) else {}
+        for name in priced.keys() - (layer.groups or {}).keys():
+            raise ValueError(
+                f"Expected prices of groups out of {', '.join(layer.groups or ()) or 'none'} but "
+                f"got {name!r}. Pass groups={{{name!r}: [0, 1, 2]}} too, say."
+            )
         controller = make_controller(self.budget, joints, sum(always), dropped)
         if self.tied and isinstance(self.budget, TargetJoints):
             self._check_units(self.budget, layer)

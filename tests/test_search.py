@@ -232,6 +232,39 @@ def test_of_joints_that_say_the_same_the_likeliest_stays_and_the_others_close() 
     assert (probabilities < 0.1).sum() == JOINTS - 1
 
 
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(("cost", "stays"), [(1.0, True), (8.0, False)])
+def test_a_group_closes_when_its_joints_together_are_not_worth_what_it_costs(
+    tied: bool, cost: float, stays: bool
+) -> None:
+    """Every joint is worth twice its price, so four of them gain four prices."""
+    groups = {"face": [0, 1, 2, 3]}
+    search = new_search(Price(0.1, groups={"face": cost}), (0.0, 0.5), groups=groups, tied=tied)
+    optimizer = torch.optim.Adam(search.logits, lr=0.05)
+    for step in range(600):
+        search.advance(0.5 * step / 600)
+        optimizer.zero_grad()
+        (-0.2 * search.layer.keep_probabilities()).sum().backward()
+        search.add_penalty()
+        optimizer.step()
+    search.advance(0.5)
+    assert search.mask() == [stays] * 4 + [True] * (JOINTS - 4)
+
+
+def test_the_slope_of_a_groups_price_is_that_of_its_closed_form() -> None:
+    search = new_search(
+        Price(0.5, groups={"pair": 3.0}), phases=(0.0, 0.5), groups={"pair": [0, 1]}
+    )
+    for logits in search.logits:
+        logits.data.fill_(0.0)
+        logits.grad = torch.zeros_like(logits)
+    search.advance(0.2)
+    search.add_penalty()
+    _, groups = search.logits
+    own, both = (1 + 0.4 * (p**-0.5 - 1) for p in (0.5, 0.25))
+    torch.testing.assert_close(groups.grad, torch.tensor([0.5 * (3.0 * own + both) * 0.25]))
+
+
 def test_a_ladder_settles_a_mask_for_each_number_out_of_the_one_before() -> None:
     """Worth falls from joint to joint, so the first ones are the best of any number."""
     search = new_search(TargetJoints([4, 2, 1]), phases=(0.0, 0.8))
