@@ -135,6 +135,17 @@ class Controller(ABC):
         """Take what a validation measured with the joints of `mask`; few budgets need it."""
         del metrics, mask
 
+    def reopened(self, metrics: Mapping[str, float], active: int, left: float) -> int:
+        """How many joints to keep in the rest of the final phase.
+
+        Args:
+            metrics: what a validation of the final phase measured.
+            active: the number of joints it measured with.
+            left: how much of the final phase is left, 0 to 1.
+        """
+        del metrics, left
+        return active
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, as tensors and plain values; not what the user asked for."""
         return {key: value for key, value in vars(self).items() if key not in ASKED}
@@ -247,13 +258,15 @@ class _Floored(_Steered):
     many joints; as long as it tells neither, a few more are awaited. The noise of one validation is
     estimated from the differences between neighbours in the order of their numbers of joints; from
     their median, since some are real. The smallest mask with two validations at least and a bound
-    that meets the floor is the one to freeze; without any, all joints are kept.
+    that meets the floor is the one to freeze; without any, all joints are kept. If the final phase
+    then stays surely below the floor, joints are opened again, as long as there is time to train.
     """
 
     FEWER = 0.7
     MORE = 1.25
     ALIKE = 0.8  # share of a mask's joints with which another one counts for it; never with more
     LATEST = 4  # validations that count for a mask: the network learns, and earlier ones are worse
+    TIME = 1 / 3  # of the final phase that has to be left for joints to be opened again
     SURE = 1.64  # standard errors: 95 % of a normal distribution, on one side
     DEVIATION = 1.05  # of normal noise, in medians of the difference of two draws: 1 / 0.954
 
@@ -267,6 +280,7 @@ class _Floored(_Steered):
         self.missed = False  # whether any validation was not surely at the floor
         self.aim = float(num_joints)
         self.chosen: list[bool] = [True] * num_joints
+        self.final_values: list[float] = []  # of the mask that is frozen
 
     def checked_price(self) -> float:
         if self.floor is None:
@@ -303,6 +317,16 @@ class _Floored(_Steered):
             self.aim = float(active)
         self.missed = self.missed or least < 0.0
 
+    def reopened(self, metrics: Mapping[str, float], active: int, left: float) -> int:
+        value = metrics[self.budget.metric]
+        if math.isfinite(value):
+            self.final_values = [*self.final_values, value]
+        latest = self.final_values[-self.LATEST :]
+        if left < self.TIME or len(latest) < 2 or self._margin(latest)[1] >= 0.0:
+            return active
+        self.final_values = []
+        return min(self.num_joints, int(active * self.MORE) + 1)
+
     def _alike(self, active: int) -> list[float]:
         """The latest values with about this many joints, but not more."""
         pairs = zip(self.values, self.masks, strict=True)
@@ -311,8 +335,11 @@ class _Floored(_Steered):
 
     def _margins(self, active: int) -> tuple[float, float]:
         """How much better than the floor the metric is with so many joints: at least, at most."""
+        return self._margin(self._alike(active))
+
+    def _margin(self, alike: Sequence[float]) -> tuple[float, float]:
+        """How much better than the floor the mean of such values is: at least, at most."""
         assert self.floor is not None
-        alike = self._alike(active)
         in_order = sorted(zip(map(sum, self.masks), self.values, strict=True), key=itemgetter(0))
         steps = [abs(after - before) for (_, before), (_, after) in pairwise(in_order)]
         noise = self.DEVIATION * median(steps) if steps else 0.0

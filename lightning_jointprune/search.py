@@ -130,6 +130,13 @@ class JointSearch:
             self.controller.observe_unpruned(metrics)
         elif self.phase == "search":
             self.controller.observe_metrics(metrics, self.mask())
+        else:
+            active = sum(self.mask())
+            left = (1.0 - self.progress) / (1.0 - self.phases[1])
+            count = self.controller.reopened(metrics, active, left)
+            if count > active:  # the likeliest of the others are added
+                mask = hard_mask(self._ranked() + self.layer.current_mask(), count)
+                self.layer.freeze(mask[self.layer.owner] & ~self.layer.closed)
 
     @property
     def needs_losses(self) -> bool:

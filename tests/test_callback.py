@@ -521,6 +521,25 @@ def test_a_floor_that_is_never_met_keeps_all_joints_and_says_so() -> None:
     assert len(callback.selection.indices) == J
 
 
+class ShortOf(Needing):
+    """Needs five joints in the final phase, which the search could not know."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        final = self.trainer.current_epoch >= 0.6 * self.trainer.max_epochs
+        self.log("reached", min(1.0, sum(self.calls[-1].kept) / 5) if final else 1.0)
+
+
+def test_joints_are_opened_again_when_the_final_phase_misses_the_floor() -> None:
+    callback, model = JointPruningCallback(J, budget=MetricFloor("reached", 1.0), lr=0.1), ShortOf()
+    fit(model, callback, max_epochs=30)
+    final = [one.active_joints for one in callback.record.history if one.phase == "final"]
+    assert final == sorted(final)
+    assert final[0] < 5 <= final[-1] == len(callback.selection.indices)
+    assert model.of("train")[-1].kept == list(callback.selection.mask)
+    assert callback.selection.metrics["reached"] == 1.0
+
+
 def test_a_floor_may_be_a_drop_from_what_the_warm_up_measured() -> None:
     callback = JointPruningCallback(J, budget=MetricFloor("enough", drop=0.25), lr=0.1)
     fit(Needing(), callback, max_epochs=30)
