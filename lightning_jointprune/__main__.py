@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
+from lightning_jointprune.tables import as_text
 
 if TYPE_CHECKING:
     from lightning_jointprune.report.comparison import Comparison
@@ -253,10 +253,7 @@ def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_clean(cell)) for cell in row))
-    console = Console(color_system=None, force_terminal=False)
-    with console.capture() as capture:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in capture.get().splitlines()), end="\n\n")
+    print(as_text(table), end="\n\n")
 
 
 def _clean(text: str) -> str:

@@ -12,12 +12,12 @@ from statistics import NormalDist
 from typing import Any, NamedTuple
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
 from lightning_jointprune.record import PathLike, write_text
+from lightning_jointprune.tables import as_text
 
 SCHEMA = 1
 EVALUATION_FILE = "joint_evaluation.json"
@@ -145,10 +145,7 @@ def _table(evaluation: JointEvaluation, width: int) -> str:
         )
     for name, cost in evaluation.groups.items():
         table.add_row(Text(f"group {name}"), _text(cost), "", "", "")
-    console = Console(width=width, color_system=None, force_terminal=False)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+    return as_text(table, width)
 
 
 def _plain(value: Any) -> Any:

@@ -13,10 +13,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar, cast
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from lightning_jointprune.tables import joint_table
 
 SCHEMA = 1
 PHASES = ("warmup", "search", "final")
@@ -100,8 +97,9 @@ class JointSelection:
     def summary(self, width: int | None = None) -> str:
         """The KEEP / PRUNE table as text of `width` characters, by default the terminal's."""
         counts = f"{len(self.indices)} of {self.num_joints} joints kept, {self.undecided} undecided"
-        width = width or shutil.get_terminal_size((100, 24)).columns
-        return f"{counts}, {100 * self.ratio:.1f} % removed\n{_table(self, max(width, 40))}"
+        width = max(width or shutil.get_terminal_size((100, 24)).columns, 40)
+        table = joint_table(self.joint_names, self.keep_probabilities, self.mask, width)
+        return f"{counts}, {100 * self.ratio:.1f} % removed\n{table}"
 
     def sentence(self, title: str | None = None) -> str:
         """One sentence for a paper, with nothing that was not measured; `title` names the data."""
@@ -280,29 +278,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | bool | int) else str(value)
-
-
-def _table(selection: JointSelection, width: int) -> str:
-    probabilities = selection.keep_probabilities
-    verdicts = ["KEEP" if kept else "PRUNE" for kept in selection.mask]
-    names = ["".join(c if c.isprintable() else "?" for c in name) for name in selection.joint_names]
-    order = sorted(range(len(names)), key=lambda joint: (-probabilities[joint], joint))
-    blocks = max(1, width // (33 + min(max(map(len, names)), 40))) if len(order) > 48 else 1
-    table = Table(box=box.ASCII2, show_edge=False, pad_edge=False)
-    for _ in range(blocks):
-        for title in ("index", "keep prob.", "joint", ""):
-            side = cast(Any, "left" if title == "joint" else "right")
-            table.add_column(title, justify=side, overflow="fold")
-    for row in range(rows := -(-len(order) // blocks)):
-        cells: list[str | Text] = []
-        for joint in order[row::rows]:
-            probability = f"{probabilities[joint]:.3f}"
-            cells += [str(joint), probability, Text(names[joint]), verdicts[joint]]
-        table.add_row(*cells)
-    console = Console(width=width, color_system=None, force_terminal=False)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def _sentence(selection: JointSelection, where: str) -> str:
