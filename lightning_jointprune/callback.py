@@ -330,6 +330,7 @@ class JointPruningCallback(pl.Callback):
         self._settings = self._given.with_layer(layer)
         self._search = self._settings.new_search(layer)
         self._journal = self._settings.new_journal()
+        self._journal.watch(self._search.layer)
         self._entrance.begin(pl_module, self._search.layer)
         self._start = None
         self._companions.released = False
