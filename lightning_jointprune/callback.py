@@ -388,7 +388,7 @@ class JointPruningCallback(pl.Callback):
         self._companions.give_back()
         self._counting.close()
         if trainer.is_global_zero and trainers.writes_files(trainer):
-            self.report_path = self._journal.write(self._search, self._folder)
+            self.report_path = self._journal.write(self._search, self._folder, trainer.loggers)
 
 
 @contextmanager

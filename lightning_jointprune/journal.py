@@ -6,13 +6,14 @@ import math
 import platform
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.loggers import hand_over
 from lightning_jointprune.pose import MeanPose
 from lightning_jointprune.record import (
     RECORD_FILE,
@@ -185,7 +186,10 @@ class Journal:
         """
         if search.phase == "final" and (doubt := self.floor_doubt(search)):
             warnings.warn(doubt, stacklevel=2)
-        return self._write_files(search, folder)
+        report = self._write_files(search, folder)
+        if report is not None:
+            hand_over(loggers, report, self.selection(search), self.last_step or 0)
+        return report
 
     def refresh(
         self, search: JointSearch, folder: Path, clock: Callable[[], float] = time.monotonic
