@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from lightning_jointprune.record import PathLike, write_text
+from lightning_jointprune.files import PathLike, write_text
 from lightning_jointprune.tables import as_text
 
 SCHEMA = 1
@@ -30,6 +30,10 @@ class Estimate(NamedTuple):
     value: float
     low: float | None = None
     high: float | None = None
+
+    def __str__(self) -> str:
+        ends = "" if self.low is None else f" [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:.3f}{ends}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class JointEvaluation:
     def summary(self, width: int | None = None) -> str:
         """A table as text of `width` characters, by default the terminal's; dear joints first."""
         kept = f"{len(self.indices)} of {len(self.joint_names)} joints kept"
-        title = f"{self.metric} {_text(self.kept)} on {self.samples} samples, {kept}"
+        title = f"{self.metric} {self.kept} on {self.samples} samples, {kept}"
         width = width or shutil.get_terminal_size((100, 24)).columns
         return f"{title}\n{_table(self, max(width, 40))}"
 
@@ -117,10 +121,7 @@ def difference(first: Tensor, second: Tensor) -> Estimate:
 
 
 def _text(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return ""
-    ends = "" if estimate.low is None else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
-    return f"{estimate.value:.3f}{ends}"
+    return "" if estimate is None else str(estimate)
 
 
 def _table(evaluation: JointEvaluation, width: int) -> str:

@@ -13,14 +13,27 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
-from lightning_jointprune.record import PathLike, PruningRecord, write_text
-from lightning_jointprune.report.figures import plot_history, plot_importance, plot_skeleton
+from lightning_jointprune.evaluation import JointEvaluation
+from lightning_jointprune.files import PathLike, write_text
+from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.report.figures import (
+    plot_classes,
+    plot_frontier,
+    plot_history,
+    plot_importance,
+    plot_skeleton,
+)
+from lightning_jointprune.report.frontier import Point
 from lightning_jointprune.report.numbers import (
     History,
     Joint,
+    check_evaluation,
+    class_numbers,
     history_numbers,
     importance_numbers,
     part_numbers,
+    short,
+    skeleton_of,
 )
 from lightning_jointprune.report.trust import findings, show, verdict
 from lightning_jointprune.report.usage import callback_code, idle_components, papers
@@ -31,7 +44,13 @@ PLOTLY = ("inline", "cdn", "directory")
 
 
 def write_report(
-    record: PruningRecord, path: PathLike, title: str | None = None, plotly: str = "inline"
+    record: PruningRecord,
+    path: PathLike,
+    title: str | None = None,
+    plotly: str = "inline",
+    evaluation: JointEvaluation | None = None,
+    points: Sequence[Point] = (),
+    seeds: Sequence[PruningRecord] = (),
 ) -> Path:
     """Write the report as one HTML file that needs nothing else.
 
@@ -42,25 +61,45 @@ def write_report(
         plotly: where the page has Plotly's script from. `"inline"`: it is in the page (5 MB).
             `"cdn"`: Plotly's server, so the page needs a network. `"directory"`: the file
             `plotly.min.js` beside the page, which is written too; for many reports in one folder.
+        evaluation: what the joints are worth, out of `evaluate_joints`: adds the cost of dropping
+            each, and a section on classes.
+        points: what else was measured with the record's metric, such as published sets of joints,
+            for the section on accuracy against joints.
+        seeds: records of runs that differ in their seed, for how far they agree.
 
     Raises:
         OSError: it cannot be written.
-        ValueError: `plotly` is another word.
+        ValueError: `plotly` is another word, or the evaluation or the seeds are of other joints.
     """
     target = Path(path) / REPORT_FILE if Path(path).is_dir() else Path(path)
-    write_text(target, render(record, title, plotly))
+    write_text(target, render(record, title, plotly, evaluation, points, seeds))
     if plotly == "directory":
         write_text(target.with_name(PLOTLY_FILE), get_plotlyjs())
     return target
 
 
-def render(record: PruningRecord, title: str | None = None, plotly: str = "inline") -> str:
+def render(
+    record: PruningRecord,
+    title: str | None = None,
+    plotly: str = "inline",
+    evaluation: JointEvaluation | None = None,
+    points: Sequence[Point] = (),
+    seeds: Sequence[PruningRecord] = (),
+) -> str:
     """The report as HTML: the same record gives the same text. Arguments as in `write_report`."""
     if plotly not in PLOTLY:
         raise ValueError(f"Expected plotly to be one of {', '.join(PLOTLY)} but got {plotly!r}.")
-    joints, found, history = importance_numbers(record), findings(record), history_numbers(record)
-    plots = {"skeleton": plot_skeleton, "importance": plot_importance, "history": plot_history}
-    figures = {name: plot(record) for name, plot in plots.items()}
+    if evaluation is not None:
+        check_evaluation(record, evaluation)
+    joints, found = importance_numbers(record, evaluation), findings(record, seeds)
+    figures = {
+        "skeleton": plot_skeleton(record, evaluation),
+        "importance": plot_importance(record, evaluation),
+        "history": plot_history(record),
+        "frontier": plot_frontier(record, points),
+    }
+    if evaluation is not None:
+        figures["classes"] = plot_classes(evaluation)
     pages = Environment(
         loader=PackageLoader("lightning_jointprune.report"),
         autoescape=True,
@@ -75,6 +114,9 @@ def render(record: PruningRecord, title: str | None = None, plotly: str = "inlin
         selection=record.selection,
         sentence=record.selection.sentence(title),
         joints=joints,
+        drawn_by_name=skeleton_of(record) is not None,
+        evaluation=evaluation,
+        classes=class_numbers(evaluation) if evaluation else None,
         parts=part_numbers(joints),
         findings=found,
         verdict=verdict(found),
@@ -82,7 +124,9 @@ def render(record: PruningRecord, title: str | None = None, plotly: str = "inlin
         code=callback_code(record),
         papers=papers(record),
         figures=data,
-        page_data=_for_script(json.dumps(_page_data(joints, history), separators=(",", ":"))),
+        page_data=_for_script(
+            json.dumps(_page_data(joints, history_numbers(record)), separators=(",", ":"))
+        ),
         plotly=_script(plotly),
         script_sources={"inline": "", "cdn": " https://cdn.plot.ly", "directory": " file: 'self'"}[
             plotly
@@ -95,7 +139,9 @@ def _page_data(joints: Sequence[Joint], history: History | None) -> dict[str, An
     """What the page's own script reads: the joints by rank, and the moments to replay."""
     columns = ("steps", "epochs", "phase_names", "active", "expected")
     moments = zip(*(getattr(history, name) for name in columns), strict=True) if history else ()
-    shown = [(j.number, j.name, j.part, j.probability, j.kept) for j in joints]
+    costs = [j.cost and short(j.cost.value) for j in joints]
+    rows = zip(joints, costs, strict=True)
+    shown = [(j.number, j.name, j.part, j.probability, j.kept, cost) for j, cost in rows]
     return {"joints": shown, "moments": list(moments)}
 
 
