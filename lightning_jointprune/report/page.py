@@ -11,12 +11,16 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from plotly import graph_objects as go
+from plotly.colors import sample_colorscale
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
 from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.files import PathLike, write_text
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.report.figures import (
+    CERTAINTY,
+    GREY,
     plot_classes,
     plot_frontier,
     plot_history,
@@ -107,6 +111,7 @@ def render(
         trim_blocks=True,
     )
     pages.filters |= {"show": show, "coded": _coded}
+    sketch = _sketch(figures["skeleton"]) if figures["skeleton"].data else ""
     drawn = {name: figure.to_json(engine="json") for name, figure in figures.items() if figure.data}
     data = {name: _for_script(text) for name, text in drawn.items()}
     return pages.get_template("report.html").render(
@@ -124,6 +129,7 @@ def render(
         code=callback_code(record),
         papers=papers(record),
         figures=data,
+        sketch=sketch,
         page_data=_for_script(
             json.dumps(_page_data(joints, history_numbers(record)), separators=(",", ":"))
         ),
@@ -143,6 +149,33 @@ def _page_data(joints: Sequence[Joint], history: History | None) -> dict[str, An
     rows = zip(joints, costs, strict=True)
     shown = [(j.number, j.name, j.part, j.probability, j.kept, cost) for j, cost in rows]
     return {"joints": shown, "moments": list(moments)}
+
+
+def _sketch(skeleton: go.Figure) -> Markup:
+    """The skeleton as SVG, which is seen at once: Plotly's script takes a second or two to run."""
+    (left, right), (_, top) = skeleton.layout.xaxis.range, skeleton.layout.yaxis.range
+    scale, aspect = 1000 / (right - left), skeleton.layout.meta["aspect"]
+
+    def places(trace: Any) -> list[tuple[int, int]]:
+        known = [(x, y) for x, y in zip(trace.x, trace.y, strict=True) if x is not None]
+        return [(round((x - left) * scale), round((y - top) * scale)) for x, y in known]
+
+    *lines, dropped, kept = skeleton.data
+    drawn = []
+    for line in lines:
+        ends = iter(places(line))
+        edges = "".join(f"M{a} {b}L{c} {d}" for (a, b), (c, d) in zip(ends, ends, strict=True))
+        look = f'stroke="{line.line.color}" stroke-width="{line.line.width:g}" opacity=".55"'
+        drawn.append(f'<path d="{edges}" {look}/>')
+    hollow = [f'fill="none" stroke="{GREY}"'] * len(dropped.x)
+    colours = sample_colorscale([*map(list, CERTAINTY)], kept.marker.color or [1.0])
+    filled = [f'fill="{colour}"' for colour in colours]
+    for trace, looks in ((dropped, hollow), (kept, filled)):
+        for (x, y), look in zip(places(trace), looks, strict=False):
+            drawn.append(f'<circle cx="{x}" cy="{y}" r="{trace.marker.size / 2:g}" {look}/>')
+    size = f"aspect-ratio: {1 / aspect:.4f}; max-height: {skeleton.layout.height - 80:.0f}px"
+    box = f'viewBox="0 0 1000 {1000 * aspect:.0f}" style="{size}"'
+    return Markup(f'<svg class="sketch" {box} aria-hidden="true">{"".join(drawn)}</svg>')
 
 
 def _script(plotly: str) -> Markup:

@@ -87,6 +87,7 @@
     charts.set(id, { element, data: figure.data, layout, full: figure.data.map((trace) => ({ ...trace })) });
     if (layout.meta?.aspect) ring(id);
     if (id === "importance") arrange();
+    element.replaceChildren(); // the sketch, that was there before Plotly
     Plotly.newPlot(element, figure.data, dressed(id), config);
     element.on("plotly_click", ({ points: [point] }) => {
       const joint = id === "history" ? point.data.type === "heatmap" && joints[point.pointNumber[0]]
@@ -122,7 +123,7 @@
     requestAnimationFrame(() => setTimeout(next));
   }
   if (typeof Plotly === "undefined") {
-    for (const element of waiting) element.textContent = "The figures need Plotly's script, which could not be loaded. The tables have all values.";
+    for (const element of waiting) element.append("The figures need Plotly's script, which could not be loaded. The tables have all values.");
   } else {
     next();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
