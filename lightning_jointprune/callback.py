@@ -332,6 +332,7 @@ class JointPruningCallback(pl.Callback):
         self._settings = self._given.with_layer(layer)
         self._search = self._settings.new_search(layer)
         self._journal = self._settings.new_journal()
+        self._journal.watch(self._search.layer)
         self._entrance.begin(pl_module, self._search.layer)
         self._start, self._rate = None, self._settings.lr
         self._companions.released = False
@@ -358,8 +359,7 @@ class JointPruningCallback(pl.Callback):
         with _misconfigured():
             found = self._entrance.find(self._settings, skipped)
         if found:
-            joints = len(self._settings.joint_names)
-            rank_zero_info(f"Joint pruning: {joints} joints enter at {self._entrance.where}.")
+            rank_zero_info(f"Joint pruning: {found} joints enter at {self._entrance.where}.")
 
     def _begin_search(self, trainer: pl.Trainer) -> None:
         """Set the logits' rate, which for some optimizers depends on the price."""
@@ -388,7 +388,7 @@ class JointPruningCallback(pl.Callback):
         self._companions.give_back()
         self._counting.close()
         if trainer.is_global_zero and trainers.writes_files(trainer):
-            self.report_path = self._journal.write(self._search, self._folder)
+            self.report_path = self._journal.write(self._search, self._folder, trainer.loggers)
 
 
 @contextmanager

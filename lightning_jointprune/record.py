@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -13,12 +11,13 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar, cast
 
-from lightning_jointprune import wording
+from lightning_jointprune.files import PathLike, write_text
+from lightning_jointprune.tables import joint_table
+from lightning_jointprune.wording import selection_sentence
 
 SCHEMA = 1
 PHASES = ("warmup", "search", "final")
 RECORD_FILE, SELECTION_FILE = "pruning_record.json", "selection.json"
-PathLike = str | os.PathLike[str]
 D = TypeVar("D")
 
 
@@ -97,12 +96,13 @@ class JointSelection:
     def summary(self, width: int | None = None) -> str:
         """The KEEP / PRUNE table as text of `width` characters, by default the terminal's."""
         counts = f"{len(self.indices)} of {self.num_joints} joints kept, {self.undecided} undecided"
-        width = width or shutil.get_terminal_size((100, 24)).columns
-        return f"{counts}, {100 * self.ratio:.1f} % removed\n{wording.table(self, max(width, 40))}"
+        width = max(width or shutil.get_terminal_size((100, 24)).columns, 40)
+        table = joint_table(self.joint_names, self.keep_probabilities, self.mask, width)
+        return f"{counts}, {100 * self.ratio:.1f} % removed\n{table}"
 
     def sentence(self, title: str | None = None) -> str:
         """One sentence for a paper, with nothing that was not measured; `title` names the data."""
-        return wording.sentence(self, f" on {title}" if title else "")
+        return selection_sentence(self, f" on {title}" if title else "")
 
     def to_json(self, path: PathLike | None = None) -> str:
         """The selection as JSON; also written to a file, or into a folder as `selection.json`."""
@@ -135,6 +135,7 @@ class Snapshot:
         active_joints: how many joints the hard mask would keep, or keeps.
         keep_probabilities: P(gate open) of all joints, shape `(J,)`, each in [0, 1].
         metrics: what was logged at that moment, by name; values that are not finite are left out.
+        loss: mean training loss of the latest batches, without the price; None if not known.
 
     Raises:
         ValueError: an unknown phase, or a keep probability outside [0, 1].
@@ -150,6 +151,7 @@ class Snapshot:
     active_joints: int
     keep_probabilities: tuple[float, ...]
     metrics: Mapping[str, float] = field(default_factory=dict)
+    loss: float | None = None
 
     def __post_init__(self) -> None:
         wholes = ("step", "epoch", "active_joints")
@@ -157,6 +159,7 @@ class Snapshot:
         _set(self, **{name: _whole(getattr(self, name), name) for name in wholes})
         _set(self, **{name: _real(getattr(self, name), name) for name in reals})
         _set(self, phase=_phase(self.phase), metrics=_finite(self.metrics))
+        _set(self, loss=_known(self.loss, "loss"))
         _set(self, keep_probabilities=_probabilities(self.keep_probabilities, None))
 
 
@@ -171,12 +174,14 @@ class PruningRecord:
         history: snapshots in the order of training.
         skeleton: name of the skeleton that the joints are from, for its drawing.
         edges: pairs of connected joints, shape `(edges, 2)`, where the skeleton has no name.
+        pose: mean place of each joint in the data, shape `(J, 2 or 3)`, in units of the input and
+            with y downwards, where the skeleton has no name; empty if it is not known.
         settings: the callback's arguments; what JSON does not know is kept as its text.
         versions: versions of the packages that were used, by name.
         phase: the phase the run was in when this was written; only `"final"` is a result.
 
     Raises:
-        ValueError: an unknown phase, an edge to no joint, or a snapshot of other joints.
+        ValueError: an unknown phase, an edge to no joint, or a snapshot or a pose of other joints.
     """
 
     selection: JointSelection
@@ -186,6 +191,7 @@ class PruningRecord:
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     phase: str = "final"
+    pose: tuple[tuple[float, ...], ...] = ()
     rungs: tuple[JointSelection, ...] = ()
 
     def __post_init__(self) -> None:
@@ -197,13 +203,8 @@ class PruningRecord:
         edges = tuple((_whole(a, "edge"), _whole(b, "edge")) for a, b in self.edges)
         if any(not 0 <= end < joints for edge in edges for end in edge):
             raise ValueError(f"Expected edges between joints 0 to {joints - 1} but got {edges}.")
-        _set(
-            self,
-            history=tuple(self.history),
-            rungs=tuple(self.rungs),
-            edges=edges,
-            phase=_phase(self.phase),
-        )
+        _set(self, history=tuple(self.history), edges=edges, phase=_phase(self.phase))
+        _set(self, rungs=tuple(self.rungs), pose=_pose(self.pose, joints))
         _set(self, skeleton=None if self.skeleton is None else str(self.skeleton))
         _set(self, settings=_plain(dict(self.settings)), versions=_plain(dict(self.versions)))
 
@@ -218,20 +219,6 @@ class PruningRecord:
         Raises ValueError for what is no record or a newer one, OSError for what cannot be read.
         """
         return _build(cls, *_read(path_or_text, "pruning_record", RECORD_FILE))
-
-
-def write_text(path: PathLike, text: str) -> None:
-    """Write a whole file or none: make its folder, write beside it, then take its place."""
-    target = Path(os.path.realpath(path))  # so that a link stays a link
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        partial.write_bytes(text.encode("utf-8", "replace"))
-        if target.exists():
-            shutil.copymode(target, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _set(instance: object, **values: object) -> None:
@@ -249,6 +236,25 @@ def _real(value: Any, name: str) -> float:
     if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
         raise ValueError(f"Expected a number as {name} but got {value!r}. Pass `float(value)`.")
     return math.nan if value is None else float(value)  # JSON's null is a number not known
+
+
+def _known(value: Any, name: str) -> float | None:
+    number = _real(value, name)
+    return number if math.isfinite(number) else None
+
+
+def _pose(places: Iterable[Iterable[float]], joints: int) -> tuple[tuple[float, ...], ...]:
+    pose = tuple(tuple(_real(one, "coordinate") for one in place) for place in places)
+    wrong = [place for place in pose if len(place) != len(pose[0]) or len(place) not in (2, 3)]
+    if (
+        (pose and len(pose) != joints)
+        or wrong
+        or not all(math.isfinite(one) for place in pose for one in place)
+    ):
+        raise ValueError(
+            f"Expected 2 or 3 finite coordinates of each of {joints} joints as pose but got {pose}."
+        )
+    return pose
 
 
 def _phase(phase: str) -> str:

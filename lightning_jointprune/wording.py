@@ -1,48 +1,14 @@
-"""A selection in words: the KEEP / PRUNE table and the sentence for a paper."""
+"""A selection in words: one sentence for a paper."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_jointprune.record import JointSelection
 
 
-def table(selection: JointSelection, width: int) -> str:
-    """All joints in the order of their probability, in blocks beside each other where they fit.
-
-    Args:
-        selection: the joints.
-        width: of the text, in characters.
-    """
-    probabilities = selection.keep_probabilities
-    verdicts = ["KEEP" if kept else "PRUNE" for kept in selection.mask]
-    names = ["".join(c if c.isprintable() else "?" for c in name) for name in selection.joint_names]
-    order = sorted(range(len(names)), key=lambda joint: (-probabilities[joint], joint))
-    blocks = max(1, width // (33 + min(max(map(len, names)), 40))) if len(order) > 48 else 1
-    rich_table = Table(box=box.ASCII2, show_edge=False, pad_edge=False)
-    for _ in range(blocks):
-        for title in ("index", "keep prob.", "joint", ""):
-            side = cast(Any, "left" if title == "joint" else "right")
-            rich_table.add_column(title, justify=side, overflow="fold")
-    for row in range(rows := -(-len(order) // blocks)):
-        cells: list[str | Text] = []
-        for joint in order[row::rows]:
-            probability = f"{probabilities[joint]:.3f}"
-            cells += [str(joint), probability, Text(names[joint]), verdicts[joint]]
-        rich_table.add_row(*cells)
-    console = Console(width=width, color_system=None, force_terminal=False)
-    with console.capture() as capture:
-        console.print(rich_table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
-
-
-def sentence(selection: JointSelection, where: str) -> str:
+def selection_sentence(selection: JointSelection, where: str) -> str:
     """One sentence with nothing that was not measured.
 
     Args:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,6 @@ from lightning_jointprune.record import (
     JointSelection,
     PruningRecord,
     Snapshot,
-    write_text,
 )
 
 
@@ -143,7 +140,9 @@ def records(draw: st.DrawFn) -> PruningRecord:
         active_joints=st.integers(0, total),
         keep_probabilities=probabilities,
         metrics=metrics,
+        loss=st.none() | finite,
     )
+    places = st.tuples(finite, finite)
     return PruningRecord(
         selection=selection,
         history=tuple(draw(st.lists(snapshots, max_size=3))),
@@ -152,6 +151,7 @@ def records(draw: st.DrawFn) -> PruningRecord:
         settings=draw(st.dictionaries(st.text(), json_values, max_size=3)),
         versions=draw(st.dictionaries(st.text(), st.text(), max_size=3)),
         phase=draw(phases),
+        pose=tuple(draw(st.just([]) | st.lists(places, min_size=total, max_size=total))),
     )
 
 
@@ -287,43 +287,12 @@ def test_a_snapshot_that_does_not_fit_is_refused(change: dict[str, Any], message
         snapshot_of(2, **change)
 
 
-# --- writing ----------------------------------------------------------------------------------
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "file.json"
-    write_text(path, "old")
-
-    def fail(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_text(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
-def test_a_written_file_has_the_mode_of_any_other_and_keeps_it(tmp_path: Path) -> None:
-    path, other = tmp_path / "file.json", tmp_path / "other"
-    other.touch()
-    write_text(path, "text")
-    assert path.stat().st_mode == other.stat().st_mode
-    path.chmod(0o600)
-    write_text(path, "text")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_a_link_to_a_record_stays_a_link(tmp_path: Path) -> None:
-    (tmp_path / "real.json").write_text("old")
-    link = tmp_path / "link.json"
-    link.symlink_to("real.json")
-    write_text(link, "new")
-    assert link.is_symlink()
-    assert (tmp_path / "real.json").read_text() == "new"
+@pytest.mark.parametrize(
+    "pose", [((0.0, 1.0),), ((0.0,), (1.0,)), ((0.0, 1.0), (1.0, 2.0, 3.0)), ((0.0, math.nan),) * 2]
+)
+def test_a_pose_that_does_not_fit_is_refused(pose: Any) -> None:
+    with pytest.raises(ValueError, match="2 or 3 finite coordinates of each of 2 joints"):
+        PruningRecord(selection_of(1, 2), pose=pose)
 
 
 def test_a_changed_copy_is_checked_again() -> None:

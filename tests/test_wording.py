@@ -101,26 +101,3 @@ def test_the_table_is_ordered_by_keep_probability() -> None:
     assert [row[-1] for row in rows] == ["KEEP", "PRUNE", "PRUNE"]
     assert [row[0] for row in rows] == ["2", "1", "0"]
     assert "0.300" in rows[1]
-
-
-def test_the_table_of_543_joints_holds_them_all_in_the_width() -> None:
-    text = selection_of(24, 543).summary(120)
-    assert all(f"joint_{joint} " in text for joint in range(543))
-    assert max(map(len, text.splitlines())) <= 120
-    assert len(text.splitlines()) < 300
-    assert text.count("KEEP") == 24
-
-
-def test_a_narrow_table_loses_no_name() -> None:
-    name = "-".join(f"part{number}" for number in range(20))
-    lines = JointSelection((), 1, (name,), (0.2,)).summary(50).splitlines()[1:]
-    assert max(map(len, lines)) <= 50
-    assert "".join(line.split("|")[2].strip() for line in lines[2:]) == name
-
-
-def test_the_table_prints_names_and_runs_none_of_them() -> None:
-    names = ("[red]x[/red]", "\x1b[31mred", "line\nbreak")
-    text = str(JointSelection((), 3, names, (0.1, 0.1, 0.1)))
-    assert "[red]x[/red]" in text
-    assert "\x1b" not in text
-    assert "line?break" in text
