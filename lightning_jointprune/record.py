@@ -208,6 +208,20 @@ class PruningRecord:
         _set(self, skeleton=None if self.skeleton is None else str(self.skeleton))
         _set(self, settings=_plain(dict(self.settings)), versions=_plain(dict(self.versions)))
 
+    def selection_of(self, joints: int) -> JointSelection:
+        """The selection of so many joints, out of those of a ladder.
+
+        Raises:
+            ValueError: if the run has none of so many.
+        """
+        known = {len(one.indices): one for one in (self.selection, *self.rungs)}
+        if joints not in known:
+            raise ValueError(
+                f"Expected joints out of {', '.join(map(str, known))} but got {joints}. Train with "
+                f"budget=TargetJoints([{joints}, {min(known)}]) for others."
+            )
+        return known[joints]
+
     def to_json(self, path: PathLike | None = None) -> str:
         """The record as JSON; also written to a file, or into a folder as `pruning_record.json`."""
         return _to_json(self, "pruning_record", path, RECORD_FILE)

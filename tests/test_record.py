@@ -145,6 +145,7 @@ def records(draw: st.DrawFn) -> PruningRecord:
     places = st.tuples(finite, finite)
     return PruningRecord(
         selection=selection,
+        rungs=tuple([selection] * draw(st.integers(0, 2))),
         history=tuple(draw(st.lists(snapshots, max_size=3))),
         skeleton=draw(st.none() | st.text()),
         edges=tuple(draw(st.lists(st.tuples(joints, joints), max_size=3))),
