@@ -38,7 +38,7 @@ def likelihood(outputs: Tensor, classes: Tensor) -> Tensor:
 
 
 def contrastive(outputs: Tensor, classes: Tensor) -> Tensor:
-    """Supervised contrastive loss, temperature 0.2 (Khosla et al. 2020, arXiv:2004.11362, eq. 2)."""
+    """Supervised contrastive loss, temperature 0.2 (Khosla et al. 2020, arXiv:2004.11362)."""
     points = normalize(outputs, dim=1)
     itself = torch.eye(len(classes), dtype=torch.bool, device=outputs.device)
     likelihoods = log_softmax((points @ points.T / 0.2).masked_fill(itself, -1e9), dim=1)
