@@ -48,9 +48,10 @@ def _text(logger: Any, report: Path, selection: JointSelection, step: int) -> No
 
 
 def _panel(logger: Any, report: Path, _: JointSelection, step: int) -> None:
+    run = logger.experiment  # which has loaded the package
     with report.open(encoding="utf-8") as page:
         html = sys.modules["wandb"].Html(page, inject=False)
-    logger.experiment.log({TAG: html, "trainer/global_step": step})
+    run.log({TAG: html, "trainer/global_step": step})
 
 
 def _artefact(logger: Any, report: Path, *_: object) -> None:
@@ -73,8 +74,8 @@ def markdown(selection: JointSelection, report: Path) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is."""
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-!|~&" else c for c in text)
+    signs = {c: f"\\{c}" for c in "\\`*_{}[]()#+-!"} | {c: f"&#{ord(c)};" for c in "<>&|~"}
+    return "".join(signs.get(c, c) if c.isprintable() else "?" for c in text)
 
 
 KINDS: dict[str, Callable[..., None]] = {

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
@@ -93,6 +96,21 @@ def test_a_figure_for_a_paper_has_its_columns_width_and_small_text(width: float)
         assert figure.layout.font.size * 0.75 == pytest.approx(7)  # points
         assert {note.font.size for note in figure.layout.annotations} <= {figure.layout.font.size}
     assert screen.layout.width is None
+
+
+@pytest.mark.browser
+def test_a_figure_is_saved_as_a_page_of_its_columns_width(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+    if path is None or find_spec("kaleido") is None:
+        pytest.skip("needs Kaleido and Chromium: `pip install kaleido`, `apt install chromium`")
+    monkeypatch.setenv("BROWSER_PATH", path)
+    file = tmp_path / "skeleton.pdf"
+    for_paper(plot_skeleton(record_of("coco_17", (3, 10)))).write_image(file)
+    width, height = re.findall(rb"/MediaBox ?\[0 0 ([\d.]+) ([\d.]+)\]", file.read_bytes())[0]
+    assert float(width) / 72 * 25.4 == pytest.approx(88, abs=0.5)
+    assert float(height) / 72 * 25.4 < 230
 
 
 def test_the_skeleton_fills_kept_joints_and_leaves_dropped_ones_hollow() -> None:

@@ -114,8 +114,8 @@ def test_the_text_is_the_sentence_and_the_table_of_keep_and_prune() -> None:
         "| index | joint | keep probability | verdict |",
         "|---:|---|---:|---|",
         "| 0 | wrist | 0.990 | KEEP |",
-        r"| 2 | \<b\> | 0.970 | KEEP |",
-        r"| 1 | a\|b | 0.020 | PRUNE |",
+        "| 2 | &#60;b&#62; | 0.970 | KEEP |",
+        "| 1 | a&#124;b | 0.020 | PRUNE |",
     ]
 
 

@@ -90,16 +90,16 @@ def test_an_evaluation_and_other_points_bring_their_sections() -> None:
     record = record_of("coco_17", (3, 10))
     page = render(record, evaluation=evaluated(record), points=[Point(17, 0.8, "all joints")])
     text = text_of(page)
-    assert "0.900 accuracy on 200 samples that were evaluated, 95&nbsp;% interval 0.850 to" in text
+    assert "0.900 accuracy on 200 samples, 95&nbsp;% interval 0.850 to" in text
     assert "dropping costs verdict" in text
     assert "0.200 [0.150, 0.250]" in text
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
-    assert headings[3:6] == ["Can you trust it?", "Accuracy against joints", "Class by class"]
+    assert headings[3:6] == ["Can you trust it?", "Frontier", "Class by class"]
     name = record.selection.joint_names[10]
-    assert "accuracy with the kept joints loses most without" in text
+    assert "The classes that lose most class accuracy loses most without" in text
     assert f"2 0.700 0.200 {name} 1 0.800 0.133 {name}" in text
     plain = render(record)
-    for absent in ("Accuracy against joints", "Class by class", "dropping", "evaluated"):
+    for absent in ("Frontier", "Class by class", "dropping", "200 samples"):
         assert absent not in text_of(plain)
 
 

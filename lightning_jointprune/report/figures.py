@@ -31,6 +31,7 @@ Lines = dict[str, Sequence[float | None]]
 GREY = "#8a919e"
 # Undecided to certain; both ends can be seen on white and on black.
 CERTAINTY = ((0.0, "#D55E00"), (0.5, "#E69F00"), (0.8, "#56B4E9"), (1.0, "#1F7FBF"))
+SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
 SHADES = {"warmup": "#8a919e", "search": "#E69F00", "final": "#009E73"}
 HOVER = (
     "<b>%{customdata[0]}</b> (joint %{customdata[1]})<br>%{customdata[2]}<br>"
@@ -201,7 +202,7 @@ def plot_frontier(
     if numbers is None:
         return figure
     ours = [label for label in numbers.lines if label in named]
-    looks = itertools.cycle(zip(COLOURS, ("circle", "square", "diamond"), strict=False))
+    looks = zip(itertools.cycle(COLOURS), itertools.cycle(SYMBOLS), strict=False)
     for (label, line), (colour, symbol) in zip(numbers.lines.items(), looks, strict=False):
         up = [0 if p.high is None else p.high - p.value for p in line]
         down = [0 if p.low is None else p.value - p.low for p in line]
@@ -236,8 +237,13 @@ def plot_classes(evaluation: JointEvaluation) -> go.Figure:
         z=[[short(lost) for lost in row] for row in numbers.lost],
         customdata=[[(joint, name) for joint in joints] for name in classes],
         zmin=0,
+        zmax=max(0.01, *(lost for row in numbers.lost for lost in row)),
         colorscale="Cividis",
-        colorbar={"title": {"text": "accuracy lost", "side": "right"}, "outlinewidth": 0},
+        colorbar={
+            "title": {"text": "accuracy lost", "side": "right"},
+            "thickness": 10,
+            "outlinewidth": 0,
+        },
         hovertemplate="class %{customdata[1]} without %{customdata[0]}: %{z} lost<extra></extra>",
     )
     rows, columns = list(range(len(classes))), list(range(len(joints)))
@@ -246,7 +252,7 @@ def plot_classes(evaluation: JointEvaluation) -> go.Figure:
     figure.update_xaxes(
         tickvals=columns, ticktext=joints, side="top", showgrid=False, tickangle=-50
     )
-    figure.update_layout(**LAYOUT, height=200 + (18 * len(rows) if few else 560))
+    figure.update_layout(**LAYOUT, height=200 + (18 * len(rows) if few else 430), margin_b=10)
     figure.update_layout(meta={"joints": [number for number, _ in numbers.joints]})
     return figure
 

@@ -112,6 +112,8 @@ def render(
     )
     pages.filters |= {"show": show, "coded": _coded}
     sketch = _sketch(figures["skeleton"]) if figures["skeleton"].data else ""
+    for heat in figures["history"].select_traces({"type": "heatmap"}):
+        heat.z = [[round(1000 * p) for p in row] for row in heat.z]  # shorter; undone by the page
     drawn = {name: figure.to_json(engine="json") for name, figure in figures.items() if figure.data}
     data = {name: _for_script(text) for name, text in drawn.items()}
     return pages.get_template("report.html").render(

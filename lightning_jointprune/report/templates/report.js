@@ -2,6 +2,11 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const read = (id) => JSON.parse(byId(id).textContent);
+  const readHistory = () => {
+    const figure = read("history-data"), [heat] = figure.data;
+    heat.z = heat.z.map((row) => row.map((p) => p / 1000)); // shorter in the file as whole numbers
+    return figure;
+  };
   const narrow = () => document.documentElement.clientWidth < 600;
   const { joints: columns, moments } = read("page-data");
   const joints = columns.map(([number, name, part, probability, kept, cost], rank) => ({ rank, number, name, part, probability, kept, cost }));
@@ -39,7 +44,7 @@
     };
     for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
       theme[key] = { ...layout[key], gridcolor: line, zeroline: false, linecolor: line };
-      if (narrow() && layout[key].ticktext) Object.assign(theme[key], { showticklabels: id !== "history", tickfont: { size: 10 } });
+      if (narrow() && layout[key].ticktext) Object.assign(theme[key], { showticklabels: id !== "history" && layout[key].showticklabels !== false, tickfont: { size: 10 } });
     }
     return theme;
   }
@@ -70,7 +75,7 @@
 
   function draw(element) {
     const { id } = element;
-    const figure = read(`${id === "replay" ? "skeleton" : id}-data`), { layout } = figure;
+    const figure = id === "history" ? readHistory() : read(`${id === "replay" ? "skeleton" : id}-data`), { layout } = figure;
     if (layout.meta?.aspect) {
       const most = id === "replay" ? 0.6 * layout.height : layout.height;
       layout.height = Math.min(most, 80 + element.clientWidth * layout.meta.aspect);
@@ -218,8 +223,7 @@
   }
 
   function looks(full, numbers) {
-    const [heat] = read("history-data").data;
-    looks.z ??= heat.z;
+    looks.z ??= readHistory().data[0].z;
     const color = numbers.map((number) => looks.z[byNumber.get(number).rank][moment]);
     return { color, size: color.map((p) => full * (0.3 + 0.7 * p)) };
   }
