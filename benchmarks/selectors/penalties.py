@@ -22,7 +22,6 @@ from benchmarks.joint_data import JointData
 from benchmarks.selectors.training import (
     EPOCHS,
     RECIPE,
-    RUNS,
     Choice,
     best,
     fit,
@@ -163,48 +162,77 @@ def first_weight(model: nn.Module) -> Tensor:
     return weight
 
 
-PATH = 24  # penalties on LassoNet's path
-PATH_ENDS = (0.3, 300.0)
+COARSE = tuple(10 * 2.0**n for n in range(16))  # penalties to find where LassoNet's path is
+FINE = 28  # penalties on it
 
 
 def lassonet(data: JointData, _encoder: str, counts: Sequence[int], seed: int) -> Choice:
     """The package's classifier on the flattened sequence, in groups, one for each joint.
 
     Its own network, a perceptron with a skip layer, whatever the encoder; 128 units, the package's
-    optimizers and M = 10. Joints are ranked by the penalty at which they leave.
+    optimizers and M = 10. A coarse path finds between which penalties the joints leave, a fine one
+    ranks them by the penalty at which they do. An epoch at each penalty.
     """
+    import lassonet.model
     from lassonet import LassoNetClassifier
 
     x, y = (tensor.numpy() for tensor in data.train.tensors)
     frames, joints, coordinates = x.shape[1:]
     features = torch.arange(frames * joints * coordinates).view(frames, joints, coordinates)
-    low, high = PATH_ENDS
-    classifier = LassoNetClassifier(
-        hidden_dims=(128,),
-        groups=[features[:, joint].flatten().tolist() for joint in range(joints)],
-        lambda_seq=[low * (high / low) ** (n / (PATH - 1)) for n in range(PATH)],
-        batch_size=RECIPE.batch_size,
-        n_iters=(EPOCHS, EPOCHS * (RUNS - 1) // PATH),
-        patience=None,
-        val_size=0,
-        verbose=0,
-        torch_seed=seed,
-        device=torch.device("cpu"),
-    )
-    path = classifier.path(
-        x.reshape(len(x), -1), y, return_state_dicts=True, disable_lambda_warning=True
-    )
-    skips = torch.stack([item.state_dict["skip.weight"] for item in path])
-    norms = skips.view(len(path), -1, frames, joints, coordinates).norm(dim=(1, 2, 4))
-    kept = norms > 0
-    scores = kept.sum(0) + 0.5 * norms.mean(0) / norms.mean(0).max()  # of equals, the larger
-    left = kept.sum(1).tolist()
-    epochs = sum(item.n_iters for item in path)
-    choice = Choice({}, {}, float(epochs * (len(x) // RECIPE.batch_size)))
+    lassonet.model.inplace_group_prox = group_prox
+
+    def path(penalties: Sequence[float]) -> tuple[Tensor, float]:
+        """The norm of each joint's skip weights at each penalty, and the steps."""
+        classifier = LassoNetClassifier(
+            hidden_dims=(128,),
+            groups=[features[:, joint].flatten().tolist() for joint in range(joints)],
+            lambda_seq=penalties,
+            batch_size=RECIPE.batch_size,
+            n_iters=(EPOCHS, 1),
+            patience=None,
+            val_size=0,
+            verbose=0,
+            torch_seed=seed,
+            device=torch.device("cpu"),
+        )
+        items = classifier.path(
+            x.reshape(len(x), -1), y, return_state_dicts=True, disable_lambda_warning=True
+        )
+        skips = torch.stack([item.state_dict["skip.weight"] for item in items])
+        squares = skips.view(len(items), -1, frames, joints, coordinates).square()
+        epochs = sum(item.n_iters for item in items)
+        return squares.sum(dim=(1, 2, 4)).sqrt(), float(epochs * (len(x) // RECIPE.batch_size))
+
+    norms, first_steps = path(COARSE)
+    complete = (norms[1:] > 0).all(1).tolist().count(True)
+    low, high = COARSE[max(0, complete - 1)], 2 * COARSE[len(norms) - 2]
+    norms, steps = path([low * (high / low) ** (n / (FINE - 1)) for n in range(FINE)])
+    left = (norms > 0).sum(1).tolist()
+    scores = (norms > 0).sum(0) + 0.5 * norms.mean(0) / norms.mean(0).max()  # of equals, the larger
+    choice = Choice({}, {}, first_steps + steps)
     for count in counts:
         choice.joints[count] = best(scores, count)
         choice.open[count] = min(left, key=lambda number, count=count: abs(number - count))
     return choice
+
+
+def group_prox(
+    groups: Sequence[Sequence[int]],
+    beta: nn.Linear,
+    theta: nn.Linear,
+    lambda_: float,
+    lambda_bar: float,
+    M: float,  # noqa: N803 -- the package's name
+) -> None:
+    """What `lassonet.prox.inplace_group_prox` does, of groups of one size at once."""
+    from lassonet.prox import prox
+
+    order = torch.tensor(groups)
+    layers = (beta, theta)
+    grouped = [one.weight.data[:, order].transpose(1, 2).reshape(-1, len(order)) for one in layers]
+    moved = prox(*grouped, lambda_=lambda_, lambda_bar=lambda_bar, M=M)
+    for one, values in zip(layers, moved, strict=True):
+        one.weight.data[:, order] = values.view(len(one.weight), -1, len(order)).transpose(1, 2)
 
 
 METHODS: dict[str, Callable[[JointData, str, Sequence[int], int], Choice]] = {

@@ -38,7 +38,8 @@ class Asked:
         self.model: nn.Module = new_model(data, encoder, seed)
         self.steps = fit(self.model, train, seed)
         self.x, self.y = (tensor[:MEASURED] for tensor in measure.tensors)
-        self.features = torch.arange(data.joints)[None, None, :, None].expand(1, *self.x.shape[1:])
+        joints = torch.arange(data.joints)[None, None, :, None]
+        self.features = joints.expand(1, *self.x.shape[1:]).contiguous()
 
     def log_probability(self, x: Tensor) -> Tensor:
         """Of the true class, shape `(N,)`, for the sequences of `x` in some other form."""
@@ -87,7 +88,6 @@ def shapley(data: JointData, encoder: str, counts: Sequence[int], seed: int) -> 
     return ranked(asked.per_joint(values), counts, steps)
 
 
-@torch.no_grad()
 def elimination(data: JointData, encoder: str, counts: Sequence[int], seed: int) -> Choice:
     asked = Asked(data, encoder, seed)
     mask = torch.ones(data.joints)
@@ -97,11 +97,10 @@ def elimination(data: JointData, encoder: str, counts: Sequence[int], seed: int)
             kept = mask.nonzero().flatten()
             without = mask.repeat(left, 1)
             without[torch.arange(left), kept] = 0.0
-            worth = torch.stack(
-                [asked.log_probability(asked.x * m[:, None]).mean() for m in without]
-            )
+            with torch.no_grad():
+                likely = [asked.log_probability(asked.x * m[:, None]).mean() for m in without]
             drop = min(left - count, max(1, int(AT_ONCE * left)))
-            mask[kept[worth.topk(drop).indices]] = 0.0
+            mask[kept[torch.stack(likely).topk(drop).indices]] = 0.0
             choice.steps += forward_steps(left * len(asked.x))
         choice.joints[count] = best(mask, count)
     return choice
