@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lightning_jointprune.evaluation import EVALUATION_FILE, JointEvaluation
 from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
+from lightning_jointprune.tables import as_text
 
 if TYPE_CHECKING:
     from lightning_jointprune.report.comparison import Comparison
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="print the answer and the KEEP / PRUNE table")
     show.add_argument("record", metavar="RUN", help=run_help)
     show.add_argument("--title", help="the data set or task, for the sentence")
+    show.add_argument("--joints", type=int, metavar="N", help="of a ladder, the N joints")
     show.set_defaults(run=_show)
 
     report = commands.add_parser("report", help="draw the HTML report again")
@@ -64,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--title", help="the data set or task, for the sentence")
     where = "where Plotly's script is: in the page (default), on its server, or beside the page"
     report.add_argument("--plotly", choices=PLOTLY, default="inline", help=where)
+    worth = "what evaluate_joints measured; default: joint_evaluation.json beside the record"
+    report.add_argument("--evaluation", metavar="FILE", help=worth)
+    others = "other figures as label,joints,value[,low,high]; default: frontier.csv beside it"
+    report.add_argument("--points", metavar="FILE", help=others)
+    report.add_argument("--seeds", metavar="RUN", nargs="+", default=[], help="runs of other seeds")
     report.set_defaults(run=_report)
 
     compare = commands.add_parser("compare", help="which joints several runs keep")
@@ -104,11 +111,14 @@ def _show(arguments: argparse.Namespace) -> None:
     record = _read(arguments.record)
     found = findings(record)
     said = verdict(found)
-    selection, sentence = record.selection, record.selection.sentence(arguments.title)
+    count = arguments.joints
+    selection = record.selection if count is None else record.selection_of(count)
+    sentence = selection.sentence(arguments.title)
     if arguments.json:
         _print_json(
             sentence=sentence,
             phase=record.phase,
+            rungs=[{"indices": one.indices, "metrics": one.metrics} for one in record.rungs],
             num_joints=selection.num_joints,
             indices=selection.indices,
             names=selection.names,
@@ -123,22 +133,43 @@ def _show(arguments: argparse.Namespace) -> None:
         return
     if record.phase != "final":
         print(f"Not a result yet: this was written in the {record.phase} phase.")
+    said_of = [sentence] if count else [one.sentence(arguments.title) for one in record.rungs]
     words = f"{said.title} {said.advice}"
-    print(_clean(sentence), _clean(words), selection.summary(), sep="\n\n")
+    for text in (*(said_of or [sentence]), words):
+        print(_clean(text), end="\n\n")
+    print(selection.summary())
 
 
 def _report(arguments: argparse.Namespace) -> None:
     from lightning_jointprune.report import REPORT_FILE, write_report  # loads Plotly
+    from lightning_jointprune.report.frontier import POINTS_FILE, read_points
 
     run = Path(arguments.record)
     record = _read(arguments.record)
     folder = run if run.is_dir() else run.parent
     output = Path(arguments.output) if arguments.output else folder / REPORT_FILE
-    written = write_report(record, output, arguments.title, arguments.plotly)
+    worth = _or_beside(arguments.evaluation, folder / EVALUATION_FILE)
+    points = _or_beside(arguments.points, folder / POINTS_FILE)
+    written = write_report(
+        record,
+        output,
+        arguments.title,
+        arguments.plotly,
+        evaluation=JointEvaluation.from_json(worth) if worth else None,
+        points=read_points(points) if points else (),
+        seeds=[_read(other) for other in arguments.seeds],
+    )
     if arguments.json:
         _print_json(report=str(written), bytes=written.stat().st_size)
     else:
         print(written)
+
+
+def _or_beside(given: str | None, usual: Path) -> Path | None:
+    """The file that was named, or the usual one if it is there."""
+    if given:
+        return Path(given)
+    return usual if usual.is_file() else None
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -158,11 +189,14 @@ def _compare(arguments: argparse.Namespace) -> None:
             stability=found.stability,
             kept_by={row.name: row.votes for row in sorted(found.rows, key=lambda r: r.number)},
             disputed=[row._asdict() for row in found.disputed],
+            settings=found.settings,
+            beyond_seeds=[row.name for row in found.beyond_seeds],
         )
         return
     _print_counts(found.runs, selections)
     _print_overlaps(found)
     _print_votes(found)
+    print(_clean(found.words()))
 
 
 def _labels(paths: Sequence[str]) -> list[str]:
@@ -253,10 +287,7 @@ def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_clean(cell)) for cell in row))
-    console = Console(color_system=None, force_terminal=False)
-    with console.capture() as capture:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in capture.get().splitlines()), end="\n\n")
+    print(as_text(table), end="\n\n")
 
 
 def _clean(text: str) -> str:

@@ -12,13 +12,13 @@ from statistics import NormalDist
 from typing import Any, NamedTuple
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
 from lightning_jointprune.confounds import Confounds, JointInput, confounds
-from lightning_jointprune.record import PathLike, write_text
+from lightning_jointprune.files import PathLike, write_text
+from lightning_jointprune.tables import as_text
 
 SCHEMA = 1
 EVALUATION_FILE = "joint_evaluation.json"
@@ -31,6 +31,10 @@ class Estimate(NamedTuple):
     value: float
     low: float | None = None
     high: float | None = None
+
+    def __str__(self) -> str:
+        ends = "" if self.low is None else f" [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:.3f}{ends}"
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class JointEvaluation:
     def summary(self, width: int | None = None) -> str:
         """A table as text of `width` characters, by default the terminal's; dear joints first."""
         kept = f"{len(self.indices)} of {len(self.joint_names)} joints kept"
-        title = f"{self.metric} {_text(self.kept)} on {self.samples} samples, {kept}"
+        title = f"{self.metric} {self.kept} on {self.samples} samples, {kept}"
         width = width or shutil.get_terminal_size((100, 24)).columns
         return f"{title}\n{_table(self, max(width, 40))}"
 
@@ -144,10 +148,7 @@ def difference(first: Tensor, second: Tensor) -> Estimate:
 
 
 def _text(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return ""
-    ends = "" if estimate.low is None else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
-    return f"{estimate.value:.3f}{ends}"
+    return "" if estimate is None else str(estimate)
 
 
 def _table(evaluation: JointEvaluation, width: int) -> str:
@@ -172,10 +173,7 @@ def _table(evaluation: JointEvaluation, width: int) -> str:
         )
     for name, cost in evaluation.groups.items():
         table.add_row(Text(f"group {name}"), _text(cost), "", "", "")
-    console = Console(width=width, color_system=None, force_terminal=False)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+    return as_text(table, width)
 
 
 def _plain(value: Any) -> Any:

@@ -6,12 +6,15 @@ import math
 import platform
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.loggers import hand_over
+from lightning_jointprune.pose import MeanPose
 from lightning_jointprune.record import (
     RECORD_FILE,
     SELECTION_FILE,
@@ -58,8 +61,15 @@ class Journal:
         self.history: list[Snapshot] = []
         self.metrics: dict[str, float] = {}
         self.metrics_all_joints: dict[str, float] = {}
+        self.rung_metrics: list[dict[str, float]] = []  # of a ladder, at the end of the run
+        self.pose = MeanPose(len(self.joint_names))
         self._refreshed_since: float | None = None
         self._refresh_spent, self._refresh_cost = 0.0, REFRESH_COST
+
+    def watch(self, layer: JointPruningLayer) -> None:
+        """Look where the joints are in what the layer sees, if no skeleton says it."""
+        if self.skeleton is None:
+            self.pose.watch(layer)
 
     def quote(self, monitored: Sequence[tuple[str, bool]], shown: Sequence[str]) -> None:
         """Choose the metric to quote: one that is monitored, else one the progress bar shows.
@@ -96,6 +106,7 @@ class Journal:
                 active_joints=sum(search.mask()),
                 keep_probabilities=tuple(probabilities.tolist()),
                 metrics=dict(metrics),
+                loss=_recent_loss(search),
             )
         )
         if metrics and search.phase == "warmup":
@@ -141,13 +152,25 @@ class Journal:
 
     def selection(self, search: JointSearch) -> JointSelection:
         """The joints kept so far."""
-        mask = search.mask()
+        probabilities = search.layer.keep_probabilities().tolist()
+        return self._selected(search.mask(), probabilities, self.metrics)
+
+    def rungs(self, search: JointSearch) -> tuple[JointSelection, ...]:
+        """Of a ladder, the joints of every rung reached so far, the most first."""
+        masks = search.rungs()
+        metrics = self.rung_metrics or [{} for _ in masks]
+        rungs = zip(masks, search.settled, metrics, strict=True)
+        return tuple(self._selected(*rung) for rung in rungs)
+
+    def _selected(
+        self, mask: Sequence[bool], probabilities: Sequence[float], metrics: Mapping[str, float]
+    ) -> JointSelection:
         return JointSelection(
             indices=tuple(index for index, kept in enumerate(mask) if kept),
             num_joints=len(mask),
             joint_names=self.joint_names,
-            keep_probabilities=tuple(search.layer.keep_probabilities().tolist()),
-            metrics=self.metrics,
+            keep_probabilities=tuple(probabilities),
+            metrics=metrics,
             metrics_all_joints=self.metrics_all_joints,
             metric=self.metric,
             floor=self.floor,
@@ -158,15 +181,17 @@ class Journal:
         """Everything the run learned so far."""
         return PruningRecord(
             selection=self.selection(search),
+            rungs=self.rungs(search),
             history=tuple(self.history),
             skeleton=self.skeleton,
             settings=self.settings,
             versions=_versions(),
             phase=search.phase,
+            pose=self.pose.places(),
         )
 
-    def write(self, search: JointSearch, folder: Path) -> Path | None:
-        """Write the record, the selection and the report.
+    def write(self, search: JointSearch, folder: Path, loggers: Iterable[Any] = ()) -> Path | None:
+        """Write the record, the selection and the report, and hand that to the loggers.
 
         What cannot be written costs a warning, never the run.
 
@@ -175,7 +200,10 @@ class Journal:
         """
         if search.phase == "final" and (doubt := self.floor_doubt(search)):
             warnings.warn(doubt, stacklevel=2)
-        return self._write_files(search, folder)
+        report = self._write_files(search, folder)
+        if report is not None:
+            hand_over(loggers, report, self.selection(search), self.last_step or 0)
+        return report
 
     def refresh(
         self, search: JointSearch, folder: Path, clock: Callable[[], float] = time.monotonic
@@ -222,12 +250,22 @@ class Journal:
             "metric": self.metric,
             "floor": self.floor,
             "more_is_better": self.more_is_better,
+            "pose": self.pose.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
+        pose = self.pose
         vars(self).update(state)
+        self.pose = pose
+        pose.load_state_dict(state.get("pose", pose.state_dict()))  # older ones have none
         self.history = [Snapshot(**snapshot) for snapshot in state["history"]]
+
+
+def _recent_loss(search: JointSearch) -> float | None:
+    """Mean training loss of the latest batches, where the price follows it."""
+    known = search.needs_losses and search.controller.losses_seen > 0
+    return float(search.controller.recent) if known else None
 
 
 def _versions() -> dict[str, str]:

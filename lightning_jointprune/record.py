@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -13,15 +11,13 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar, cast
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from lightning_jointprune.files import PathLike, write_text
+from lightning_jointprune.tables import joint_table
+from lightning_jointprune.wording import selection_sentence
 
 SCHEMA = 1
 PHASES = ("warmup", "search", "final")
 RECORD_FILE, SELECTION_FILE = "pruning_record.json", "selection.json"
-PathLike = str | os.PathLike[str]
 D = TypeVar("D")
 
 
@@ -100,12 +96,13 @@ class JointSelection:
     def summary(self, width: int | None = None) -> str:
         """The KEEP / PRUNE table as text of `width` characters, by default the terminal's."""
         counts = f"{len(self.indices)} of {self.num_joints} joints kept, {self.undecided} undecided"
-        width = width or shutil.get_terminal_size((100, 24)).columns
-        return f"{counts}, {100 * self.ratio:.1f} % removed\n{_table(self, max(width, 40))}"
+        width = max(width or shutil.get_terminal_size((100, 24)).columns, 40)
+        table = joint_table(self.joint_names, self.keep_probabilities, self.mask, width)
+        return f"{counts}, {100 * self.ratio:.1f} % removed\n{table}"
 
     def sentence(self, title: str | None = None) -> str:
         """One sentence for a paper, with nothing that was not measured; `title` names the data."""
-        return _sentence(self, f" on {title}" if title else "")
+        return selection_sentence(self, f" on {title}" if title else "")
 
     def to_json(self, path: PathLike | None = None) -> str:
         """The selection as JSON; also written to a file, or into a folder as `selection.json`."""
@@ -138,6 +135,7 @@ class Snapshot:
         active_joints: how many joints the hard mask would keep, or keeps.
         keep_probabilities: P(gate open) of all joints, shape `(J,)`, each in [0, 1].
         metrics: what was logged at that moment, by name; values that are not finite are left out.
+        loss: mean training loss of the latest batches, without the price; None if not known.
 
     Raises:
         ValueError: an unknown phase, or a keep probability outside [0, 1].
@@ -153,6 +151,7 @@ class Snapshot:
     active_joints: int
     keep_probabilities: tuple[float, ...]
     metrics: Mapping[str, float] = field(default_factory=dict)
+    loss: float | None = None
 
     def __post_init__(self) -> None:
         wholes = ("step", "epoch", "active_joints")
@@ -160,6 +159,7 @@ class Snapshot:
         _set(self, **{name: _whole(getattr(self, name), name) for name in wholes})
         _set(self, **{name: _real(getattr(self, name), name) for name in reals})
         _set(self, phase=_phase(self.phase), metrics=_finite(self.metrics))
+        _set(self, loss=_known(self.loss, "loss"))
         _set(self, keep_probabilities=_probabilities(self.keep_probabilities, None))
 
 
@@ -169,15 +169,19 @@ class PruningRecord:
 
     Args:
         selection: the joints that are kept.
+        rungs: of a ladder, the selection of each number of joints, the most first; the last one is
+            `selection`.
         history: snapshots in the order of training.
         skeleton: name of the skeleton that the joints are from, for its drawing.
         edges: pairs of connected joints, shape `(edges, 2)`, where the skeleton has no name.
+        pose: mean place of each joint in the data, shape `(J, 2 or 3)`, in units of the input and
+            with y downwards, where the skeleton has no name; empty if it is not known.
         settings: the callback's arguments; what JSON does not know is kept as its text.
         versions: versions of the packages that were used, by name.
         phase: the phase the run was in when this was written; only `"final"` is a result.
 
     Raises:
-        ValueError: an unknown phase, an edge to no joint, or a snapshot of other joints.
+        ValueError: an unknown phase, an edge to no joint, or a snapshot or a pose of other joints.
     """
 
     selection: JointSelection
@@ -187,17 +191,36 @@ class PruningRecord:
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     phase: str = "final"
+    pose: tuple[tuple[float, ...], ...] = ()
+    rungs: tuple[JointSelection, ...] = ()
 
     def __post_init__(self) -> None:
         joints = self.selection.num_joints
         for snapshot in self.history:
             _probabilities(snapshot.keep_probabilities, joints)
+        for rung in self.rungs:
+            _probabilities(rung.keep_probabilities, joints)
         edges = tuple((_whole(a, "edge"), _whole(b, "edge")) for a, b in self.edges)
         if any(not 0 <= end < joints for edge in edges for end in edge):
             raise ValueError(f"Expected edges between joints 0 to {joints - 1} but got {edges}.")
         _set(self, history=tuple(self.history), edges=edges, phase=_phase(self.phase))
+        _set(self, rungs=tuple(self.rungs), pose=_pose(self.pose, joints))
         _set(self, skeleton=None if self.skeleton is None else str(self.skeleton))
         _set(self, settings=_plain(dict(self.settings)), versions=_plain(dict(self.versions)))
+
+    def selection_of(self, joints: int) -> JointSelection:
+        """The selection of so many joints, out of those of a ladder.
+
+        Raises:
+            ValueError: if the run has none of so many.
+        """
+        known = {len(one.indices): one for one in (self.selection, *self.rungs)}
+        if joints not in known:
+            raise ValueError(
+                f"Expected joints out of {', '.join(map(str, known))} but got {joints}. Train with "
+                f"budget=TargetJoints([{joints}, {min(known)}]) for others."
+            )
+        return known[joints]
 
     def to_json(self, path: PathLike | None = None) -> str:
         """The record as JSON; also written to a file, or into a folder as `pruning_record.json`."""
@@ -210,20 +233,6 @@ class PruningRecord:
         Raises ValueError for what is no record or a newer one, OSError for what cannot be read.
         """
         return _build(cls, *_read(path_or_text, "pruning_record", RECORD_FILE))
-
-
-def write_text(path: PathLike, text: str) -> None:
-    """Write a whole file or none: make its folder, write beside it, then take its place."""
-    target = Path(os.path.realpath(path))  # so that a link stays a link
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        partial.write_bytes(text.encode("utf-8", "replace"))
-        if target.exists():
-            shutil.copymode(target, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _set(instance: object, **values: object) -> None:
@@ -241,6 +250,25 @@ def _real(value: Any, name: str) -> float:
     if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
         raise ValueError(f"Expected a number as {name} but got {value!r}. Pass `float(value)`.")
     return math.nan if value is None else float(value)  # JSON's null is a number not known
+
+
+def _known(value: Any, name: str) -> float | None:
+    number = _real(value, name)
+    return number if math.isfinite(number) else None
+
+
+def _pose(places: Iterable[Iterable[float]], joints: int) -> tuple[tuple[float, ...], ...]:
+    pose = tuple(tuple(_real(one, "coordinate") for one in place) for place in places)
+    wrong = [place for place in pose if len(place) != len(pose[0]) or len(place) not in (2, 3)]
+    if (
+        (pose and len(pose) != joints)
+        or wrong
+        or not all(math.isfinite(one) for place in pose for one in place)
+    ):
+        raise ValueError(
+            f"Expected 2 or 3 finite coordinates of each of {joints} joints as pose but got {pose}."
+        )
+    return pose
 
 
 def _phase(phase: str) -> str:
@@ -282,71 +310,12 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | bool | int) else str(value)
 
 
-def _table(selection: JointSelection, width: int) -> str:
-    probabilities = selection.keep_probabilities
-    verdicts = ["KEEP" if kept else "PRUNE" for kept in selection.mask]
-    names = ["".join(c if c.isprintable() else "?" for c in name) for name in selection.joint_names]
-    order = sorted(range(len(names)), key=lambda joint: (-probabilities[joint], joint))
-    blocks = max(1, width // (33 + min(max(map(len, names)), 40))) if len(order) > 48 else 1
-    table = Table(box=box.ASCII2, show_edge=False, pad_edge=False)
-    for _ in range(blocks):
-        for title in ("index", "keep prob.", "joint", ""):
-            side = cast(Any, "left" if title == "joint" else "right")
-            table.add_column(title, justify=side, overflow="fold")
-    for row in range(rows := -(-len(order) // blocks)):
-        cells: list[str | Text] = []
-        for joint in order[row::rows]:
-            probability = f"{probabilities[joint]:.3f}"
-            cells += [str(joint), probability, Text(names[joint]), verdicts[joint]]
-        table.add_row(*cells)
-    console = Console(width=width, color_system=None, force_terminal=False)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
-
-
-def _sentence(selection: JointSelection, where: str) -> str:
-    kept, total, metric = len(selection.indices), selection.num_joints, selection.metric
-    share = f"{kept} of {total} joints" if kept < total else f"all {total} joints"
-    percent = f"{100 * selection.ratio:.1f}"
-    article = "an" if percent[0] == "8" or percent[:3] in ("11.", "18.") else "a"
-    cut = f"{article} {percent} % reduction" if kept < total else "no reduction"
-    are = "is" if kept == 1 else "are"
-    plain = f"{share[0].upper()}{share[1:]} {are} kept{where}, {cut}"
-    value = selection.metrics.get(metric or "")
-    if value is None:
-        missing = f"{metric} was not measured" if metric else "no metric was measured"
-        return f"{plain}; {missing} with them." if metric or not selection.metrics else f"{plain}."
-    floor, better = selection.floor, selection.higher_is_better
-    above, below = ("above", "below") if better else ("below", "above")
-    got, asked = _figures(value, floor, better)
-    if floor is not None and (value < floor if better else value > floor):
-        limit = f"{below} the {'floor' if better else 'ceiling'} of {asked}"
-        return f"{plain}, but with those joints alone {metric} is {got}, {limit}."
-    if floor is not None and kept < total:
-        stay = f"{'at' if value == floor else above} {asked} {metric}{where}"
-        return f"Only {share} {are} needed to stay {stay} ({got} with those joints alone), {cut}."
-    reached = _figures(value, None, better)[0]
-    return f"With {share} the model reaches {metric} {reached}{where}, {cut}."
-
-
-def _figures(value: float, floor: float | None, better: bool) -> tuple[str, str]:
-    """A metric and its floor as text, with enough digits to see that they differ."""
-    if floor is None:
-        return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}", ""
-    percent = better and 0 <= floor <= 1 and 0 <= value <= 1
-    scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
-    while digits < 9 and value != floor and round(scale * value, digits) == scale * floor:
-        digits += 1
-    return f"{scale * value:.{digits}f}{unit}", f"{scale * floor:.9g}{unit}"
-
-
 def _pretty(value: Any, margin: str = "\n") -> str:
     if isinstance(value, JointSelection):
         value = vars(value)
     if isinstance(value, Mapping):
         items = [f"{json.dumps(key)}: {_pretty(item, margin + ' ')}" for key, item in value.items()]
-    elif isinstance(value, tuple) and value and isinstance(value[0], Snapshot):
+    elif isinstance(value, tuple) and value and isinstance(value[0], Snapshot | JointSelection):
         items = [json.dumps(_plain(vars(item)), allow_nan=False) for item in value]
     else:
         return json.dumps(_plain(value), allow_nan=False)
@@ -393,6 +362,8 @@ def _build(cls: type[D], data: Any, source: str) -> D:
         known = {item.name: data[item.name] for item in fields(cast(Any, cls)) if item.name in data}
         if "selection" in known:
             known["selection"] = _build(JointSelection, known["selection"], source)
+        if "rungs" in known:
+            known["rungs"] = [_build(JointSelection, item, source) for item in known["rungs"]]
         if "history" in known:
             known["history"] = [_build(Snapshot, item, source) for item in known["history"]]
         return cls(**known)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lightning_jointprune.record import PruningRecord
@@ -51,6 +53,36 @@ def test_stability_of_runs_that_keep_all_joints_or_none_is_not_defined(kept: flo
 def test_what_cannot_be_compared_is_refused(runs: dict[str, PruningRecord], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         compare(runs)
+
+
+def seeds_of(settings: dict[str, object], *runs: tuple[float, ...]) -> list[PruningRecord]:
+    return [replace(unnamed(run), settings=settings) for run in runs]
+
+
+def test_differences_between_seeds_of_the_same_settings_are_noise() -> None:
+    runs = seeds_of({"lr": 0.05}, (0.9, 0.9, 0.1), (0.9, 0.1, 0.1))
+    found = compare({str(place): run for place, run in enumerate(runs)})
+    assert found.settings == (0, 0)
+    assert found.beyond_seeds == ()
+    assert "the 1 joints that they disagree on are what another seed changes" in found.words()
+
+
+def test_a_difference_is_beyond_the_seeds_if_all_runs_of_each_settings_agree() -> None:
+    cheap = seeds_of({"price": 0.1}, (0.9, 0.9, 0.1), (0.9, 0.9, 0.9), (0.9, 0.9, 0.1))
+    dear = seeds_of({"price": 0.9}, (0.9, 0.1, 0.1), (0.9, 0.1, 0.1), (0.9, 0.1, 0.9))
+    found = compare({str(place): run for place, run in enumerate([*cheap, *dear])})
+    assert [row.number for row in found.beyond_seeds] == [1]
+    words = found.words()
+    assert "Of the 2 joints that the runs disagree on, 1 differ between the settings" in words
+    assert "joint_1" in words
+    assert "up to 0.1." in words  # two of the 20 ways to choose 3 of 6 runs
+
+
+def test_one_run_of_each_settings_tells_nothing_of_seeds() -> None:
+    runs = seeds_of({"price": 0.1}, (0.9, 0.9)) + seeds_of({"price": 0.9}, (0.9, 0.1))
+    found = compare({"a": runs[0], "b": runs[1]})
+    assert found.beyond_seeds == ()
+    assert "compare at least two runs of each" in found.words()
 
 
 def test_the_figure_shows_what_each_run_made_of_each_joint_that_any_keeps() -> None:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 import pytest
 
-from lightning_jointprune.report import plot_history, plot_importance, plot_skeleton
+from lightning_jointprune.report import (
+    for_paper,
+    plot_classes,
+    plot_history,
+    plot_importance,
+    plot_skeleton,
+)
 from lightning_jointprune.report.figures import _history_rows
 from lightning_jointprune.report.numbers import history_numbers
 from lightning_jointprune.skeletons import get_skeleton
-from tests.records import HOSTILE, record_of
+from tests.records import HOSTILE, evaluated, record_of
 
 
 def test_metrics_of_different_scales_are_in_different_rows() -> None:
@@ -36,6 +46,73 @@ def test_importance_shows_every_joint_once_with_its_value() -> None:
     assert sorted(y for bar in figure.data for y in bar.y) == list(range(42))
 
 
+def test_the_cost_of_dropping_a_joint_is_in_its_hover() -> None:
+    record = record_of("coco_17", (3, 10))
+    names = record.selection.joint_names
+    for figure in (
+        plot_importance(record, evaluated(record)),
+        plot_skeleton(record, evaluated(record)),
+    ):
+        hovers = {p[0]: p[5] for trace in figure.data for p in trace.customdata or ()}
+        assert hovers[names[3]] == "<br>dropping it costs 0.100 [0.050, 0.150]"
+        assert hovers[names[4]] == ""
+        assert "%{customdata[5]}" in figure.data[-1].hovertemplate
+
+
+def test_a_training_loss_has_a_row_of_its_own() -> None:
+    record = record_of("coco_17", (0,))
+    history = tuple(replace(note, loss=1.0) for note in record.history)
+    numbers = history_numbers(replace(record, history=history))
+    assert numbers is not None
+    assert list(_history_rows(numbers)[3]) == ["training loss"]
+
+
+def test_the_heat_map_of_classes_has_what_each_loses_without_each_joint() -> None:
+    record = record_of("coco_17", (3, 10))
+    figure = plot_classes(evaluated(record))
+    (heat,) = figure.data
+    assert [list(row) for row in heat.z] == [[0.2, 0.1], [0.1333, 0.06667], [0.06667, 0.03333]]
+    assert list(figure.layout.yaxis.ticktext) == ["2", "1", "0"]
+    assert figure.layout.meta["joints"] == [10, 3]
+    assert plot_classes(replace(evaluated(record), per_class={}, per_class_drop={})).data == ()
+
+
+def test_many_classes_fit_a_page() -> None:
+    record = record_of("coco_17", (3, 10))
+    figure = plot_classes(evaluated(record, classes=226))
+    assert figure.layout.height < 900
+    assert figure.layout.yaxis.showticklabels is False
+
+
+@pytest.mark.parametrize("width", [88.0, 180.0])
+def test_a_figure_for_a_paper_has_its_columns_width_and_small_text(width: float) -> None:
+    record = record_of("mediapipe_holistic", (3, 10))
+    screen = plot_importance(record)
+    for figure in map(
+        for_paper, (screen, plot_skeleton(record), plot_history(record)), [width] * 3
+    ):
+        assert figure.layout.width == round(width / 25.4 * 96)
+        assert figure.layout.height <= 230 / 25.4 * 96
+        assert figure.layout.font.size * 0.75 == pytest.approx(7)  # points
+        assert {note.font.size for note in figure.layout.annotations} <= {figure.layout.font.size}
+    assert screen.layout.width is None
+
+
+@pytest.mark.browser
+def test_a_figure_is_saved_as_a_page_of_its_columns_width(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+    if path is None or find_spec("kaleido") is None:
+        pytest.skip("needs Kaleido and Chromium: `pip install kaleido`, `apt install chromium`")
+    monkeypatch.setenv("BROWSER_PATH", path)
+    file = tmp_path / "skeleton.pdf"
+    for_paper(plot_skeleton(record_of("coco_17", (3, 10)))).write_image(file)
+    width, height = re.findall(rb"/MediaBox ?\[0 0 ([\d.]+) ([\d.]+)\]", file.read_bytes())[0]
+    assert float(width) / 72 * 25.4 == pytest.approx(88, abs=0.5)
+    assert float(height) / 72 * 25.4 < 230
+
+
 def test_the_skeleton_fills_kept_joints_and_leaves_dropped_ones_hollow() -> None:
     figure = plot_skeleton(record_of("coco_17", (3, 10)))
     dropped, kept = figure.data[-2:]
@@ -45,6 +122,15 @@ def test_the_skeleton_fills_kept_joints_and_leaves_dropped_ones_hollow() -> None
     assert dropped.marker.symbol == "circle-open"
     assert figure.layout.yaxis.range[0] > max(y for trace in (kept, dropped) for y in trace.y)
     assert figure.layout.yaxis.scaleanchor == "x"
+
+
+def test_the_figures_of_an_evaluation_show_names_as_plain_text() -> None:
+    joints = get_skeleton("coco_17").joints
+    record = record_of("coco_17", (0, 1, 2), names=(*HOSTILE, *joints[5:]))
+    evaluation = evaluated(record)
+    for figure in (plot_classes(evaluation), plot_importance(record, evaluation)):
+        text = json.dumps(figure.to_dict(), default=list)
+        assert not re.search(r"<(img|script|a |!--)", text)
 
 
 @pytest.mark.parametrize("plot", [plot_importance, plot_skeleton, plot_history])

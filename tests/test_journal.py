@@ -62,6 +62,22 @@ def test_a_note_says_where_the_search_was() -> None:
     assert snapshot.metrics == {"acc": 0.6}
 
 
+def test_a_note_has_the_recent_loss_as_long_as_the_price_follows_it() -> None:
+    search = JointSearch(JointPruningLayer(4), make_controller(Price("auto"), 4), PHASES)
+    journal = new_journal()
+    journal.note(search, 0, 0, {})  # before any batch
+    for loss in (3.0, 1.0):
+        search.controller.observe_loss(torch.tensor(loss))
+    for step in (1, 4, 8):
+        search.advance(step / 10)
+        journal.note(search, step, 0, {})
+    assert [snapshot.loss for snapshot in journal.history] == [None, 2.0, 2.0, None]
+    search, journal = new_search(), new_journal()  # with a price of its own
+    search.controller.observe_loss(torch.tensor(3.0))
+    journal.note(search, 1, 0, {})
+    assert journal.history[0].loss is None
+
+
 def test_metrics_with_all_joints_are_the_warmups_and_those_with_the_mask_the_last_ones() -> None:
     journal, search = noted()
     journal.note(search, 9, 4, {"acc": 0.9})

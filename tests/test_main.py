@@ -14,6 +14,7 @@ import pytest
 from lightning_jointprune.__main__ import main
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
+from tests.records import evaluated
 
 
 def selection_of(kept: tuple[int, ...], **more: Any) -> JointSelection:
@@ -45,6 +46,23 @@ def test_show_prints_the_sentence_and_the_table(
     assert "With 3 of 17 joints the model reaches val_acc 0.900 on AUTSL" in out
     assert out.count("KEEP") == 3
     assert out.count("PRUNE") == 14
+
+
+def test_show_tells_every_rung_of_a_ladder_or_the_one_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rungs = (selection_of((0, 1, 2)), selection_of((1,)))
+    PruningRecord(rungs[1], rungs=rungs).to_json(tmp_path)
+    assert main(["show", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.index("3 of 17 joints are kept") < out.index("1 of 17 joints is kept")
+    assert out.count("KEEP") == 1
+    assert main(["show", str(tmp_path), "--joints", "3", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["indices"] == [0, 1, 2]
+    assert [rung["indices"] for rung in shown["rungs"]] == [[0, 1, 2], [1]]
+    assert main(["show", str(tmp_path), "--joints", "2"]) == 2
+    assert "joints out of 1, 3 but got 2" in capsys.readouterr().err
 
 
 def test_a_run_is_its_folder_or_its_file(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,6 +109,27 @@ def test_report_as_json_says_where_it_is(run: Path, capsys: pytest.CaptureFixtur
     assert path.stat().st_size < 1e6
 
 
+def test_report_takes_what_lies_beside_the_record_or_is_named(
+    run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["report", str(run)])
+    alone = (run / "joint_importance.html").read_text()
+    evaluated(PruningRecord.from_json(run)).to_json(run)
+    (run / "frontier.csv").write_text("label,joints,value\nall joints,17,0.8\n")
+    main(["report", str(run)])
+    beside = (run / "joint_importance.html").read_text()
+    for words in ("Class by class", "Frontier"):
+        assert (words in beside, words in alone) == (True, False)
+    for file in ("joint_evaluation.json", "frontier.csv"):
+        (run / file).rename(tmp_path / file)
+    named = ["--evaluation", str(tmp_path / "joint_evaluation.json")]
+    named += ["--points", str(tmp_path / "frontier.csv")]
+    main(["report", str(run), *named])
+    assert (run / "joint_importance.html").read_text() == beside
+    main(["report", str(run), "--seeds", str(other)])
+    assert "are kept by all 2 seeds" in (run / "joint_importance.html").read_text()
+
+
 def test_a_folder_above_the_runs_is_answered_with_the_newest_run(
     run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +173,7 @@ def test_compare_counts_overlaps_and_votes(
     assert len(rows) == 4
     assert "2 that the runs disagree on, 2 that all keep (13 that no run keeps are left out)" in out
     assert "Stability 0.60" in out
+    assert "the 2 joints that they disagree on are what another seed changes" in out
 
 
 def test_compare_as_json(run: Path, other: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,6 +183,7 @@ def test_compare_as_json(run: Path, other: Path, capsys: pytest.CaptureFixture[s
     assert shown["jaccard"] == [{"runs": [0, 1], "overlap": 0.5}]
     assert (shown["kept_by"]["left_eye"], shown["kept_by"]["nose"]) == (2, 1)
     assert [row["number"] for row in shown["disputed"]] == [0, 3]
+    assert (shown["settings"], shown["beyond_seeds"]) == ([0, 0], [])
     assert shown["stability"] == pytest.approx(1 - (2 * 0.5 / 17) / (3 / 17 * 14 / 17))
 
 
@@ -179,6 +220,10 @@ def test_a_skeletons_joints_are_listed_in_order(capsys: pytest.CaptureFixture[st
         (["show", "{tmp}"], "which has none. Pass"),
         (["report", "{tmp}/broken.json"], "it is damaged"),
         (["report", "{tmp}/first", "-o", "{tmp}/broken.json/x.html"], "broken.json"),
+        (["report", "{tmp}/first", "--evaluation", "{tmp}/none.json"], "none.json"),
+        (["report", "{tmp}/three", "--evaluation", "{tmp}/worth.json"], "the 1 of 3 joints"),
+        (["report", "{tmp}/first", "--points", "{tmp}/broken.json"], "but got no label"),
+        (["report", "{tmp}/first", "--seeds", "{tmp}/three"], "Expected the 17 joints"),
         (["compare", "{tmp}/first"], "at least 2 runs"),
         (["compare", "{tmp}/first", "{tmp}/first"], "at least 2 runs to compare but got 1"),
         (["compare", "{tmp}/first", "{tmp}/three"], "Expected the 17 joints of first but got 3"),
@@ -194,6 +239,7 @@ def test_bad_input_costs_one_line_and_status_2(
     message: str,
 ) -> None:
     (tmp_path / "broken.json").write_text('{"kind": ')
+    evaluated(PruningRecord.from_json(run)).to_json(tmp_path / "worth.json")
     small = JointSelection((0,), 3, ("a", "b", "c"), (1.0, 0.0, 0.0))
     PruningRecord(small).to_json(tmp_path / "three" / "pruning_record.json")
     named = JointSelection((0,), 3, ("a", "x", "c"), (1.0, 0.0, 0.0))

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
+from lightning_jointprune.evaluation import Estimate
 from lightning_jointprune.report import plot_history, plot_skeleton
 from lightning_jointprune.report.numbers import (
+    check_evaluation,
+    class_numbers,
     history_numbers,
     importance_numbers,
     part_numbers,
     skeleton_numbers,
 )
 from lightning_jointprune.skeletons import get_skeleton
-from tests.records import record_of, snapshot, unnamed
+from tests.records import evaluated, record_of, snapshot, unnamed
 
 
 def test_joints_are_ranked_by_keep_probability() -> None:
@@ -78,6 +81,75 @@ def test_the_drawing_is_the_skeletons_and_tells_kept_edges() -> None:
     assert [joint.number for joint in drawing.joints] == list(range(17))
 
 
+def test_the_costs_of_an_evaluation_are_those_of_the_joints() -> None:
+    record = record_of("coco_17", (3, 10))
+    joints = importance_numbers(record, evaluated(record))
+    costs = {joint.number: joint.cost for joint in joints if joint.cost is not None}
+    assert costs == {3: pytest.approx((0.1, 0.05, 0.15)), 10: pytest.approx((0.2, 0.15, 0.25))}
+    numbered = replace(evaluated(record), joint_names=tuple(f"joint_{j}" for j in range(17)))
+    numbered = replace(numbered, drop={"joint_10": Estimate(0.5)}, per_class_drop={}, per_class={})
+    check_evaluation(record, numbered)  # without names, `evaluate_joints` numbers them
+    joints = importance_numbers(record, numbered)
+    assert [(joint.number, joint.cost) for joint in joints if joint.cost] == [
+        (10, (0.5, None, None))
+    ]
+
+
+def test_classes_are_ordered_by_what_they_lose_and_joints_by_what_they_cost() -> None:
+    record = record_of("coco_17", (3, 10))
+    numbers = class_numbers(evaluated(record))
+    assert numbers is not None
+    names = get_skeleton("coco_17").joints
+    assert numbers.names == ("2", "1", "0")
+    assert numbers.accuracy == pytest.approx((0.7, 0.8, 0.9))
+    assert numbers.joints == ((10, names[10]), (3, names[3]))
+    assert numbers.lost[0] == pytest.approx((0.2, 0.1))
+    assert numbers.lost[2] == pytest.approx((0.2 / 3, 0.1 / 3))
+    assert numbers.dearest(0) == (names[10], pytest.approx(0.2))
+
+
+def test_without_classes_there_are_none() -> None:
+    evaluation = replace(evaluated(record_of("coco_17", (3,))), per_class={}, per_class_drop={})
+    assert class_numbers(evaluation) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"indices": (3, 9)},
+        {"joint_names": ("a", "b")},
+        {"drop": {"tail": Estimate(0.1)}},
+        {"per_class": {0: 1.0}},
+    ],
+)
+def test_an_evaluation_of_other_joints_is_refused(changes: dict[str, Any]) -> None:
+    record = record_of("coco_17", (3, 10))
+    with pytest.raises(ValueError, match="Expected an evaluation of the 2 of 17 joints that the r"):
+        check_evaluation(record, replace(evaluated(record), **changes))
+
+
+def test_an_unnamed_skeleton_is_drawn_at_its_mean_pose_in_its_own_proportions() -> None:
+    pose = ((10.0, 5.0, 1.0), (14.0, 5.0, 2.0), (12.0, 13.0, 3.0))
+    record = replace(unnamed((0.9, 0.8, 0.1)), pose=pose, edges=((0, 1), (1, 2)))
+    drawing = skeleton_numbers(record)
+    assert drawing is not None
+    assert drawing.x == (0.0, 0.5, 0.25)
+    assert drawing.y == (0.0, 0.0, 1.0)
+    assert (drawing.kept_edges, drawing.other_edges) == (((0, 1),), ((1, 2),))
+    assert drawing.labels == ()
+    assert len(plot_skeleton(record).data[-1].x) == 2
+
+
+def test_of_a_pose_in_one_place_there_is_no_drawing() -> None:
+    assert skeleton_numbers(replace(unnamed((0.9, 0.1)), pose=((1.0, 2.0),) * 2)) is None
+
+
+def test_a_named_skeleton_is_drawn_by_its_own_drawing() -> None:
+    record = record_of("coco_17", (0,))
+    posed = replace(record, pose=tuple((float(j), 0.0) for j in range(17)))
+    assert skeleton_numbers(posed) == skeleton_numbers(record)
+
+
 @pytest.mark.parametrize("name", [None, "of_a_later_version", "coco_17"])
 def test_without_a_skeleton_that_fits_there_is_no_drawing(name: str | None) -> None:
     record = replace(unnamed((0.9, 0.1)), skeleton=name)
@@ -88,7 +160,7 @@ def test_without_a_skeleton_that_fits_there_is_no_drawing(name: str | None) -> N
 def test_history_is_ordered_by_rank_and_knows_its_phases() -> None:
     history = (
         snapshot(0, "warmup", (0.9, 0.9), metrics={"val_acc": 0.5, "joint_pruning/ratio": 0.1}),
-        snapshot(10, "search", (0.12345, 0.9), price=float("nan")),
+        snapshot(10, "search", (0.12345, 0.9), price=float("nan"), loss=2.34567),
         snapshot(30, "final", (0.1, 0.95)),
         snapshot(40, "final", (0.1, 0.95), metrics={"val_acc": 0.123456}),
     )
@@ -98,6 +170,7 @@ def test_history_is_ordered_by_rank_and_knows_its_phases() -> None:
     assert numbers.steps == (0, 10, 30, 40)
     assert numbers.phase_names == ("warmup", "search", "final", "final")
     assert numbers.active == [2, 1, 1, 1]
+    assert numbers.loss == [None, 2.346, None, None]
     assert numbers.price == [0.003, None, 0.003, 0.003]
     assert numbers.metrics == {"val_acc": [0.5, None, None, 0.1235]}
     assert numbers.phases == (("warmup", 0, 5), ("search", 5, 20), ("final", 20, 40))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,6 @@ from lightning_jointprune.record import (
     JointSelection,
     PruningRecord,
     Snapshot,
-    write_text,
 )
 
 
@@ -102,122 +99,6 @@ def test_a_metric_that_is_not_finite_was_not_measured() -> None:
 # --- the sentence -----------------------------------------------------------------------------
 
 
-def test_the_sentence_of_a_floor_that_is_met() -> None:
-    selection = selection_of(
-        12, 42, metrics={"val_acc": 0.863}, metric="val_acc", floor=0.85
-    ).sentence("AUTSL")
-    assert selection == (
-        "Only 12 of 42 joints are needed to stay above 85 % val_acc on AUTSL "
-        "(86.3 % with those joints alone), a 71.4 % reduction."
-    )
-
-
-def test_the_sentence_says_that_a_floor_is_missed() -> None:
-    selection = selection_of(12, 42, metrics={"val_acc": 0.831}, metric="val_acc", floor=0.85)
-    assert selection.sentence("AUTSL") == (
-        "12 of 42 joints are kept on AUTSL, a 71.4 % reduction, but with those joints alone "
-        "val_acc is 83.1 %, below the floor of 85 %."
-    )
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [
-        (0.8501, "above 85 % val_acc (85.01 %"),
-        (0.84999, "is 84.999 %, below the floor of 85 %"),
-        (0.85, "at 85 % val_acc (85.0 %"),
-    ],
-)
-def test_a_value_is_never_rounded_onto_its_floor(value: float, words: str) -> None:
-    selection = selection_of(3, 10, metrics={"val_acc": value}, metric="val_acc", floor=0.85)
-    assert words in selection.sentence()
-
-
-def test_where_lower_is_better_the_floor_is_a_ceiling_and_no_percentage() -> None:
-    more: dict[str, Any] = {"metric": "val_loss", "floor": 0.5, "higher_is_better": False}
-    met = selection_of(3, 10, metrics={"val_loss": 0.42}, **more).sentence()
-    missed = selection_of(3, 10, metrics={"val_loss": 0.6}, **more).sentence()
-    assert "to stay below 0.5 val_loss (0.420 with those joints alone)" in met
-    assert "val_loss is 0.600, above the ceiling of 0.5" in missed
-
-
-def test_a_floor_outside_the_unit_interval_is_no_percentage() -> None:
-    selection = selection_of(3, 10, metrics={"psnr": 31.25}, metric="psnr", floor=30)
-    assert "above 30 psnr (31.250 with" in selection.sentence()
-
-
-def test_without_a_floor_both_measurements_are_told_apart() -> None:
-    selection = selection_of(
-        12,
-        42,
-        metrics={"val_acc": 0.863},
-        metrics_all_joints={"val_acc": 0.851},
-        metric="val_acc",
-    )
-    assert selection.sentence("AUTSL") == (
-        "With 12 of 42 joints the model reaches val_acc 0.863 on AUTSL, a 71.4 % reduction."
-    )
-
-
-def test_what_was_measured_with_all_joints_only_is_not_quoted() -> None:
-    selection = selection_of(12, 42, metrics_all_joints={"val_acc": 0.9}, metric="val_acc")
-    assert selection.sentence() == (
-        "12 of 42 joints are kept, a 71.4 % reduction; val_acc was not measured with them."
-    )
-
-
-def test_without_any_metric_the_sentence_says_so() -> None:
-    assert selection_of(12, 42).sentence("AUTSL") == (
-        "12 of 42 joints are kept on AUTSL, a 71.4 % reduction; no metric was measured with them."
-    )
-
-
-def test_with_all_joints_kept_nothing_is_claimed_about_fewer() -> None:
-    kept = selection_of(4, 4, metrics={"val_acc": 0.9}, metric="val_acc", floor=0.8).sentence()
-    assert kept == "With all 4 joints the model reaches val_acc 0.900, no reduction."
-
-
-def test_one_joint_is_singular() -> None:
-    selection = selection_of(1, 4, metrics={"val_acc": 0.9}, metric="val_acc", floor=0.8)
-    assert selection.sentence().startswith("Only 1 of 4 joints is needed")
-
-
-# --- the table --------------------------------------------------------------------------------
-
-
-def test_the_table_is_ordered_by_keep_probability() -> None:
-    selection = JointSelection((2,), 3, ("low", "middle", "high"), (0.01, 0.3, 0.99))
-    head, *lines = selection.summary(80).splitlines()
-    assert head == "1 of 3 joints kept, 1 undecided, 66.7 % removed"
-    rows = [line.split() for line in lines[-3:]]
-    assert [row[-1] for row in rows] == ["KEEP", "PRUNE", "PRUNE"]
-    assert [row[0] for row in rows] == ["2", "1", "0"]
-    assert "0.300" in rows[1]
-
-
-def test_the_table_of_543_joints_holds_them_all_in_the_width() -> None:
-    text = selection_of(24, 543).summary(120)
-    assert all(f"joint_{joint} " in text for joint in range(543))
-    assert max(map(len, text.splitlines())) <= 120
-    assert len(text.splitlines()) < 300
-    assert text.count("KEEP") == 24
-
-
-def test_a_narrow_table_loses_no_name() -> None:
-    name = "-".join(f"part{number}" for number in range(20))
-    lines = JointSelection((), 1, (name,), (0.2,)).summary(50).splitlines()[1:]
-    assert max(map(len, lines)) <= 50
-    assert "".join(line.split("|")[2].strip() for line in lines[2:]) == name
-
-
-def test_the_table_prints_names_and_runs_none_of_them() -> None:
-    names = ("[red]x[/red]", "\x1b[31mred", "line\nbreak")
-    text = str(JointSelection((), 3, names, (0.1, 0.1, 0.1)))
-    assert "[red]x[/red]" in text
-    assert "\x1b" not in text
-    assert "line?break" in text
-
-
 # --- JSON -------------------------------------------------------------------------------------
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -259,15 +140,19 @@ def records(draw: st.DrawFn) -> PruningRecord:
         active_joints=st.integers(0, total),
         keep_probabilities=probabilities,
         metrics=metrics,
+        loss=st.none() | finite,
     )
+    places = st.tuples(finite, finite)
     return PruningRecord(
         selection=selection,
+        rungs=tuple([selection] * draw(st.integers(0, 2))),
         history=tuple(draw(st.lists(snapshots, max_size=3))),
         skeleton=draw(st.none() | st.text()),
         edges=tuple(draw(st.lists(st.tuples(joints, joints), max_size=3))),
         settings=draw(st.dictionaries(st.text(), json_values, max_size=3)),
         versions=draw(st.dictionaries(st.text(), st.text(), max_size=3)),
         phase=draw(phases),
+        pose=tuple(draw(st.just([]) | st.lists(places, min_size=total, max_size=total))),
     )
 
 
@@ -403,43 +288,12 @@ def test_a_snapshot_that_does_not_fit_is_refused(change: dict[str, Any], message
         snapshot_of(2, **change)
 
 
-# --- writing ----------------------------------------------------------------------------------
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "file.json"
-    write_text(path, "old")
-
-    def fail(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_text(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
-def test_a_written_file_has_the_mode_of_any_other_and_keeps_it(tmp_path: Path) -> None:
-    path, other = tmp_path / "file.json", tmp_path / "other"
-    other.touch()
-    write_text(path, "text")
-    assert path.stat().st_mode == other.stat().st_mode
-    path.chmod(0o600)
-    write_text(path, "text")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_a_link_to_a_record_stays_a_link(tmp_path: Path) -> None:
-    (tmp_path / "real.json").write_text("old")
-    link = tmp_path / "link.json"
-    link.symlink_to("real.json")
-    write_text(link, "new")
-    assert link.is_symlink()
-    assert (tmp_path / "real.json").read_text() == "new"
+@pytest.mark.parametrize(
+    "pose", [((0.0, 1.0),), ((0.0,), (1.0,)), ((0.0, 1.0), (1.0, 2.0, 3.0)), ((0.0, math.nan),) * 2]
+)
+def test_a_pose_that_does_not_fit_is_refused(pose: Any) -> None:
+    with pytest.raises(ValueError, match="2 or 3 finite coordinates of each of 2 joints"):
+        PruningRecord(selection_of(1, 2), pose=pose)
 
 
 def test_a_changed_copy_is_checked_again() -> None:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lightning_jointprune.record import PruningRecord
-from lightning_jointprune.report import write_report
+from lightning_jointprune.report import Point, write_report
 from lightning_jointprune.skeletons import get_skeleton
-from tests.records import HOSTILE, record_of
+from tests.records import HOSTILE, evaluated, record_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -47,6 +47,7 @@ def opened(
     title: str | None = None,
     scheme: Any = "light",
     plotly: str = "inline",
+    **more: Any,
 ) -> tuple[Page, list[str]]:
     """The record's page when all its figures are drawn, and what it must not have done."""
     from playwright.sync_api import expect
@@ -56,7 +57,7 @@ def opened(
     page.on("dialog", lambda dialog: (wrongs.append(dialog.message), dialog.dismiss()))
     page.on("pageerror", lambda error: wrongs.append(str(error)))
     page.on("console", lambda message: wrongs.append(message.text))
-    address = write_report(record, folder, title, plotly).as_uri()
+    address = write_report(record, folder, title, plotly, **more).as_uri()
     page.on(
         "request",
         lambda request: (
@@ -84,8 +85,10 @@ def test_hostile_names_are_shown_and_run_nothing(browser: Browser, tmp_path: Pat
         versions={name: name for name in HOSTILE},
     )
     for skeleton in ("coco_17", HOSTILE[1]):  # without a skeleton the groups are the body parts
+        shown, worth = replace(record, skeleton=skeleton), evaluated(record)
+        others = [Point(4, 0.5, name) for name in HOSTILE]
         page, wrongs = opened(
-            browser, replace(record, skeleton=skeleton), tmp_path, 1280, HOSTILE[1]
+            browser, shown, tmp_path, 1280, HOSTILE[1], evaluation=worth, points=others
         )
         if skeleton == "coco_17":
             page.evaluate("Plotly.Fx.hover('skeleton', [{curveNumber: 3, pointNumber: 2}])")
@@ -93,6 +96,11 @@ def test_hostile_names_are_shown_and_run_nothing(browser: Browser, tmp_path: Pat
             assert HOSTILE[2][:18] in (hover.text_content() or "")
         page.evaluate("Plotly.Fx.hover('importance', [{curveNumber: 0, pointNumber: 0}])")
         page.evaluate("Plotly.Fx.hover('history', [{xval: 0, yval: 0}], ['xy'])")
+        page.evaluate("Plotly.Fx.hover('classes', [{xval: 0, yval: 0}], ['xy'])")
+        assert HOSTILE[2][:18] in (
+            page.locator("#classes .hoverlayer .hovertext").first.text_content() or ""
+        )
+        page.evaluate("Plotly.Fx.hover('frontier', [{curveNumber: 1, pointNumber: 0}])")
         for figure in ("importance", "history"):
             hover = page.locator(f"#{figure} .hoverlayer .hovertext").first
             assert HOSTILE[0][:18] in (hover.text_content() or "")
@@ -155,6 +163,49 @@ def test_a_chosen_joint_is_marked_in_every_figure_and_in_the_table(
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     assert marked() == {**wanted, "table": ["left_elbow"]}
+    assert wrongs == []
+    page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_skeleton_is_seen_before_any_script_runs_and_nothing_moves_when_it_has(
+    browser: Browser, tmp_path: Path, width: int
+) -> None:
+    record = record_of("mediapipe_holistic", (1, 30))
+    page, wrongs = opened(browser, record, tmp_path, width)
+    drawn = page.locator("#skeleton").bounding_box()
+    assert page.locator(".sketch").count() == 0
+    page.close()
+    still = browser.new_context(
+        java_script_enabled=False, viewport={"width": width, "height": 900}
+    ).new_page()
+    still.goto((tmp_path / "joint_importance.html").as_uri())
+    assert still.locator("#skeleton circle[stroke]").count() == 541
+    assert still.locator("#skeleton circle[fill^=rgb]").count() == 2
+    sketch = still.locator("#skeleton").bounding_box()
+    assert sketch == pytest.approx(drawn, abs=1)
+    assert wrongs == []
+    still.context.close()
+
+
+@pytest.mark.browser
+def test_a_joint_of_an_evaluated_run_is_marked_in_the_heat_map_of_classes(
+    browser: Browser, tmp_path: Path
+) -> None:
+    record = record_of("coco_17", (5, 7))
+    page, wrongs = opened(browser, record, tmp_path, 1280, evaluation=evaluated(record))
+    heat = "document.getElementById('classes')"
+    page.evaluate(f"{heat}.emit('plotly_click', {{ points: [{{ pointNumber: [0, 1] }}] }})")
+    assert "left_shoulder (joint 5, torso): KEEP" in page.inner_text("#chosen")
+    assert page.inner_text("#chosen span").endswith("dropping it costs 0.100")
+    assert page.evaluate(f"{heat}.layout.shapes.at(-1).x0") == 0.5
+    page.select_option("#format", "csv")
+    with page.expect_download() as download:
+        page.click("#download")
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    rows = {row["index"]: row["drop_cost"] for row in csv.DictReader(text.splitlines())}
+    assert (rows["5"], rows["7"], rows["0"]) == ("0.1", "0.2", "")
     assert wrongs == []
     page.close()
 
@@ -323,7 +374,11 @@ def test_axe_finds_no_barrier(browser: Browser, tmp_path: Path, scheme: str, wid
     record = record_of("mediapipe_body_hands", (34, 60), settings=settings, versions={"torch": "2"})
     undecided = (0.6, *record.selection.keep_probabilities[1:])
     record = replace(record, selection=replace(record.selection, keep_probabilities=undecided))
-    page, wrongs = opened(browser, record, tmp_path, width, scheme=scheme)
+    others = [Point(75, 0.7, "all joints"), Point(21, 0.6, "random", 0.5, 0.7)]
+    worth = evaluated(record)
+    page, wrongs = opened(
+        browser, record, tmp_path, width, scheme=scheme, evaluation=worth, points=others
+    )
     page.locator("#joints .name button").first.click()
     page.locator("summary").click()
     found = Axe().run(page).response["violations"]

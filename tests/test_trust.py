@@ -162,6 +162,26 @@ def test_a_missing_metric_is_said() -> None:
     assert "val_acc was not measured" in titles(named, "check")
 
 
+def test_the_agreement_of_seeds_is_said_and_what_they_do_not_share() -> None:
+    record = unnamed((0.99, 0.98, 0.01, 0.02))
+    same = findings(record, [record, record])[-1]
+    assert (same.level, same.title) == (
+        "good",
+        "2 of the 2 kept joints are kept by all 3 seeds, stability 1.00.",
+    )
+    other = findings(record, [unnamed((0.99, 0.01, 0.98, 0.02))])[-1]
+    assert other.level == "check"
+    assert other.title.startswith("1 of the 2 kept joints are kept by all 2 seeds, stability 0.")
+    assert "Not kept by all: joint_1 (0.98)." in other.advice
+    assert "joint_2" not in other.advice
+    assert "One run shows" not in titles(record, "check")
+
+
+def test_seeds_of_other_joints_are_refused() -> None:
+    with pytest.raises(ValueError, match="Expected the 2 joints"):
+        findings(unnamed((0.99, 0.01)), [unnamed((0.99,))])
+
+
 def test_the_verdict_is_the_worst_finding() -> None:
     doubts = findings(unnamed((0.99, 0.5, 0.01)))
     said = verdict(doubts)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from lightning_jointprune.report.figures import (
+    for_paper,
+    plot_classes,
     plot_comparison,
+    plot_frontier,
     plot_history,
     plot_importance,
     plot_skeleton,
 )
+from lightning_jointprune.report.frontier import Point
 from lightning_jointprune.report.page import REPORT_FILE, render, write_report
 
 __all__ = [
     "plot_importance",
     "plot_skeleton",
     "plot_history",
+    "plot_frontier",
+    "Point",
+    "plot_classes",
     "plot_comparison",
+    "for_paper",
     "write_report",
     "render",
     "REPORT_FILE",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from lightning_jointprune.agreement import stability
@@ -29,6 +31,7 @@ class Comparison(NamedTuple):
         overlaps: of each pair of runs, the joints that both keep.
         jaccard: of each pair of runs, those over the joints that either keeps, in [0, 1].
         stability: agreement beyond chance, at most 1; None where it is not defined.
+        settings: for each run the number of its settings: runs with the same differ in their seed.
     """
 
     runs: tuple[str, ...]
@@ -36,11 +39,62 @@ class Comparison(NamedTuple):
     overlaps: dict[tuple[int, int], int]
     jaccard: dict[tuple[int, int], float]
     stability: float | None
+    settings: tuple[int, ...]
 
     @property
     def disputed(self) -> tuple[Row, ...]:
         """The joints that some runs keep and others drop."""
         return tuple(row for row in self.rows if 0 < row.votes < len(self.runs))
+
+    @property
+    def beyond_seeds(self) -> tuple[Row, ...]:
+        """The disputed joints on which all runs of the same settings agree, two of each at least.
+
+        Empty unless there are at least two settings.
+        """
+        if len(set(self.settings)) < 2 or self._fewest < 2:
+            return ()
+        sides = [list(zip(self.settings, row.kept, strict=True)) for row in self.disputed]
+        return tuple(
+            row
+            for row, side in zip(self.disputed, sides, strict=True)
+            if len(set(side)) == len(set(self.settings))
+        )
+
+    @property
+    def _fewest(self) -> int:
+        return min(self.settings.count(one) for one in self.settings)
+
+    def _luck(self, votes: int) -> float:
+        """The chance that so many votes, given to runs at random, are those of whole settings."""
+        sizes = [self.settings.count(one) for one in set(self.settings)]
+        whole = itertools.chain.from_iterable(
+            itertools.combinations(sizes, count) for count in range(1, len(sizes))
+        )
+        return sum(sum(sides) == votes for sides in whole) / math.comb(len(self.runs), votes)
+
+    def words(self) -> str:
+        """Which differences are more than what another seed would change, in a sentence."""
+        disputed, sure = len(self.disputed), self.beyond_seeds
+        if len(set(self.settings)) == 1:
+            return (
+                f"All runs have the same settings, so the {disputed} joints that they disagree on "
+                "are what another seed changes."
+            )
+        if self._fewest < 2:
+            return (
+                "The runs have different settings. To tell what these change from what another "
+                "seed changes, compare at least two runs of each."
+            )
+        chance = max((self._luck(row.votes) for row in sure), default=0.0)
+        names = ", ".join(row.name for row in sure) or "none"
+        luck = (
+            f" By luck alone a joint does so with a chance of up to {chance:.2g}." if sure else ""
+        )
+        return (
+            f"Of the {disputed} joints that the runs disagree on, {len(sure)} differ between the "
+            f"settings and never between their seeds: {names}.{luck}"
+        )
 
 
 def compare(records: Mapping[str, PruningRecord]) -> Comparison:
@@ -74,6 +128,7 @@ def compare(records: Mapping[str, PruningRecord]) -> Comparison:
         both,
         {(a, b): jaccard(selections[a].indices, selections[b].indices) for a, b in pairs},
         _stability(selections),
+        _settings(records.values()),
     )
 
 
@@ -84,6 +139,12 @@ def jaccard(first: Sequence[int], second: Sequence[int]) -> float:
     """
     both, either = set(first) & set(second), {*first, *second}
     return len(both) / len(either) if either else 1.0
+
+
+def _settings(records: Iterable[PruningRecord]) -> tuple[int, ...]:
+    texts = [json.dumps(record.settings, sort_keys=True) for record in records]
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    return tuple(numbers[text] for text in texts)
 
 
 def _stability(selections: Sequence[JointSelection]) -> float | None:

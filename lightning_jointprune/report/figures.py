@@ -10,12 +10,15 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lightning_jointprune.evaluation import Estimate, JointEvaluation
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.report.comparison import compare
+from lightning_jointprune.report.frontier import Point, frontier_numbers
 from lightning_jointprune.report.numbers import (
     COLOURS,
     History,
     Joint,
+    class_numbers,
     history_numbers,
     importance_numbers,
     part_numbers,
@@ -28,17 +31,19 @@ Lines = dict[str, Sequence[float | None]]
 GREY = "#8a919e"
 # Undecided to certain; both ends can be seen on white and on black.
 CERTAINTY = ((0.0, "#D55E00"), (0.5, "#E69F00"), (0.8, "#56B4E9"), (1.0, "#1F7FBF"))
+SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
 SHADES = {"warmup": "#8a919e", "search": "#E69F00", "final": "#009E73"}
 HOVER = (
     "<b>%{customdata[0]}</b> (joint %{customdata[1]})<br>%{customdata[2]}<br>"
-    "keep probability %{customdata[3]}, mean over the search %{customdata[4]}<extra></extra>"
+    "keep probability %{customdata[3]}, mean over the search %{customdata[4]}"
+    "%{customdata[5]}<extra></extra>"
 )
 LAYOUT = {"template": "plotly_white", "margin": {"l": 10, "r": 10, "t": 40, "b": 40}}
 
 
-def plot_importance(record: PruningRecord) -> go.Figure:
+def plot_importance(record: PruningRecord, evaluation: JointEvaluation | None = None) -> go.Figure:
     """Keep probability of every joint, ranked and coloured by body part; dropped ones are pale."""
-    joints = importance_numbers(record)
+    joints = importance_numbers(record, evaluation)
     figure = go.Figure()
     for part in part_numbers(joints):
         ranks = [rank for rank, joint in enumerate(joints) if joint.part == part.name]
@@ -63,9 +68,9 @@ def plot_importance(record: PruningRecord) -> go.Figure:
     return figure
 
 
-def plot_skeleton(record: PruningRecord) -> go.Figure:
-    """The skeleton, kept joints coloured, dropped ones hollow; empty if it is not a known one."""
-    figure, drawing = go.Figure(), skeleton_numbers(record)
+def plot_skeleton(record: PruningRecord, evaluation: JointEvaluation | None = None) -> go.Figure:
+    """The skeleton, kept joints coloured, dropped ones hollow; empty if no place is known."""
+    figure, drawing = go.Figure(), skeleton_numbers(record, evaluation)
     if drawing is None:
         return figure
     size = 15 if len(drawing.joints) < 60 else 11 if len(drawing.joints) < 200 else 8
@@ -183,14 +188,108 @@ def plot_comparison(records: Mapping[str, PruningRecord]) -> go.Figure:
     return figure
 
 
+def plot_frontier(
+    records: PruningRecord | Mapping[str, PruningRecord], points: Iterable[Point] = ()
+) -> go.Figure:
+    """The metric against the number of joints, with intervals; empty with fewer than two points.
+
+    Args:
+        records: a run's record, or several with a name for each.
+        points: what else was measured with the same metric; points of one label are a line.
+    """
+    named = {"this run": records} if isinstance(records, PruningRecord) else records
+    numbers, figure = frontier_numbers(named, points), go.Figure()
+    if numbers is None:
+        return figure
+    ours = [label for label in numbers.lines if label in named]
+    looks = zip(itertools.cycle(COLOURS), itertools.cycle(SYMBOLS), strict=False)
+    for (label, line), (colour, symbol) in zip(numbers.lines.items(), looks, strict=False):
+        up = [0 if p.high is None else p.high - p.value for p in line]
+        down = [0 if p.low is None else p.value - p.low for p in line]
+        bars = {"type": "data", "array": up, "arrayminus": down, "symmetric": False, "width": 3}
+        figure.add_scatter(
+            x=[point.joints for point in line],
+            y=[point.value for point in line],
+            name=_label(label),
+            mode="lines+markers",
+            line={"color": colour, "width": 2, "dash": "solid" if label in ours else "dot"},
+            marker={"size": 9, "symbol": symbol},
+            error_y=bars if any(up) or any(down) else None,
+            customdata=[str(Estimate(point.value, point.low, point.high)) for point in line],
+            hovertemplate="%{x} joints: %{customdata}<extra>%{fullData.name}</extra>",
+        )
+    figure.update_xaxes(title_text="joints that the model sees", rangemode="tozero")
+    figure.update_yaxes(title_text=_label(numbers.metric))
+    figure.update_layout(**LAYOUT, height=380, margin_t=60, showlegend=True)
+    figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
+    return figure
+
+
+def plot_classes(evaluation: JointEvaluation) -> go.Figure:
+    """What each class loses when a kept joint goes; empty if that was not measured."""
+    numbers, figure = class_numbers(evaluation), go.Figure()
+    if numbers is None:
+        return figure
+    few = len(numbers.names) <= 60
+    joints = [_label(name) for _, name in numbers.joints]
+    classes = [_label(name) for name in numbers.names]
+    figure.add_heatmap(
+        z=[[short(lost) for lost in row] for row in numbers.lost],
+        customdata=[[(joint, name) for joint in joints] for name in classes],
+        zmin=0,
+        zmax=max(0.01, *(lost for row in numbers.lost for lost in row)),
+        colorscale="Cividis",
+        colorbar={
+            "title": {"text": "accuracy lost", "side": "right"},
+            "thickness": 10,
+            "outlinewidth": 0,
+        },
+        hovertemplate="class %{customdata[1]} without %{customdata[0]}: %{z} lost<extra></extra>",
+    )
+    rows, columns = list(range(len(classes))), list(range(len(joints)))
+    figure.update_yaxes(tickvals=rows, ticktext=classes, range=[len(rows) - 0.5, -0.5])
+    figure.update_yaxes(showticklabels=few, showgrid=False, title_text="" if few else "classes")
+    figure.update_xaxes(
+        tickvals=columns, ticktext=joints, side="top", showgrid=False, tickangle=-50
+    )
+    figure.update_layout(**LAYOUT, height=200 + (18 * len(rows) if few else 430), margin_b=10)
+    figure.update_layout(meta={"joints": [number for number, _ in numbers.joints]})
+    return figure
+
+
+def for_paper(figure: go.Figure, width: float = 88.0) -> go.Figure:
+    """A copy in the size of a paper's column, to be saved by its `write_image("figure.pdf")`.
+
+    Text has 7 points, and nothing is higher than a page.
+
+    Args:
+        figure: any figure of the report.
+        width: in millimetres: a column has about 88, a page 180.
+    """
+    copy, pixels = go.Figure(figure), 96 / 25.4  # in a millimetre
+    text = {"size": 7 / 0.75, "family": "Helvetica, Arial, Liberation Sans, sans-serif"}
+    text["color"] = "#000"
+    meta, height = copy.layout.meta or {}, 0.62 * (copy.layout.height or 450)
+    if "aspect" in meta:  # a skeleton, whose height follows from its width
+        height = 60 + width * pixels * meta["aspect"]
+    copy.update_layout(width=round(width * pixels), height=round(min(height, 230 * pixels)))
+    copy.update_layout(font=text, margin={"l": 4, "r": 4, "t": 36, "b": 32})
+    copy.update_annotations(font=text)
+    copy.update_traces(marker_size=4, selector={"type": "scatter", "mode": "lines+markers"})
+    for trace in copy.select_traces({"type": "scatter", "mode": "markers"}):
+        if isinstance(trace.marker.size, int | float):
+            trace.marker.size *= 0.5
+    return copy
+
+
 def _history_rows(numbers: History) -> list[Lines]:
     """The rows under the heat map, as lines by name; what is never known is left out."""
     counts: Lines = {"expected joints": numbers.expected, "active joints": numbers.active}
     metrics: tuple[Lines, Lines] = ({}, {})  # those in [0, 1], and others
     for name, values in numbers.metrics.items():
         metrics[any(not 0 <= value <= 1 for value in values if value is not None)][name] = values
-    rows: list[Lines] = [counts, *metrics, {"price": numbers.price}]
-    rows.append({"temperature": numbers.temperature})
+    rows: list[Lines] = [counts, *metrics, {"training loss": numbers.loss}]
+    rows += [{"price": numbers.price}, {"temperature": numbers.temperature}]
     known = [{n: v for n, v in row.items() if any(x is not None for x in v)} for row in rows]
     return [row for row in known if row]
 
@@ -248,4 +347,5 @@ def _label(name: str) -> str:
 
 def _hover(joint: Joint) -> tuple[str | int, ...]:
     name, part = escape(joint.name, quote=False), escape(joint.part, quote=False)
-    return name, joint.number, part, f"{joint.probability:.3f}", f"{joint.mean:.3f}"
+    cost = "" if joint.cost is None else f"<br>dropping it costs {joint.cost}"
+    return name, joint.number, part, f"{joint.probability:.3f}", f"{joint.mean:.3f}", cost

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from lightning_jointprune.evaluation import Estimate, JointEvaluation
 from lightning_jointprune.record import PruningRecord, Snapshot
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
 
@@ -16,7 +17,10 @@ PATTERNS = ("", "/", ".")
 
 
 class Joint(NamedTuple):
-    """One joint as figures and table show it; `mean` is its keep probability over the search."""
+    """One joint as figures and table show it.
+
+    `mean` is its keep probability over the search, `cost` what dropping it costs, if measured.
+    """
 
     number: int
     name: str
@@ -24,6 +28,7 @@ class Joint(NamedTuple):
     probability: float
     mean: float
     kept: bool
+    cost: Estimate | None = None
 
 
 class Part(NamedTuple):
@@ -50,6 +55,27 @@ class Drawing(NamedTuple):
     labels: tuple[tuple[str, float, float], ...]
 
 
+class Classes(NamedTuple):
+    """Which joints each class needs: the accuracy it loses when one of them goes.
+
+    Attributes:
+        names: the classes, the one that loses most at one joint first; shape `(classes,)`.
+        accuracy: of each with all kept joints.
+        joints: the kept joints, by number and name, the one that costs most first.
+        lost: accuracy that is lost, shape `(classes, joints)`.
+    """
+
+    names: tuple[str, ...]
+    accuracy: tuple[float, ...]
+    joints: tuple[tuple[int, str], ...]
+    lost: tuple[tuple[float, ...], ...]
+
+    def dearest(self, place: int) -> tuple[str, float]:
+        """The joint whose drop costs a class most, and how much."""
+        lost, joint = max(zip(self.lost[place], range(len(self.joints)), strict=True))
+        return self.joints[joint][1], lost
+
+
 class History(NamedTuple):
     """The run over time; `heat` has shape (joints by rank, snapshots), None is not known.
 
@@ -61,6 +87,7 @@ class History(NamedTuple):
     phase_names: tuple[str, ...]
     joints: tuple[Joint, ...]
     heat: list[list[float]]
+    loss: list[float | None]
     expected: list[float | None]
     active: list[int]
     price: list[float | None]
@@ -91,13 +118,37 @@ def _part_names(record: PruningRecord) -> list[str]:
     return [name or "other" for name in names] if any(names) else names
 
 
-def importance_numbers(record: PruningRecord) -> tuple[Joint, ...]:
+def check_evaluation(record: PruningRecord, evaluation: JointEvaluation) -> None:
+    """Make sure that what was evaluated are the joints of this run.
+
+    Raises:
+        ValueError: they are others, or a joint or class is missing.
+    """
+    ours, theirs = record.selection, evaluation
+    fit = (ours.num_joints, ours.indices) == (len(theirs.joint_names), theirs.indices)
+    known = set(theirs.joint_names) >= set(theirs.drop) >= set(theirs.per_class_drop)
+    lengths = {len(theirs.per_class), *map(len, theirs.per_class_drop.values())}
+    if not (fit and known and len(lengths) == 1):
+        raise ValueError(
+            f"Expected an evaluation of the {len(ours.indices)} of {ours.num_joints} joints that "
+            f"the run kept but got one of {len(theirs.indices)} of {len(theirs.joint_names)}, or "
+            "of others. Evaluate the model of this run: evaluate_joints(load_pruned(...), data)."
+        )
+
+
+def importance_numbers(
+    record: PruningRecord, evaluation: JointEvaluation | None = None
+) -> tuple[Joint, ...]:
     """The joints by rank: keep probability to two decimals, then its mean over the search."""
+    costs = {}
+    if evaluation is not None:
+        numbers = {name: number for number, name in enumerate(evaluation.joint_names)}
+        costs = {numbers[name]: cost for name, cost in evaluation.drop.items()}
     selection, parts = record.selection, _part_names(record)
     search = [s.keep_probabilities for s in record.history if s.phase == "search"]
     means = [sum(column) / len(search) for column in zip(*search, strict=True)]
     joints = [
-        Joint(index, name, parts[index], p, means[index] if means else p, kept)
+        Joint(index, name, parts[index], p, means[index] if means else p, kept, costs.get(index))
         for index, (name, p, kept) in enumerate(
             zip(selection.joint_names, selection.keep_probabilities, selection.mask, strict=True)
         )
@@ -115,17 +166,32 @@ def part_numbers(joints: Iterable[Joint]) -> tuple[Part, ...]:
     return tuple(Part(name, sum(kept), len(kept), *look) for (name, kept), look in parts)
 
 
-def skeleton_numbers(record: PruningRecord) -> Drawing | None:
-    """What `plot_skeleton` draws; None if the joints are of no skeleton known by name."""
+def skeleton_numbers(
+    record: PruningRecord, evaluation: JointEvaluation | None = None
+) -> Drawing | None:
+    """What `plot_skeleton` draws: a skeleton known by name, or the mean pose; None without both."""
     skeleton, mask = skeleton_of(record), record.selection.mask
-    if skeleton is None:
+    places = skeleton.drawing if skeleton else _spread(record.pose)
+    if not places:
         return None
-    joints = sorted(importance_numbers(record), key=lambda j: j.number)
-    x, y = zip(*skeleton.drawing, strict=True)
-    edges = record.edges or skeleton.edges
+    joints = sorted(importance_numbers(record, evaluation), key=lambda j: j.number)
+    x, y = zip(*places, strict=True)
+    edges = record.edges or (skeleton.edges if skeleton else ())
     kept = tuple(edge for edge in edges if mask[edge[0]] and mask[edge[1]])
     other = tuple(edge for edge in edges if edge not in set(kept))
-    return Drawing(tuple(joints), x, y, kept, other, _side_labels(skeleton))
+    labels = _side_labels(skeleton) if skeleton else ()
+    return Drawing(tuple(joints), x, y, kept, other, labels)
+
+
+def _spread(pose: Sequence[Sequence[float]]) -> tuple[tuple[float, float], ...]:
+    """The first two coordinates of a pose, from 0 to at most 1; empty if all are the same."""
+    if not pose:
+        return ()
+    x, y = ([place[axis] for place in pose] for axis in (0, 1))
+    size = max(max(x) - min(x), max(y) - min(y))
+    if size == 0:
+        return ()
+    return tuple(((a - min(x)) / size, (b - min(y)) / size) for a, b in zip(x, y, strict=True))
 
 
 def _side_labels(skeleton: Skeleton) -> tuple[tuple[str, float, float], ...]:
@@ -141,6 +207,25 @@ def _side_labels(skeleton: Skeleton) -> tuple[tuple[str, float, float], ...]:
         if labels:
             return tuple(labels)
     return ()
+
+
+def class_numbers(evaluation: JointEvaluation) -> Classes | None:
+    """What each class needs; None if it was not measured, or no joint is kept."""
+    numbers = {name: number for number, name in enumerate(evaluation.joint_names)}
+    names = [str(label) for label in evaluation.per_class]
+    lost = evaluation.per_class_drop
+    if not names or not lost:
+        return None
+    joints = sorted(lost, key=lambda name: (-evaluation.drop[name].value, numbers[name]))
+    table = [tuple(lost[joint][place] for joint in joints) for place in range(len(names))]
+    order = sorted(range(len(names)), key=lambda place: -max(table[place]))
+    accuracy = list(evaluation.per_class.values())
+    return Classes(
+        tuple(names[place] for place in order),
+        tuple(accuracy[place] for place in order),
+        tuple((numbers[joint], joint) for joint in joints),
+        tuple(table[place] for place in order),
+    )
 
 
 def _phase_spans(history: Sequence[Snapshot]) -> tuple[tuple[str, float, float], ...]:
@@ -165,6 +250,7 @@ def history_numbers(record: PruningRecord) -> History | None:
         phase_names=tuple(s.phase for s in history),
         joints=joints,
         heat=[[round(s.keep_probabilities[j.number], 3) for s in history] for j in joints],
+        loss=[short(s.loss) for s in history],
         expected=[short(s.expected_joints) for s in history],
         active=[s.active_joints for s in history],
         price=[short(s.price) for s in history],

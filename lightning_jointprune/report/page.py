@@ -11,16 +11,33 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from plotly import graph_objects as go
+from plotly.colors import sample_colorscale
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
-from lightning_jointprune.record import PathLike, PruningRecord, write_text
-from lightning_jointprune.report.figures import plot_history, plot_importance, plot_skeleton
+from lightning_jointprune.evaluation import JointEvaluation
+from lightning_jointprune.files import PathLike, write_text
+from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.report.figures import (
+    CERTAINTY,
+    GREY,
+    plot_classes,
+    plot_frontier,
+    plot_history,
+    plot_importance,
+    plot_skeleton,
+)
+from lightning_jointprune.report.frontier import Point
 from lightning_jointprune.report.numbers import (
     History,
     Joint,
+    check_evaluation,
+    class_numbers,
     history_numbers,
     importance_numbers,
     part_numbers,
+    short,
+    skeleton_of,
 )
 from lightning_jointprune.report.trust import findings, show, verdict
 from lightning_jointprune.report.usage import callback_code, idle_components, papers
@@ -31,7 +48,13 @@ PLOTLY = ("inline", "cdn", "directory")
 
 
 def write_report(
-    record: PruningRecord, path: PathLike, title: str | None = None, plotly: str = "inline"
+    record: PruningRecord,
+    path: PathLike,
+    title: str | None = None,
+    plotly: str = "inline",
+    evaluation: JointEvaluation | None = None,
+    points: Sequence[Point] = (),
+    seeds: Sequence[PruningRecord] = (),
 ) -> Path:
     """Write the report as one HTML file that needs nothing else.
 
@@ -42,25 +65,45 @@ def write_report(
         plotly: where the page has Plotly's script from. `"inline"`: it is in the page (5 MB).
             `"cdn"`: Plotly's server, so the page needs a network. `"directory"`: the file
             `plotly.min.js` beside the page, which is written too; for many reports in one folder.
+        evaluation: what the joints are worth, out of `evaluate_joints`: adds the cost of dropping
+            each, and a section on classes.
+        points: what else was measured with the record's metric, such as published sets of joints,
+            for the section on accuracy against joints.
+        seeds: records of runs that differ in their seed, for how far they agree.
 
     Raises:
         OSError: it cannot be written.
-        ValueError: `plotly` is another word.
+        ValueError: `plotly` is another word, or the evaluation or the seeds are of other joints.
     """
     target = Path(path) / REPORT_FILE if Path(path).is_dir() else Path(path)
-    write_text(target, render(record, title, plotly))
+    write_text(target, render(record, title, plotly, evaluation, points, seeds))
     if plotly == "directory":
         write_text(target.with_name(PLOTLY_FILE), get_plotlyjs())
     return target
 
 
-def render(record: PruningRecord, title: str | None = None, plotly: str = "inline") -> str:
+def render(
+    record: PruningRecord,
+    title: str | None = None,
+    plotly: str = "inline",
+    evaluation: JointEvaluation | None = None,
+    points: Sequence[Point] = (),
+    seeds: Sequence[PruningRecord] = (),
+) -> str:
     """The report as HTML: the same record gives the same text. Arguments as in `write_report`."""
     if plotly not in PLOTLY:
         raise ValueError(f"Expected plotly to be one of {', '.join(PLOTLY)} but got {plotly!r}.")
-    joints, found, history = importance_numbers(record), findings(record), history_numbers(record)
-    plots = {"skeleton": plot_skeleton, "importance": plot_importance, "history": plot_history}
-    figures = {name: plot(record) for name, plot in plots.items()}
+    if evaluation is not None:
+        check_evaluation(record, evaluation)
+    joints, found = importance_numbers(record, evaluation), findings(record, seeds)
+    figures = {
+        "skeleton": plot_skeleton(record, evaluation),
+        "importance": plot_importance(record, evaluation),
+        "history": plot_history(record),
+        "frontier": plot_frontier(record, points),
+    }
+    if evaluation is not None:
+        figures["classes"] = plot_classes(evaluation)
     pages = Environment(
         loader=PackageLoader("lightning_jointprune.report"),
         autoescape=True,
@@ -68,6 +111,9 @@ def render(record: PruningRecord, title: str | None = None, plotly: str = "inlin
         trim_blocks=True,
     )
     pages.filters |= {"show": show, "coded": _coded}
+    sketch = _sketch(figures["skeleton"]) if figures["skeleton"].data else ""
+    for heat in figures["history"].select_traces({"type": "heatmap"}):
+        heat.z = [[round(1000 * p) for p in row] for row in heat.z]  # shorter; undone by the page
     drawn = {name: figure.to_json(engine="json") for name, figure in figures.items() if figure.data}
     data = {name: _for_script(text) for name, text in drawn.items()}
     return pages.get_template("report.html").render(
@@ -75,6 +121,9 @@ def render(record: PruningRecord, title: str | None = None, plotly: str = "inlin
         selection=record.selection,
         sentence=record.selection.sentence(title),
         joints=joints,
+        drawn_by_name=skeleton_of(record) is not None,
+        evaluation=evaluation,
+        classes=class_numbers(evaluation) if evaluation else None,
         parts=part_numbers(joints),
         findings=found,
         verdict=verdict(found),
@@ -82,7 +131,10 @@ def render(record: PruningRecord, title: str | None = None, plotly: str = "inlin
         code=callback_code(record),
         papers=papers(record),
         figures=data,
-        page_data=_for_script(json.dumps(_page_data(joints, history), separators=(",", ":"))),
+        sketch=sketch,
+        page_data=_for_script(
+            json.dumps(_page_data(joints, history_numbers(record)), separators=(",", ":"))
+        ),
         plotly=_script(plotly),
         script_sources={"inline": "", "cdn": " https://cdn.plot.ly", "directory": " file: 'self'"}[
             plotly
@@ -95,8 +147,37 @@ def _page_data(joints: Sequence[Joint], history: History | None) -> dict[str, An
     """What the page's own script reads: the joints by rank, and the moments to replay."""
     columns = ("steps", "epochs", "phase_names", "active", "expected")
     moments = zip(*(getattr(history, name) for name in columns), strict=True) if history else ()
-    shown = [(j.number, j.name, j.part, j.probability, j.kept) for j in joints]
+    costs = [j.cost and short(j.cost.value) for j in joints]
+    rows = zip(joints, costs, strict=True)
+    shown = [(j.number, j.name, j.part, j.probability, j.kept, cost) for j, cost in rows]
     return {"joints": shown, "moments": list(moments)}
+
+
+def _sketch(skeleton: go.Figure) -> Markup:
+    """The skeleton as SVG, which is seen at once: Plotly's script takes a second or two to run."""
+    (left, right), (_, top) = skeleton.layout.xaxis.range, skeleton.layout.yaxis.range
+    scale, aspect = 1000 / (right - left), skeleton.layout.meta["aspect"]
+
+    def places(trace: Any) -> list[tuple[int, int]]:
+        known = [(x, y) for x, y in zip(trace.x, trace.y, strict=True) if x is not None]
+        return [(round((x - left) * scale), round((y - top) * scale)) for x, y in known]
+
+    *lines, dropped, kept = skeleton.data
+    drawn = []
+    for line in lines:
+        ends = iter(places(line))
+        edges = "".join(f"M{a} {b}L{c} {d}" for (a, b), (c, d) in zip(ends, ends, strict=True))
+        look = f'stroke="{line.line.color}" stroke-width="{line.line.width:g}" opacity=".55"'
+        drawn.append(f'<path d="{edges}" {look}/>')
+    hollow = [f'fill="none" stroke="{GREY}"'] * len(dropped.x)
+    colours = sample_colorscale([*map(list, CERTAINTY)], kept.marker.color or [1.0])
+    filled = [f'fill="{colour}"' for colour in colours]
+    for trace, looks in ((dropped, hollow), (kept, filled)):
+        for (x, y), look in zip(places(trace), looks, strict=False):
+            drawn.append(f'<circle cx="{x}" cy="{y}" r="{trace.marker.size / 2:g}" {look}/>')
+    size = f"aspect-ratio: {1 / aspect:.4f}; max-height: {skeleton.layout.height - 80:.0f}px"
+    box = f'viewBox="0 0 1000 {1000 * aspect:.0f}" style="{size}"'
+    return Markup(f'<svg class="sketch" {box} aria-hidden="true">{"".join(drawn)}</svg>')
 
 
 def _script(plotly: str) -> Markup:

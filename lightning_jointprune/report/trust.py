@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from lightning_jointprune.record import PruningRecord, Snapshot
+from lightning_jointprune.report.comparison import compare
 
 LEVELS = ("good", "note", "check", "bad")
 # A fall at the freeze counts from here on: of a metric in [0, 1], and as a share of any other.
 FALL, SHARE = 0.02, 0.05
+STABLE = 0.75  # excellent agreement beyond chance, by the scale that Nogueira et al. 2018 use
 NAMED = 8  # joints that a finding names
 
 
@@ -27,15 +29,25 @@ class Finding(NamedTuple):
     advice: str
 
 
-def findings(record: PruningRecord) -> tuple[Finding, ...]:
-    """What speaks for the run's answer and against it, in the order to read it in."""
+def findings(record: PruningRecord, seeds: Sequence[PruningRecord] = ()) -> tuple[Finding, ...]:
+    """What speaks for the run's answer and against it, in the order to read it in.
+
+    Args:
+        record: what the run learned.
+        seeds: the records of other runs that differ in their seed.
+
+    Raises:
+        ValueError: if those are of other joints.
+    """
     checks = [_finished]
     if record.phase != "warmup":
         checks += [_floor, _moved, _decided]
     if record.phase == "final":
         checks += [_number, _forced, _measured, _frozen]
     found = [finding for check in checks for finding in check(record)]
-    return tuple(found) if record.phase == "warmup" else (*found, _SEEDS)
+    if record.phase != "warmup":
+        found += [_agreement(record, seeds)] if seeds else [_SEEDS]
+    return tuple(found)
 
 
 def verdict(found: Sequence[Finding]) -> Finding:
@@ -54,6 +66,24 @@ _SEEDS = Finding(
     "Of joints that say the same, a few are kept, and which ones may change with the seed. Train "
     "with other seeds, and compare the runs with `jointprune compare RUN RUN`.",
 )
+
+
+def _agreement(record: PruningRecord, seeds: Sequence[PruningRecord]) -> Finding:
+    """How far runs with other seeds kept the same joints."""
+    numbers = compare({str(place): one for place, one in enumerate([record, *seeds])})
+    runs, kept = len(numbers.runs), len(record.selection.indices)
+    rows = sorted(numbers.rows, key=lambda row: row.number)
+    always = sum(row.votes == runs for row in rows)
+    alone = [row.number for row in rows if row.kept[0] and row.votes < runs]
+    stable = "" if numbers.stability is None else f", stability {numbers.stability:.2f}"
+    advice = "The stability is 1 if all runs keep the same joints, 0 if they agree by chance only."
+    if alone:
+        advice += f" Not kept by all: {_names(record, alone)}. Do not claim that these are needed."
+    return Finding(
+        "good" if numbers.stability is None or numbers.stability >= STABLE else "check",
+        f"{always} of the {kept} kept joints are kept by all {runs} seeds{stable}.",
+        advice,
+    )
 
 
 def _finished(record: PruningRecord) -> Iterator[Finding]:

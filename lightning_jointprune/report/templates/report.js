@@ -2,9 +2,14 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const read = (id) => JSON.parse(byId(id).textContent);
+  const readHistory = () => {
+    const figure = read("history-data"), [heat] = figure.data;
+    heat.z = heat.z.map((row) => row.map((p) => p / 1000)); // shorter in the file as whole numbers
+    return figure;
+  };
   const narrow = () => document.documentElement.clientWidth < 600;
   const { joints: columns, moments } = read("page-data");
-  const joints = columns.map(([number, name, part, probability, kept], rank) => ({ rank, number, name, part, probability, kept }));
+  const joints = columns.map(([number, name, part, probability, kept, cost], rank) => ({ rank, number, name, part, probability, kept, cost }));
   const byNumber = new Map(joints.map((joint) => [joint.number, joint]));
   const config = { displaylogo: false, responsive: true, toImageButtonOptions: { format: "svg" } };
 
@@ -39,7 +44,7 @@
     };
     for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
       theme[key] = { ...layout[key], gridcolor: line, zeroline: false, linecolor: line };
-      if (narrow() && layout[key].ticktext) Object.assign(theme[key], { showticklabels: id !== "history", tickfont: { size: 10 } });
+      if (narrow() && layout[key].ticktext) Object.assign(theme[key], { showticklabels: id !== "history" && layout[key].showticklabels !== false, tickfont: { size: 10 } });
     }
     return theme;
   }
@@ -49,6 +54,8 @@
     const { mark } = colours(), line = { color: mark, width: 2 }, found = [];
     const row = id === "importance" ? shown.indexOf(chosen) : id === "history" && chosen ? chosen.rank : -1;
     if (row >= 0) found.push({ type: "rect", xref: "x domain", x0: 0, x1: 1, yref: "y", y0: row - 0.5, y1: row + 0.5, line });
+    const column = id === "classes" && chosen ? charts.get(id).layout.meta.joints.indexOf(chosen.number) : -1;
+    if (column >= 0) found.push({ type: "rect", yref: "y domain", y0: 0, y1: 1, xref: "x", x0: column - 0.5, x1: column + 0.5, line });
     if (id === "history" && moment < moments.length - 1) {
       const [step] = moments[moment];
       found.push({ type: "line", xref: "x", x0: step, x1: step, yref: "paper", y0: 0, y1: 1, line: { ...line, dash: "dot" } });
@@ -68,7 +75,7 @@
 
   function draw(element) {
     const { id } = element;
-    const figure = read(`${id === "replay" ? "skeleton" : id}-data`), { layout } = figure;
+    const figure = id === "history" ? readHistory() : read(`${id === "replay" ? "skeleton" : id}-data`), { layout } = figure;
     if (layout.meta?.aspect) {
       const most = id === "replay" ? 0.6 * layout.height : layout.height;
       layout.height = Math.min(most, 80 + element.clientWidth * layout.meta.aspect);
@@ -85,9 +92,11 @@
     charts.set(id, { element, data: figure.data, layout, full: figure.data.map((trace) => ({ ...trace })) });
     if (layout.meta?.aspect) ring(id);
     if (id === "importance") arrange();
+    element.replaceChildren(); // the sketch, that was there before Plotly
     Plotly.newPlot(element, figure.data, dressed(id), config);
     element.on("plotly_click", ({ points: [point] }) => {
-      const joint = id === "history" ? point.data.type === "heatmap" && joints[point.pointNumber[0]] : byNumber.get(point.customdata?.[1]);
+      const joint = id === "history" ? point.data.type === "heatmap" && joints[point.pointNumber[0]]
+        : byNumber.get(id === "classes" ? layout.meta.joints[point.pointNumber[1]] : point.customdata?.[1]);
       if (joint) choose(joint === chosen ? null : joint);
     });
   }
@@ -119,7 +128,7 @@
     requestAnimationFrame(() => setTimeout(next));
   }
   if (typeof Plotly === "undefined") {
-    for (const element of waiting) element.textContent = "The figures need Plotly's script, which could not be loaded. The tables have all values.";
+    for (const element of waiting) element.append("The figures need Plotly's script, which could not be loaded. The tables have all values.");
   } else {
     next();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
@@ -145,10 +154,10 @@
       box.scrollTop = row.offsetTop - box.clientHeight / 2;
       const part = joint.part ? `, ${joint.part}` : "";
       byId("chosen").querySelector("span").textContent =
-        `${joint.name} (joint ${joint.number}${part}): ${joint.kept ? "KEEP" : "PRUNE"}, rank ${joint.rank + 1} of ${joints.length}, keep probability ${joint.probability.toFixed(3)}`;
+        `${joint.name} (joint ${joint.number}${part}): ${joint.kept ? "KEEP" : "PRUNE"}, rank ${joint.rank + 1} of ${joints.length}, keep probability ${joint.probability.toFixed(3)}${joint.cost === null ? "" : `, dropping it costs ${joint.cost.toFixed(3)}`}`;
     }
     for (const id of ["skeleton", "replay"]) if (charts.has(id)) { ring(id); update(id); }
-    for (const id of ["importance", "history"]) updateMarks(id);
+    for (const id of ["importance", "history", "classes"]) updateMarks(id);
   }
 
   buttons.forEach((button, rank) => button.addEventListener("click", () => choose(joints[rank] === chosen ? null : joints[rank])));
@@ -214,8 +223,7 @@
   }
 
   function looks(full, numbers) {
-    const [heat] = read("history-data").data;
-    looks.z ??= heat.z;
+    looks.z ??= readHistory().data[0].z;
     const color = numbers.map((number) => looks.z[byNumber.get(number).rank][moment]);
     return { color, size: color.map((p) => full * (0.3 + 0.7 * p)) };
   }
@@ -251,15 +259,16 @@
 
   // --- take the table along --------------------------------------------------------------------
 
-  const rank = ({ rank: place, number, name, part: group, probability, kept }) => [place + 1, number, name, group, probability, kept ? "KEEP" : "PRUNE"];
+  const costs = joints.some(({ cost }) => cost !== null) ? ["drop_cost"] : []; // a column where any is known
+  const rank = ({ rank: place, number, name, part: group, probability, kept, cost }) => [place + 1, number, name, group, probability, kept ? "KEEP" : "PRUNE", ...costs.map(() => cost ?? "")];
   // A spreadsheet runs what begins like a formula, so such a name gets an apostrophe in front.
   const cell = (value) => typeof value === "string" ? `"${value.replace(/^(?=[=+\-@\t\r])/, "'").replaceAll('"', '""')}"` : String(value);
   const TEX = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}" };
   const tex = (value) => value.replace(/[\\~^<>|&%$#_{}]/g, (sign) => TEX[sign] ?? `\\${sign}`).replace(/\s+/g, " ");
   const indices = joints.filter(({ kept }) => kept).map(({ number }) => number).sort((a, b) => a - b);
   const texts = {
-    csv: () => [["rank", "index", "joint", "body_part", "keep_probability", "verdict"], ...joints.map(rank)].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n",
-    json: () => JSON.stringify({ kept: indices, joints: joints.map(({ rank: place, number: index, name, part: body_part, probability: keep_probability, kept }) => ({ rank: place + 1, index, name, body_part, keep_probability, kept })) }, null, 1) + "\n",
+    csv: () => [["rank", "index", "joint", "body_part", "keep_probability", "verdict", ...costs], ...joints.map(rank)].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n",
+    json: () => JSON.stringify({ kept: indices, joints: joints.map(({ rank: place, number: index, name, part: body_part, probability: keep_probability, kept, cost: drop_cost }) => ({ rank: place + 1, index, name, body_part, keep_probability, kept, ...(costs.length && { drop_cost }) })) }, null, 1) + "\n",
     py: () => `kept = [${indices.join(", ")}]  # ${indices.length} of ${joints.length} joints\n`,
     tex: () => joints.map((joint) => `${joint.number} & ${tex(joint.name)} & ${tex(joint.part)} & ${joint.probability.toFixed(3)} & ${joint.kept ? "keep" : "prune"} \\\\\n`).join(""),
   };

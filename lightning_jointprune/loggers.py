@@ -1,0 +1,85 @@
+"""Hands a run's report to its loggers: TensorBoard, Weights & Biases and MLflow.
+
+They are recognised by the name of their class, as Lightning comes as two packages, and only what
+the logger has loaded itself is used.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from lightning_jointprune.record import JointSelection
+
+TAG = "joint_pruning/report"
+
+
+def hand_over(loggers: Iterable[Any], report: Path, selection: JointSelection, step: int) -> None:
+    """Give the report to every logger that can show it.
+
+    TensorBoard gets the answer as text with the KEEP / PRUNE table, W&B the page as a panel, MLflow
+    the page as an artefact. What fails costs a warning, never the run.
+
+    Args:
+        loggers: the trainer's.
+        report: the HTML file.
+        selection: what is in it.
+        step: optimizer steps taken.
+    """
+    for logger in loggers:
+        for parent in type(logger).__mro__:
+            if give := KINDS.get(parent.__name__):
+                try:
+                    give(logger, report, selection, step)
+                except Exception as error:  # the model is trained: no failure here may lose it
+                    warnings.warn(
+                        f"The report could not be logged by {type(logger).__name__}: {error!r}. "
+                        f"The training is not affected, and the report is at {report}.",
+                        stacklevel=4,
+                    )
+                break
+
+
+def _text(logger: Any, report: Path, selection: JointSelection, step: int) -> None:
+    logger.experiment.add_text(TAG, markdown(selection, report), step)
+
+
+def _panel(logger: Any, report: Path, _: JointSelection, step: int) -> None:
+    run = logger.experiment  # which has loaded the package
+    with report.open(encoding="utf-8") as page:
+        html = sys.modules["wandb"].Html(page, inject=False)
+    run.log({TAG: html, "trainer/global_step": step})
+
+
+def _artefact(logger: Any, report: Path, *_: object) -> None:
+    logger.experiment.log_artifact(logger.run_id, str(report), "joint_pruning")
+
+
+def markdown(selection: JointSelection, report: Path) -> str:
+    """The sentence, where the report is, and the KEEP / PRUNE table, the likeliest joints first."""
+    probabilities, mask = selection.keep_probabilities, selection.mask
+    order = sorted(range(selection.num_joints), key=lambda joint: (-probabilities[joint], joint))
+    rows = [
+        f"| {joint} | {_plain(selection.joint_names[joint])} | {probabilities[joint]:.3f} "
+        f"| {'KEEP' if mask[joint] else 'PRUNE'} |"
+        for joint in order
+    ]
+    head = ["| index | joint | keep probability | verdict |", "|---:|---|---:|---|"]
+    said = [_plain(selection.sentence()), "", f"The report: {_plain(str(report))}", ""]
+    return "\n".join([*said, *head, *rows])
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    signs = {c: f"\\{c}" for c in "\\`*_{}[]()#+-!"} | {c: f"&#{ord(c)};" for c in "<>&|~"}
+    return "".join(signs.get(c, c) if c.isprintable() else "?" for c in text)
+
+
+KINDS: dict[str, Callable[..., None]] = {
+    "TensorBoardLogger": _text,
+    "WandbLogger": _panel,
+    "MLFlowLogger": _artefact,
+}

@@ -1,0 +1,115 @@
+"""Accuracy against joints: of runs, and of whatever else was measured, as plain points."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from lightning_jointprune.files import PathLike
+from lightning_jointprune.record import PruningRecord
+
+POINTS_FILE = "frontier.csv"
+COLUMNS = ("label", "joints", "value")  # and low and high, which may be missing or empty
+
+
+class Point(NamedTuple):
+    """A number of joints, and what a model reaches with them.
+
+    Attributes:
+        joints: how many joints it sees.
+        value: the metric.
+        label: whose joints these are, such as `"both hands"`; points of one label are a line.
+        low: lower end of the interval or band around the value; None if not known.
+        high: its upper end.
+    """
+
+    joints: int
+    value: float
+    label: str
+    low: float | None = None
+    high: float | None = None
+
+
+class Frontier(NamedTuple):
+    """The points by label, in the order of their joints, and the name of the metric."""
+
+    metric: str
+    lines: dict[str, tuple[Point, ...]]
+
+
+def frontier_numbers(
+    records: Mapping[str, PruningRecord], points: Iterable[Point] = ()
+) -> Frontier | None:
+    """The points of runs, and others; None with fewer than two, or without a metric.
+
+    Args:
+        records: a name for each run, and its record; only those with the first one's metric count.
+        points: what else was measured with that metric, such as published sets of joints, or
+            random ones with the band that they lie in.
+    """
+    metric = next((record.selection.metric for record in records.values()), None)
+    found = [
+        point
+        for name, record in records.items()
+        if record.selection.metric == metric
+        for point in _points_of(record, name)
+    ]
+    lines: dict[str, list[Point]] = {}
+    for point in [*found, *points]:
+        lines.setdefault(point.label, []).append(point)
+    if metric is None or sum(map(len, lines.values())) < 2:
+        return None
+    ordered = {
+        label: tuple(sorted(line, key=lambda p: (p.joints, p.value)))
+        for label, line in lines.items()
+    }
+    return Frontier(metric, ordered)
+
+
+def _points_of(record: PruningRecord, label: str) -> list[Point]:
+    """What a run measured with the joints that it kept, and of a ladder with those of each rung."""
+    metric = record.selection.metric or ""
+    return [
+        Point(len(one.indices), one.metrics[metric], label)
+        for one in record.rungs or (record.selection,)
+        if metric in one.metrics
+    ]
+
+
+def read_points(path: PathLike) -> tuple[Point, ...]:
+    """Points from a CSV file with the columns `label,joints,value`, and if known `low,high`.
+
+    Args:
+        path: the file, or the folder of a run for `frontier.csv`.
+
+    Raises:
+        ValueError: a column is missing, or a number is none.
+        OSError: it cannot be read.
+    """
+    path = Path(path) / POINTS_FILE if Path(path).is_dir() else Path(path)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        if missing := [name for name in COLUMNS if name not in (rows.fieldnames or ())]:
+            raise ValueError(
+                f"Expected the columns {','.join(COLUMNS)} in {path} but got no {missing[0]}. "
+                "Name them in its first line; low and high may follow."
+            )
+        return tuple(_point(row, f"{path}, line {rows.line_num}") for row in rows)
+
+
+def _point(row: Mapping[str, str | None], place: str) -> Point:
+    try:
+        low, high = (float(row.get(end) or "nan") for end in ("low", "high"))
+        value, joints = float(row["value"] or ""), int(row["joints"] or "")
+        if not math.isfinite(value) or joints < 0:
+            raise ValueError(f"{joints} joints with {value}")
+    except ValueError as error:
+        raise ValueError(
+            f"Expected a whole number of joints and a finite value in {place} but got: {error}. "
+            "Write a row such as both hands,42,0.965."
+        ) from error
+    known = math.isfinite(low) and math.isfinite(high)
+    return Point(joints, value, row["label"] or "", *((low, high) if known else ()))

@@ -1,0 +1,48 @@
+"""Tables as plain text, for terminals and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def joint_table(
+    names: Sequence[str], probabilities: Sequence[float], mask: Sequence[bool], width: int
+) -> str:
+    """The KEEP / PRUNE table, the likeliest joints first; of many joints in several blocks.
+
+    Args:
+        names: names of the joints, shape `(J,)`.
+        probabilities: their keep probabilities, shape `(J,)`, each in [0, 1].
+        mask: whether each is kept, shape `(J,)`.
+        width: in characters.
+    """
+    verdicts = ["KEEP" if kept else "PRUNE" for kept in mask]
+    names = ["".join(c if c.isprintable() else "?" for c in name) for name in names]
+    order = sorted(range(len(names)), key=lambda joint: (-probabilities[joint], joint))
+    blocks = max(1, width // (33 + min(max(map(len, names)), 40))) if len(order) > 48 else 1
+    table = Table(box=box.ASCII2, show_edge=False, pad_edge=False)
+    for _ in range(blocks):
+        for title in ("index", "keep prob.", "joint", ""):
+            side = cast(Any, "left" if title == "joint" else "right")
+            table.add_column(title, justify=side, overflow="fold")
+    for row in range(rows := -(-len(order) // blocks)):
+        cells: list[str | Text] = []
+        for joint in order[row::rows]:
+            probability = f"{probabilities[joint]:.3f}"
+            cells += [str(joint), probability, Text(names[joint]), verdicts[joint]]
+        table.add_row(*cells)
+    return as_text(table, width)
+
+
+def as_text(table: Table, width: int | None = None) -> str:
+    """A table as text of `width` characters, by default the terminal's, without colours."""
+    console = Console(width=width, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())

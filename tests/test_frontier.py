@@ -1,0 +1,109 @@
+"""Accuracy against joints: the points are those that were measured, of runs and of others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.report import Point, plot_frontier
+from lightning_jointprune.report.frontier import frontier_numbers, read_points
+from tests.records import HOSTILE, record_of, unnamed
+
+OTHERS = (
+    Point(42, 0.9, "both hands"),
+    Point(8, 0.7, "random", 0.6, 0.8),
+    Point(4, 0.5, "random", 0.3, 0.7),
+)
+
+
+def run(kept: int, value: float) -> PruningRecord:
+    record = record_of("mediapipe_hands", tuple(range(kept)))
+    return replace(record, selection=replace(record.selection, metrics={"val_acc": value}))
+
+
+def test_the_points_are_the_runs_joints_and_metrics_in_the_order_of_joints() -> None:
+    numbers = frontier_numbers({"a": run(12, 0.8), "b": run(4, 0.7)}, OTHERS)
+    assert numbers is not None
+    assert numbers.metric == "val_acc"
+    assert numbers.lines == {
+        "a": (Point(12, 0.8, "a"),),
+        "b": (Point(4, 0.7, "b"),),
+        "both hands": (OTHERS[0],),
+        "random": (OTHERS[2], OTHERS[1]),
+    }
+
+
+def test_a_ladder_has_a_point_for_every_rung_that_was_measured() -> None:
+    small, large, blank = run(4, 0.7), run(12, 0.8).selection, run(20, 0.9).selection
+    rungs = (replace(blank, metrics={}), large, small.selection)
+    numbers = frontier_numbers({"a": replace(small, rungs=rungs)})
+    assert numbers is not None
+    assert numbers.lines == {"a": (Point(4, 0.7, "a"), Point(12, 0.8, "a"))}
+
+
+def test_a_run_that_measured_another_metric_or_none_has_no_point() -> None:
+    other = run(3, 0.1)
+    other = replace(other, selection=replace(other.selection, metric="val_loss"))
+    blank = replace(other, selection=replace(other.selection, metric="val_acc", metrics={}))
+    numbers = frontier_numbers({"a": run(12, 0.8), "b": other, "c": blank}, OTHERS[:1])
+    assert numbers is not None
+    assert list(numbers.lines) == ["a", "both hands"]
+
+
+@pytest.mark.parametrize("record", [run(12, 0.8), unnamed((0.9, 0.1))])
+def test_one_point_is_no_frontier(record: PruningRecord) -> None:
+    assert frontier_numbers({"a": record}) is None
+    assert plot_frontier(record).data == ()
+
+
+def test_without_a_metric_nothing_can_be_put_beside_others() -> None:
+    assert frontier_numbers({"a": unnamed((0.9, 0.1))}, OTHERS) is None
+
+
+def test_the_figure_shows_every_point_with_its_interval() -> None:
+    figure = plot_frontier(run(12, 0.8), OTHERS)
+    ours, hands, random = figure.data
+    assert (ours.name, list(ours.x), list(ours.y)) == ("this run", [12], [0.8])
+    assert hands.error_y.array is None
+    assert (list(random.x), list(random.y)) == ([4, 8], [0.5, 0.7])
+    assert random.error_y.array == pytest.approx((0.2, 0.1))
+    assert random.error_y.arrayminus == pytest.approx((0.2, 0.1))
+    assert random.customdata[1] == "0.700 [0.600, 0.800]"
+    assert figure.layout.yaxis.title.text == "val_acc"
+
+
+def test_labels_are_plain_text() -> None:
+    figure = plot_frontier({HOSTILE[0]: run(12, 0.8)}, [Point(3, 0.1, HOSTILE[1])])
+    assert "<img" not in str(figure.to_dict())
+    assert "<script" not in str(figure.to_dict())
+
+
+def test_points_are_read_from_a_file_or_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "frontier.csv"
+    path.write_text(
+        "label,joints,value,low,high\n"
+        "both hands,42,0.9,,\nrandom,8,0.7,0.6,0.8\nrandom,4,0.5,0.3,0.7\n"
+    )
+    assert read_points(tmp_path) == read_points(path) == OTHERS
+    path.write_text("value,joints,label\n0.9,42,both hands\n")
+    assert read_points(path) == OTHERS[:1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the columns label,joints,value in .*frontier.csv but got no label"),
+        ("label,joints\n", "but got no value"),
+        ("label,joints,value\na,4\n", "frontier.csv, line 2 but got"),
+        ("label,joints,value\na,4.5,1\n", "Write a row such as both hands,42,0.965"),
+        ("label,joints,value\na,4,nan\n", "line 2 but got: 4 joints with nan"),
+        ("label,joints,value,low\na,4,1,x\n", "line 2 but got"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "frontier.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_points(tmp_path)

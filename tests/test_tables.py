@@ -1,0 +1,47 @@
+"""Tables lose no name, fit their width, and print names without running them."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from lightning_jointprune.tables import as_text, joint_table
+
+
+def test_the_likeliest_joints_come_first_and_equals_by_index() -> None:
+    text = joint_table(("a", "b", "c"), (0.5, 0.9, 0.5), (False, True, False), 80)
+    rows = [line.replace("|", " ").split() for line in text.splitlines()[2:]]
+    assert rows == [
+        ["1", "0.900", "b", "KEEP"],
+        ["0", "0.500", "a", "PRUNE"],
+        ["2", "0.500", "c", "PRUNE"],
+    ]
+
+
+def test_the_table_of_543_joints_holds_them_all_in_the_width() -> None:
+    names = [f"joint_{joint}" for joint in range(543)]
+    text = joint_table(names, [0.1] * 543, [joint < 24 for joint in range(543)], 120)
+    assert all(f"{name} " in text for name in names)
+    assert max(map(len, text.splitlines())) <= 120
+    assert len(text.splitlines()) < 300
+    assert text.count("KEEP") == 24
+
+
+def test_a_narrow_table_loses_no_name() -> None:
+    name = "-".join(f"part{number}" for number in range(20))
+    lines = joint_table((name,), (0.2,), (False,), 50).splitlines()
+    assert max(map(len, lines)) <= 50
+    assert "".join(line.split("|")[2].strip() for line in lines[2:]) == name
+
+
+def test_the_table_prints_names_and_runs_none_of_them() -> None:
+    names = ("[red]x[/red]", "\x1b[31mred", "line\nbreak")
+    text = joint_table(names, (0.1, 0.1, 0.1), (False,) * 3, 80)
+    assert "[red]x[/red]" in text
+    assert "\x1b" not in text
+    assert "line?break" in text
+
+
+def test_text_has_no_blanks_at_the_ends_of_lines() -> None:
+    table = Table("a", "b", box=None)
+    table.add_row("x", "")
+    assert all(line == line.rstrip() for line in as_text(table, 40).splitlines())
