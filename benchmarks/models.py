@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 from torch.utils.data import TensorDataset as Part
+
+from benchmarks.losses import LOSSES
 
 DEFAULT_LR = {"adamw": 2e-3, "adam": 2e-3, "sgd": 0.1}
 MOMENTUM = 0.9
@@ -35,6 +36,7 @@ class Recipe(NamedTuple):
         schedule: lambda (LambdaLR) or onecycle, both per step.
         weight_decay: of weight matrices; biases and norms are in a group without.
         loss_scale: what the loss is multiplied with.
+        loss: its name in `LOSSES`.
         batch_size: sequences per step.
     """
 
@@ -44,6 +46,11 @@ class Recipe(NamedTuple):
     weight_decay: float = 0.01
     loss_scale: float = 1.0
     batch_size: int = 64
+    loss: str = "cross_entropy"
+
+    def changed(self) -> dict[str, Any]:
+        """What is not as usual, beside what there was before there were other losses."""
+        return {k: v for k, v in self._asdict().items() if (k, v) != ("loss", "cross_entropy")}
 
 
 class Classifier(pl.LightningModule):
@@ -55,7 +62,7 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        return functional.cross_entropy(self(x), y) * self.recipe.loss_scale
+        return LOSSES[self.recipe.loss](self(x), y) * self.recipe.loss_scale
 
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
         x, y = batch

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks import asl_words, demo, overhead, planted
+from benchmarks import asl_words, demo, overhead, planted, selection
 from benchmarks.rows import Figure, Row, add_store_arguments
 from benchmarks.store import HERE, Record, Store, code_state
 
@@ -21,6 +21,7 @@ SCRIPTS = {
     "asl_words": (asl_words.ROWS, " --data asl_words.npz"),
     "demo": (demo.ROWS, ""),
     "overhead": (overhead.ROWS, ""),
+    "selection": (selection.ROWS, " --data FOLDER"),
 }
 MOST_SEEDS = 50  # whatever was run is shown
 HEAD = """# Results
@@ -44,10 +45,16 @@ def section(script: str, flags: str, name: str, row: Row, store: Store) -> str:
         f"## {row.title}",
         f"`python -m benchmarks.{script}{flags} --rows {name}{more}`",
         row.setting,
+        side_by_side(row.side_by_side(store, MOST_SEEDS)) if row.side_by_side else "",
         table(row.figures(store, MOST_SEEDS)),
         provenance(records),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def side_by_side(lines: Sequence[Sequence[str]]) -> str:
+    head, *rest = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([head, "|---" * len(lines[0]) + "|", *rest])
 
 
 def table(figures: Sequence[Figure]) -> str:

@@ -44,6 +44,7 @@ class Row(NamedTuple):
         seeds: how many seeds a full measurement has.
         cells: the cells of so many seeds, as far as the results so far settle them.
         figures: what the results of so many seeds say; nothing without results.
+        side_by_side: the same as a table of what was compared, its head first; None without.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Row(NamedTuple):
     seeds: int
     cells: Callable[[Store, int], list[Settings]]
     figures: Callable[[Store, int], list[Figure]]
+    side_by_side: Callable[[Store, int], list[list[str]]] | None = None
 
 
 Rows = Mapping[str, Row]
@@ -140,6 +142,11 @@ def measure(
 
 
 def show(name: str, row: Row, store: Store, seeds: int) -> None:
+    if row.side_by_side is not None and (lines := row.side_by_side(store, seeds)):
+        compared = Table(*lines[0], title=f"{name}: {row.title}")
+        for line in lines[1:]:
+            compared.add_row(*line)
+        Console().print(compared, markup=False)
     figures = row.figures(store, seeds)
     if not figures:
         return

@@ -36,6 +36,11 @@ DISTRIBUTIONS = ("torch", "lightning", "transformers", "numpy")
 # Modules that read what a training run has left; they can not change its figures.
 READERS = {"__init__", "__main__", "agreement", "compact", "evaluate", "evaluation"}
 READERS |= {"record", "report"}
+# What the cells of benchmarks/selection.py come from, besides the models and the data.
+CHOICES = {"subset": ["joint_data.py"]} | {
+    script: ["joint_data.py", "selectors/training.py", f"selectors/{script}.py"]
+    for script in ("ours", "penalties", "scores")
+}
 
 
 class Store:
@@ -91,7 +96,7 @@ def code_state(settings: Settings) -> str:
 
 @functools.cache
 def _state(script: str, pruned: bool) -> str:
-    files = [HERE / "models.py", HERE / "data.py"]
+    files = [HERE / name for name in ("models.py", "data.py", *CHOICES.get(script, ()))]
     examples = sorted((HERE.parent / "examples").glob("*.py"))
     if script == "demo":
         files = examples

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lightning_jointprune.agreement import random_masks, stability
+from lightning_jointprune.agreement import frontier, random_masks, stability
 from lightning_jointprune.callback import JointPruningCallback
-from lightning_jointprune.evaluate import evaluate_joints
+from lightning_jointprune.evaluate import compare_subsets, evaluate_joints
 from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.gates import (
     GumbelSigmoid,
@@ -37,7 +37,9 @@ __all__ = [
     "analyze_pruning",
     "evaluate_joints",
     "JointEvaluation",
+    "compare_subsets",
     "stability",
+    "frontier",
     "random_masks",
     "__version__",
 ]

@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="print the answer and the KEEP / PRUNE table")
     show.add_argument("record", metavar="RUN", help=run_help)
     show.add_argument("--title", help="the data set or task, for the sentence")
+    show.add_argument("--joints", type=int, metavar="N", help="of a ladder, the N joints")
     show.set_defaults(run=_show)
 
     report = commands.add_parser("report", help="draw the HTML report again")
@@ -110,11 +111,14 @@ def _show(arguments: argparse.Namespace) -> None:
     record = _read(arguments.record)
     found = findings(record)
     said = verdict(found)
-    selection, sentence = record.selection, record.selection.sentence(arguments.title)
+    count = arguments.joints
+    selection = record.selection if count is None else record.selection_of(count)
+    sentence = selection.sentence(arguments.title)
     if arguments.json:
         _print_json(
             sentence=sentence,
             phase=record.phase,
+            rungs=[{"indices": one.indices, "metrics": one.metrics} for one in record.rungs],
             num_joints=selection.num_joints,
             indices=selection.indices,
             names=selection.names,
@@ -129,8 +133,11 @@ def _show(arguments: argparse.Namespace) -> None:
         return
     if record.phase != "final":
         print(f"Not a result yet: this was written in the {record.phase} phase.")
+    said_of = [sentence] if count else [one.sentence(arguments.title) for one in record.rungs]
     words = f"{said.title} {said.advice}"
-    print(_clean(sentence), _clean(words), selection.summary(), sep="\n\n")
+    for text in (*(said_of or [sentence]), words):
+        print(_clean(text), end="\n\n")
+    print(selection.summary())
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -1,14 +1,46 @@
-"""How far the selections of several runs agree, and random ones to compare them with."""
+"""Several runs: how far their selections agree, what they reach; random joints to compare with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import statistics
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_jointprune.evaluation import Estimate, Z
+from lightning_jointprune.evaluation import Estimate, JointEvaluation, Z
 from lightning_jointprune.record import JointSelection
+
+
+class FrontierPoint(NamedTuple):
+    """What runs with this many joints reach.
+
+    Attributes:
+        joints: how many joints they kept.
+        runs: how many runs there are.
+        value: the mean of their metric with Student's 95 % interval, which one run has not.
+    """
+
+    joints: int
+    runs: int
+    value: Estimate
+
+
+class SeedAgreement(NamedTuple):
+    """How far the kept joints of runs are the same.
+
+    Attributes:
+        across: mean Jaccard index of all pairs of runs with different seeds, in [0, 1].
+        same_seed: that of all pairs with the same seed, which differ by no more than what hardware
+            and software leave to chance; None without such pairs. `across` cannot be expected to be
+            above it.
+    """
+
+    across: float
+    same_seed: float | None
 
 
 def stability(selections: Sequence[JointSelection] | Tensor) -> Estimate:
@@ -33,11 +65,7 @@ def stability(selections: Sequence[JointSelection] | Tensor) -> Estimate:
     0.0
     """
     if not isinstance(selections, Tensor):
-        if len({selection.joint_names for selection in selections}) > 1:
-            raise ValueError(
-                "Expected selections of the same joints but got other joint names. Compare runs "
-                "with one skeleton."
-            )
+        _check_joints(selections)
         selections = torch.tensor([selection.mask for selection in selections])
     if selections.ndim != 2 or len(selections) < 2:
         raise ValueError(
@@ -58,6 +86,79 @@ def stability(selections: Sequence[JointSelection] | Tensor) -> Estimate:
     influence = (together + value / 2 * (2 * share * mean - share - mean + 1)) / chance
     error = Z * 2 / runs * (influence - influence.mean()).square().sum().sqrt()
     return Estimate(value.item(), (value - error).item(), (value + error).item())
+
+
+def seed_agreement(
+    selections: Sequence[JointSelection], seeds: Sequence[Hashable]
+) -> SeedAgreement:
+    """How alike runs with other seeds are, against runs with the same: by the Jaccard index.
+
+    Of two runs it is the joints that both keep over those that one of them keeps (Jaccard 1901).
+
+    Args:
+        selections: of the runs, with the same joints.
+        seeds: of the runs, in the same order, at least two different.
+
+    Raises:
+        ValueError: if the joints or the numbers differ, or all seeds are the same.
+    """
+    _check_joints(selections)
+    if len(seeds) != len(selections) or len(set(seeds)) < 2:
+        raise ValueError(
+            f"Expected the seeds of {len(selections)} runs, at least two different, but got "
+            f"{list(seeds)}. Name the seed of each run."
+        )
+    across: list[float] = []
+    same: list[float] = []
+    for (first, a), (second, b) in combinations(zip(selections, seeds, strict=True), 2):
+        both, either = {*first.indices} & {*second.indices}, {*first.indices, *second.indices}
+        (same if a == b else across).append(len(both) / len(either) if either else 1.0)
+    return SeedAgreement(statistics.fmean(across), statistics.fmean(same) if same else None)
+
+
+def frontier(
+    runs: Iterable[JointSelection | JointEvaluation], metric: str | None = None
+) -> tuple[FrontierPoint, ...]:
+    """A metric against the number of kept joints, as the mean of runs with other seeds.
+
+    Args:
+        runs: selections, or evaluations, of runs.
+        metric: which of the selections' metrics; None takes the one each quotes.
+
+    Returns:
+        A point for each number of joints, fewest first.
+
+    Raises:
+        ValueError: if a run has no such metric, or they have different ones.
+    """
+    values: dict[int, list[float]] = {}
+    names = set()
+    for run in runs:
+        name, value = _reached(run, metric)
+        names.add(name)
+        values.setdefault(len(run.indices), []).append(value)
+    if len(names) > 1:
+        raise ValueError(
+            f"Expected runs with one metric but got {', '.join(sorted(names))}. Pass metric, and "
+            "evaluations apart from selections."
+        )
+    return tuple(
+        FrontierPoint(joints, len(values[joints]), mean_of_runs(values[joints]))
+        for joints in sorted(values)
+    )
+
+
+def mean_of_runs(values: Sequence[float]) -> Estimate:
+    """The mean of independent runs with Student's 95 % interval; of one run it has none.
+
+    >>> mean_of_runs([0.9])
+    Estimate(value=0.9, low=None, high=None)
+    """
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return Estimate(mean)
+    half = _student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return Estimate(mean, mean - half, mean + half)
 
 
 def random_masks(
@@ -114,3 +215,44 @@ def indices_of(
                 f"got {unknown[0]!r}."
             )
     return {group: [numbers[joint] for joint in joints] for group, joints in groups.items()}
+
+
+def _reached(run: JointSelection | JointEvaluation, metric: str | None) -> tuple[str, float]:
+    """The metric of a run, by name and value."""
+    if isinstance(run, JointEvaluation):
+        return run.metric, run.kept.value
+    name = metric or run.metric
+    if name is None or name not in run.metrics:
+        raise ValueError(
+            f"Expected a run with a value of {name!r} but got {', '.join(run.metrics) or None}. "
+            'Pass a metric that was logged when the run validated, such as metric="val_acc".'
+        )
+    return name, run.metrics[name]
+
+
+def _check_joints(selections: Sequence[JointSelection]) -> None:
+    if len({selection.joint_names for selection in selections}) > 1:
+        raise ValueError(
+            "Expected selections of the same joints but got other joint names. Compare runs "
+            "with one skeleton."
+        )
+
+
+def _student(freedom: int) -> float:
+    """The 0.975 quantile of Student's distribution, by bisection of its closed form.
+
+    Abramowitz and Stegun 1972, eq. 26.7.3 and 26.7.4, with `t = sqrt(freedom) tan(angle)`.
+    """
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        angle = (low + high) / 2
+        odd, cosine = freedom % 2, math.cos(angle)
+        term = cosine if odd else 1.0
+        total = 0.0 if freedom == 1 else term
+        for power in range(2 + odd, freedom, 2):
+            term *= (power - 1) / power * cosine**2
+            total += term
+        inside = math.sin(angle) * total
+        inside = 2 / math.pi * (angle + inside) if odd else inside
+        low, high = (angle, high) if inside < 0.95 else (low, angle)
+    return math.sqrt(freedom) * math.tan(low)

@@ -25,7 +25,7 @@ from lightning_jointprune.gates import Gate, GumbelSigmoid
 from lightning_jointprune.layer import own_layer
 from lightning_jointprune.preview import preview
 from lightning_jointprune.record import JointSelection, PruningRecord
-from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
+from lightning_jointprune.schedules import Budget, Price
 from lightning_jointprune.settings import (
     STATE_KEY,
     Groups,
@@ -53,13 +53,14 @@ class JointPruningCallback(pl.Callback):
             `"encoder:x"` an argument of a submodule, `"body + left_hand"` are parts of it.
         axes: the axes of that tensor in einops' words, such as `"b t j c"`, `"b c t j m"` or
             `"b t (j c)"`; None infers them and refuses when they are ambiguous.
-        budget: what limits the joints: `Price`, `TargetJoints` (or a whole number) or
+        budget: what limits the joints: `Price`, `TargetJoints` (or a whole number, or several) or
             `MetricFloor`.
         gate: how a gate is relaxed while it is learned, an object or a name: `gumbel_sigmoid`,
             `straight_through`, `hard_concrete` or `stochastic`.
         groups: gates above the joints: `Groups`, a mapping from a group's name to its joints, or
             for the skeleton's own body parts `"hierarchical"` or `"tied"`.
         keep: joints that are never dropped, by index or name.
+        drop: joints that are never used, not even in the warm-up, by index or name.
         phases: fractions of the run at which the warm-up and the search end, 0 to 1; what follows
             is the training under the frozen mask.
         lr: the logits' own learning rate, above 0; None chooses it for the optimizer: 0.05 for Adam
@@ -80,10 +81,11 @@ class JointPruningCallback(pl.Callback):
         skeleton: str | None = None,
         input: str | None = None,  # noqa: A002 -- the field's word
         axes: str | None = None,
-        budget: Price | TargetJoints | MetricFloor | int = Price("auto"),  # noqa: B008 -- frozen
+        budget: Budget | int | Sequence[int] = Price("auto"),  # noqa: B008 -- frozen
         gate: Gate | str = GumbelSigmoid(),  # noqa: B008 -- frozen
         groups: Groups | Mapping[str, Sequence[int | str]] | str | None = None,
         keep: Sequence[int | str] = (),
+        drop: Sequence[int | str] = (),
         phases: tuple[float, float] = (0.1, 0.6),
         lr: float | None = None,
         fill: Fill = 0.0,
@@ -100,6 +102,7 @@ class JointPruningCallback(pl.Callback):
                 gate=gate,
                 groups=groups,
                 keep=keep,
+                drop=drop,
                 phases=phases,
                 lr=lr,
                 fill=fill,
@@ -146,8 +149,7 @@ class JointPruningCallback(pl.Callback):
         new = self._entrance.module is not pl_module
         with _misconfigured():
             trainers.check_alone(trainer, self.state_key)
-            if self._settings.input is not None:
-                check_input(pl_module, self._settings.input)
+            check_input(pl_module, self._settings.input)
             if stage == "fit":
                 trainers.check_run(trainer, self._settings.floor_metric)
                 # Asked now: all processes have to answer together, which none does after an error.
@@ -181,8 +183,7 @@ class JointPruningCallback(pl.Callback):
         with _misconfigured():
             optimizer = optim.add_to_first(trainer.optimizers, logits, self._rate or 0.05)
         self._shelter = optim.GradientShelter(optimizer, logits)
-        schedulers = partial(trainers.schedulers, trainer)
-        apart = partial(optim.without_logits, optimizer, schedulers)
+        apart = partial(optim.without_logits, optimizer, partial(trainers.schedulers, trainer))
         with apart():
             self._counting = trainers.count_apart(trainer, apart)
 
@@ -241,10 +242,9 @@ class JointPruningCallback(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        loss = trainers.batch_loss(trainer, outputs)
         self._resolve(skipped=loss is None)
-        if isinstance(loss, Tensor) and self._search.needs_losses:
-            loss = loss * trainer.accumulate_grad_batches  # Lightning has divided it by them
+        if loss is not None and self._search.needs_losses:
             self._search.controller.observe_loss(trainer.strategy.reduce(loss, reduce_op="mean"))
 
     @override
@@ -266,9 +266,8 @@ class JointPruningCallback(pl.Callback):
         if doubt := self._search.evaluation_doubt(self._entrance.where):
             raise MisconfigurationException(doubt)
         metrics = trainer.strategy.broadcast(trainers.measured(trainer, self._metrics_before))
-        if self._settings.floor_metric is not None:
-            with _misconfigured():
-                trainers.check_metric(self._settings.floor_metric, metrics, trainer.sanity_checking)
+        with _misconfigured():
+            trainers.check_metric(self._settings.floor_metric, metrics, trainer.sanity_checking)
         if trainer.sanity_checking:
             return
         self._search.observe_metrics(metrics)
@@ -287,6 +286,9 @@ class JointPruningCallback(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._search.phase != "final" and trainers.writes_files(trainer):
             rank_zero_warn(self._search.unfinished())
+        elif trainer.enable_validation:
+            measure = partial(trainers.validate_again, trainer)
+            self._journal.rung_metrics = self._search.measure_rungs(measure)
         self._finish(trainer)
 
     @override
@@ -332,9 +334,8 @@ class JointPruningCallback(pl.Callback):
         self._journal = self._settings.new_journal()
         self._journal.watch(self._search.layer)
         self._entrance.begin(pl_module, self._search.layer)
-        self._start = None
+        self._start, self._rate = None, self._settings.lr
         self._companions.released = False
-        self._rate = self._settings.lr
         seed = (torch.initial_seed() + 1 + trainer.global_rank) % 2**63
         self._search.to(trainer.strategy.root_device, seed)
 
@@ -358,17 +359,16 @@ class JointPruningCallback(pl.Callback):
         with _misconfigured():
             found = self._entrance.find(self._settings, skipped)
         if found:
-            joints = len(self._settings.joint_names)
-            rank_zero_info(f"Joint pruning: {joints} joints enter at {self._entrance.where}.")
+            rank_zero_info(f"Joint pruning: {found} joints enter at {self._entrance.where}.")
 
     def _begin_search(self, trainer: pl.Trainer) -> None:
         """Set the logits' rate, which for some optimizers depends on the price."""
         with _misconfigured():
             price = self._search.controller.checked_price()
-        for optimizer in trainer.optimizers:
-            group = optim.logit_group(optimizer, self._search.logits)
-            if group is not None and self._rate is None:
-                self._rate = optim.gate_rate(group, price)
+        groups = [optim.logit_group(one, self._search.logits) for one in trainer.optimizers]
+        self._rate = self._rate or next(
+            (optim.gate_rate(one, price) for one in groups if one), None
+        )
 
     def _begin_final(self, trainer: pl.Trainer) -> None:
         """Make sure that something was learned, and say what is in doubt."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from statistics import fmean, median
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,7 +21,13 @@ FIRST_BATCHES = 10  # batches whose mean loss is where the training began
 RECENT = 0.02  # weight of a batch in the mean of the recent losses
 LEAST_REMOVED = 0.001  # of the first loss: counts as removed where the loss has not fallen
 RAMP = 1 / 3  # share of the search over which the price rises from 0
-ASKED = ("num_joints", "budget", "count")  # settings of a controller, not its state
+ASKED = (
+    "num_joints",
+    "budget",
+    "count",
+    "rungs",
+    "group_costs",
+)  # settings of a controller, not its state
 
 
 class Controller(ABC):
@@ -31,7 +38,9 @@ class Controller(ABC):
     """
 
     count: int | None = None  # how many joints to freeze; None: those with a probability above 0.5
+    rungs: tuple[int, ...] = ()  # of a ladder, the numbers of joints before that, the most first
     chosen: list[bool] | None = None  # the mask to freeze, where one was already measured
+    group_costs: Mapping[str, float] = MappingProxyType({})  # of open groups, in prices of a joint
     floor: float | None = None  # of the metric, where one was asked for and as soon as it is known
 
     def __init__(self, num_joints: int) -> None:
@@ -39,6 +48,7 @@ class Controller(ABC):
         self.losses_seen = 0
         self.first_sum: Tensor | float = 0.0
         self.first_count: Tensor | int = 0
+        self.first: Tensor | float = 0.0
         self.recent: Tensor | float = 0.0
 
     @property
@@ -49,26 +59,25 @@ class Controller(ABC):
     def observe_loss(self, loss: Tensor) -> None:
         """Take the loss of a training batch, shape `()`; only finite ones count."""
         loss = loss.detach().float()
-        finite = loss.isfinite()
         if self.losses_seen < FIRST_BATCHES:
+            finite = loss.isfinite()
             self.first_sum = self.first_sum + torch.where(finite, loss, 0.0)
             self.first_count = self.first_count + finite
-            self.recent = self.first_sum / self.first_count
+            self.first = self.recent = self.first_sum / self.first_count
         else:
-            self.recent = self.recent + RECENT * torch.where(finite, loss - self.recent, 0.0)
+            step = torch.nan_to_num(loss - self.recent, nan=0.0, posinf=0.0, neginf=0.0)
+            self.recent = self.recent + RECENT * step
         self.losses_seen += 1
 
     def auto_price(self) -> Tensor:
         """0.3 times the loss removed so far, per joint; never quite 0."""
-        first = torch.as_tensor(self.first_sum / self.first_count)
-        removed = (first - self.recent).maximum(LEAST_REMOVED * first.abs())
-        return AUTO_SHARE * removed / self.num_joints
+        first = torch.as_tensor(self.first)
+        removed = torch.maximum(first - self.recent, LEAST_REMOVED * first.abs())
+        return AUTO_SHARE / self.num_joints * removed
 
     def base_price(self) -> Tensor:
         """The automatic price if all of the loss were removed: the scale to steer from."""
-        return (
-            AUTO_SHARE * torch.as_tensor(self.first_sum / self.first_count).abs() / self.num_joints
-        )
+        return AUTO_SHARE / self.num_joints * torch.as_tensor(self.first).abs()
 
     def checked_price(self) -> float:
         """The scale of the price as a number, read once when the search begins.
@@ -100,6 +109,15 @@ class Controller(ABC):
             λ in units of the loss; a tensor of shape `()` is not read, so nothing waits for it.
         """
 
+    def reached(self, done: float) -> tuple[int, ...]:
+        """The rungs of a ladder that the search has come down to.
+
+        Args:
+            done: how much of the search is done, 0 to 1.
+        """
+        del done
+        return ()
+
     def decides(self, done: float) -> bool:
         """Whether the joints that would be kept now earn the price of the others instead.
 
@@ -117,6 +135,17 @@ class Controller(ABC):
         """Take what a validation measured with the joints of `mask`; few budgets need it."""
         del metrics, mask
 
+    def reopened(self, metrics: Mapping[str, float], active: int, left: float) -> int:
+        """How many joints to keep in the rest of the final phase.
+
+        Args:
+            metrics: what a validation of the final phase measured.
+            active: the number of joints it measured with.
+            left: how much of the final phase is left, 0 to 1.
+        """
+        del metrics, left
+        return active
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, as tensors and plain values; not what the user asked for."""
         return {key: value for key, value in vars(self).items() if key not in ASKED}
@@ -131,7 +160,7 @@ class _Priced(Controller):
 
     def __init__(self, num_joints: int, budget: Price) -> None:
         super().__init__(num_joints)
-        self.budget = budget
+        self.budget, self.group_costs = budget, budget.groups
 
     @property
     def needs_losses(self) -> bool:
@@ -146,7 +175,7 @@ class _Priced(Controller):
     def doubt(self) -> str | None:
         if not self.needs_losses or not self.first_count:
             return None
-        first, last = float(self.first_sum / self.first_count), float(self.recent)
+        first, last = float(self.first), float(self.recent)
         if first - last > LEAST_REMOVED * abs(first):
             return None
         return (
@@ -199,22 +228,24 @@ class _Targeted(_Steered):
     """
 
     REACHED = 0.6
+    count: int
 
     def __init__(self, num_joints: int, budget: TargetJoints) -> None:
         super().__init__(num_joints)
-        self.count = budget.count
+        self.rungs, self.count = budget.counts[:-1], budget.counts[-1]
 
     def target(self, done: float) -> float:
-        assert self.count is not None
         left = max(0.0, 1.0 - done / self.REACHED)
         return float(self.count * (self.num_joints / self.count) ** left)
+
+    def reached(self, done: float) -> tuple[int, ...]:
+        return tuple(rung for rung in self.rungs if self.target(done) <= rung)
 
     def decides(self, done: float) -> bool:
         return done >= self.REACHED
 
     def price(self, expected: Tensor, done: float) -> Tensor | float:
         if self.decides(done):
-            assert self.count is not None
             self.integral = torch.as_tensor(self.integral).clamp(min=0.0)
             expected = expected.clamp(min=self.count)
         return super().price(expected, done)
@@ -227,13 +258,15 @@ class _Floored(_Steered):
     many joints; as long as it tells neither, a few more are awaited. The noise of one validation is
     estimated from the differences between neighbours in the order of their numbers of joints; from
     their median, since some are real. The smallest mask with two validations at least and a bound
-    that meets the floor is the one to freeze; without any, all joints are kept.
+    that meets the floor is the one to freeze; without any, all joints are kept. If the final phase
+    then stays surely below the floor, joints are opened again, as long as there is time to train.
     """
 
     FEWER = 0.7
     MORE = 1.25
     ALIKE = 0.8  # share of a mask's joints with which another one counts for it; never with more
     LATEST = 4  # validations that count for a mask: the network learns, and earlier ones are worse
+    TIME = 1 / 3  # of the final phase that has to be left for joints to be opened again
     SURE = 1.64  # standard errors: 95 % of a normal distribution, on one side
     DEVIATION = 1.05  # of normal noise, in medians of the difference of two draws: 1 / 0.954
 
@@ -247,6 +280,7 @@ class _Floored(_Steered):
         self.missed = False  # whether any validation was not surely at the floor
         self.aim = float(num_joints)
         self.chosen: list[bool] = [True] * num_joints
+        self.final_values: list[float] = []  # of the mask that is frozen
 
     def checked_price(self) -> float:
         if self.floor is None:
@@ -283,6 +317,16 @@ class _Floored(_Steered):
             self.aim = float(active)
         self.missed = self.missed or least < 0.0
 
+    def reopened(self, metrics: Mapping[str, float], active: int, left: float) -> int:
+        value = metrics[self.budget.metric]
+        if math.isfinite(value):
+            self.final_values = [*self.final_values, value]
+        latest = self.final_values[-self.LATEST :]
+        if left < self.TIME or len(latest) < 2 or self._margin(latest)[1] >= 0.0:
+            return active
+        self.final_values = []
+        return min(self.num_joints, int(active * self.MORE) + 1)
+
     def _alike(self, active: int) -> list[float]:
         """The latest values with about this many joints, but not more."""
         pairs = zip(self.values, self.masks, strict=True)
@@ -291,8 +335,11 @@ class _Floored(_Steered):
 
     def _margins(self, active: int) -> tuple[float, float]:
         """How much better than the floor the metric is with so many joints: at least, at most."""
+        return self._margin(self._alike(active))
+
+    def _margin(self, alike: Sequence[float]) -> tuple[float, float]:
+        """How much better than the floor the mean of such values is: at least, at most."""
         assert self.floor is not None
-        alike = self._alike(active)
         in_order = sorted(zip(map(sum, self.masks), self.values, strict=True), key=itemgetter(0))
         steps = [abs(after - before) for (_, before), (_, after) in pairwise(in_order)]
         noise = self.DEVIATION * median(steps) if steps else 0.0
@@ -311,24 +358,29 @@ class _Floored(_Steered):
         return [True] * self.num_joints
 
 
-def make_controller(budget: Budget, num_joints: int, always_kept: int = 0) -> Controller:
+def make_controller(
+    budget: Budget, num_joints: int, always_kept: int = 0, dropped: int = 0
+) -> Controller:
     """The controller of a budget.
 
     Args:
         budget: what the user asks for.
         num_joints: J.
         always_kept: how many joints are never dropped.
+        dropped: how many joints are never used.
 
     Raises:
         ValueError: if the budget does not fit the joints.
     """
-    if isinstance(budget, Price):
-        return _Priced(num_joints, budget)
     if isinstance(budget, MetricFloor):
         return _Floored(num_joints, budget)
-    if not max(1, always_kept) <= budget.count <= num_joints:
-        raise ValueError(
-            f"Expected TargetJoints from {max(1, always_kept)} (joints always kept) to "
-            f"{num_joints} (all joints) but got {budget.count}. Lower it, or shorten keep."
-        )
-    return _Targeted(num_joints, budget)
+    usable = num_joints - dropped
+    if isinstance(budget, Price):
+        return _Priced(usable, budget)
+    for count in budget.counts:
+        if not max(1, always_kept) <= count <= usable:
+            raise ValueError(
+                f"Expected TargetJoints from {max(1, always_kept)} (joints always kept) to "
+                f"{usable} (all usable joints) but got {count}. Lower it, or shorten keep or drop."
+            )
+    return _Targeted(usable, budget)

@@ -276,19 +276,20 @@ def _listed(seen: list[Seen]) -> str:
     return "\n".join([*lines, f"  … and {more} more"] if more else lines) or "  nothing"
 
 
-def check_input(module: nn.Module, input: str) -> None:  # noqa: A002 -- the users' word
+def check_input(module: nn.Module, input: str | None) -> None:  # noqa: A002 -- the users' word
     """Refuse an `input` that cannot be right, before there is any data.
 
     A bare name that is no argument is left to `resolve`: it may be a key inside one.
 
     Args:
         module: the root.
-        input: `[module path:]argument[.key…]`, or such parts with `+` between them.
+        input: `[module path:]argument[.key…]`, or such parts with `+` between them; None is found
+            later.
 
     Raises:
         ValueError: it is malformed, or there is no such submodule or argument.
     """
-    for part in parts_of(input):
+    for part in parts_of(input) if input is not None else ():
         _check_part(module, part)
 
 

@@ -80,7 +80,7 @@ class Entrance:
         self._probe = Probe(self.module)
         self._probe.start()
 
-    def find(self, settings: Settings, skipped: bool) -> bool:
+    def find(self, settings: Settings, skipped: bool) -> int:
         """Find the input in what the step did that was watched, and put the layer in front of it.
 
         Args:
@@ -88,20 +88,20 @@ class Entrance:
             skipped: whether the step may have done nothing, so that the next has to be watched.
 
         Returns:
-            Whether it was found just now.
+            How many joints enter there; 0 if it was not found just now.
 
         Raises:
             ValueError: if there is no such input, or several.
         """
         seen = self.stop()
         if self._probe is None or (skipped and not seen):
-            return False
+            return 0
         self._probe = None
         joints = len(settings.joint_names)
         targets = resolve_parts(seen, joints, settings.input, settings.axes)
         settings.check_target(targets[0])
         self._attach(targets)
-        return True
+        return joints
 
     def stop(self) -> Any:
         """Watch no longer; what was seen so far."""

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from lightning_jointprune.confounds import Confounds, JointInput, confounds
 from lightning_jointprune.files import PathLike, write_text
 from lightning_jointprune.tables import as_text
 
@@ -57,6 +58,9 @@ class JointEvaluation:
         per_class: accuracy on each class with the kept joints, by label; empty if not classes.
         per_class_drop: the accuracy that each class loses when a kept joint goes, by name and in
             the order of `per_class`.
+        soft: the gain when gates are drawn as in the search instead of the hard mask: near 0 if
+            the search decided on each joint, None if not asked for.
+        inputs: what reached the gate of each joint, by name; empty if not measured.
     """
 
     joint_names: tuple[str, ...]
@@ -70,6 +74,29 @@ class JointEvaluation:
     groups: Mapping[str, Estimate] = field(default_factory=dict)
     per_class: Mapping[int, float] = field(default_factory=dict)
     per_class_drop: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    soft: Estimate | None = None
+    inputs: Mapping[str, JointInput] = field(default_factory=dict)
+
+    def confounds(self, importance: Mapping[str, float] | None = None) -> Confounds:
+        """How far the importance of joints goes with their motion and their detection.
+
+        Args:
+            importance: by name, such as the keep probabilities of all joints; None takes the cost
+                of each kept joint that goes.
+
+        Raises:
+            ValueError: if there is no importance, the inputs were not measured, or a name is
+                unknown.
+        """
+        given = {name: cost.value for name, cost in (self.drop or self.permute).items()}
+        given = given if importance is None else dict(importance)
+        unknown = [name for name in given if name not in self.inputs]
+        if not given or unknown:
+            raise ValueError(
+                f"Expected the importance of joints that were measured but got {unknown or None}. "
+                'Evaluate with how=("drop",), or pass importance by joint name.'
+            )
+        return confounds(given, self.inputs, [self.joint_names[index] for index in self.indices])
 
     def summary(self, width: int | None = None) -> str:
         """A table as text of `width` characters, by default the terminal's; dear joints first."""
@@ -172,6 +199,8 @@ def _read(path_or_text: PathLike) -> JointEvaluation:
         for name in ("drop", "add", "permute", "groups"):
             data[name] = {key: _estimate(item) for key, item in data[name].items()}
         data["kept"] = _estimate(data["kept"])
+        data["soft"] = _estimate(data["soft"]) if data.get("soft") else None
+        data["inputs"] = {key: JointInput(*one) for key, one in data.get("inputs", {}).items()}
         data["per_class"] = {int(label): _real(one) for label, one in data["per_class"].items()}
         data["per_class_drop"] = {
             name: tuple(map(_real, lost)) for name, lost in data["per_class_drop"].items()

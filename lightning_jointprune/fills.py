@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 FillFunction = Callable[[Tensor, tuple[str, ...]], Tensor]
@@ -116,6 +117,27 @@ def padding(x: Tensor, axes: Sequence[str]) -> Tensor:
     for dim in dims:
         empty, missing = empty.all(dim, keepdim=True), missing.all(dim, keepdim=True)
     return empty | missing
+
+
+def batch_means(x: Tensor, axes: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """The means of a batch, of joint and channel, without padding and what is not finite.
+
+    Args:
+        x: joints, one axis per word.
+        axes: one word per axis; `"j"` are the joints, `"c"` the channels, if there are any.
+
+    Returns:
+        The means, 0 where nothing counts, and how many values count. Shape of `x`, with length 1
+        for all but joints and channels.
+
+    >>> batch_means(torch.tensor([[1.0, torch.nan], [2.0, 5.0]]), ("b", "j"))
+    (tensor([[1.5000, 5.0000]]), tensor([[2., 1.]]))
+    """
+    dims = [dim for dim, word in enumerate(axes) if word not in ("j", "c")]
+    x = x if x.dtype == torch.float64 else x.float()
+    counts = x.isfinite() & ~padding(x, axes)
+    count = counts.sum(dim=dims, keepdim=True).to(x.dtype)
+    return torch.where(counts, x, 0.0).sum(dim=dims, keepdim=True) / count.clamp(min=1.0), count
 
 
 def filled_by(function: FillFunction, x: Tensor, axes: Sequence[str]) -> Tensor:

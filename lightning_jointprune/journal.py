@@ -61,6 +61,7 @@ class Journal:
         self.history: list[Snapshot] = []
         self.metrics: dict[str, float] = {}
         self.metrics_all_joints: dict[str, float] = {}
+        self.rung_metrics: list[dict[str, float]] = []  # of a ladder, at the end of the run
         self.pose = MeanPose(len(self.joint_names))
         self._refreshed_since: float | None = None
         self._refresh_spent, self._refresh_cost = 0.0, REFRESH_COST
@@ -151,13 +152,25 @@ class Journal:
 
     def selection(self, search: JointSearch) -> JointSelection:
         """The joints kept so far."""
-        mask = search.mask()
+        probabilities = search.layer.keep_probabilities().tolist()
+        return self._selected(search.mask(), probabilities, self.metrics)
+
+    def rungs(self, search: JointSearch) -> tuple[JointSelection, ...]:
+        """Of a ladder, the joints of every rung reached so far, the most first."""
+        masks = search.rungs()
+        metrics = self.rung_metrics or [{} for _ in masks]
+        rungs = zip(masks, search.settled, metrics, strict=True)
+        return tuple(self._selected(*rung) for rung in rungs)
+
+    def _selected(
+        self, mask: Sequence[bool], probabilities: Sequence[float], metrics: Mapping[str, float]
+    ) -> JointSelection:
         return JointSelection(
             indices=tuple(index for index, kept in enumerate(mask) if kept),
             num_joints=len(mask),
             joint_names=self.joint_names,
-            keep_probabilities=tuple(search.layer.keep_probabilities().tolist()),
-            metrics=self.metrics,
+            keep_probabilities=tuple(probabilities),
+            metrics=metrics,
             metrics_all_joints=self.metrics_all_joints,
             metric=self.metric,
             floor=self.floor,
@@ -168,6 +181,7 @@ class Journal:
         """Everything the run learned so far."""
         return PruningRecord(
             selection=self.selection(search),
+            rungs=self.rungs(search),
             history=tuple(self.history),
             skeleton=self.skeleton,
             settings=self.settings,

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,20 +13,18 @@ from torch import Tensor, nn
 
 from lightning_jointprune.fills import (
     Fill,
+    batch_means,
     check_frames,
     checked_fill,
     filled_by,
     first_frames,
     padding,
 )
-from lightning_jointprune.gates import (
-    Gate,
-    GumbelSigmoid,
-    Mode,
-    StraightThroughGumbelSigmoid,
-    blend,
-)
+from lightning_jointprune.gates import Gate, Mode, blend, make_gate, spread
+from lightning_jointprune.groups import memberships
 from lightning_jointprune.masks import hard_mask
+
+SETTLED = ("mask", "rungs", "fill_mean", "fill_count")  # what is learned besides the logits
 
 
 class JointPruningLayer(nn.Module):
@@ -46,6 +44,8 @@ class JointPruningLayer(nn.Module):
             its own are. No joint is in two groups.
         tied: whether a group has one gate for all its joints instead.
         keep: indices of joints whose gates are always open.
+        drop: indices of joints that are never used, not even where all joints are; of a tied group
+            all or none.
         fill: what a dropped joint is replaced by: a number in units of the input; `"mean"`, the
             mean of the joint and channel over the training batches seen until the mask is frozen;
             `"hold"`, the joint's own first frame, 0 where that is not finite; or a function of the
@@ -66,8 +66,10 @@ class JointPruningLayer(nn.Module):
 
     fill: Fill
     mask: Tensor | None
+    rungs: Tensor | None
     _temperature: Tensor
     always: Tensor
+    never: Tensor
     owner: Tensor
     group_of: Tensor
     fill_mean: Tensor | None
@@ -83,6 +85,7 @@ class JointPruningLayer(nn.Module):
         groups: Mapping[str, Sequence[int]] | None = None,
         tied: bool = False,
         keep: Sequence[int] = (),
+        drop: Sequence[int] = (),
         fill: Fill = 0.0,
     ) -> None:
         super().__init__()
@@ -91,29 +94,26 @@ class JointPruningLayer(nn.Module):
         if not temperature > 0.0:
             raise ValueError(f"Expected a temperature above 0 but got {temperature}.")
         self.num_joints = num_joints
-        self.gate = gate or (StraightThroughGumbelSigmoid() if hard else GumbelSigmoid())
+        self.gate = gate or make_gate("straight_through" if hard else "gumbel_sigmoid")
         vars(self)["fill"] = checked_fill(fill)  # a module is no part of this one
         self.groups = {name: tuple(joints) for name, joints in groups.items()} if groups else None
         self.tied = tied
-        self.keep = tuple(keep)
+        self.keep, self.drop = tuple(keep), tuple(drop)
         self.mode: Mode | None = None  # None: sampled in training, masked in evaluation
         self.used = False  # whether `forward` was called; who wants to know resets it
         self.generator: torch.Generator | None = None  # None: torch's own
-        self._noise: dict[tuple[int, int], Tensor] | None = None  # see `begin_step`
+        self._drawn: dict[tuple[int, int], Tensor] | None = None  # see `begin_step`
 
         start = self.gate.logit_of(self.gate.initial_keep_probability)
-        owner, group_of = _memberships(num_joints, groups or {}, tied)
+        belongs = memberships(num_joints, groups or {}, tied, keep, drop)
         self.joint_logits = nn.Parameter(torch.full((num_joints,), start))
         self.group_logits = (
             nn.Parameter(torch.full((len(groups),), start)) if groups and not tied else None
         )
-        always = torch.zeros(num_joints, dtype=torch.bool)
-        always[_checked(keep, num_joints)] = True
-        always = torch.isin(owner, owner[always])  # a tied group with one of them stands
-        for name, value in (("always", always), ("owner", owner), ("group_of", group_of)):
+        for name, value in belongs._asdict().items():
             self.register_buffer(name, value, persistent=False)
         self.register_buffer("_temperature", torch.tensor(float(temperature)), persistent=False)
-        for name in ("mask", "fill_mean", "fill_count"):
+        for name in SETTLED:
             self.register_buffer(name, None, persistent=False)
 
     @property
@@ -127,14 +127,24 @@ class JointPruningLayer(nn.Module):
 
     # --- what the gates say --------------------------------------------------------------------
 
+    @property
+    def closed(self) -> Tensor:
+        """The joints that are out for good, shape `(joints,)`, bool."""
+        return self.never if self.rungs is None else ~self.rungs[-1]
+
     def keep_probabilities(self) -> Tensor:
         """P(gate open) of every joint, shape `(joints,)`; 1 for those always kept."""
         logits = self.joint_logits[self.owner] if self.tied else self.joint_logits
         probabilities = self.gate.keep_probability(logits)
         if self.group_logits is not None:
-            groups = self.gate.keep_probability(self.group_logits)
-            probabilities = probabilities * self._of_groups(groups)
-        return torch.where(self.always, 1.0, probabilities) if self.keep else probabilities
+            probabilities = probabilities * self._of_groups(self.group_probabilities())
+        return self._with_fixed(probabilities)
+
+    def group_probabilities(self) -> Tensor:
+        """P(group open) of every group, in the order of `groups`, shape `(groups,)`."""
+        if self.group_logits is not None:
+            return self.gate.keep_probability(self.group_logits)
+        return self.keep_probabilities()[[members[0] for members in (self.groups or {}).values()]]
 
     def expected_l0(self) -> Tensor:
         """Expected number of open gates: the sum of the keep probabilities, shape `()`."""
@@ -165,7 +175,7 @@ class JointPruningLayer(nn.Module):
             gates = gates[:, self.owner]
         if self.group_logits is not None:
             gates = gates * self._of_groups(self._sample(self.group_logits, batch))
-        return torch.where(self.always, 1.0, gates) if self.keep else gates
+        return self._with_fixed(gates)
 
     def begin_step(self) -> None:
         """From now until the next time, batches of one size get the same noise.
@@ -173,7 +183,7 @@ class JointPruningLayer(nn.Module):
         A forward that is repeated in the backward pass (activation checkpointing) then has the
         gates it had, and a model that reads the skeleton twice in a step sees one set of joints.
         """
-        self._noise = {}
+        self._drawn = {}
 
     def forward(
         self, x: Tensor, axes: Sequence[str] = ("b", "t", "j", "c"), joints: range | None = None
@@ -199,24 +209,37 @@ class JointPruningLayer(nn.Module):
         if self.joint_logits.device != x.device:  # the model was moved, and this is no part of it
             self.to(x.device)
         mode = self.mode or ("sampled" if self.training and self.mask is None else "masked")
-        if mode != "masked" and self.fill == "mean" and self.training:
+        if mode in ("open", "sampled") and self.fill == "mean" and self.training:
             self._observe(x.detach(), axes, joints)
-        if mode == "open":
+        if mode == "open" and not self.drop:
             return x
-        fill = self._fill_for(x, axes, joints)
+        fill = None if self.fill == 0.0 else self._fill_for(x, axes, joints)
         within = slice(joints.start, joints.stop)
-        if mode == "masked":
-            return torch.where(_spread(self.current_mask()[within], x, axes), x, fill)
-        gates = self.sample_gates(x.shape[0])[:, within]
-        return blend(x, _spread(gates, x, axes).to(x.dtype), fill)
+        if mode == "sampled":
+            gates = self.sample_gates(x.shape[0])[:, within]
+            return blend(x, spread(gates, x, axes).to(x.dtype), fill)
+        mask = self._draw_rungs(x.shape[0]) if mode == "rungs" else self.current_mask()
+        mask = ~self.never if mode == "open" else mask
+        return torch.where(spread(mask[..., within], x, axes), x, 0.0 if fill is None else fill)
+
+    def narrow(self, mask: Tensor) -> None:
+        """Settle a rung of a ladder: gates of other joints are closed from now on.
+
+        Args:
+            mask: shape `(joints,)`, bool; joints out of the rung before.
+        """
+        rung = mask.detach().clone()[None]
+        self.rungs = rung if self.rungs is None else torch.cat([self.rungs, rung])
 
     def freeze(self, mask: Tensor) -> None:
         """Keep exactly these joints from now on; the logits are not trained any more.
 
         Args:
-            mask: shape `(joints,)`, bool.
+            mask: shape `(joints,)`, bool; of a ladder, the last rung.
         """
         self.mask = mask.detach().clone()
+        if self.rungs is not None:
+            self.narrow(self.mask)
         for parameter in self.parameters():
             parameter.requires_grad_(False)
             parameter.grad = None
@@ -227,19 +250,20 @@ class JointPruningLayer(nn.Module):
         for parameter in self.parameters():
             parameter.data.fill_(start)
             parameter.requires_grad_(True)
-        self.mask = self.fill_mean = self.fill_count = None
+        self.mask = self.rungs = self.fill_mean = self.fill_count = None
 
     def release(self) -> None:
         """Work as without a callback: sampled gates in training, the mask in evaluation."""
-        self.mode = self.generator = self._noise = None
+        self.mode = self.generator = self._drawn = None
 
     # --- state ---------------------------------------------------------------------------------
 
     def export_state(self) -> dict[str, Any]:
         """Everything that was learned, as tensors and plain values."""
+        learned = {name: getattr(self, name) for name in ("joint_logits", "group_logits", *SETTLED)}
         state: dict[str, Any] = {
             name: None if value is None else value.detach().cpu().clone()
-            for name, value in self._learned().items()
+            for name, value in learned.items()
         }
         state["generator"] = None if self.generator is None else self.generator.get_state()
         return state
@@ -259,25 +283,46 @@ class JointPruningLayer(nn.Module):
 
     def get_extra_state(self) -> dict[str, Tensor | None]:
         """What `state_dict` holds besides the logits; called by PyTorch."""
-        return {name: getattr(self, name) for name in ("mask", "fill_mean", "fill_count")}
+        return {name: getattr(self, name) for name in SETTLED}
 
     def set_extra_state(self, state: dict[str, Tensor | None]) -> None:
         """Take over what `get_extra_state` returned; called by PyTorch."""
         self.import_state(state)
 
-    def _learned(self) -> dict[str, Tensor | None]:
-        names = ("joint_logits", "group_logits", "mask", "fill_mean", "fill_count")
-        return {name: getattr(self, name) for name in names}
-
     # --- details -------------------------------------------------------------------------------
 
     def _sample(self, logits: Tensor, batch: int) -> Tensor:
-        drawn = {} if self._noise is None else self._noise
-        key = (id(logits), batch)
-        if key not in drawn:
-            shape = (batch, len(logits))
-            drawn[key] = self.gate.draw_noise(shape, logits.device, self.generator)
-        return self.gate.sample(logits, drawn[key], self.temperature)
+        def draw() -> Tensor:
+            return self.gate.draw_noise((batch, len(logits)), logits.device, self.generator)
+
+        return self.gate.sample(logits, self._once(id(logits), batch, draw), self.temperature)
+
+    def _draw_rungs(self, batch: int) -> Tensor:
+        """The mask of a rung for every sample, shape `(batch, joints)`."""
+        rungs = self.rungs
+        assert rungs is not None  # there is no such mode before
+
+        def draw() -> Tensor:
+            return torch.randint(
+                len(rungs), (batch,), device=rungs.device, generator=self.generator
+            )
+
+        return rungs[self._once(id(self), batch, draw)]
+
+    def _once(self, of: int, batch: int, draw: Callable[[], Tensor]) -> Tensor:
+        """What is drawn once in a step for batches of a size."""
+        drawn = {} if self._drawn is None else self._drawn
+        if (of, batch) not in drawn:
+            drawn[of, batch] = draw()
+        return drawn[of, batch]
+
+    def _with_fixed(self, values: Tensor) -> Tensor:
+        """Every joint's value, but 1 for those always kept and 0 for those that are out."""
+        if self.keep:
+            values = torch.where(self.always, 1.0, values)
+        if self.drop or self.rungs is not None:
+            values = torch.where(self.closed, 0.0, values)
+        return values
 
     def _of_groups(self, values: Tensor) -> Tensor:
         """Every joint's value out of its group's, shape `(..., joints)`; 1 for joints in none."""
@@ -298,13 +343,9 @@ class JointPruningLayer(nn.Module):
             )
 
     def _observe(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
-        """Add a batch to the means, of joint and channel, but no padding nor what is not finite."""
-        dims = [dim for dim, word in enumerate(axes) if word not in ("j", "c")]
+        """Add a batch to the means of joint and channel."""
         at = axes.index("j")
-        x = x if x.dtype == torch.float64 else x.float()
-        counts = x.isfinite() & ~padding(x, axes)
-        count = counts.sum(dim=dims, keepdim=True).to(x.dtype)
-        mean = torch.where(counts, x, 0.0).sum(dim=dims, keepdim=True) / count.clamp(min=1.0)
+        mean, count = batch_means(x, axes)
         if self.fill_mean is None or self.fill_count is None:
             shape = [self.num_joints if dim == at else n for dim, n in enumerate(mean.shape)]
             self.fill_mean, self.fill_count = mean.new_zeros(shape), mean.new_zeros(shape)
@@ -335,7 +376,7 @@ class JointPruningLayer(nn.Module):
         else:
             fill = filled_by(self.fill, x, axes)
         # Models look for `x != 0`. Filled with 0, padding is what it was.
-        return fill if self.fill == 0.0 else torch.where(padding(x, axes), x, fill)
+        return torch.where(padding(x, axes), x, fill)
 
 
 def own_layer(model: nn.Module) -> JointPruningLayer | None:
@@ -355,45 +396,3 @@ def own_layer(model: nn.Module) -> JointPruningLayer | None:
             f"{', '.join(layers)}. Gate the skeleton once."
         )
     return next(iter(layers.values()), None)
-
-
-def _spread(values: Tensor, x: Tensor, axes: Sequence[str]) -> Tensor:
-    """Bring a value per joint, or per sample and joint, to the axes of `x`, to be broadcast.
-
-    Axes after the joints' are written out: a broadcast along the last few elements is slow.
-    """
-    joints = axes.index("j")
-    batch = [x.shape[0]] if values.ndim == 2 else [1]
-    between = [1] * (joints - 1)
-    after = x.shape[joints + 1 :]
-    values = values.view([*batch, *between, values.shape[-1], *[1] * len(after)])
-    return values.expand(*values.shape[: joints + 1], *after).contiguous()
-
-
-def _memberships(
-    num_joints: int, groups: Mapping[str, Sequence[int]], tied: bool
-) -> tuple[Tensor, Tensor]:
-    """The logit each joint uses, and its group's number (that of no group is the last)."""
-    owner = torch.arange(num_joints)
-    group_of = torch.full((num_joints,), len(groups))
-    for number, (name, joints) in enumerate(groups.items()):
-        members = _checked(joints, num_joints)
-        if not members or (group_of[members] != len(groups)).any():
-            raise ValueError(
-                f"Expected groups that are not empty and share no joint but got {name!r} with "
-                f"{list(joints)}. Leave out what is in two groups."
-            )
-        group_of[members] = number
-        if tied:
-            owner[members] = min(members)  # of equal joints the first is preferred
-    return owner, group_of
-
-
-def _checked(joints: Sequence[int], num_joints: int) -> list[int]:
-    """The joints as a list, each once and in range."""
-    wrong = [joint for joint in joints if not 0 <= joint < num_joints]
-    if wrong or len(set(joints)) < len(joints):
-        raise ValueError(
-            f"Expected different joints from 0 to {num_joints - 1} but got {list(joints)}."
-        )
-    return list(joints)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_jointprune.attach import attach, attached_layers
 from lightning_jointprune.fills import FillFunction, restored_fill
@@ -20,13 +20,20 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def load_pruned(
-    model_class: type[M], path: str | Path, *, fill: FillFunction | None = None, **kwargs: Any
+    model_class: type[M],
+    path: str | Path,
+    *,
+    joints: int | None = None,
+    fill: FillFunction | None = None,
+    **kwargs: Any,
 ) -> M:
     """Load a checkpoint with the hard mask of its kept joints in front of the model.
 
     Args:
         model_class: the LightningModule's class, which knows nothing of pruning.
         path: a checkpoint that was saved in a run with `JointPruningCallback`.
+        joints: of a ladder, `TargetJoints([48, 24, 12])`, the number of joints to load; None takes
+            the fewest.
         fill: the function that filled dropped joints in that run, if one did.
         **kwargs: passed on to `model_class.load_from_checkpoint`, such as `map_location`, or
             `weights_only=False` for a checkpoint you trust whose hyperparameters are objects.
@@ -35,7 +42,8 @@ def load_pruned(
         The model, in evaluation mode.
 
     Raises:
-        ValueError: if the checkpoint holds no mask, or several, or if a function is missing.
+        ValueError: if the checkpoint holds no mask, or several, or none of so many joints, or if a
+            function is missing.
     """
     device = kwargs.get("map_location", "cpu")
     safe = kwargs.get("weights_only", True)  # False for hyperparameters that are pickled objects
@@ -52,13 +60,30 @@ def load_pruned(
     if layer is None:
         layer = JointPruningLayer(len(state["joint_names"]), fill=filled)
         layer.joint_logits.data = torch.tensor(state["keep_probabilities"]).logit()
+        layer.temperature = layer.gate.anneal[1]  # where the search ended
         layer.fill_mean = state["search"]["layer"]["fill_mean"]
         for target in read_targets(state):
             attach(model, target, layer)
-    layer.freeze(torch.tensor(state["mask"]))
+    layer.rungs = None
+    layer.freeze(_mask_of(state, joints))
     layer.mode = "masked"
     layer.to(next(model.parameters()).device)
     return model.eval()
+
+
+def _mask_of(state: Mapping[str, Any], joints: int | None) -> Tensor:
+    """The mask of so many joints, shape `(joints,)`."""
+    mask, rungs = torch.tensor(state["mask"]), state["search"]["layer"]["rungs"]
+    masks: dict[int, Tensor] = {int(mask.sum()): mask}
+    masks |= {int(rung.sum()): rung for rung in (() if rungs is None else rungs)}
+    if joints is None:
+        return mask
+    if joints not in masks:
+        raise ValueError(
+            f"Expected joints out of {', '.join(map(str, masks))} but got {joints}. A run has a "
+            f"mask of other numbers too with budget=TargetJoints([{joints}, {min(masks)}])."
+        )
+    return masks[joints]
 
 
 def analyze_pruning(model: nn.Module, joint_names: Sequence[str] | None = None) -> JointSelection:

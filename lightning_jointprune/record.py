@@ -13,6 +13,7 @@ from typing import Any, SupportsIndex, TypeVar, cast
 
 from lightning_jointprune.files import PathLike, write_text
 from lightning_jointprune.tables import joint_table
+from lightning_jointprune.wording import selection_sentence
 
 SCHEMA = 1
 PHASES = ("warmup", "search", "final")
@@ -101,7 +102,7 @@ class JointSelection:
 
     def sentence(self, title: str | None = None) -> str:
         """One sentence for a paper, with nothing that was not measured; `title` names the data."""
-        return _sentence(self, f" on {title}" if title else "")
+        return selection_sentence(self, f" on {title}" if title else "")
 
     def to_json(self, path: PathLike | None = None) -> str:
         """The selection as JSON; also written to a file, or into a folder as `selection.json`."""
@@ -168,6 +169,8 @@ class PruningRecord:
 
     Args:
         selection: the joints that are kept.
+        rungs: of a ladder, the selection of each number of joints, the most first; the last one is
+            `selection`.
         history: snapshots in the order of training.
         skeleton: name of the skeleton that the joints are from, for its drawing.
         edges: pairs of connected joints, shape `(edges, 2)`, where the skeleton has no name.
@@ -189,18 +192,35 @@ class PruningRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     phase: str = "final"
     pose: tuple[tuple[float, ...], ...] = ()
+    rungs: tuple[JointSelection, ...] = ()
 
     def __post_init__(self) -> None:
         joints = self.selection.num_joints
         for snapshot in self.history:
             _probabilities(snapshot.keep_probabilities, joints)
+        for rung in self.rungs:
+            _probabilities(rung.keep_probabilities, joints)
         edges = tuple((_whole(a, "edge"), _whole(b, "edge")) for a, b in self.edges)
         if any(not 0 <= end < joints for edge in edges for end in edge):
             raise ValueError(f"Expected edges between joints 0 to {joints - 1} but got {edges}.")
         _set(self, history=tuple(self.history), edges=edges, phase=_phase(self.phase))
-        _set(self, pose=_pose(self.pose, joints))
+        _set(self, rungs=tuple(self.rungs), pose=_pose(self.pose, joints))
         _set(self, skeleton=None if self.skeleton is None else str(self.skeleton))
         _set(self, settings=_plain(dict(self.settings)), versions=_plain(dict(self.versions)))
+
+    def selection_of(self, joints: int) -> JointSelection:
+        """The selection of so many joints, out of those of a ladder.
+
+        Raises:
+            ValueError: if the run has none of so many.
+        """
+        known = {len(one.indices): one for one in (self.selection, *self.rungs)}
+        if joints not in known:
+            raise ValueError(
+                f"Expected joints out of {', '.join(map(str, known))} but got {joints}. Train with "
+                f"budget=TargetJoints([{joints}, {min(known)}]) for others."
+            )
+        return known[joints]
 
     def to_json(self, path: PathLike | None = None) -> str:
         """The record as JSON; also written to a file, or into a folder as `pruning_record.json`."""
@@ -290,48 +310,12 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | bool | int) else str(value)
 
 
-def _sentence(selection: JointSelection, where: str) -> str:
-    kept, total, metric = len(selection.indices), selection.num_joints, selection.metric
-    share = f"{kept} of {total} joints" if kept < total else f"all {total} joints"
-    percent = f"{100 * selection.ratio:.1f}"
-    article = "an" if percent[0] == "8" or percent[:3] in ("11.", "18.") else "a"
-    cut = f"{article} {percent} % reduction" if kept < total else "no reduction"
-    are = "is" if kept == 1 else "are"
-    plain = f"{share[0].upper()}{share[1:]} {are} kept{where}, {cut}"
-    value = selection.metrics.get(metric or "")
-    if value is None:
-        missing = f"{metric} was not measured" if metric else "no metric was measured"
-        return f"{plain}; {missing} with them." if metric or not selection.metrics else f"{plain}."
-    floor, better = selection.floor, selection.higher_is_better
-    above, below = ("above", "below") if better else ("below", "above")
-    got, asked = _figures(value, floor, better)
-    if floor is not None and (value < floor if better else value > floor):
-        limit = f"{below} the {'floor' if better else 'ceiling'} of {asked}"
-        return f"{plain}, but with those joints alone {metric} is {got}, {limit}."
-    if floor is not None and kept < total:
-        stay = f"{'at' if value == floor else above} {asked} {metric}{where}"
-        return f"Only {share} {are} needed to stay {stay} ({got} with those joints alone), {cut}."
-    reached = _figures(value, None, better)[0]
-    return f"With {share} the model reaches {metric} {reached}{where}, {cut}."
-
-
-def _figures(value: float, floor: float | None, better: bool) -> tuple[str, str]:
-    """A metric and its floor as text, with enough digits to see that they differ."""
-    if floor is None:
-        return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}", ""
-    percent = better and 0 <= floor <= 1 and 0 <= value <= 1
-    scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
-    while digits < 9 and value != floor and round(scale * value, digits) == scale * floor:
-        digits += 1
-    return f"{scale * value:.{digits}f}{unit}", f"{scale * floor:.9g}{unit}"
-
-
 def _pretty(value: Any, margin: str = "\n") -> str:
     if isinstance(value, JointSelection):
         value = vars(value)
     if isinstance(value, Mapping):
         items = [f"{json.dumps(key)}: {_pretty(item, margin + ' ')}" for key, item in value.items()]
-    elif isinstance(value, tuple) and value and isinstance(value[0], Snapshot):
+    elif isinstance(value, tuple) and value and isinstance(value[0], Snapshot | JointSelection):
         items = [json.dumps(_plain(vars(item)), allow_nan=False) for item in value]
     else:
         return json.dumps(_plain(value), allow_nan=False)
@@ -378,6 +362,8 @@ def _build(cls: type[D], data: Any, source: str) -> D:
         known = {item.name: data[item.name] for item in fields(cast(Any, cls)) if item.name in data}
         if "selection" in known:
             known["selection"] = _build(JointSelection, known["selection"], source)
+        if "rungs" in known:
+            known["rungs"] = [_build(JointSelection, item, source) for item in known["rungs"]]
         if "history" in known:
             known["history"] = [_build(Snapshot, item, source) for item in known["history"]]
         return cls(**known)

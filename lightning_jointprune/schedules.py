@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, TypeGuard
 
 Phase = Literal["warmup", "search", "final"]
@@ -78,12 +78,17 @@ class Price:
             the training has removed of the loss so far (the mean of the first ten batches less that
             of the last fifty or so), divided by the number of joints. So neither the scale of the
             loss nor a constant in it matters.
+        groups: what it costs that a group is open, by its name, in prices of a joint: with
+            `{"face": 50}` an open face costs as much as 50 joints, beside the joints themselves.
+            For what has to be computed as a whole, such as a landmark model of the face.
 
     Raises:
-        ValueError: if `value` is negative, not finite, or another word.
+        ValueError: if `value` is negative, not finite, or another word, or a group's is negative or
+            not finite.
     """
 
     value: float | str = "auto"
+    groups: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.value, str):
@@ -94,27 +99,49 @@ class Price:
                 f"Expected a price of at least 0, in units of the loss, but got {self.value}. Pass "
                 'Price("auto") or a number such as Price(0.003).'
             )
+        wrong = {k: v for k, v in self.groups.items() if not (math.isfinite(v) and v >= 0.0)}
+        if wrong:
+            raise ValueError(
+                f"Expected groups to cost at least 0, in prices of a joint, but got {wrong}."
+            )
 
 
 @dataclass(frozen=True)
 class TargetJoints:
-    """Keep exactly this many joints.
+    """Keep exactly this many joints; or, with several numbers, a ladder of masks in one run.
+
+    On its way down the search settles a mask for each number, out of the joints of the one before.
+    The last phase trains the network on all of them, a mask drawn for every sample, so that one set
+    of weights serves each; at the end of the run every mask is validated.
 
     Args:
-        count: K, from 1 to the number of joints.
+        count: K, from 1 to the number of joints; or several of them, all different. The fewest are
+            the ones that the run ends with.
 
     Raises:
-        ValueError: if `count` is not a positive whole number.
+        ValueError: if `count` is not positive whole numbers.
+
+    >>> TargetJoints([8, 24]).counts
+    (24, 8)
     """
 
-    count: int
+    count: int | Sequence[int]
 
     def __post_init__(self) -> None:
-        if not _is_whole(self.count) or self.count < 1:
+        counts = self.counts
+        whole = all(_is_whole(one) and one >= 1 for one in counts)
+        if not counts or not whole or len(set(counts)) < len(counts):
             raise ValueError(
-                f"Expected a number of joints of at least 1 but got {self.count!r}. Pass "
-                "TargetJoints(12), say."
+                f"Expected a number of joints, or different ones, of at least 1 but got "
+                f"{self.count!r}. Pass TargetJoints(12), say, or TargetJoints([48, 24, 12])."
             )
+        if isinstance(self.count, Sequence):
+            object.__setattr__(self, "count", tuple(sorted(counts, reverse=True)))
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The numbers of joints, the most first."""
+        return tuple(self.count) if isinstance(self.count, Sequence) else (self.count,)
 
 
 @dataclass(frozen=True)
@@ -183,15 +210,15 @@ class MetricFloor:
 Budget = Price | TargetJoints | MetricFloor
 
 
-def make_budget(budget: Budget | int | float) -> Budget:
-    """A budget, also from a bare number: a whole one is a number of joints.
+def make_budget(budget: Budget | int | Sequence[int]) -> Budget:
+    """A budget, also from a bare whole number of joints, or from several.
 
     Raises:
         ValueError: if it is none of these.
     """
     if isinstance(budget, Price | TargetJoints | MetricFloor):
         return budget
-    if _is_whole(budget):
+    if _is_whole(budget) or (isinstance(budget, list | tuple) and all(map(_is_whole, budget))):
         return TargetJoints(budget)
     raise ValueError(
         "Expected a budget of Price, TargetJoints, MetricFloor or a number of joints but got "

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_jointprune.controllers import Controller
+from lightning_jointprune.gates import Mode
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.masks import hard_mask, hard_mask_of_units
 from lightning_jointprune.optim import add_penalty_gradient
@@ -44,7 +45,10 @@ class JointSearch:
         self.price: Tensor | float = 0.0
         self.steps_without_gradient = 0
         self.learned = False  # whether any step of the search trained the gates
+        self.settled: list[list[float]] = []  # the keep probabilities when a rung was reached
         self.logits = list(layer.parameters())
+        costs = [controller.group_costs.get(name, 0.0) for name in layer.groups or ()]
+        self.group_costs = torch.tensor(costs) if any(costs) else None
         layer.mode = "open"
 
     @property
@@ -67,10 +71,15 @@ class JointSearch:
         self.progress = progress
         if self.phase != "final":
             self.phase = phase_at(progress, self.phases)
+        if self.phase == "search":
+            for count in self.controller.reached(self.done)[len(self.settled) :]:
+                self._settle(count)
         if self.phase == "final" and before != "final":
             self.freeze()
         self.layer.temperature = temperature_at(self.done, self.layer.gate.anneal)
-        self.layer.mode = {"warmup": "open", "search": "sampled", "final": "masked"}[self.phase]  # type: ignore[assignment]
+        final: Mode = "masked" if self.layer.rungs is None else "rungs"
+        modes: dict[Phase, Mode] = {"warmup": "open", "search": "sampled", "final": final}
+        self.layer.mode = modes[self.phase]
         return self.phase if self.phase != before else None
 
     def evaluate(self, all_joints: bool = False) -> None:
@@ -79,7 +88,7 @@ class JointSearch:
         self.layer.used = False
         self.layer.mode = "open" if all_joints or self.phase == "warmup" else "masked"
 
-    def add_penalty(self, scale: Callable[[Tensor], Tensor] = torch.clone) -> None:
+    def add_penalty(self, scale: Callable[[Tensor], Tensor] = lambda one: one) -> None:
         """Add the penalty's gradient to the logits', right before the optimizer steps.
 
         Args:
@@ -107,6 +116,12 @@ class JointSearch:
         slope = self.price * (1.0 + self.done * indecision_slope(now))
         if self.controller.decides(self.done):
             slope = torch.where(self._likeliest(), -slope, slope)
+        if self.group_costs is not None:
+            with torch.enable_grad():
+                groups = self.layer.group_probabilities()
+                probabilities = torch.cat([probabilities, groups])
+            step = 1.0 + self.done * indecision_slope(groups.detach())
+            slope = torch.cat([slope, self.price * self.group_costs * step])
         add_penalty_gradient(self.logits, probabilities, scale(slope))
 
     def observe_metrics(self, metrics: Mapping[str, float]) -> None:
@@ -115,6 +130,13 @@ class JointSearch:
             self.controller.observe_unpruned(metrics)
         elif self.phase == "search":
             self.controller.observe_metrics(metrics, self.mask())
+        else:
+            active = sum(self.mask())
+            left = (1.0 - self.progress) / (1.0 - self.phases[1])
+            count = self.controller.reopened(metrics, active, left)
+            if count > active:  # the likeliest of the others are added
+                mask = hard_mask(self._ranked() + self.layer.current_mask(), count)
+                self.layer.freeze(mask[self.layer.owner] & ~self.layer.closed)
 
     @property
     def needs_losses(self) -> bool:
@@ -190,23 +212,38 @@ class JointSearch:
 
     def freeze(self) -> None:
         """Decide which joints are kept, for good."""
-        chosen = self.controller.chosen
-        if chosen is None:
-            mask = self._likeliest()
-            if self.controller.count is not None and self.layer.tied:
-                units = self.layer.owner.tolist()
-                chosen = hard_mask_of_units(self._ranked().tolist(), units, self.controller.count)
+        chosen, count = self.controller.chosen, self.controller.count
+        for rung in self.controller.rungs[len(self.settled) :]:
+            self._settle(rung)
+        if self.settled:
+            self.settled.append(self.layer.keep_probabilities().tolist())
         if chosen is not None:
-            mask = torch.tensor(chosen, device=self.layer.joint_logits.device)
+            mask = torch.tensor(chosen, device=self.layer.joint_logits.device) & ~self.layer.closed
+        else:
+            mask = self._likeliest() if count is None else self._exactly(count)
         self.layer.freeze(mask)
         self.price = 0.0
 
-    def _ranked(self) -> Tensor:
-        """What joints are ranked by, shape `(J,)`: those always kept come first.
+    def _settle(self, count: int) -> None:
+        """Write down the mask of a rung; the joints outside are closed from now on."""
+        self.settled.append(self.layer.keep_probabilities().tolist())
+        self.layer.narrow(self._exactly(count))
 
-        Another joint's probability may be 1 to the last digit.
+    def _exactly(self, count: int) -> Tensor:
+        """The mask of so many joints, shape `(J,)`."""
+        ranked = self._ranked()
+        if not self.layer.tied:
+            return hard_mask(ranked, count)
+        chosen = hard_mask_of_units(ranked.tolist(), self.layer.owner.tolist(), count)
+        return torch.tensor(chosen, device=ranked.device)
+
+    def _ranked(self) -> Tensor:
+        """What joints are ranked by, shape `(J,)`: those always kept first, closed ones last.
+
+        Other joints' probabilities may be 1, or 0, to the last digit.
         """
-        return self.layer.keep_probabilities().detach() + self.layer.always
+        ranked = self.layer.keep_probabilities().detach() + self.layer.always
+        return torch.where(self.layer.closed, -1.0, ranked)
 
     def _likeliest(self) -> Tensor:
         """The joints that would be kept now, shape `(J,)`; of tied ones, a few more."""
@@ -234,10 +271,27 @@ class JointSearch:
 
     def mask(self) -> list[bool]:
         """The kept joints: the frozen mask, or what the gates say now; all in the warm-up."""
-        if self.phase == "warmup":
-            return [True] * self.layer.num_joints
-        mask: list[bool] = self.layer.current_mask().tolist()
-        return mask
+        mask = ~self.layer.never if self.phase == "warmup" else self.layer.current_mask()
+        kept: list[bool] = mask.tolist()
+        return kept
+
+    def rungs(self) -> list[list[bool]]:
+        """Of a ladder, the masks that are settled, the most joints first."""
+        rungs = self.layer.rungs
+        return [] if rungs is None else rungs.tolist()
+
+    def measure_rungs(self, measure: Callable[[], dict[str, float]]) -> list[dict[str, float]]:
+        """What is measured with each rung of a ladder, the most joints first.
+
+        Args:
+            measure: measures with the mask of now.
+        """
+        measured = []
+        for rung in torch.tensor(self.rungs()) if self.phase == "final" else ():
+            self.layer.mask = rung
+            self.evaluate()
+            measured.append(measure())
+        return measured
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes during the run, as tensors and plain values."""
@@ -246,6 +300,7 @@ class JointSearch:
             "progress": self.progress,
             "price": _detached(self.price),
             "learned": self.learned,
+            "settled": self.settled,
             "layer": self.layer.export_state(),
             "controller": {k: _detached(v) for k, v in self.controller.state_dict().items()},
         }
@@ -257,6 +312,7 @@ class JointSearch:
         self.progress = state["progress"]
         self.price = _moved(state["price"], device)
         self.learned = state["learned"]
+        self.settled = list(state["settled"])
         self.layer.import_state(state["layer"])
         for one in self.logits:  # what is left of a step that is no part of this run
             one.grad = None
@@ -279,6 +335,7 @@ class JointSearch:
         state = self.controller.state_dict()
         self.controller.load_state_dict({key: _moved(v, device) for key, v in state.items()})
         self.price = _moved(self.price, device)
+        self.group_costs = _moved(self.group_costs, device)
 
 
 def indecision_slope(probabilities: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from lightning_jointprune.masks import hard_mask_of_units
 from lightning_jointprune.schedules import (
     Budget,
     MetricFloor,
+    Price,
     TargetJoints,
     check_phases,
     make_budget,
@@ -25,7 +27,7 @@ from lightning_jointprune.search import JointSearch
 from lightning_jointprune.skeletons import get_skeleton, resolve_joints
 
 STATE_KEY = "JointPruningCallback"
-STATE_SCHEMA = 1  # of what a checkpoint holds; higher with a change that older code cannot read
+STATE_SCHEMA = 2  # of what a checkpoint holds; higher with a change that older code cannot read
 _CERTAIN = (
     "b t j c",
     "b j c",
@@ -65,6 +67,7 @@ class Settings:
         groups: group name to the indices of its joints.
         tied: whether a group has one gate for all its joints.
         keep: indices of joints that are never dropped.
+        drop: indices of joints that are never used.
         phases: ends of warm-up and search, as fractions of the run.
         lr: the logits' learning rate; None chooses it.
         fill: what a dropped joint is replaced by.
@@ -79,6 +82,7 @@ class Settings:
     groups: Mapping[str, tuple[int, ...]] | None
     tied: bool
     keep: tuple[int, ...]
+    drop: tuple[int, ...]
     phases: tuple[float, float]
     lr: float | None
     fill: Fill
@@ -90,10 +94,11 @@ class Settings:
         skeleton: str | None,
         *,
         axes: str | None,
-        budget: Budget | int,
+        budget: Budget | int | Sequence[int],
         gate: Gate | str,
         groups: Groups | Mapping[str, Sequence[int | str]] | str | None,
         keep: Sequence[int | str],
+        drop: Sequence[int | str],
         phases: Sequence[float],
         lr: float | None,
         fill: Fill,
@@ -111,7 +116,7 @@ class Settings:
             check_frames(fill, Layout.parse(axes).words)
         names = named_joints(num_joints, skeleton)
         members, tied = _resolve_groups(groups, skeleton, names)
-        kept = resolve_joints(keep, names)
+        kept, dropped = resolve_joints(keep, names), resolve_joints(drop, names)
         if members and tied and skeleton is None:
             names = _names_of_nodes(names, members)
         settings = cls(
@@ -123,6 +128,7 @@ class Settings:
             groups=members,
             tied=tied,
             keep=kept,
+            drop=dropped,
             phases=check_phases(phases),
             lr=None if lr is None else float(lr),
             fill=fill,
@@ -154,6 +160,7 @@ class Settings:
             "gate": make_gate("gumbel_sigmoid"),
             "groups": None,
             "keep": (),
+            "drop": (),
             "fill": 0.0,
         }
         twice = [name for name, value in usual.items() if getattr(self, name) != value]
@@ -163,7 +170,7 @@ class Settings:
                 f"got {', '.join(f'{name}={getattr(self, name)!r}' for name in twice)}. Take "
                 "this out of JointPruningCallback; the layer has its own, or its place in forward."
             )
-        names = ("gate", "groups", "tied", "keep", "fill")
+        names = ("gate", "groups", "tied", "keep", "drop", "fill")
         return replace(self, **{name: getattr(layer, name) for name in names})
 
     def new_search(self, layer: JointPruningLayer | None = None) -> JointSearch:
@@ -184,18 +191,38 @@ class Settings:
                 groups=self.groups,
                 tied=self.tied,
                 keep=self.keep,
+                drop=self.drop,
                 fill=self.fill,
             )
         always = layer.always.tolist()
-        controller = make_controller(self.budget, joints, sum(always))
+        dropped = int(layer.never.sum())
+        priced = self.budget.groups if isinstance(self.budget, Price) else {}
+        for name in priced.keys() - (layer.groups or {}).keys():
+            raise ValueError(
+                f"Expected prices of groups out of {', '.join(layer.groups or ()) or 'none'} but "
+                f"got {name!r}. Pass groups={{{name!r}: [0, 1, 2]}} too, say."
+            )
+        controller = make_controller(self.budget, joints, sum(always), dropped)
         if self.tied and isinstance(self.budget, TargetJoints):
-            kept = hard_mask_of_units(always, layer.owner.tolist(), self.budget.count)
+            self._check_units(self.budget, layer)
+        return JointSearch(layer, controller, self.phases)
+
+    def _check_units(self, budget: TargetJoints, layer: JointPruningLayer) -> None:
+        """Make sure that whole groups add up to the numbers of joints."""
+        always, units = layer.always.tolist(), layer.owner.tolist()
+        for count in budget.counts:
+            kept = hard_mask_of_units(always, units, count)
             if any(joint and not mask for joint, mask in zip(always, kept, strict=True)):
                 raise ValueError(
                     f"Expected TargetJoints that the groups of keep and other groups add up to but "
-                    f"got {self.budget.count}. Pass another number, or shorten keep."
+                    f"got {count}. Pass another number, or shorten keep."
                 )
-        return JointSearch(layer, controller, self.phases)
+        if len(budget.counts) > 1 and len(set(Counter(units).values())) > 1:
+            raise ValueError(
+                "Expected tied groups of one size for TargetJoints with several numbers, since "
+                "each has to be made of the groups of the one before, but got groups of "
+                f"{sorted(set(Counter(units).values()))} joints. Pass one number, or other groups."
+            )
 
     def new_journal(self) -> Journal:
         """A journal in which nothing is written."""

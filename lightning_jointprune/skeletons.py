@@ -10,6 +10,9 @@ that has both), each arm, each leg, and in a face lips, eyes, eyebrows, nose, ov
 
 Drawings show a person from the front, so that the person's left is at the right of the picture.
 Where a skeleton has hands or a face beside a body, these are enlarged and stand apart from it.
+
+Published subsets, joints that others chose, are baselines to compare a selection with. They are in
+`data/published_subsets.json`, by name, each with the paper or repository it comes from.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+_SUBSETS = "published_subsets"
 _NAMES = (
     "mediapipe_hand",
     "mediapipe_hands",
@@ -96,6 +100,52 @@ def get_skeleton(name: str) -> Skeleton:
         drawing=tuple((x, y) for x, y in data["drawing"]),
         source=data["source"],
     )
+
+
+@dataclass(frozen=True)
+class PublishedSubset:
+    """Joints that were chosen by hand, and where.
+
+    Args:
+        name: what `published_subsets` calls it; the number is that of its joints.
+        joints: their names, all different.
+        skeleton: the skeleton that it was chosen from.
+        source: the paper or the repository that it is from.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    skeleton: str
+    source: str
+
+
+def published_subsets(skeleton: str | None = None) -> dict[str, PublishedSubset]:
+    """Published choices of joints, by name.
+
+    Args:
+        skeleton: only those whose joints are all, by name, in this skeleton; None: all.
+
+    Raises:
+        ValueError: no skeleton has this name.
+
+    >>> list(published_subsets("coco_wholebody_133"))
+    ['sl_gcn_27', 'sl_gcn_31', 'sl_gcn_59']
+    """
+    known = set() if skeleton is None else set(get_skeleton(skeleton).joints)
+    subsets = {name: _subset(name, **data) for name, data in _read(_SUBSETS).items()}
+    return {
+        name: subset
+        for name, subset in subsets.items()
+        if skeleton is None or known.issuperset(subset.joints)
+    }
+
+
+def _subset(name: str, joints: Sequence[str], skeleton: str, source: str) -> PublishedSubset:
+    """A subset out of the file, where a group stands for its joints."""
+    whole = get_skeleton(skeleton)
+    named = {group: [whole.joints[j] for j in members] for group, members in whole.groups.items()}
+    found = tuple(joint for word in joints for joint in named.get(word, [word]))
+    return PublishedSubset(name, found, skeleton, source)
 
 
 def resolve_joints(joints: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:

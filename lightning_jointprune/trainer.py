@@ -7,6 +7,7 @@ of their class, since Lightning comes as two packages.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -71,18 +72,18 @@ def check_run(trainer: Any, metric: str | None) -> None:
         )
 
 
-def check_metric(metric: str, logged: Mapping[str, float], sanity: bool) -> None:
+def check_metric(metric: str | None, logged: Mapping[str, float], sanity: bool) -> None:
     """Make sure that a validation logged a metric.
 
     Args:
-        metric: the metric's name.
+        metric: the metric's name; None if none is needed.
         logged: what the validation logged.
         sanity: whether it was the sanity check, in which some models log nothing at all.
 
     Raises:
         ValueError: if the metric is not among what was logged.
     """
-    if metric not in logged and (logged or not sanity):
+    if metric is not None and metric not in logged and (logged or not sanity):
         raise ValueError(
             f"Expected the validation to log {metric!r} for MetricFloor but it logged "
             f"{', '.join(logged) or 'nothing'}. Name one of these, or log the metric with "
@@ -102,6 +103,15 @@ def progress(trainer: Any, batch_idx: int) -> float:
     return min(1.0, max(fractions))
 
 
+def batch_loss(trainer: Any, outputs: Any) -> Tensor | None:
+    """The loss that a training step returned, if it did, out of what Lightning made of it."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    if not isinstance(loss, Tensor):
+        return None
+    batches = trainer.accumulate_grad_batches  # by which Lightning has divided it
+    return loss * batches if batches > 1 else loss
+
+
 def loss_scale(trainer: Any, optimizer: Any) -> Callable[[Tensor], Tensor]:
     """How a loss was scaled whose gradients are scaled still when an optimizer is about to step.
 
@@ -112,7 +122,7 @@ def loss_scale(trainer: Any, optimizer: Any) -> Callable[[Tensor], Tensor]:
     if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
         scale: Callable[[Tensor], Tensor] = scaler.scale
         return scale
-    return torch.clone
+    return lambda loss: loss
 
 
 def measured(trainer: Any, before: Mapping[str, Tensor]) -> dict[str, float]:
@@ -122,6 +132,26 @@ def measured(trainer: Any, before: Mapping[str, Tensor]) -> dict[str, float]:
         for name, value in trainer.callback_metrics.items()
         if value.numel() == 1 and value is not before.get(name)
     }
+
+
+def validate_again(trainer: Any) -> dict[str, float]:
+    """Validate once more when a fit is at its end; no callback and no logger hears of it.
+
+    What it measures must not cost the run, so an error is only a warning.
+
+    Returns:
+        The scalar metrics.
+    """
+    callbacks, loggers, before = trainer.callbacks, trainer.loggers, dict(trainer.callback_metrics)
+    trainer.callbacks, trainer.loggers, trainer.validating = [], [], True
+    try:
+        trainer.fit_loop.epoch_loop.val_loop.run()
+    except Exception as error:
+        warnings.warn(f"A rung of the ladder could not be validated: {error!r}", stacklevel=2)
+        return {}
+    finally:
+        trainer.callbacks, trainer.loggers, trainer.training = callbacks, loggers, True
+    return measured(trainer, before)
 
 
 def of_kind(trainer: Any, kind: str) -> list[Any]:

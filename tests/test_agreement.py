@@ -1,4 +1,4 @@
-"""How far selections agree: by hand, by the limits, by a reference; and the random ones."""
+"""Several runs: by hand, by the limits, by a reference; and the random joints."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.stats import t as student
 
-from lightning_jointprune import JointSelection, random_masks, stability
+from lightning_jointprune import (
+    JointEvaluation,
+    JointSelection,
+    frontier,
+    random_masks,
+    stability,
+)
+from lightning_jointprune.agreement import FrontierPoint, mean_of_runs, seed_agreement
+from lightning_jointprune.evaluation import Estimate
 
 NAMES = ("nose", "wrist", "thumb", "index", "ring", "little")
 
@@ -100,6 +109,82 @@ def test_where_it_is_not_defined_it_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         stability(selections)
+
+
+# --- agreement of seeds ---------------------------------------------------------------------------
+
+
+def test_other_seeds_are_compared_with_the_same() -> None:
+    runs = [selection(0, 1), selection(0, 1), selection(0, 2), selection(0, 1, 2)]
+    found = seed_agreement(runs, seeds=[1, 1, 2, 2])
+    assert found.same_seed == pytest.approx((1 + 2 / 3) / 2)
+    assert found.across == pytest.approx((1 / 3 + 2 / 3) / 2)
+    assert seed_agreement(runs[1:3], seeds=["a", "b"]) == (1 / 3, None)
+
+
+def test_runs_that_keep_nothing_are_alike() -> None:
+    assert seed_agreement([selection(), selection()], seeds=[1, 2]).across == 1.0
+
+
+@pytest.mark.parametrize("seeds", [[1], [1, 1], [1, 2, 3]])
+def test_each_run_has_a_seed_and_not_all_the_same(seeds: list[int]) -> None:
+    with pytest.raises(ValueError, match="seeds of 2 runs, at least two different, but got"):
+        seed_agreement([selection(1), selection(2)], seeds)
+
+
+def test_seeds_are_compared_on_the_same_joints() -> None:
+    others = selection(1, names=tuple("abcdef"))
+    with pytest.raises(ValueError, match="of the same joints"):
+        seed_agreement([selection(1), others], seeds=[1, 2])
+
+
+# --- frontier -------------------------------------------------------------------------------------
+
+
+def reached(joints: int, value: float, **metrics: float) -> JointSelection:
+    probabilities = (0.5,) * len(NAMES)
+    metrics = {"val_acc": value, **metrics}
+    return JointSelection(
+        tuple(range(joints)), len(NAMES), NAMES, probabilities, metrics, metric="val_acc"
+    )
+
+
+def evaluated(joints: int, value: float, metric: str = "accuracy") -> JointEvaluation:
+    return JointEvaluation(NAMES, tuple(range(joints)), metric, 10, Estimate(value, 0.0, 1.0))
+
+
+def test_the_frontier_is_the_mean_over_seeds_by_the_number_of_joints() -> None:
+    runs = [reached(4, 0.95), reached(2, 0.8), reached(4, 0.97), reached(4, 0.93)]
+    half = student.ppf(0.975, 2) * 0.02 / math.sqrt(3)
+    few, many = frontier(runs)
+    assert few == FrontierPoint(2, 1, Estimate(0.8))
+    assert (many.joints, many.runs) == (4, 3)
+    assert many.value == pytest.approx((0.95, 0.95 - half, 0.95 + half))
+    assert frontier([]) == ()
+
+
+def test_the_frontier_is_of_evaluations_or_of_another_metric_too() -> None:
+    assert frontier([evaluated(1, 0.5)]) == (FrontierPoint(1, 1, Estimate(0.5)),)
+    found = frontier([reached(3, 0.9, val_f1=0.7)], metric="val_f1")
+    assert found == (FrontierPoint(3, 1, Estimate(0.7)),)
+
+
+def test_the_frontier_has_one_metric() -> None:
+    with pytest.raises(ValueError, match="a value of 'val_f1' but got val_acc"):
+        frontier([reached(3, 0.9)], metric="val_f1")
+    with pytest.raises(ValueError, match="a value of None but got None"):
+        frontier([selection(1)])
+    with pytest.raises(ValueError, match="one metric but got accuracy, val_acc"):
+        frontier([reached(3, 0.9), evaluated(3, 0.9)])
+
+
+@given(st.lists(st.floats(-10.0, 10.0), min_size=2, max_size=40))
+def test_a_mean_of_runs_has_students_interval(values: list[float]) -> None:
+    found = mean_of_runs(values)
+    spread = torch.tensor(values, dtype=torch.float64).std().item() / math.sqrt(len(values))
+    half = student.ppf(0.975, len(values) - 1) * spread
+    assert found.value == pytest.approx(sum(values) / len(values), abs=1e-9)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=1e-9, abs=1e-9)
 
 
 # --- random masks ---------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from lightning_jointprune import (
     Price,
     PruningRecord,
     TargetJoints,
+    analyze_pruning,
     load_pruned,
 )
 from lightning_jointprune.layout import Layout
@@ -518,6 +519,25 @@ def test_a_floor_that_is_never_met_keeps_all_joints_and_says_so() -> None:
     with pytest.warns(UserWarning, match="enough was not surely at its floor of 2 with"):
         fit(Needing(), callback)
     assert len(callback.selection.indices) == J
+
+
+class ShortOf(Needing):
+    """Needs five joints in the final phase, which the search could not know."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        final = self.trainer.current_epoch >= 0.6 * self.trainer.max_epochs
+        self.log("reached", min(1.0, sum(self.calls[-1].kept) / 5) if final else 1.0)
+
+
+def test_joints_are_opened_again_when_the_final_phase_misses_the_floor() -> None:
+    callback, model = JointPruningCallback(J, budget=MetricFloor("reached", 1.0), lr=0.1), ShortOf()
+    fit(model, callback, max_epochs=30)
+    final = [one.active_joints for one in callback.record.history if one.phase == "final"]
+    assert final == sorted(final)
+    assert final[0] < 5 <= final[-1] == len(callback.selection.indices)
+    assert model.of("train")[-1].kept == list(callback.selection.mask)
+    assert callback.selection.metrics["reached"] == 1.0
 
 
 def test_a_floor_may_be_a_drop_from_what_the_warm_up_measured() -> None:
@@ -1242,3 +1262,95 @@ def test_a_model_with_nothing_to_prune_is_refused_before_a_weight_changes() -> N
         ):
             fit_zoo(model, **settings)
         assert same(before, weights(model))
+
+
+# --- a ladder ------------------------------------------------------------------------------------
+
+
+def test_a_ladder_ends_with_a_mask_and_a_metric_for_every_number(tmp_path: Path) -> None:
+    """Each is what the final weights reach with those joints alone."""
+    model, callback = Classifier(), pruning([6, 4, 2], dirpath=tmp_path)
+    one = fit(model, callback)
+    rungs = callback.record.rungs
+    assert [len(rung.indices) for rung in rungs] == [6, 4, 2]
+    assert set(rungs[2].indices) < set(rungs[1].indices) < set(rungs[0].indices)
+    assert callback.selection.indices == rungs[2].indices
+    assert PruningRecord.from_json(tmp_path).rungs == rungs
+    callback.detach()
+    for rung in rungs:
+        kept = torch.tensor(rung.mask)[:, None]
+        right = [
+            (model(torch.where(kept, x, 0.0)).argmax(1) == sign).float().mean()
+            for x, sign in clips(2, seed=1)
+        ]
+        assert rung.metrics["val_acc"] == pytest.approx(float(sum(right) / 2))
+    assert float(one.callback_metrics["val_acc"]) == pytest.approx(rungs[2].metrics["val_acc"])
+
+
+def test_a_ladder_is_loaded_with_any_of_its_masks(tmp_path: Path) -> None:
+    callback = pruning([6, 4, 2], dirpath=tmp_path)
+    one = fit(Classifier(), callback, enable_checkpointing=True, default_root_dir=tmp_path)
+    path = one.checkpoint_callback.best_model_path
+    plain = Classifier.load_from_checkpoint(path).eval()
+    x, _ = next(iter(clips()))
+    for rung in callback.record.rungs:
+        kept = torch.tensor(rung.mask)[:, None]
+        loaded = load_pruned(Classifier, path, joints=len(rung.indices))
+        torch.testing.assert_close(loaded(x), plain(torch.where(kept, x, 0.0)))
+    assert analyze_pruning(load_pruned(Classifier, path)).indices == callback.selection.indices
+    with pytest.raises(ValueError, match=r"joints out of 2, 6, 4 but got 5\. .*\[5, 2\]"):
+        load_pruned(Classifier, path, joints=5)
+
+
+def test_other_callbacks_and_loggers_hear_of_no_validation_of_a_rung() -> None:
+    class Counts(pl.Callback):
+        validations = 0
+
+        def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+            Counts.validations += 1
+
+    fit(Classifier(), Counts(), pruning([6, 2]))
+    assert Counts.validations == 1 + 5  # the sanity check, and one for each epoch
+
+
+def test_a_rung_that_cannot_be_validated_costs_a_warning() -> None:
+    class Breaks(Classifier):
+        validations = 0
+
+        def on_validation_start(self) -> None:
+            self.validations += 1
+            if self.validations > 6:  # the sanity check and five epochs
+                raise RuntimeError("disk full")
+
+    callback = pruning([6, 2])
+    with pytest.warns(UserWarning, match=r"rung .* could not be validated: .*disk full"):
+        fit(Breaks(), callback)
+    assert [rung.metrics for rung in callback.record.rungs] == [{}, {}]
+    assert callback.selection.metrics
+
+
+@pytest.mark.parametrize("epoch", [2, 3, 4])
+def test_a_ladder_that_is_resumed_ends_as_without_the_break(epoch: int, tmp_path: Path) -> None:
+    def run(folder: Path, **more: Any) -> tuple[Any, Any]:
+        pl.seed_everything(0, verbose=False)
+        callback, model = pruning([6, 4, 2], dirpath=folder), Classifier()
+        save = ModelCheckpoint(folder, "{epoch}", save_top_k=-1, monitor=None)
+        one = trainer(callback, save, enable_checkpointing=True)
+        one.fit(model, clips(), clips(2, seed=1), **more)
+        return callback, model
+
+    whole, model = run(tmp_path / "whole")
+    resumed, again = run(
+        tmp_path / "resumed", ckpt_path=tmp_path / "whole" / f"epoch={epoch - 1}.ckpt"
+    )
+    assert resumed.record.to_json() == whole.record.to_json()
+    assert torch.equal(again.head.weight, model.head.weight)
+
+
+def test_joints_of_drop_reach_the_model_in_no_phase(tmp_path: Path) -> None:
+    model = Classifier()
+    callback = pruning(2, drop=[0, "joint_7"], dirpath=tmp_path)
+    fit(model, callback)
+    seen = [*model.of("train")[1:], *model.of("validate")]  # the first one shows where they enter
+    assert not any(call.kept[joint] for call in seen for joint in (0, 7))
+    assert not {0, 7} & set(callback.selection.indices)

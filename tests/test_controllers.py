@@ -323,6 +323,30 @@ def test_the_floor_truly_holds_for_the_mask_that_was_chosen_on_few_noisy_clips()
     assert smallest <= median(kept) <= 1.5 * smallest
 
 
+def test_joints_are_opened_again_where_the_final_mask_is_surely_below_the_floor() -> None:
+    def reopened(values: Sequence[float], left: float = 1.0) -> int:
+        """After a search with a spread of 0.02 between validations, and a mask of eight."""
+        seen = [(0.86, 8), (0.88, 8), (0.86, 8), (0.88, 8)]
+        controller = validated(MetricFloor("acc", 0.85), seen, 40)
+        for value in values:
+            count = controller.reopened({"acc": value}, 8, left)
+        return count
+
+    assert reopened([0.7]) == 8  # one may be luck
+    assert reopened([0.7, 0.7]) == 11
+    assert reopened([0.7, math.nan]) == 8
+    assert reopened([0.845, 0.845]) == 8  # within what chance does
+    assert reopened([0.9, 0.9]) == 8
+    assert reopened([0.7, 0.7], left=0.2) == 8  # too late to train them
+    assert make_controller(Price("auto"), 40).reopened({"acc": 0.0}, 8, 1.0) == 8
+
+
+def test_what_was_opened_again_is_judged_by_itself() -> None:
+    controller = validated(MetricFloor("acc", 0.85), [(0.9, 8)] * 4, 10)
+    counts = [controller.reopened({"acc": v}, n, 1.0) for v, n in ((0.7, 8), (0.7, 8), (0.7, 10))]
+    assert counts == [8, 10, 10]
+
+
 def test_a_drop_is_from_the_mean_of_the_warm_up() -> None:
     controller = observing(make_controller(MetricFloor("acc", drop=0.05), 6), [1.0])
     with pytest.raises(ValueError, match=r"a finite 'acc' in the warm-up.*0\.05.*Lengthen.*floor"):

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torchmetrics import MeanSquaredError, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from lightning_jointprune import JointPruningLayer, evaluate_joints
+from lightning_jointprune import JointPruningLayer, compare_subsets, evaluate_joints
 from lightning_jointprune.attach import attach, attached_layers
-from lightning_jointprune.evaluate import masked
+from lightning_jointprune.evaluate import HOW
 from lightning_jointprune.layout import Layout, Target
+from lightning_jointprune.significance import paired_tests
 
 NAMES = ["unused", "class_0", "class_1", "class_2", "dropped", "noise"]
 KEPT = torch.tensor([True, True, True, True, False, False])
@@ -56,6 +58,11 @@ def pruned(model: nn.Module | None = None) -> nn.Module:
 def evaluate(model: nn.Module | None = None, data: Any = None, **settings: Any):
     settings = {"joint_names": NAMES, "progress": False, **settings}
     return evaluate_joints(model or pruned(), data or [planted()], **settings)
+
+
+def compare(subsets: Any, data: Any = None, model: nn.Module | None = None, **settings: Any):
+    settings = {"joint_names": NAMES, "progress": False, **settings}
+    return compare_subsets(model or pruned(), data or [planted()], subsets, **settings)
 
 
 # --- known costs ----------------------------------------------------------------------------------
@@ -147,6 +154,121 @@ def test_joints_of_a_skeleton_in_parts_are_permuted_where_they_are() -> None:
     assert evaluate(model, [(x[:, :, :2], x[:, :, 2:], labels)]) == evaluate()
 
 
+# --- sampled gates --------------------------------------------------------------------------------
+
+
+def with_probabilities(*probabilities: float) -> nn.Module:
+    model = pruned()
+    attached_layers(model)[0][1].joint_logits.data = torch.tensor(probabilities).logit()
+    return model
+
+
+def test_gates_that_are_sure_of_the_mask_are_as_good_as_it() -> None:
+    found = evaluate(with_probabilities(1, 1, 1, 1, 0, 0), how=["soft"])
+    assert found.soft.value == 0.0
+    assert evaluate().soft is None
+
+
+def test_gates_that_are_mostly_closed_lose_what_their_joint_is_worth() -> None:
+    found = evaluate(with_probabilities(1, 1, 0, 1, 0, 0), how=["soft"])
+    assert found.soft.value == -3 / 8  # as without joint 2
+    assert found.soft.low < -3 / 8 < found.soft.high
+
+
+def test_half_open_gates_are_drawn_anew_for_each_batch_and_as_the_seed_says() -> None:
+    x, labels = planted((0, 1, 0))
+    batches = [(x, labels)] * 400
+    attached = with_probabilities(1, 1, 0.3, 1, 0, 0)
+    layer = attached_layers(attached)[0][1]
+    layer.temperature = 1e-3  # open or closed
+    layer.begin_step()  # as a training step left it: gates with noise that they would draw again
+    found = evaluate(attached, batches, how=["soft"], seed=1)
+    assert found.soft.value == pytest.approx(0.3 - 1, abs=0.07)
+    assert found == evaluate(attached, batches, how=["soft"], seed=1)
+    assert found != evaluate(attached, batches, how=["soft"], seed=2)
+
+
+# --- what reaches the gates -----------------------------------------------------------------------
+
+
+def test_the_inputs_of_all_joints_are_measured_before_anything_is_done_to_them() -> None:
+    x, labels = planted()
+    x[:, 0, 4], x[:, 1, 4] = 0.5, 2.5  # a dropped joint, which moves by 2 in each clip
+    x[:6, 0, 1] = torch.nan
+    found = evaluate(data=[(x[:3], labels[:3]), (x[3:], labels[3:])], frame=(0.0, 1.5))
+    assert found.inputs["dropped"].motion == 2.0
+    assert found.inputs["class_0"].detected < found.inputs["unused"].detected == 1.0
+    assert found.inputs["dropped"].out_of_frame == 0.5
+    assert evaluate().inputs["dropped"].out_of_frame is None
+
+
+def test_importance_is_compared_with_motion() -> None:
+    x, labels = planted()
+    motions = [0.1, 0.2, 0.4, 0.3]
+    x[:, :, 0] = 1.0
+    for joint, motion in enumerate(motions):  # which leaves the mean of the frames
+        x[:, 0, joint] += motion / 2
+        x[:, 1, joint] -= motion / 2
+    found = evaluate(data=[(x, labels)], how=["drop"])
+    costs = {"unused": 0.0, "class_0": 0.0, "class_1": 3 / 8, "class_2": 1 / 8}
+    assert {name: cost.value for name, cost in found.drop.items()} == costs
+    expected = spearmanr(list(costs.values()), motions).statistic
+    assert found.confounds().motion == pytest.approx(expected)
+
+
+# --- subsets --------------------------------------------------------------------------------------
+
+
+def test_subsets_are_compared_with_the_kept_joints_on_the_same_samples() -> None:
+    mask = torch.tensor([False, True, True, True, False, True])
+    found = compare({"no class 1": ["class_0", 3, 0], "noisy": mask})
+    assert found.samples == 8
+    assert found.joints == {"kept": 4, "no class 1": 3, "noisy": 4}
+    values = {name: one.value for name, one in found.accuracy.items()}
+    assert values == {"kept": 1.0, "no class 1": 5 / 8, "noisy": 4 / 8}
+    labels = planted()[1]
+    assert torch.equal(found.right["no class 1"], labels != 1)
+    assert torch.equal(found.right["noisy"], labels != 0)
+    assert found.tests == paired_tests(found.right, reference="kept")
+    assert [(one.first, one.second, one.p) for one in found.tests] == [
+        ("no class 1", "kept", 2 / 2**3),
+        ("noisy", "kept", 2 / 2**4),
+    ]
+
+
+def test_subsets_are_compared_over_signers() -> None:
+    signers = list("abcdabcd")
+    found = compare({"none": []}, signers=signers, seed=3)
+    assert found.tests == paired_tests(found.right, reference="kept", signers=signers, seed=3)
+
+
+def test_retrained_models_are_compared_by_what_each_got_right() -> None:
+    ours = compare({})
+    assert ours.tests == ()
+    other = OneJointPerClass()
+    with torch.no_grad():
+        other.weight[2] = 0.0
+    right = {
+        "ours": ours.right["kept"],
+        "theirs": compare({}, model=pruned(other)).right["kept"],
+    }
+    assert paired_tests(right)[0].difference.value == 3 / 8
+
+
+@pytest.mark.parametrize(
+    ("subsets", "message"),
+    [
+        ({"kept": [1]}, "another name than 'kept'"),
+        ({"hand": ["thumb"]}, "in group 'hand' but got 'thumb'"),
+        ({"hand": torch.ones(5, dtype=torch.bool)}, r"a mask of 6 bools for 'hand' .* \(5,\)"),
+        ({"hand": torch.tensor([1, 2])}, "a mask of 6 bools for 'hand' .* torch.int64"),
+    ],
+)
+def test_subsets_have_to_fit(subsets: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare(subsets)
+
+
 # --- metrics --------------------------------------------------------------------------------------
 
 
@@ -182,7 +304,9 @@ def state(model: nn.Module) -> list[Any]:
     hooks = [len(one._forward_pre_hooks) for one in modules]
     values = [*model.state_dict().values(), *layer.parameters()]
     flags = [one.training for one in modules]
-    return [layer.mask, layer.mode, layer.used, hooks, flags, [value.tolist() for value in values]]
+    noise = [layer.generator, layer._noise]
+    values = [value.tolist() for value in values]
+    return [layer.mask, layer.mode, layer.used, hooks, flags, noise, values]
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -203,28 +327,22 @@ def test_the_model_comes_back_as_it_was(fails: bool) -> None:
     random = torch.get_rng_state()
     if fails:
         with pytest.raises(RuntimeError, match="out of memory"):
-            evaluate(model, predict=predict)
+            evaluate(model, predict=predict, how=HOW)
     else:
-        evaluate(model, predict=predict)
+        evaluate(model, predict=predict, how=HOW)
     assert set(calls) == {(False, False, False)}
     assert state(model) == before
     assert state(model)[0] is before[0]
     assert torch.equal(torch.get_rng_state(), random)
 
 
-def test_masked_shows_the_model_exactly_these_joints() -> None:
-    model = pruned().eval()
-    x, labels = planted()
-    with masked(model, torch.tensor([False, True, False, True, False, False])):
-        wrong = model(x).argmax(1) != labels
-    assert wrong.tolist() == (labels == 1).tolist()
-    assert torch.equal(attached_layers(model)[0][1].mask, KEPT)
-
-
 def test_the_cost_is_said_beforehand(capsys: pytest.CaptureFixture[str]) -> None:
     evaluate(groups={"hand": [1]}, progress=True)
     said = " ".join(capsys.readouterr().err.split())
     assert "12 passes over the data (1 kept + 4 drop + 2 add + 4 permute + 1 groups)" in said
+    compare({"a": [1], "b": [2]}, progress=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "3 passes over the data (1 kept + 2 subsets)" in said
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -234,7 +352,7 @@ def test_the_cost_is_said_beforehand(capsys: pytest.CaptureFixture[str]) -> None
     ("settings", "message"),
     [
         ({"joint_names": ["a"]}, "Expected 6 different joint names but got 1"),
-        ({"how": ["leave"]}, "Expected how to be out of drop, add, permute but got 'leave'"),
+        ({"how": ["leave"]}, "Expected how to be out of drop, add, permute, soft but got 'leave'"),
         ({"groups": {"hand": ["thumb"]}}, "in group 'hand' but got 'thumb'"),
         ({"data": [planted()[0]]}, "Expected batches of inputs and labels but got Tensor"),
         ({"data": [{"x": planted()[0]}]}, "Expected one key out of label"),
@@ -255,8 +373,3 @@ def test_a_metric_has_to_be_one() -> None:
     collection = MetricCollection([MeanSquaredError()])
     with pytest.raises(TypeError, match=r"Expected a torchmetrics\.Metric but got MetricColl"):
         evaluate(metric=collection)
-
-
-def test_a_mask_has_to_fit() -> None:
-    with pytest.raises(ValueError, match="Expected a mask of 6 bools"), masked(pruned(), KEPT[:2]):
-        pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_jointprune.confounds import JointInput, confounds
 from lightning_jointprune.evaluation import Estimate, JointEvaluation, difference, proportion
 
 EVALUATION = JointEvaluation(
@@ -23,6 +25,12 @@ EVALUATION = JointEvaluation(
     groups={"hand": Estimate(0.5, 0.375, 0.625)},
     per_class={0: 1.0, 7: 0.8},
     per_class_drop={"wrist": (0.0, 0.0), "[index]": (0.125, 0.375)},
+    soft=Estimate(-0.025, -0.1, 0.05),
+    inputs={
+        "wrist": JointInput(0.25, 1.0, 0.0, 0.0),
+        "thumb": JointInput(0.125, 1.0, 0.0, 0.75),
+        "[index]": JointInput(0.5, 0.25, 0.0, None),
+    },
 )
 
 
@@ -63,6 +71,39 @@ def test_json_gives_back_what_was_written(tmp_path: Path) -> None:
     assert JointEvaluation.from_json(tmp_path) == EVALUATION
     EVALUATION.to_json(tmp_path / "new" / "a.json")
     assert JointEvaluation.from_json(tmp_path / "new" / "a.json") == EVALUATION
+
+
+def test_an_evaluation_without_sampled_gates_and_inputs_is_read() -> None:
+    data = json.loads(EVALUATION.to_json())
+    del data["soft"], data["inputs"]
+    expected = dataclasses.replace(EVALUATION, soft=None, inputs={})
+    assert JointEvaluation.from_json(json.dumps(data)) == expected
+    assert JointEvaluation.from_json(expected.to_json()) == expected
+
+
+def test_importance_is_compared_with_the_inputs() -> None:
+    found = EVALUATION.confounds({"wrist": 0.9, "thumb": 0.1, "[index]": 0.95})
+    assert found == confounds(
+        {"wrist": 0.9, "thumb": 0.1, "[index]": 0.95}, EVALUATION.inputs, ["wrist", "[index]"]
+    )
+    assert found.motion == 1.0
+    assert found.phantoms == ("[index]",)
+    assert EVALUATION.confounds().joints == 2
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "importance"),
+    [
+        (EVALUATION, {"elbow": 1.0}),
+        (dataclasses.replace(EVALUATION, inputs={}), None),
+        (dataclasses.replace(EVALUATION, drop={}, permute={}), None),
+    ],
+)
+def test_what_was_not_measured_is_not_compared(
+    evaluation: JointEvaluation, importance: dict[str, float] | None
+) -> None:
+    with pytest.raises(ValueError, match="Expected the importance of joints that were measured"):
+        evaluation.confounds(importance)
 
 
 def test_a_value_that_is_not_finite_is_null() -> None:

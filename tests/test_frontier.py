@@ -36,6 +36,14 @@ def test_the_points_are_the_runs_joints_and_metrics_in_the_order_of_joints() -> 
     }
 
 
+def test_a_ladder_has_a_point_for_every_rung_that_was_measured() -> None:
+    small, large, blank = run(4, 0.7), run(12, 0.8).selection, run(20, 0.9).selection
+    rungs = (replace(blank, metrics={}), large, small.selection)
+    numbers = frontier_numbers({"a": replace(small, rungs=rungs)})
+    assert numbers is not None
+    assert numbers.lines == {"a": (Point(4, 0.7, "a"), Point(12, 0.8, "a"))}
+
+
 def test_a_run_that_measured_another_metric_or_none_has_no_point() -> None:
     other = run(3, 0.1)
     other = replace(other, selection=replace(other.selection, metric="val_loss"))

@@ -113,6 +113,44 @@ def test_kept_joints_are_always_open() -> None:
     assert layer.get_active_joints() == [0, 1, 3]
 
 
+@pytest.mark.parametrize("mode", ["open", "sampled", "masked"])
+def test_a_joint_of_drop_is_gone_in_every_mode(mode) -> None:
+    layer = trained_layer(drop=[3], fill=-7.0)
+    layer.mode = mode
+    x = torch.ones(50, 1, 4, 1)
+    x[:, :, 3] = math.nan
+    assert (layer(x)[:, 0, 3] == -7.0).all()
+    assert layer.keep_probabilities()[3] == 0.0
+    assert layer.get_active_joints() == [0]
+
+
+def test_what_is_settled_on_a_ladder_stays_closed() -> None:
+    layer = JointPruningLayer(4)
+    layer.narrow(torch.tensor([True, False, True, True]))
+    assert layer.keep_probabilities()[1] == 0.0
+    assert (layer(torch.ones(50, 1, 4, 1))[:, 0, 1] == 0.0).all()
+    layer.expected_l0().backward()
+    assert layer.joint_logits.grad[1] == 0.0
+
+
+def test_on_a_ladder_every_sample_of_a_step_sees_one_rung_and_all_get_their_share() -> None:
+    rungs = torch.tensor([[1, 1, 1, 0], [1, 0, 1, 0], [0, 0, 1, 0]]).bool()
+    layer = JointPruningLayer(4)
+    for rung in rungs[:2]:
+        layer.narrow(rung)
+    layer.freeze(rungs[2])
+    layer.mode = "rungs"
+    layer.begin_step()
+    seen = layer(torch.ones(3000, 2, 4, 1)) != 0
+    assert torch.equal(seen[:, 0], seen[:, 1])
+    assert torch.equal(layer(torch.ones(3000, 2, 4, 1)) != 0, seen)
+    kinds, counts = seen[:, 0, :, 0].unique(dim=0, return_counts=True)
+    assert {tuple(kind) for kind in kinds.tolist()} == {tuple(rung) for rung in rungs.tolist()}
+    assert (counts - 1000).abs().max() < 150
+    layer.mode = "masked"
+    assert torch.equal(layer(torch.ones(1, 1, 4, 1))[0, 0, :, 0] != 0, rungs[2])
+
+
 def test_tied_groups_stand_and_fall_together() -> None:
     layer = JointPruningLayer(4, groups={"a": [0, 2]}, tied=True)
     gates = layer.sample_gates(100)

@@ -48,6 +48,23 @@ def test_show_prints_the_sentence_and_the_table(
     assert out.count("PRUNE") == 14
 
 
+def test_show_tells_every_rung_of_a_ladder_or_the_one_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rungs = (selection_of((0, 1, 2)), selection_of((1,)))
+    PruningRecord(rungs[1], rungs=rungs).to_json(tmp_path)
+    assert main(["show", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.index("3 of 17 joints are kept") < out.index("1 of 17 joints is kept")
+    assert out.count("KEEP") == 1
+    assert main(["show", str(tmp_path), "--joints", "3", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["indices"] == [0, 1, 2]
+    assert [rung["indices"] for rung in shown["rungs"]] == [[0, 1, 2], [1]]
+    assert main(["show", str(tmp_path), "--joints", "2"]) == 2
+    assert "joints out of 1, 3 but got 2" in capsys.readouterr().err
+
+
 def test_a_run_is_its_folder_or_its_file(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["show", str(run)])
     folder = capsys.readouterr().out

@@ -87,6 +87,7 @@ def test_phases_out_of_order_are_refused_with_the_default_named(phases: Sequence
 def test_a_budget_is_itself_and_a_whole_number_is_a_number_of_joints(budget) -> None:
     assert make_budget(budget) is budget
     assert make_budget(12) == TargetJoints(12)
+    assert make_budget([3, 12]) == TargetJoints((12, 3))
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,9 @@ def test_a_budget_is_itself_and_a_whole_number_is_a_number_of_joints(budget) -> 
         (lambda: Price(math.nan), "price of at least 0.* but got nan"),
         (lambda: Price(math.inf), "price of at least 0.* but got inf"),
         (lambda: Price("cheap"), "\"auto\" but got 'cheap'"),
+        (lambda: Price(groups={"face": -1.0}), r"groups to cost at least 0.* \{'face': -1\.0\}"),
+        (lambda: TargetJoints([]), "at least 1 but got"),
+        (lambda: TargetJoints([3, 3]), r"different ones, .* but got \[3, 3\]"),
         (lambda: TargetJoints(0), r"at least 1 but got 0.*TargetJoints\(12\)"),
         (lambda: TargetJoints(2.5), r"at least 1 but got 2\.5"),
         (lambda: TargetJoints(True), "at least 1 but got True"),

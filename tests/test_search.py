@@ -232,6 +232,74 @@ def test_of_joints_that_say_the_same_the_likeliest_stays_and_the_others_close() 
     assert (probabilities < 0.1).sum() == JOINTS - 1
 
 
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(("cost", "stays"), [(1.0, True), (8.0, False)])
+def test_a_group_closes_when_its_joints_together_are_not_worth_what_it_costs(
+    tied: bool, cost: float, stays: bool
+) -> None:
+    """Every joint is worth twice its price, so four of them gain four prices."""
+    groups = {"face": [0, 1, 2, 3]}
+    search = new_search(Price(0.1, groups={"face": cost}), (0.0, 0.5), groups=groups, tied=tied)
+    optimizer = torch.optim.Adam(search.logits, lr=0.05)
+    for step in range(600):
+        search.advance(0.5 * step / 600)
+        optimizer.zero_grad()
+        (-0.2 * search.layer.keep_probabilities()).sum().backward()
+        search.add_penalty()
+        optimizer.step()
+    search.advance(0.5)
+    assert search.mask() == [stays] * 4 + [True] * (JOINTS - 4)
+
+
+def test_the_slope_of_a_groups_price_is_that_of_its_closed_form() -> None:
+    search = new_search(
+        Price(0.5, groups={"pair": 3.0}), phases=(0.0, 0.5), groups={"pair": [0, 1]}
+    )
+    for logits in search.logits:
+        logits.data.fill_(0.0)
+        logits.grad = torch.zeros_like(logits)
+    search.advance(0.2)
+    search.add_penalty()
+    _, groups = search.logits
+    own, both = (1 + 0.4 * (p**-0.5 - 1) for p in (0.5, 0.25))
+    torch.testing.assert_close(groups.grad, torch.tensor([0.5 * (3.0 * own + both) * 0.25]))
+
+
+def test_a_ladder_settles_a_mask_for_each_number_out_of_the_one_before() -> None:
+    """Worth falls from joint to joint, so the first ones are the best of any number."""
+    search = new_search(TargetJoints([4, 2, 1]), phases=(0.0, 0.8))
+    worth = torch.linspace(1.0, 0.1, JOINTS)
+    optimizer = torch.optim.Adam(search.logits, lr=0.05)
+    for _ in range(10):
+        search.controller.observe_loss(torch.tensor(1.0))
+    for step in range(600):
+        if step == 300:  # in the middle, with some of the rungs reached
+            half = new_search(TargetJoints([4, 2, 1]), phases=(0.0, 0.8))
+            half.load_state_dict(search.state_dict())
+            assert half.rungs() == search.rungs() != []
+        search.advance(0.8 * step / 600)
+        optimizer.zero_grad()
+        (-worth * search.layer.keep_probabilities()).sum().backward()
+        search.add_penalty()
+        optimizer.step()
+    search.advance(0.8)
+    assert search.rungs() == [[joint < count for joint in range(JOINTS)] for count in (4, 2, 1)]
+    assert search.layer.mode == "rungs"
+    assert search.mask() == search.rungs()[-1]
+    assert [sum(p > 0.0 for p in one) for one in search.settled] == [JOINTS, 4, 2]
+
+
+def test_each_rung_is_measured_with_its_own_mask_and_the_last_one_stays() -> None:
+    search = new_search(TargetJoints([3, 1]), phases=(0.0, 0.5))
+    search.advance(0.5)
+
+    def measure() -> dict[str, float]:
+        return {"joints": float((search.layer(torch.ones(1, 1, JOINTS, 1)) != 0).sum())}
+
+    assert search.measure_rungs(measure) == [{"joints": 3.0}, {"joints": 1.0}]
+    assert sum(search.mask()) == 1
+
+
 def test_nothing_is_charged_in_the_warmup_nor_after_the_freeze() -> None:
     task = torch.randn(JOINTS)
     assert penalised(new_search(), 0.1, task) is None

@@ -31,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "gate": GumbelSigmoid(),
     "groups": None,
     "keep": (),
+    "drop": (),
     "phases": (0.1, 0.6),
     "lr": None,
     "fill": 0.0,
@@ -135,6 +136,25 @@ def test_no_groups_are_no_groups() -> None:
         ({"num_joints": 4, "budget": 5}, r"TargetJoints from 1 .* to 4 .* but got 5"),
         ({"num_joints": 4, "budget": 1, "keep": [0, 1]}, r"from 2 \(joints always kept\).* got 1"),
         ({"num_joints": 4, "keep": [4]}, r"0 to 3, but got 4"),
+        ({"num_joints": 4, "drop": [4]}, r"0 to 3, but got 4"),
+        ({"num_joints": 4, "drop": [1], "keep": [1]}, r"drop=\[1\] with keep=\[1\]"),
+        ({"num_joints": 4, "drop": [0, 1, 2, 3]}, r"drop to leave a joint"),
+        (
+            {"num_joints": 4, "drop": [1], "groups": Groups({"a": [0, 1]}, tied=True)},
+            r"all or none",
+        ),
+        ({"num_joints": 4, "drop": [1], "budget": 4}, r"to 3 \(all usable joints\) but got 4"),
+        (
+            {"num_joints": 4, "budget": Price("auto", groups={"face": 5.0}), "groups": {"a": [0]}},
+            r"prices of groups out of a but got 'face'\. Pass groups=\{'face'",
+        ),
+        ({"num_joints": 4, "budget": [3, 5]}, r"to 4 .* but got 5"),
+        ({"num_joints": 4, "budget": [3, 3]}, r"different ones, .* but got \[3, 3\]"),
+        ({"num_joints": 4, "budget": []}, r"a number of joints"),
+        (
+            {"num_joints": 4, "budget": [3, 2], "groups": Groups({"a": [0, 1]}, tied=True)},
+            r"groups of one size .* but got groups of \[1, 2\]",
+        ),
         ({"num_joints": 4, "keep": [-1]}, r"0 to 3, but got -1"),
         ({"num_joints": 4, "keep": [1, "joint_1"]}, r"each joint once but got 1 and 'joint_1'"),
         ({"num_joints": 4, "keep": "joint_1"}, r"a list of joints but got 'joint_1'"),
@@ -193,6 +213,7 @@ def test_settings_are_written_as_plain_values() -> None:
     assert json.loads(json.dumps(settings.as_plain())) == {
         "axes": "b t j c",
         "budget": {"TargetJoints": {"count": 2}},
+        "drop": [],
         "fill": "mean",
         "gate": {
             "HardConcrete": {

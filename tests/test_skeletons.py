@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lightning_jointprune.skeletons import (
     Skeleton,
     get_skeleton,
+    published_subsets,
     resolve_joints,
     skeleton_names,
 )
@@ -249,7 +250,7 @@ def test_kinect_skeletons_number_the_limbs_alike() -> None:
 def test_the_data_files_are_the_skeletons() -> None:
     files = resources.files("lightning_jointprune").joinpath("data").iterdir()
     names = {file.name.removesuffix(".json") for file in files if file.name.endswith(".json")}
-    assert names == set(skeleton_names())
+    assert names == {*skeleton_names(), "published_subsets"}
 
 
 def test_a_skeleton_is_read_once_and_can_be_a_key(skeleton: Skeleton) -> None:
@@ -263,6 +264,59 @@ def test_unknown_skeleton_is_named_with_the_nearest() -> None:
         get_skeleton("mediapipe_hnds")
     with pytest.raises(ValueError, match=r"kinect_20 but got 'qqq'\.$"):
         get_skeleton("qqq")
+
+
+# --- published subsets ---------------------------------------------------------------------------
+
+# As the sources number them, each in the order of its own skeleton.
+HAND_10 = (0, 4, 5, 8, 9, 12, 13, 16, 17, 20)  # wrist, tip of the thumb, ends of the fingers
+LIPS = {
+    *(61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 146, 91, 181, 84, 17, 314, 405, 321, 375),
+    *(78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308),
+}
+RIGHT_EYE = {33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173}
+LEFT_EYE = {263, 249, 390, 373, 374, 380, 381, 382, 362, 466, 388, 387, 386, 385, 384, 398}
+BOTH_HANDS = {*range(468, 489), *range(522, 543)}
+SUBSETS = {
+    "sl_gcn_27": {0, *range(5, 11), *(91 + j for j in HAND_10), *(112 + j for j in HAND_10)},
+    "sl_gcn_31": {*range(11), *(91 + j for j in HAND_10), *(112 + j for j in HAND_10)},
+    "sl_gcn_59": {*range(17), *range(91, 133)},
+    "openhands_27": {
+        *(0, 2, 5, 11, 12, 13, 14, 33, 37, 38, 41, 42, 45, 46, 49, 50, 53),
+        *(54, 58, 59, 62, 63, 66, 67, 70, 71, 74),
+    },
+    "openhands_59": {*range(15), 23, 24, *range(33, 75)},
+    "gislr_118": {1, 2, 98, 327} | LIPS | RIGHT_EYE | LEFT_EYE | BOTH_HANDS,
+    "hands_42": set(range(33, 75)),
+    "hands_upper_body_50": {*range(11, 17), 23, 24, *range(33, 75)},
+    "lips_40": LIPS,
+}
+
+
+def test_the_published_subsets_are_there() -> None:
+    assert list(published_subsets()) == list(SUBSETS)
+
+
+@pytest.mark.parametrize("name", SUBSETS)
+def test_a_published_subset_has_the_joints_that_its_source_numbers(name: str) -> None:
+    subset = published_subsets()[name]
+    indices = resolve_joints(subset.joints, get_skeleton(subset.skeleton).joints)
+    assert set(indices) == SUBSETS[name]
+    assert len(indices) == int(name.rpartition("_")[2])
+    assert "https://github.com/" in subset.source or "https://www.kaggle.com/" in subset.source
+
+
+def test_a_published_subset_is_for_every_skeleton_that_has_its_joints() -> None:
+    mediapipe = list(SUBSETS)[3:]
+    assert list(published_subsets("mediapipe_holistic")) == mediapipe
+    assert set(mediapipe) - set(published_subsets("mediapipe_body_hands")) == {
+        "gislr_118",
+        "lips_40",
+    }
+    assert list(published_subsets("mediapipe_hands")) == ["hands_42"]
+    assert not published_subsets("kinect_20")
+    with pytest.raises(ValueError, match="Did you mean 'mediapipe_hands'"):
+        published_subsets("mediapipe_hnds")
 
 
 # --- resolving joints ----------------------------------------------------------------------------

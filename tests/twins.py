@@ -93,7 +93,7 @@ class ByHand(pl.Callback):
             return
         first = sum(self.first) / len(self.first)
         removed = torch.maximum(first - self.recent, 0.001 * abs(first))
-        price = min(1.0, self.done / (1 / 3)) * (0.3 * removed / twin.joints)
+        price = min(1.0, self.done / (1 / 3)) * (0.3 / twin.joints * removed)
         p = torch.sigmoid(twin.logits.detach())
         slope = price * (1.0 + self.done * (p.rsqrt() - 1.0))  # of p + done (2 sqrt(p) - p)
         twin.logits.grad += slope * (1.0 - p) * p

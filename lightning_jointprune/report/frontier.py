@@ -70,10 +70,13 @@ def frontier_numbers(
 
 
 def _points_of(record: PruningRecord, label: str) -> list[Point]:
-    """What a run measured with the joints that it kept."""
-    selection = record.selection
-    value = selection.metrics.get(selection.metric or "")
-    return [] if value is None else [Point(len(selection.indices), value, label)]
+    """What a run measured with the joints that it kept, and of a ladder with those of each rung."""
+    metric = record.selection.metric or ""
+    return [
+        Point(len(one.indices), one.metrics[metric], label)
+        for one in record.rungs or (record.selection,)
+        if metric in one.metrics
+    ]
 
 
 def read_points(path: PathLike) -> tuple[Point, ...]:

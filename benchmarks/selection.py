@@ -1,0 +1,324 @@
+"""How few joints will do, against every other way to choose them.
+
+    python -m benchmarks.selection                              the planted sets
+    python -m benchmarks.selection --data FOLDER                the recordings in FOLDER, too
+    python -m benchmarks.selection --data FOLDER --rows hand_static --seeds 2
+
+Needs `pip install captum lassonet`. A planted set says which joints have to be kept: the methods
+are asked for as many, and what counts is how many of these they find. On a recording (`NAME.npz`
+with x, y and test) they are asked for 2, 4, 8, 16, 24 and 48 joints, and a new model is trained on
+each subset, from scratch, on its joints alone: GRU of 128 units, Adam with a one-cycle rate up to
+4e-3, 12 epochs of batches of 64, the recipe of all runs here. The seed is that of the choice and of
+the new model. Nobody sees the test part but the new model, once. No method may cost more than six
+training runs; the table says what each did cost. Finished choices and subsets are kept in `--cache`
+and not repeated, so a run can be stopped and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean, stdev
+
+import torch
+
+from benchmarks.joint_data import HAND_PICKED, PLANTED, JointData, make_set, read_recording, recall
+from benchmarks.models import fit_and_score
+from benchmarks.rows import Figure, Row, measure, parser
+from benchmarks.selectors import METHODS, OURS, SCRIPT_OF
+from benchmarks.selectors.plan import (
+    DRAWS,
+    MATCHED,
+    RANDOM,
+    SEEDS,
+    Curve,
+    Plan,
+    area,
+    enough,
+    mean_curve,
+)
+from benchmarks.selectors.training import EPOCHS, RECIPE, RUNS, steps_of_a_run
+from benchmarks.store import Result, Settings, Store
+
+ASKED = (2, 4, 8, 16, 24, 48)
+RECORDINGS = {"hand_static": 21, "uiprmd_vicon": 39, "asl_words": 75}  # to their joints
+FEWER = 0.8  # joints within a point of all, in those of the best peer
+DEARER = 1.05  # training runs
+
+
+def run(folder: Path | None, settings: Settings) -> Result:
+    data = load(folder, settings["data"], settings["seed"])
+    if settings["script"] == "subset":
+        chosen = data.subset(settings["joints"])
+        seed, epochs = settings["seed"], settings["epochs"]
+        accuracy = fit_and_score(
+            settings["encoder"], chosen.train, chosen.unseen, data.classes, RECIPE, epochs, seed
+        )
+        return {"accuracy": accuracy}
+    method = METHODS[settings["script"]][settings["method"]]
+    choice = method(data, settings["encoder"], settings["counts"], settings["seed"])
+    return {
+        "joints": {str(count): joints for count, joints in choice.joints.items()},
+        "open": {str(count): number for count, number in choice.open.items()},
+        "final": {str(count): value for count, value in choice.final.items()},
+        "runs": choice.steps / steps_of_a_run(data.train),
+        "recall": [recall(joints, data.truth) for joints in choice.joints.values() if data.truth],
+    }
+
+
+def load(folder: Path | None, name: str, seed: int) -> JointData:
+    if name in PLANTED:
+        return make_set(name, seed)
+    if folder is None:
+        raise ValueError(f"Expected --data, the folder of {name}.npz, but got none.")
+    return read_recording(folder / f"{name}.npz")
+
+
+# --- statistics -----------------------------------------------------------------------------------
+
+
+def off_target(result: Result) -> list[int]:
+    """By how many joints each number was missed."""
+    return [abs(number - int(count)) for count, number in result["open"].items()]
+
+
+def agreement(plan: Plan, found: Sequence[Result]) -> float | None:
+    """Stability over the seeds, mean over the numbers of joints (Nogueira et al. 2018)."""
+    from lightning_jointprune import stability
+
+    if len(found) < 2:
+        return None
+    values = []
+    for count in plan.counts:
+        masks = torch.zeros(len(found), plan.joints, dtype=torch.bool)
+        for mask, result in zip(masks, found, strict=True):
+            mask[result["joints"][str(count)]] = True
+        values.append(stability(masks).value)
+    return fmean(values)
+
+
+def interval(values: Sequence[float]) -> str:
+    """Mean and 95 % interval by Student's t."""
+    if len(values) < 2:
+        return f"{values[0]:+.3f} (n = 1)"
+    from scipy.stats import t
+
+    half = t.ppf(0.975, len(values) - 1) * stdev(values) / len(values) ** 0.5
+    mean = fmean(values)
+    return f"{mean:+.3f} ({mean - half:+.3f} … {mean + half:+.3f}, n = {len(values)})"
+
+
+# --- tables and figures --------------------------------------------------------------------------
+
+
+def common(plan: Plan, found: Sequence[Result]) -> list[str]:
+    """Joints off the number asked for, stability, cost; of methods that choose."""
+    if not found:
+        return ["", "", ""]
+    off = [number for result in found for number in off_target(result)]
+    stable = agreement(plan, found)
+    return [
+        f"{fmean(off):.1f}" if off else "–",
+        "" if stable is None else f"{stable:.2f}",
+        f"{fmean(result['runs'] for result in found):.2f}",
+    ]
+
+
+COMMON = ["joints off", "stability", "cost in runs"]
+
+
+def planted_table(plan: Plan, store: Store, seeds: int) -> list[list[str]]:
+    lines = [["method", "recall", "worst", *COMMON, "seeds"]]
+    for method in SCRIPT_OF:
+        if found := plan.results(store, method, seeds):
+            values = [result["recall"][0] for result in found]
+            recalls = [f"{fmean(values):.3f}", f"{min(values):.3f}"]
+            lines.append([method, *recalls, *common(plan, found), str(len(found))])
+    return lines if len(lines) > 1 else []
+
+
+def planted_figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
+    found = plan.results(store, OURS, seeds)
+    if not found:
+        return []
+    values = [result["recall"][0] for result in found]
+    value = f"{fmean(values):.3f} (n = {len(values)})"
+    return [Figure(f"recall, {OURS}", "1", value, min(values) == 1.0), *own_figures(found)]
+
+
+def recording_table(plan: Plan, store: Store, seeds: int) -> list[list[str]]:
+    counts = [*plan.counts, plan.joints]
+    lines = [["method", *map(str, counts), "area", "within 1 point", *COMMON, "seeds"]]
+    for method in (*SCRIPT_OF, RANDOM, MATCHED):
+        by_count = {
+            count: [v for s in range(seeds) for v in plan.accuracies(store, method, s, count)]
+            for count in counts
+        }
+        if not any(by_count[count] for count in plan.counts):
+            continue
+        cells = [f"{fmean(values):.3f}" if values else "" for values in by_count.values()]
+        curves = plan.curves(store, method, seeds)
+        summary = ["", ""]
+        if curves:
+            mean = mean_curve(curves)
+            summary = [f"{area(mean):.3f}", f"{enough(mean):.1f}"]
+        found = plan.results(store, method, seeds) if method in SCRIPT_OF else []
+        lines.append([method, *cells, *summary, *common(plan, found), str(len(curves))])
+    return lines if len(lines) > 1 else []
+
+
+def recording_figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
+    found = plan.results(store, OURS, seeds)
+    own = plan.curves(store, OURS, seeds)
+    if not own:
+        return []
+    figures = [*area_figures(plan, store, seeds, own), *enough_figures(plan, store, seeds, own)]
+    figures += small_figures(plan, store, seeds, own)
+    figures += hand_picked_figures(plan, store, own)
+    return [
+        *figures,
+        *stability_figures(plan, store, seeds),
+        *final_figures(found, own),
+        *own_figures(found),
+    ]
+
+
+def area_figures(plan: Plan, store: Store, seeds: int, own: Mapping[int, Curve]) -> list[Figure]:
+    figures = []
+    for method in (*SCRIPT_OF, RANDOM, MATCHED):
+        peer = plan.curves(store, method, seeds)
+        gains = [area(own[seed]) - area(peer[seed]) for seed in own if seed in peer]
+        if gains and method != OURS:
+            met = fmean(gains) > 0
+            figures.append(Figure(f"area: {OURS} minus {method}", "> 0", interval(gains), met))
+    return figures
+
+
+def enough_figures(plan: Plan, store: Store, seeds: int, own: Mapping[int, Curve]) -> list[Figure]:
+    peers = {}
+    for method in SCRIPT_OF:
+        if method != OURS and (curves := plan.curves(store, method, seeds)):
+            peers[method] = enough(mean_curve(curves))
+    if not peers:
+        return []
+    few, best = enough(mean_curve(own)), min(peers, key=peers.__getitem__)
+    value = f"{few:.1f} against {peers[best]:.1f} ({best})"
+    measured = f"joints within a point of all {plan.joints}, {OURS} against the best peer"
+    return [Figure(measured, f"≤ {FEWER} of the peer's", value, few <= FEWER * peers[best])]
+
+
+def small_figures(plan: Plan, store: Store, seeds: int, own: Mapping[int, Curve]) -> list[Figure]:
+    figures = []
+    for count in (2, 4, 8):
+        drawn = [v for s in range(seeds) for v in plan.accuracies(store, RANDOM, s, count)]
+        if drawn:
+            mean, best = fmean(curve[count] for curve in own.values()), max(drawn)
+            measured = (
+                f"accuracy with {count} joints, {OURS} against the best of {len(drawn)} random"
+            )
+            figures.append(Figure(measured, "above", f"{mean:.3f} against {best:.3f}", mean > best))
+    return figures
+
+
+def hand_picked_figures(plan: Plan, store: Store, own: Mapping[int, Curve]) -> list[Figure]:
+    figures = []
+    few = [count for count in plan.counts if count <= 24]
+    most = max(few, key=lambda count: fmean(curve[count] for curve in own.values()))
+    for name, joints in HAND_PICKED.get(plan.name, {}).items():
+        results = {seed: store.result(plan.subset(joints, seed)) for seed in own}
+        gains = [own[seed][most] - result["accuracy"] for seed, result in results.items() if result]
+        if gains:
+            level = fmean(result["accuracy"] for result in results.values() if result)
+            measured = f"{OURS} with {most} joints minus {name}, {len(joints)} ({level:.3f})"
+            figures.append(Figure(measured, "> 0", interval(gains), fmean(gains) > 0))
+    return figures
+
+
+def stability_figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
+    found = {m: agreement(plan, plan.results(store, m, seeds)) for m in SCRIPT_OF}
+    known = {method: value for method, value in found.items() if value is not None}
+    if OURS not in known or len(known) < 2:
+        return []
+    best = max((method for method in known if method != OURS), key=known.__getitem__)
+    value = f"{known[OURS]:.2f} against {known[best]:.2f} ({best})"
+    measured = f"stability over the seeds, {OURS} against the best peer"
+    return [Figure(measured, "at least", value, known[OURS] >= known[best])]
+
+
+def final_figures(found: Sequence[Result], own: Mapping[int, Curve]) -> list[Figure]:
+    gains = [
+        result["final"][str(count)] - accuracy
+        for result, curve in zip(found, own.values(), strict=False)
+        for count, accuracy in curve.items()
+        if str(count) in result["final"]
+    ]
+    measured = f"{OURS}: its own final model minus a new one on its joints, all numbers"
+    return [Figure(measured, "≥ -0.005", interval(gains), fmean(gains) >= -0.005)] if gains else []
+
+
+def own_figures(found: Sequence[Result]) -> list[Figure]:
+    kept = [len(joints) - int(k) for result in found for k, joints in result["joints"].items()]
+    cost = fmean(result["runs"] for result in found)
+    return [
+        Figure(
+            f"{OURS}: joints kept minus joints asked for",
+            "0",
+            str(max(kept, key=abs)),
+            not any(kept),
+        ),
+        Figure(f"{OURS}: cost in training runs", f"≤ {DEARER}", f"{cost:.2f}", cost <= DEARER),
+    ]
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def make_rows() -> dict[str, Row]:
+    rows = {}
+    for kind, count in PLANTED.items():
+        plan = Plan(kind, 42, [count])
+        title = f"choosing joints, planted: {kind}, {count} of 42"
+        setting = (
+            "Recall of the joints that have to be kept, with that number asked for. "
+            f"{EPOCHS} epochs a run, at most {RUNS} runs a method. The seed also draws the data. "
+            "*Joints off*: by how many a method missed the number before its order of the joints "
+            "made it up."
+        )
+        figures, table = partial(planted_figures, plan), partial(planted_table, plan)
+        rows[kind] = Row(title, setting, SEEDS, plan.cells, figures, table)
+    for name, joints in RECORDINGS.items():
+        plan = Plan(name, joints, [count for count in ASKED if count < joints])
+        setting = (
+            "Accuracy on the test part of new models trained on the chosen joints alone; *area* "
+            "under accuracy over the logarithm of the number of joints, as a mean; the fewest "
+            f"joints *within 1 point* of all. {EPOCHS} epochs a run, at most {RUNS} runs a method; "
+            f"{DRAWS} random sets of each number, uniform and with as many of each body part as "
+            "ours has."
+        )
+        figures, table = partial(recording_figures, plan), partial(recording_table, plan)
+        title = f"choosing joints: {name}, {joints} joints"
+        rows[name] = Row(title, setting, SEEDS, plan.cells, figures, table)
+    return rows
+
+
+ROWS = make_rows()
+
+
+def parse_args() -> argparse.Namespace:
+    result = parser(__doc__, ROWS)
+    result.add_argument("--data", type=Path, help="the folder of the recordings")
+    args = result.parse_args()
+    if args.data is None:
+        args.rows = [name for name in args.rows if name in PLANTED]
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    measure("selection", ROWS, partial(run, args.data and args.data.resolve()), args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""What else could make a joint look important: how it moves, how often it is there to be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+MOSTLY = 0.5  # of the frames
+TOLERANCE = 2.0**-18  # of the largest coordinate: what rounding leaves of a straight line
+
+
+class JointInput(NamedTuple):
+    """What reached the gate of one joint; None where it could not be measured.
+
+    Frames in which no joint is there do not count, since they are padding.
+
+    Attributes:
+        motion: mean absolute difference between a frame and the next, in units of the input.
+        detected: share of the frames in which the joint is there: finite, and not all 0.
+        interpolated: share of the frames in which it is just where a straight line between the
+            frames before and after it is, while other joints are not. A joint that stands still in
+            rounded coordinates looks the same.
+        out_of_frame: share of the frames in which it is there, but outside the picture.
+    """
+
+    motion: float | None
+    detected: float | None
+    interpolated: float | None
+    out_of_frame: float | None
+
+
+class Confounds(NamedTuple):
+    """How far the importance of joints goes with what is no merit of theirs.
+
+    Correlations are Spearman's, in [-1, 1], with ties at their mean rank; None of fewer than three
+    joints, or where all are alike. They have no interval, since joints are no independent sample:
+    those of one finger move together.
+
+    Attributes:
+        joints: how many joints have an importance.
+        motion: rank correlation of importance with motion.
+        detected: rank correlation of importance with the share of frames with a detection.
+        phantoms: kept joints that are undetected, interpolated or out of frame in most frames, such
+            as the legs of somebody who sits behind a desk.
+        phantom_share: how many of the kept joints these are, in [0, 1].
+    """
+
+    joints: int
+    motion: float | None
+    detected: float | None
+    phantoms: tuple[str, ...]
+    phantom_share: float
+
+
+def confounds(
+    importance: Mapping[str, float], inputs: Mapping[str, JointInput], kept: Collection[str]
+) -> Confounds:
+    """Compare the importance of joints with what reached their gates.
+
+    Args:
+        importance: by name, of some or all of the joints.
+        inputs: by name, of all joints.
+        kept: names of the kept joints, at least one.
+    """
+    seen = [inputs[name] for name in importance]
+    phantoms = tuple(name for name in inputs if name in kept and _is_phantom(inputs[name]))
+    return Confounds(
+        len(importance),
+        rank_correlation(list(importance.values()), [one.motion for one in seen]),
+        rank_correlation(list(importance.values()), [one.detected for one in seen]),
+        phantoms,
+        len(phantoms) / len(kept),
+    )
+
+
+def rank_correlation(x: Sequence[float | None], y: Sequence[float | None]) -> float | None:
+    """Spearman's rank correlation of what is known in both, with ties at their mean rank.
+
+    >>> rank_correlation([1.0, 2.0, 3.0, 4.0], [1.0, 9.0, None, 81.0])
+    1.0
+    """
+    pairs = [(a, b) for a, b in zip(x, y, strict=True) if a is not None and b is not None]
+    values = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2)
+    below = (values[:, None] > values).sum(1)
+    ranks = below + (values[:, None] == values).sum(1) / 2  # less 1/2, which no correlation sees
+    away = ranks - ranks.mean(0)
+    spread = away.square().sum(0).prod()
+    if len(pairs) < 3 or spread == 0:
+        return None
+    return (away.prod(1).sum() / spread.sqrt()).clamp(-1.0, 1.0).item()
+
+
+class InputStatistics:
+    """Adds up what reaches the gates, batch by batch, with as little memory as one batch.
+
+    Args:
+        num_joints: J.
+        frame: the ends of the picture in the first two channels, such as (0, 1) for coordinates in
+            shares of width and height; None does not ask.
+
+    Raises:
+        ValueError: if the ends are not in order.
+    """
+
+    def __init__(self, num_joints: int, frame: tuple[float, float] | None = None) -> None:
+        if frame is not None and not frame[0] < frame[1]:
+            raise ValueError(
+                f"Expected frame to be the two ends of the picture but got {frame}. Pass the lower "
+                "one first, such as (0, 1)."
+            )
+        self.frame = frame
+        self.sums = torch.zeros(len(JointInput._fields), num_joints, dtype=torch.float64)
+        self.counts = torch.zeros_like(self.sums)
+
+    def add(self, calls: Sequence[tuple[Tensor, Sequence[str], range | None]]) -> None:
+        """Take in one pass of a batch.
+
+        Args:
+            calls: of the gates: joints, one word per axis, and which joints they are; a skeleton in
+                several parts comes in several calls.
+        """
+        pieces: list[tuple[Tensor, range]] = []
+        for x, axes, joints in calls:
+            x, joints = (
+                _frames(x, axes),
+                range(x.shape[axes.index("j")]) if joints is None else joints,
+            )
+            if pieces and not _belongs(x, joints, pieces):
+                self._add(pieces)
+                pieces = []
+            pieces.append((x, joints))
+        if pieces:
+            self._add(pieces)
+
+    def result(self) -> list[JointInput]:
+        """Of each joint."""
+        means = (self.sums / self.counts).tolist()
+        known = (self.counts > 0).tolist()
+        return [
+            JointInput(*(value if is_known else None for value, is_known in zip(*one, strict=True)))
+            for one in zip(zip(*means, strict=True), zip(*known, strict=True), strict=True)
+        ]
+
+    def _add(self, pieces: Sequence[tuple[Tensor, range]]) -> None:
+        there = [x.isfinite().all(-1) & (x != 0).any(-1) for x, _ in pieces]
+        straight = [_straight(x, seen) for (x, _), seen in zip(pieces, there, strict=True)]
+        real = torch.cat(there, -1).any(-1, keepdim=True)
+        bent = (_thrice(torch.cat(there, -1)) & ~torch.cat(straight, -1)).any(-1, keepdim=True)
+        for (x, joints), seen, on_line in zip(pieces, there, straight, strict=True):
+            moving = seen[:, 1:] & seen[:, :-1]
+            moved = x.diff(dim=1).abs().mean(-1).where(moving, 0.0)
+            self._count("motion", joints, moved, moving)
+            self._count("detected", joints, seen, real.expand_as(seen))
+            self._count("interpolated", joints, on_line & bent, _thrice(seen) & bent)
+            if self.frame is not None:
+                low, high = self.frame
+                outside = ((x[..., :2] < low) | (x[..., :2] > high)).any(-1)
+                self._count("out_of_frame", joints, outside & seen, seen)
+
+    def _count(self, name: str, joints: range, values: Tensor, counted: Tensor) -> None:
+        row, within = JointInput._fields.index(name), slice(joints.start, joints.stop)
+        self.sums[row, within] += values.cpu().double().sum((0, 1))  # some devices have no double
+        self.counts[row, within] += counted.sum((0, 1)).cpu()
+
+
+def _frames(x: Tensor, axes: Sequence[str]) -> Tensor:
+    """The joints as `(sequences, frames, joints, channels)`."""
+    rest = [word for word in axes if word not in ("t", "j", "c")]
+    x = x.permute([axes.index(word) for word in (*rest, "t", "j", "c") if word in axes])
+    x = x if "c" in axes else x.unsqueeze(-1)
+    x = x if "t" in axes else x.unsqueeze(-3)
+    x = x if x.dtype == torch.float64 else x.float()
+    return x.reshape(-1, *x.shape[-3:])
+
+
+def _belongs(x: Tensor, joints: range, pieces: Sequence[tuple[Tensor, range]]) -> bool:
+    """Whether these joints are more of the same frames."""
+    before = {joint for _, others in pieces for joint in others}
+    return x.shape[:2] == pieces[0][0].shape[:2] and before.isdisjoint(joints)
+
+
+def _thrice(seen: Tensor) -> Tensor:
+    """Whether a joint is there in a frame and the two after it; two frames fewer."""
+    return seen[:, :-2] & seen[:, 1:-1] & seen[:, 2:]
+
+
+def _straight(x: Tensor, seen: Tensor) -> Tensor:
+    """Whether it is on a straight line in these, in all channels."""
+    x = x.where(seen.unsqueeze(-1), 0.0)
+    limit = TOLERANCE * x.abs().amax((1, 2, 3), keepdim=True)
+    bend = x[:, :-2] - 2 * x[:, 1:-1] + x[:, 2:]
+    return (bend.abs() <= limit).all(-1) & _thrice(seen)
+
+
+def _is_phantom(one: JointInput) -> bool:
+    missing = None if one.detected is None else 1 - one.detected
+    return any((share or 0.0) >= MOSTLY for share in (missing, one.interpolated, one.out_of_frame))

@@ -1,0 +1,80 @@
+"""Which gates a joint has: its own, its group's, or one that stands open or closed for good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Membership(NamedTuple):
+    """Where each joint belongs.
+
+    Attributes:
+        owner: the joint whose logit each joint uses, shape `(joints,)`; of tied ones the first.
+        group_of: the number of each joint's group, shape `(joints,)`; of none, the number of
+            groups.
+        always: the joints whose gates are always open, shape `(joints,)`, bool.
+        never: the joints that are never used, shape `(joints,)`, bool.
+    """
+
+    owner: Tensor
+    group_of: Tensor
+    always: Tensor
+    never: Tensor
+
+
+def memberships(
+    num_joints: int,
+    groups: Mapping[str, Sequence[int]],
+    tied: bool,
+    keep: Sequence[int],
+    drop: Sequence[int],
+) -> Membership:
+    """Where each joint belongs.
+
+    Args:
+        num_joints: J.
+        groups: group name to the indices of its joints.
+        tied: whether a group has one gate for all its joints; with one that is kept, all are.
+        keep: indices of joints that are never dropped.
+        drop: indices of joints that are never used; of a tied group all or none.
+
+    Raises:
+        ValueError: if an index is out of range or twice there, or if the arguments contradict one
+            another.
+    """
+    owner = torch.arange(num_joints)
+    group_of = torch.full((num_joints,), len(groups))
+    for number, (name, joints) in enumerate(groups.items()):
+        members = _checked(joints, num_joints)
+        if not members or (group_of[members] != len(groups)).any():
+            raise ValueError(
+                f"Expected groups that are not empty and share no joint but got {name!r} with "
+                f"{list(joints)}. Leave out what is in two groups."
+            )
+        group_of[members] = number
+        if tied:
+            owner[members] = min(members)  # of equal joints the first is preferred
+    always, never = torch.zeros(2, num_joints, dtype=torch.bool)
+    always[_checked(keep, num_joints)] = True
+    never[_checked(drop, num_joints)] = True
+    always = torch.isin(owner, owner[always])
+    if (never & always).any() or never.all() or (never != never[owner]).any():
+        raise ValueError(
+            "Expected drop to leave a joint, those of keep among them, and all or none of a tied "
+            f"group, but got drop={list(drop)} with keep={list(keep)}. Shorten one of them."
+        )
+    return Membership(owner, group_of, always, never)
+
+
+def _checked(joints: Sequence[int], num_joints: int) -> list[int]:
+    """The joints as a list, each once and in range."""
+    wrong = [joint for joint in joints if not 0 <= joint < num_joints]
+    if wrong or len(set(joints)) < len(joints):
+        raise ValueError(
+            f"Expected different joints from 0 to {num_joints - 1} but got {list(joints)}."
+        )
+    return list(joints)

@@ -1,0 +1,50 @@
+"""A selection in words: one sentence for a paper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning_jointprune.record import JointSelection
+
+
+def selection_sentence(selection: JointSelection, where: str) -> str:
+    """One sentence with nothing that was not measured.
+
+    Args:
+        selection: the joints.
+        where: such as `" on AUTSL"`, or empty.
+    """
+    kept, total, metric = len(selection.indices), selection.num_joints, selection.metric
+    share = f"{kept} of {total} joints" if kept < total else f"all {total} joints"
+    percent = f"{100 * selection.ratio:.1f}"
+    article = "an" if percent[0] == "8" or percent[:3] in ("11.", "18.") else "a"
+    cut = f"{article} {percent} % reduction" if kept < total else "no reduction"
+    are = "is" if kept == 1 else "are"
+    plain = f"{share[0].upper()}{share[1:]} {are} kept{where}, {cut}"
+    value = selection.metrics.get(metric or "")
+    if value is None:
+        missing = f"{metric} was not measured" if metric else "no metric was measured"
+        return f"{plain}; {missing} with them." if metric or not selection.metrics else f"{plain}."
+    floor, better = selection.floor, selection.higher_is_better
+    above, below = ("above", "below") if better else ("below", "above")
+    got, asked = _figures(value, floor, better)
+    if floor is not None and (value < floor if better else value > floor):
+        limit = f"{below} the {'floor' if better else 'ceiling'} of {asked}"
+        return f"{plain}, but with those joints alone {metric} is {got}, {limit}."
+    if floor is not None and kept < total:
+        stay = f"{'at' if value == floor else above} {asked} {metric}{where}"
+        return f"Only {share} {are} needed to stay {stay} ({got} with those joints alone), {cut}."
+    reached = _figures(value, None, better)[0]
+    return f"With {share} the model reaches {metric} {reached}{where}, {cut}."
+
+
+def _figures(value: float, floor: float | None, better: bool) -> tuple[str, str]:
+    """A metric and its floor as text, with enough digits to see that they differ."""
+    if floor is None:
+        return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}", ""
+    percent = better and 0 <= floor <= 1 and 0 <= value <= 1
+    scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
+    while digits < 9 and value != floor and round(scale * value, digits) == scale * floor:
+        digits += 1
+    return f"{scale * value:.{digits}f}{unit}", f"{scale * floor:.9g}{unit}"

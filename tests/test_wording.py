@@ -1,0 +1,103 @@
+"""What a selection says in words: figures as measured, every joint in the table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lightning_jointprune.record import JointSelection
+from tests.test_record import selection_of
+
+
+def test_the_sentence_of_a_floor_that_is_met() -> None:
+    selection = selection_of(
+        12, 42, metrics={"val_acc": 0.863}, metric="val_acc", floor=0.85
+    ).sentence("AUTSL")
+    assert selection == (
+        "Only 12 of 42 joints are needed to stay above 85 % val_acc on AUTSL "
+        "(86.3 % with those joints alone), a 71.4 % reduction."
+    )
+
+
+def test_the_sentence_says_that_a_floor_is_missed() -> None:
+    selection = selection_of(12, 42, metrics={"val_acc": 0.831}, metric="val_acc", floor=0.85)
+    assert selection.sentence("AUTSL") == (
+        "12 of 42 joints are kept on AUTSL, a 71.4 % reduction, but with those joints alone "
+        "val_acc is 83.1 %, below the floor of 85 %."
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.8501, "above 85 % val_acc (85.01 %"),
+        (0.84999, "is 84.999 %, below the floor of 85 %"),
+        (0.85, "at 85 % val_acc (85.0 %"),
+    ],
+)
+def test_a_value_is_never_rounded_onto_its_floor(value: float, words: str) -> None:
+    selection = selection_of(3, 10, metrics={"val_acc": value}, metric="val_acc", floor=0.85)
+    assert words in selection.sentence()
+
+
+def test_where_lower_is_better_the_floor_is_a_ceiling_and_no_percentage() -> None:
+    more: dict[str, Any] = {"metric": "val_loss", "floor": 0.5, "higher_is_better": False}
+    met = selection_of(3, 10, metrics={"val_loss": 0.42}, **more).sentence()
+    missed = selection_of(3, 10, metrics={"val_loss": 0.6}, **more).sentence()
+    assert "to stay below 0.5 val_loss (0.420 with those joints alone)" in met
+    assert "val_loss is 0.600, above the ceiling of 0.5" in missed
+
+
+def test_a_floor_outside_the_unit_interval_is_no_percentage() -> None:
+    selection = selection_of(3, 10, metrics={"psnr": 31.25}, metric="psnr", floor=30)
+    assert "above 30 psnr (31.250 with" in selection.sentence()
+
+
+def test_without_a_floor_both_measurements_are_told_apart() -> None:
+    selection = selection_of(
+        12,
+        42,
+        metrics={"val_acc": 0.863},
+        metrics_all_joints={"val_acc": 0.851},
+        metric="val_acc",
+    )
+    assert selection.sentence("AUTSL") == (
+        "With 12 of 42 joints the model reaches val_acc 0.863 on AUTSL, a 71.4 % reduction."
+    )
+
+
+def test_what_was_measured_with_all_joints_only_is_not_quoted() -> None:
+    selection = selection_of(12, 42, metrics_all_joints={"val_acc": 0.9}, metric="val_acc")
+    assert selection.sentence() == (
+        "12 of 42 joints are kept, a 71.4 % reduction; val_acc was not measured with them."
+    )
+
+
+def test_without_any_metric_the_sentence_says_so() -> None:
+    assert selection_of(12, 42).sentence("AUTSL") == (
+        "12 of 42 joints are kept on AUTSL, a 71.4 % reduction; no metric was measured with them."
+    )
+
+
+def test_with_all_joints_kept_nothing_is_claimed_about_fewer() -> None:
+    kept = selection_of(4, 4, metrics={"val_acc": 0.9}, metric="val_acc", floor=0.8).sentence()
+    assert kept == "With all 4 joints the model reaches val_acc 0.900, no reduction."
+
+
+def test_one_joint_is_singular() -> None:
+    selection = selection_of(1, 4, metrics={"val_acc": 0.9}, metric="val_acc", floor=0.8)
+    assert selection.sentence().startswith("Only 1 of 4 joints is needed")
+
+
+# --- the table --------------------------------------------------------------------------------
+
+
+def test_the_table_is_ordered_by_keep_probability() -> None:
+    selection = JointSelection((2,), 3, ("low", "middle", "high"), (0.01, 0.3, 0.99))
+    head, *lines = selection.summary(80).splitlines()
+    assert head == "1 of 3 joints kept, 1 undecided, 66.7 % removed"
+    rows = [line.split() for line in lines[-3:]]
+    assert [row[-1] for row in rows] == ["KEEP", "PRUNE", "PRUNE"]
+    assert [row[0] for row in rows] == ["2", "1", "0"]
+    assert "0.300" in rows[1]
