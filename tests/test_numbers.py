@@ -108,6 +108,13 @@ def test_classes_are_ordered_by_what_they_lose_and_joints_by_what_they_cost() ->
     assert numbers.dearest(0) == (names[10], pytest.approx(0.2))
 
 
+def test_classes_have_their_names_where_these_are_known() -> None:
+    evaluation = replace(evaluated(record_of("coco_17", (3,))), class_names=("hello", "thanks"))
+    numbers = class_numbers(evaluation)
+    assert numbers is not None
+    assert numbers.names == ("2", "thanks", "hello")
+
+
 def test_without_classes_there_are_none() -> None:
     evaluation = replace(evaluated(record_of("coco_17", (3,))), per_class={}, per_class_drop={})
     assert class_numbers(evaluation) is None

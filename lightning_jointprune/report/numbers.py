@@ -212,7 +212,8 @@ def _side_labels(skeleton: Skeleton) -> tuple[tuple[str, float, float], ...]:
 def class_numbers(evaluation: JointEvaluation) -> Classes | None:
     """What each class needs; None if it was not measured, or no joint is kept."""
     numbers = {name: number for number, name in enumerate(evaluation.joint_names)}
-    names = [str(label) for label in evaluation.per_class]
+    known = evaluation.class_names
+    names = [known[c] if 0 <= c < len(known) else str(c) for c in evaluation.per_class]
     lost = evaluation.per_class_drop
     if not names or not lost:
         return None
