@@ -94,7 +94,7 @@ def rank_correlation(x: Sequence[float | None], y: Sequence[float | None]) -> fl
 
 
 class InputStatistics:
-    """Adds up what reaches the gates, batch by batch, with as little memory as one batch.
+    """Adds up what reaches the gates, batch by batch; no batch is kept.
 
     Args:
         num_joints: J.
@@ -123,11 +123,9 @@ class InputStatistics:
                 several parts comes in several calls.
         """
         pieces: list[tuple[Tensor, range]] = []
-        for x, axes, joints in calls:
-            x, joints = (
-                _frames(x, axes),
-                range(x.shape[axes.index("j")]) if joints is None else joints,
-            )
+        for tensor, axes, part in calls:
+            x = _frames(tensor, axes)
+            joints = range(x.shape[2]) if part is None else part
             if pieces and not _belongs(x, joints, pieces):
                 self._add(pieces)
                 pieces = []

@@ -57,7 +57,8 @@ def evaluate_joints(
         how: `"drop"`, one of the kept joints; `"add"`, one of the dropped; `"permute"`, a kept one
             among the samples of a batch, which keeps its distribution and breaks its information.
             In padded clips its padding moves with it. `"soft"`, gates drawn as in the search
-            instead of the hard mask, with the logits and the temperature that the gates still have.
+            instead of the hard mask, with the logits and the temperature that the gates still have
+            (of a ladder, at its last rung).
         groups: group name to its joints, by index or name; each is dropped as a whole.
         frame: ends of the picture in the first two channels, `(0, 1)` for MediaPipe's coordinates,
             to find joints out of it; None does not ask. What reaches the gates has to be in these

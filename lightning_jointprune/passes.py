@@ -86,14 +86,14 @@ def masked(model: nn.Module, mask: Tensor) -> Iterator[JointPruningLayer]:
             f"{mask.dtype}. Pass one bool per joint."
         )
     training = {module: module.training for module in (*model.modules(), *layer.modules())}
-    before = layer.mask, layer.mode, layer.used, layer.generator, layer._noise
+    before = layer.mask, layer.mode, layer.used, layer.generator, layer._drawn
     try:
         model.eval()
         layer.to(_device_of(model)).eval()
         layer.mode, layer.mask = "masked", mask.to(layer.joint_logits.device)
         yield layer
     finally:
-        layer.mask, layer.mode, layer.used, layer.generator, layer._noise = before
+        layer.mask, layer.mode, layer.used, layer.generator, layer._drawn = before
         if layer.mask is not None:
             layer.mask = layer.mask.to(layer.joint_logits.device)
         for module, flag in training.items():

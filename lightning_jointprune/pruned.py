@@ -60,10 +60,10 @@ def load_pruned(
     if layer is None:
         layer = JointPruningLayer(len(state["joint_names"]), fill=filled)
         layer.joint_logits.data = torch.tensor(state["keep_probabilities"]).logit()
-        layer.temperature = layer.gate.anneal[1]  # where the search ended
         layer.fill_mean = state["search"]["layer"]["fill_mean"]
         for target in read_targets(state):
             attach(model, target, layer)
+    layer.temperature = layer.gate.anneal[1]  # where the search ended, for sampled gates
     layer.rungs = None
     layer.freeze(_mask_of(state, joints))
     layer.mode = "masked"

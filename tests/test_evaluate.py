@@ -332,7 +332,7 @@ def state(model: nn.Module) -> list[Any]:
     hooks = [len(one._forward_pre_hooks) for one in modules]
     values = [*model.state_dict().values(), *layer.parameters()]
     flags = [one.training for one in modules]
-    noise = [layer.generator, layer._noise]
+    noise = [layer.generator, layer._drawn]
     values = [value.tolist() for value in values]
     return [layer.mask, layer.mode, layer.used, hooks, flags, noise, values]
 

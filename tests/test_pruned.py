@@ -21,6 +21,7 @@ from lightning_jointprune import (
     load_pruned,
 )
 from lightning_jointprune.attach import attached_layers, detach
+from lightning_jointprune.evaluate import HOW
 from lightning_jointprune.pruned import analyze_pruning
 from tests.runs import SHORT_RUNS
 
@@ -201,8 +202,11 @@ def test_a_loaded_model_and_the_one_that_was_trained_say_the_same_of_their_joint
 ) -> None:
     model, callback = Classifier(hidden=8), pruning(tmp_path)
     path = fit(model, tmp_path, callback)
-    found = evaluate_joints(load_pruned(Classifier, path), [(X, LABEL)], progress=False)
-    assert found == evaluate_joints(model, [(X, LABEL)], progress=False)
+    loaded = load_pruned(Classifier, path)
+    found = evaluate_joints(loaded, [(X, LABEL)], progress=False, how=HOW)
+    assert found == evaluate_joints(model, [(X, LABEL)], progress=False, how=HOW)
+    temperatures = [attached_layers(one)[0][1].temperature for one in (model, loaded)]
+    assert temperatures[0] == temperatures[1]
     assert found.indices == callback.selection.indices
     assert len(found.drop) == 2
     assert all(cost.value > 0.0 for cost in found.drop.values())
