@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lightning_jointprune.confounds import JointInput
 from lightning_jointprune.evaluation import Estimate
 from lightning_jointprune.report import plot_history, plot_skeleton
 from lightning_jointprune.report.numbers import (
@@ -127,6 +128,7 @@ def test_without_classes_there_are_none() -> None:
         {"joint_names": ("a", "b")},
         {"drop": {"tail": Estimate(0.1)}},
         {"per_class": {0: 1.0}},
+        {"inputs": {"nose": JointInput(1.0, 1.0, 0.0, None)}},
     ],
 )
 def test_an_evaluation_of_other_joints_is_refused(changes: dict[str, Any]) -> None:

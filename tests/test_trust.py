@@ -204,6 +204,7 @@ def test_kept_joints_that_are_seldom_there_are_named() -> None:
         evaluation,
         joint_names=tuple(f"joint_{j}" for j in range(17)),
         inputs={f"joint_{j}": one for j, one in enumerate(evaluation.inputs.values())},
+        drop={},
     )
     assert "right_eye (0.99)." in str(findings(record, (), numbered))
     record, evaluation = watched({})

@@ -127,6 +127,7 @@ def check_evaluation(record: PruningRecord, evaluation: JointEvaluation) -> None
     ours, theirs = record.selection, evaluation
     fit = (ours.num_joints, ours.indices) == (len(theirs.joint_names), theirs.indices)
     known = set(theirs.joint_names) >= set(theirs.drop) >= set(theirs.per_class_drop)
+    known = known and set(theirs.inputs) in (set(), set(theirs.joint_names))
     lengths = {len(theirs.per_class), *map(len, theirs.per_class_drop.values())}
     if not (fit and known and len(lengths) == 1):
         raise ValueError(
