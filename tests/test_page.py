@@ -104,6 +104,14 @@ def test_an_evaluation_and_other_points_bring_their_sections() -> None:
         assert absent not in text_of(plain)
 
 
+def test_a_ladder_has_a_row_for_each_of_its_numbers_and_tells_how_to_load_one() -> None:
+    record = record_of("coco_17", (3, 10))
+    large = replace(record.selection, indices=(3, 4, 10), metrics={"val_acc": 0.875})
+    page = render(replace(record, rungs=(large, record.selection)))
+    assert "of joints val_acc this run 2 0.863 this run 3 0.875" in text_of(page)
+    assert 'load_pruned(MyModel, "best.ckpt", joints=3)' in page
+
+
 def test_each_signer_has_a_row_if_they_are_known() -> None:
     record = record_of("coco_17", (3, 10))
     signers = {"ann": Estimate(0.9, 0.8, 0.95), "<b>": Estimate(0.5)}

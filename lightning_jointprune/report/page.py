@@ -27,7 +27,7 @@ from lightning_jointprune.report.figures import (
     plot_importance,
     plot_skeleton,
 )
-from lightning_jointprune.report.frontier import Point
+from lightning_jointprune.report.frontier import Point, frontier_numbers
 from lightning_jointprune.report.numbers import (
     History,
     Joint,
@@ -122,6 +122,7 @@ def render(
         sentence=record.selection.sentence(title),
         joints=joints,
         drawn_by_name=skeleton_of(record) is not None,
+        frontier=frontier_numbers({"this run": record}, points),
         evaluation=evaluation,
         classes=class_numbers(evaluation) if evaluation else None,
         parts=part_numbers(joints),
