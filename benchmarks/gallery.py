@@ -4,14 +4,19 @@
     python -m benchmarks.gallery --records FOLDER   trains only what FOLDER does not have yet
 
 The runs: 42 joints of which 8 carry the class, 543 of which 24 do, and a search that is far too
-short for the floor it is given. Needs Chromium on the PATH.
+short for the floor it is given. Then it measures how long reports take to write and to open, with
+200 moments of made-up histories. Needs Chromium on the PATH.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import shutil
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -23,11 +28,38 @@ from torch.nn import functional
 from benchmarks.data import Planted, make_planted
 from benchmarks.models import GRUClassifier, Recipe, loader, quiet_trainer
 from benchmarks.store import HERE
-from lightning_jointprune import JointPruningCallback, MetricFloor, PruningRecord
+from lightning_jointprune import (
+    JointEvaluation,
+    JointPruningCallback,
+    JointSelection,
+    MetricFloor,
+    PruningRecord,
+    evaluate_joints,
+)
+from lightning_jointprune.evaluation import EVALUATION_FILE
+from lightning_jointprune.record import Snapshot
 from lightning_jointprune.report import write_report
+from lightning_jointprune.skeletons import get_skeleton
 
 GALLERY = HERE.parent / "docs" / "gallery"
-SECTIONS = {"importance": "#importance", "history": "#history", "trust": "#trust"}
+SECTIONS = ("importance", "history", "trust", "classes")
+MEASURED = (
+    "mediapipe_hand",
+    "mediapipe_hands",
+    "mediapipe_body_hands",
+    "coco_wholebody_133",
+    "mediapipe_holistic",
+)
+MOMENTS = 200
+# Notes when the skeleton can be seen, and when the first figure answers to the mouse.
+WATCH = """
+const seen = (name) => requestAnimationFrame(() => setTimeout(() => performance.mark(name)));
+const wanted = { sketch: '.sketch', figure: '.figure .main-svg' };
+new MutationObserver(() => {
+  for (const [name, selector] of Object.entries(wanted))
+    if (document.querySelector(selector)) { seen(name); delete wanted[name]; }
+}).observe(document, { subtree: true, childList: true });
+"""
 CHOSEN = 2  # rank of the joint that is chosen in the pictures of the sections
 
 
@@ -78,18 +110,29 @@ def train(run: Run, folder: Path) -> None:
     model = Model(run.data.joints, run.data.coordinates, run.data.classes, recipe)
     pruning = JointPruningCallback(skeleton=run.skeleton, dirpath=str(folder), **run.callback)
     trainer = quiet_trainer(run.epochs, str(folder), [pruning])
-    trainer.fit(model, loader(data.train, recipe.batch_size, 1), loader(data.unseen, 256))
+    unseen = loader(data.unseen, 256)
+    trainer.fit(model, loader(data.train, recipe.batch_size, 1), unseen)
+    names = pruning.selection.joint_names
+    if run is RUNS["demo"]:
+        worth = evaluate_joints(model, unseen, joint_names=names, how=("drop",), progress=False)
+        worth.to_json(folder)
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path, words = shutil.which("chromium"), ["--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=path, args=words)
+        yield browser
+        browser.close()
 
 
 def take_pictures(name: str, report: Path) -> list[str]:
     """Pictures of the top of the page at both widths, light and dark; of the demo its sections."""
-    from playwright.sync_api import sync_playwright
-
     taken = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
+    with chromium() as browser:
         for width in (1280, 390):
             for scheme in ("light", "dark"):
                 page = browser.new_page(
@@ -111,12 +154,66 @@ def take_pictures(name: str, report: Path) -> list[str]:
                 if (name, width, scheme) == ("demo", 1280, "light"):
                     page.locator("#joints .name button").nth(CHOSEN).click()
                     page.locator("#moment").fill("4")
-                    for section, inside in SECTIONS.items():
+                    for section in SECTIONS:
                         taken.append(f"{name}_{section}.png")
-                        page.locator(f"section:has({inside})").screenshot(path=GALLERY / taken[-1])
+                        part = page.locator(f"section:has(#{section})")
+                        part.screenshot(path=GALLERY / taken[-1])
                 page.close()
-        browser.close()
     return taken
+
+
+def made_up(skeleton: str) -> PruningRecord:
+    """A record with as many moments as a long run has, and every probability another."""
+    numbers, names = random.Random(0), get_skeleton(skeleton).joints
+    history = [
+        Snapshot(
+            step=100 * moment,
+            epoch=moment,
+            progress=moment / MOMENTS,
+            phase="search" if moment < MOMENTS / 2 else "final",
+            temperature=0.5,
+            price=0.003,
+            expected_joints=12.0,
+            active_joints=12,
+            keep_probabilities=tuple(numbers.random() for _ in names),
+            metrics={"val_acc": numbers.random(), "val_loss": numbers.random()},
+        )
+        for moment in range(MOMENTS)
+    ]
+    probabilities = history[-1].keep_probabilities
+    kept = tuple(joint for joint, p in enumerate(probabilities) if p > 0.5)
+    selection = JointSelection(kept, len(names), names, probabilities, {"val_acc": 0.9})
+    return PruningRecord(selection, tuple(history), skeleton)
+
+
+def measure(folder: Path) -> list[str]:
+    """Rows of a table: what a report takes to write and to open, the best of three each."""
+    rows = []
+    with chromium() as browser:
+        for skeleton in MEASURED:
+            record, path = made_up(skeleton), folder / f"{skeleton}.html"
+            written, opened = [], []
+            for _ in range(3):
+                start = time.perf_counter()
+                write_report(record, path)
+                written.append(time.perf_counter() - start)
+                page = browser.new_page(viewport={"width": 1280, "height": 900})
+                page.add_init_script(WATCH)
+                page.goto(path.as_uri())
+                page.wait_for_function("performance.getEntriesByName('figure').length")
+                times = ["performance.getEntriesByName('sketch')[0].startTime"]
+                times += [times[0].replace("sketch", "figure")]
+                opened.append([page.evaluate(one) / 1000 for one in times])
+                page.close()
+            small = write_report(record, folder / "cdn.html", plotly="cdn").stat().st_size / 1e6
+            seen, answers = (min(column) for column in zip(*opened, strict=True))
+            rows.append(
+                f"| {record.selection.num_joints} | {min(written):.2f} s "
+                f"| {path.stat().st_size / 1e6:.1f} MB | {small:.2f} MB | {seen:.2f} s "
+                f"| {answers:.2f} s |"
+            )
+            print(rows[-1], flush=True)
+    return rows
 
 
 def main() -> None:
@@ -131,10 +228,24 @@ def main() -> None:
             folder = (records or Path(temporary)) / name
             if not (folder / "pruning_record.json").is_file():
                 train(run, folder)
-            report = write_report(PruningRecord.from_json(folder), folder.resolve())
+            worth = None
+            if (folder / EVALUATION_FILE).is_file():
+                worth = JointEvaluation.from_json(folder)
+            record = PruningRecord.from_json(folder)
+            report = write_report(record, folder.resolve(), evaluation=worth)
             pictures = take_pictures(name, report)
             lines += [f"\n## {run.words[0].upper()}{run.words[1:]}\n"]
             lines += [f"![{run.words}: {picture}]({picture})" for picture in pictures]
+        rows = measure(Path(temporary))
+    lines += [
+        f"\n## What a report of {MOMENTS} moments takes\n",
+        "On the machine that took the pictures, the best of three. With `cdn`, Plotly's script is",
+        "not in the file. The skeleton is seen before that script runs, and answers to the mouse",
+        "after it.\n",
+        "| joints | written in | file | with `cdn` | skeleton seen after | answers after |",
+        "|---:|---:|---:|---:|---:|---:|",
+        *rows,
+    ]
     (GALLERY / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

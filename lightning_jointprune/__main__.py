@@ -20,6 +20,7 @@ from lightning_jointprune.tables import as_text
 
 if TYPE_CHECKING:
     from lightning_jointprune.report.comparison import Comparison
+    from lightning_jointprune.report.frontier import Frontier
 
 PLOTLY = ("inline", "cdn", "directory")
 
@@ -174,10 +175,12 @@ def _or_beside(given: str | None, usual: Path) -> Path | None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     from lightning_jointprune.report.comparison import compare
+    from lightning_jointprune.report.frontier import frontier_numbers
 
     labels = _labels(arguments.records)
     records = [_read(run) for run in arguments.records]
-    found = compare(dict(zip(labels, records, strict=True)))
+    named = dict(zip(labels, records, strict=True))
+    found, frontier = compare(named), frontier_numbers(named)
     selections = [record.selection for record in records]
     if arguments.json:
         _print_json(
@@ -191,9 +194,15 @@ def _compare(arguments: argparse.Namespace) -> None:
             disputed=[row._asdict() for row in found.disputed],
             settings=found.settings,
             beyond_seeds=[row.name for row in found.beyond_seeds],
+            frontier={
+                run: [[point.joints, point.value] for point in line]
+                for run, line in (frontier.lines if frontier else {}).items()
+            },
         )
         return
     _print_counts(found.runs, selections)
+    if frontier and any(record.rungs for record in records):
+        _print_frontier(found.runs, frontier)
     _print_overlaps(found)
     _print_votes(found)
     print(_clean(found.words()))
@@ -213,6 +222,19 @@ def _print_counts(runs: Sequence[str], selections: Sequence[JointSelection]) -> 
         kept = f"{len(selection.indices)} of {selection.num_joints}"
         rows.append([str(number), run, kept, f"{selection.undecided}", measured])
     _print_table(["", "run", "joints kept", "undecided", "with them"], rows)
+
+
+def _print_frontier(runs: Sequence[str], frontier: Frontier) -> None:
+    values = {
+        (point.joints, run): f"{point.value:.4g}"
+        for run, line in frontier.lines.items()
+        for point in line
+    }
+    counts = sorted({joints for joints, _ in values}, reverse=True)
+    print(f"{_clean(frontier.metric)} by the number of joints")
+    numbers = [str(number + 1) for number in range(len(runs))]
+    rows = [[str(count), *(values.get((count, run), "") for run in runs)] for count in counts]
+    _print_table(["joints", *numbers], rows)
 
 
 def _print_overlaps(found: Comparison) -> None:

@@ -32,6 +32,8 @@ def evaluate_joints(
     how: Sequence[str] = HOW[:3],
     groups: Mapping[str, Sequence[int | str]] | None = None,
     frame: tuple[float, float] | None = None,
+    class_names: Sequence[str] | None = None,
+    signers: Sequence[Hashable] | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> JointEvaluation:
@@ -61,6 +63,9 @@ def evaluate_joints(
         frame: ends of the picture in the first two channels, `(0, 1)` for MediaPipe's coordinates,
             to find joints out of it; None does not ask. What reaches the gates has to be in these
             units: standardised coordinates are not.
+        class_names: names of the classes, by label, for those who read the evaluation.
+        signers: who made each sample, in the order of the data, which has to be fixed; adds the
+            accuracy on each.
         seed: of the permutations and the gates.
         progress: whether to show, on stderr, how many passes there are and how far they are.
 
@@ -84,6 +89,11 @@ def evaluate_joints(
     for number, trial in enumerate(trials):
         effects[trial.kind][trial.name] = seen.effect(number, gain=trial.kind in ("add", "soft"))
     labels = sorted(set(seen.labels.tolist()))
+    if class_names is not None and labels and len(class_names) <= labels[-1]:
+        raise ValueError(
+            f"Expected a name for each label up to {labels[-1]} but got {len(class_names)} names. "
+            "Name all classes, those without samples too."
+        )
     accuracy = [[seen.accuracy(row, label) for label in labels] for row in range(len(seen.right))]
     return JointEvaluation(
         joint_names=names,
@@ -100,6 +110,8 @@ def evaluate_joints(
             for trial, row in zip(trials, accuracy, strict=False)
             if trial.kind == "drop"
         },
+        class_names=tuple(class_names or ()),
+        per_signer={} if signers is None else _per_signer(seen.right[:1], signers),
     )
 
 
@@ -173,6 +185,19 @@ def compare_subsets(
         paired_tests(right, reference="kept", signers=signers, seed=seed) if subsets else (),
         right,
     )
+
+
+def _per_signer(right: Tensor, signers: Sequence[Hashable]) -> dict[str, Estimate]:
+    """Accuracy on each signer, by name; `right` is of shape `(1, samples)`, or empty."""
+    if right.shape[1] != len(signers):
+        raise ValueError(
+            f"Expected a signer for each of {right.shape[1]} samples that have a class but got "
+            f"{len(signers)}. Name one per sample, in the order of the data."
+        )
+    places: dict[Hashable, list[int]] = {}
+    for place, signer in enumerate(signers):
+        places.setdefault(signer, []).append(place)
+    return {str(signer): proportion(right[0, rows]) for signer, rows in places.items()}
 
 
 def _names(layer: JointPruningLayer, joint_names: Sequence[str] | None) -> tuple[str, ...]:

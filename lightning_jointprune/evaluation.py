@@ -61,6 +61,9 @@ class JointEvaluation:
         soft: the gain when gates are drawn as in the search instead of the hard mask: near 0 if
             the search decided on each joint, None if not asked for.
         inputs: what reached the gate of each joint, by name; empty if not measured.
+        class_names: names of the classes, by label; empty if they have none.
+        per_signer: the metric with the kept joints on the samples of each signer, by name; empty if
+            the signers are not known.
     """
 
     joint_names: tuple[str, ...]
@@ -76,6 +79,8 @@ class JointEvaluation:
     per_class_drop: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     soft: Estimate | None = None
     inputs: Mapping[str, JointInput] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+    per_signer: Mapping[str, Estimate] = field(default_factory=dict)
 
     def confounds(self, importance: Mapping[str, float] | None = None) -> Confounds:
         """How far the importance of joints goes with their motion and their detection.
@@ -205,6 +210,9 @@ def _read(path_or_text: PathLike) -> JointEvaluation:
         data["per_class_drop"] = {
             name: tuple(map(_real, lost)) for name, lost in data["per_class_drop"].items()
         }
+        signers = data.get("per_signer", {})
+        data["per_signer"] = {name: _estimate(item) for name, item in signers.items()}
+        data["class_names"] = tuple(data.get("class_names", ()))
         data["joint_names"], data["indices"] = tuple(data["joint_names"]), tuple(data["indices"])
         return JointEvaluation(**data)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

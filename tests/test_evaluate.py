@@ -65,6 +65,34 @@ def compare(subsets: Any, data: Any = None, model: nn.Module | None = None, **se
     return compare_subsets(model or pruned(), data or [planted()], subsets, **settings)
 
 
+def test_the_accuracy_on_each_signer_is_that_of_their_samples() -> None:
+    model = OneJointPerClass()
+    with torch.no_grad():
+        model.weight[2] = 0.0  # class 1, the samples 4 to 6, is never found
+    signers = ["a", "a", "b", "b", "b", "a", "c", "c"]
+    found = evaluate(pruned(model), class_names=["x", "y", "z"], signers=signers)
+    assert {name: one.value for name, one in found.per_signer.items()} == {
+        "a": pytest.approx(2 / 3),
+        "b": pytest.approx(2 / 3),
+        "c": 0.5,
+    }
+    low, high = found.per_signer["c"][1:]
+    assert low < 0.5 < high
+    assert found.class_names == ("x", "y", "z")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"signers": ["a"] * 7}, "a signer for each of 8 samples that have a class but got 7"),
+        ({"class_names": ["x", "y"]}, "a name for each label up to 2 but got 2 names"),
+    ],
+)
+def test_signers_and_names_of_classes_have_to_fit(settings: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate(**settings)
+
+
 # --- known costs ----------------------------------------------------------------------------------
 
 

@@ -31,6 +31,8 @@ EVALUATION = JointEvaluation(
         "thumb": JointInput(0.125, 1.0, 0.0, 0.75),
         "[index]": JointInput(0.5, 0.25, 0.0, None),
     },
+    class_names=("yes", "no"),
+    per_signer={"ann": Estimate(1.0, 0.8, 1.0)},
 )
 
 

@@ -187,6 +187,32 @@ def test_compare_as_json(run: Path, other: Path, capsys: pytest.CaptureFixture[s
     assert shown["stability"] == pytest.approx(1 - (2 * 0.5 / 17) / (3 / 17 * 14 / 17))
 
 
+def test_compare_puts_the_frontiers_of_ladders_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {"metric": "val_acc"}
+    for name, values in (("a", (0.9, 0.8)), ("b", (0.7, 0.6))):
+        kept = ((0, 1, 2), (1,)) if name == "a" else ((0, 1), (1,))
+        rungs = tuple(
+            selection_of(joints, metrics={"val_acc": value}, **known)
+            for joints, value in zip(kept, values, strict=True)
+        )
+        PruningRecord(rungs[1], rungs=rungs).to_json(tmp_path / name / "pruning_record.json")
+    runs = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert main(["compare", *runs]) == 0
+    out = capsys.readouterr().out
+    table = out.partition("val_acc by the number of joints\n")[2].splitlines()[:4]
+    assert [row.split() for row in table] == [
+        ["joints", "1", "2"],
+        ["3", "0.9"],
+        ["2", "0.7"],
+        ["1", "0.8", "0.6"],
+    ]
+    main(["compare", *runs, "--json"])
+    frontier = json.loads(capsys.readouterr().out)["frontier"]
+    assert frontier == {"a": [[1, 0.8], [3, 0.9]], "b": [[1, 0.6], [2, 0.7]]}
+
+
 def test_runs_in_folders_of_one_name_are_told_apart_by_path(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

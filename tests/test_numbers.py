@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lightning_jointprune.confounds import JointInput
 from lightning_jointprune.evaluation import Estimate
 from lightning_jointprune.report import plot_history, plot_skeleton
 from lightning_jointprune.report.numbers import (
@@ -108,6 +109,13 @@ def test_classes_are_ordered_by_what_they_lose_and_joints_by_what_they_cost() ->
     assert numbers.dearest(0) == (names[10], pytest.approx(0.2))
 
 
+def test_classes_have_their_names_where_these_are_known() -> None:
+    evaluation = replace(evaluated(record_of("coco_17", (3,))), class_names=("hello", "thanks"))
+    numbers = class_numbers(evaluation)
+    assert numbers is not None
+    assert numbers.names == ("2", "thanks", "hello")
+
+
 def test_without_classes_there_are_none() -> None:
     evaluation = replace(evaluated(record_of("coco_17", (3,))), per_class={}, per_class_drop={})
     assert class_numbers(evaluation) is None
@@ -120,6 +128,7 @@ def test_without_classes_there_are_none() -> None:
         {"joint_names": ("a", "b")},
         {"drop": {"tail": Estimate(0.1)}},
         {"per_class": {0: 1.0}},
+        {"inputs": {"nose": JointInput(1.0, 1.0, 0.0, None)}},
     ],
 )
 def test_an_evaluation_of_other_joints_is_refused(changes: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
+from lightning_jointprune.evaluation import Estimate
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.report import Point, render, write_report
 from lightning_jointprune.report.numbers import (
@@ -101,6 +102,23 @@ def test_an_evaluation_and_other_points_bring_their_sections() -> None:
     plain = render(record)
     for absent in ("Frontier", "Class by class", "dropping", "200 samples"):
         assert absent not in text_of(plain)
+
+
+def test_a_ladder_has_a_row_for_each_of_its_numbers_and_tells_how_to_load_one() -> None:
+    record = record_of("coco_17", (3, 10))
+    large = replace(record.selection, indices=(3, 4, 10), metrics={"val_acc": 0.875})
+    page = render(replace(record, rungs=(large, record.selection)))
+    assert "of joints val_acc this run 2 0.863 this run 3 0.875" in text_of(page)
+    assert 'load_pruned(MyModel, "best.ckpt", joints=3)' in page
+
+
+def test_each_signer_has_a_row_if_they_are_known() -> None:
+    record = record_of("coco_17", (3, 10))
+    signers = {"ann": Estimate(0.9, 0.8, 0.95), "<b>": Estimate(0.5)}
+    text = text_of(render(record, evaluation=replace(evaluated(record), per_signer=signers)))
+    assert "Signer by signer" in text
+    assert "ann 0.900 [0.800, 0.950] &lt;b&gt; 0.500" in text
+    assert "Signer by signer" not in text_of(render(record, evaluation=evaluated(record)))
 
 
 def test_an_unnamed_skeleton_is_drawn_and_said_to_be_the_mean_pose() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lightning_jointprune.evaluation import Estimate
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.report import Point, write_report
 from lightning_jointprune.skeletons import get_skeleton
@@ -85,7 +86,9 @@ def test_hostile_names_are_shown_and_run_nothing(browser: Browser, tmp_path: Pat
         versions={name: name for name in HOSTILE},
     )
     for skeleton in ("coco_17", HOSTILE[1]):  # without a skeleton the groups are the body parts
-        shown, worth = replace(record, skeleton=skeleton), evaluated(record)
+        shown, worth = replace(record, skeleton=skeleton), evaluated(record, len(HOSTILE))
+        signers = dict.fromkeys(HOSTILE, Estimate(0.5))
+        worth = replace(worth, class_names=HOSTILE, per_signer=signers)
         others = [Point(4, 0.5, name) for name in HOSTILE]
         page, wrongs = opened(
             browser, shown, tmp_path, 1280, HOSTILE[1], evaluation=worth, points=others

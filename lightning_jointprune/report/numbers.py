@@ -127,6 +127,7 @@ def check_evaluation(record: PruningRecord, evaluation: JointEvaluation) -> None
     ours, theirs = record.selection, evaluation
     fit = (ours.num_joints, ours.indices) == (len(theirs.joint_names), theirs.indices)
     known = set(theirs.joint_names) >= set(theirs.drop) >= set(theirs.per_class_drop)
+    known = known and set(theirs.inputs) in (set(), set(theirs.joint_names))
     lengths = {len(theirs.per_class), *map(len, theirs.per_class_drop.values())}
     if not (fit and known and len(lengths) == 1):
         raise ValueError(
@@ -212,7 +213,8 @@ def _side_labels(skeleton: Skeleton) -> tuple[tuple[str, float, float], ...]:
 def class_numbers(evaluation: JointEvaluation) -> Classes | None:
     """What each class needs; None if it was not measured, or no joint is kept."""
     numbers = {name: number for number, name in enumerate(evaluation.joint_names)}
-    names = [str(label) for label in evaluation.per_class]
+    known = evaluation.class_names
+    names = [known[c] if 0 <= c < len(known) else str(c) for c in evaluation.per_class]
     lost = evaluation.per_class_drop
     if not names or not lost:
         return None

@@ -27,7 +27,7 @@ from lightning_jointprune.report.figures import (
     plot_importance,
     plot_skeleton,
 )
-from lightning_jointprune.report.frontier import Point
+from lightning_jointprune.report.frontier import Point, frontier_numbers
 from lightning_jointprune.report.numbers import (
     History,
     Joint,
@@ -66,7 +66,7 @@ def write_report(
             `"cdn"`: Plotly's server, so the page needs a network. `"directory"`: the file
             `plotly.min.js` beside the page, which is written too; for many reports in one folder.
         evaluation: what the joints are worth, out of `evaluate_joints`: adds the cost of dropping
-            each, and a section on classes.
+            each, sections on classes and signers, and what its data say of trust.
         points: what else was measured with the record's metric, such as published sets of joints,
             for the section on accuracy against joints.
         seeds: records of runs that differ in their seed, for how far they agree.
@@ -95,7 +95,7 @@ def render(
         raise ValueError(f"Expected plotly to be one of {', '.join(PLOTLY)} but got {plotly!r}.")
     if evaluation is not None:
         check_evaluation(record, evaluation)
-    joints, found = importance_numbers(record, evaluation), findings(record, seeds)
+    joints, found = importance_numbers(record, evaluation), findings(record, seeds, evaluation)
     figures = {
         "skeleton": plot_skeleton(record, evaluation),
         "importance": plot_importance(record, evaluation),
@@ -122,6 +122,7 @@ def render(
         sentence=record.selection.sentence(title),
         joints=joints,
         drawn_by_name=skeleton_of(record) is not None,
+        frontier=frontier_numbers({"this run": record}, points),
         evaluation=evaluation,
         classes=class_numbers(evaluation) if evaluation else None,
         parts=part_numbers(joints),

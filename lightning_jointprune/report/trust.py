@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from lightning_jointprune.confounds import confounds
+from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.record import PruningRecord, Snapshot
 from lightning_jointprune.report.comparison import compare
 
@@ -12,6 +14,7 @@ LEVELS = ("good", "note", "check", "bad")
 # A fall at the freeze counts from here on: of a metric in [0, 1], and as a share of any other.
 FALL, SHARE = 0.02, 0.05
 STABLE = 0.75  # excellent agreement beyond chance, by the scale that Nogueira et al. 2018 use
+FEW, ALIKE = 8, 0.7  # joints of which a rank correlation is told, and one that is high
 NAMED = 8  # joints that a finding names
 
 
@@ -29,12 +32,17 @@ class Finding(NamedTuple):
     advice: str
 
 
-def findings(record: PruningRecord, seeds: Sequence[PruningRecord] = ()) -> tuple[Finding, ...]:
+def findings(
+    record: PruningRecord,
+    seeds: Sequence[PruningRecord] = (),
+    evaluation: JointEvaluation | None = None,
+) -> tuple[Finding, ...]:
     """What speaks for the run's answer and against it, in the order to read it in.
 
     Args:
         record: what the run learned.
         seeds: the records of other runs that differ in their seed.
+        evaluation: what its joints are worth, and what reached their gates.
 
     Raises:
         ValueError: if those are of other joints.
@@ -45,6 +53,9 @@ def findings(record: PruningRecord, seeds: Sequence[PruningRecord] = ()) -> tupl
     if record.phase == "final":
         checks += [_number, _forced, _measured, _frozen]
     found = [finding for check in checks for finding in check(record)]
+    if evaluation is not None:
+        found += [*_soft(evaluation), *_unseen(record, evaluation)]
+        found += _moving(evaluation)
     if record.phase != "warmup":
         found += [_agreement(record, seeds)] if seeds else [_SEEDS]
     return tuple(found)
@@ -84,6 +95,69 @@ def _agreement(record: PruningRecord, seeds: Sequence[PruningRecord]) -> Finding
         f"{always} of the {kept} kept joints are kept by all {runs} seeds{stable}.",
         advice,
     )
+
+
+def _soft(evaluation: JointEvaluation) -> Iterator[Finding]:
+    """Whether the hard mask does as well as the gates that were searched with."""
+    soft = evaluation.soft
+    if soft is None:
+        return
+    fell = soft.value > FALL if soft.low is None else soft.low > 0
+    words = "better than" if fell else "no better than"
+    yield Finding(
+        "check" if fell else "good",
+        f"Gates drawn as in the search are {words} the hard mask.",
+        f"The difference in {evaluation.metric} is {soft}."
+        + (" The search had not decided: train for more epochs." if fell else ""),
+    )
+
+
+def _unseen(record: PruningRecord, evaluation: JointEvaluation) -> Iterator[Finding]:
+    """Kept joints of which there is seldom anything to see."""
+    if not evaluation.inputs or not evaluation.indices:
+        return
+    names = {name: number for number, name in enumerate(evaluation.joint_names)}
+    unseen = [names[name] for name in confounds({}, evaluation.inputs, _kept(evaluation)).phantoms]
+    if unseen:
+        verb = "is" if len(unseen) == 1 else "are"
+        yield Finding(
+            "check",
+            f"{len(unseen)} of the {len(evaluation.indices)} kept joints {verb} undetected, "
+            "interpolated or out of the picture in most frames.",
+            f"What the model reads there may be the recording and not the movement: "
+            f"{_names(record, unseen)}. Look at such clips, or train without these joints by "
+            "`drop=`, and compare.",
+        )
+    else:
+        yield Finding(
+            "good",
+            "Every kept joint is there to be seen.",
+            "None is undetected or interpolated in most frames of the data that were evaluated.",
+        )
+
+
+def _moving(evaluation: JointEvaluation) -> Iterator[Finding]:
+    """Whether the joints that cost most are those that move most."""
+    costs = evaluation.drop or evaluation.permute
+    if not evaluation.inputs or len(costs) < FEW:
+        return
+    motion = evaluation.confounds().motion
+    if motion is not None:
+        yield Finding(
+            "check" if abs(motion) >= ALIKE else "note",
+            f"What joints cost goes with how they move with a rank correlation of {motion:.2f}.",
+            f"It is over {len(costs)} kept joints, too few for an interval."
+            + (
+                " The joints may be kept since they move, not for what they show: look at which "
+                "classes need them."
+                if abs(motion) >= ALIKE
+                else ""
+            ),
+        )
+
+
+def _kept(evaluation: JointEvaluation) -> list[str]:
+    return [evaluation.joint_names[index] for index in evaluation.indices]
 
 
 def _finished(record: PruningRecord) -> Iterator[Finding]:
