@@ -37,6 +37,7 @@ class Controller(ABC):
         num_joints: J.
     """
 
+    descent = 2.0  # how much of the search is done when joints are to become fewer; 2: never
     count: int | None = None  # how many joints to freeze; None: those with a probability above 0.5
     rungs: tuple[int, ...] = ()  # of a ladder, the numbers of joints before that, the most first
     chosen: list[bool] | None = None  # the mask to freeze, where one was already measured
@@ -218,16 +219,17 @@ class _Steered(Controller):
 
 
 class _Targeted(_Steered):
-    """`TargetJoints`: from J to K over the first 60 % of the search, then K.
+    """`TargetJoints`: J for the first 30 % of the search, K from 60 % of it on.
 
-    From then on the K likeliest joints earn the price that the others pay, so that the freeze is no
-    jump. One price for all cannot tell joints apart that are worth the same, such as the worthless
-    ones among K if the model needs fewer: they would share what is left of K, each half open. Nor
-    can it be too high any more, as it does not close the K: it is at least the base price and no
-    longer falls.
+    What joints say only together has to be learned before any of them goes. From 60 % on the K
+    likeliest joints earn the price that the others pay, so that the freeze is no jump. One price
+    for all cannot tell joints apart that are worth the same, such as the worthless ones among K if
+    the model needs fewer: they would share what is left of K, each half open. Nor can it be too
+    high any more, as it does not close the K: it is at least the base price and no longer falls.
     """
 
     REACHED = 0.6
+    descent = 0.3
     count: int
 
     def __init__(self, num_joints: int, budget: TargetJoints) -> None:
@@ -235,7 +237,7 @@ class _Targeted(_Steered):
         self.rungs, self.count = budget.counts[:-1], budget.counts[-1]
 
     def target(self, done: float) -> float:
-        left = max(0.0, 1.0 - done / self.REACHED)
+        left = min(1.0, max(0.0, (self.REACHED - done) / (self.REACHED - self.descent)))
         return float(self.count * (self.num_joints / self.count) ** left)
 
     def reached(self, done: float) -> tuple[int, ...]:

@@ -104,7 +104,7 @@ class JointPruningLayer(nn.Module):
         self.generator: torch.Generator | None = None  # None: torch's own
         self._drawn: dict[tuple[int, int], Tensor] | None = None  # see `begin_step`
 
-        start = self.gate.logit_of(self.gate.initial_keep_probability)
+        self.start = start = self.gate.logit_of(self.gate.initial_keep_probability)
         belongs = memberships(num_joints, groups or {}, tied, keep, drop)
         self.joint_logits = nn.Parameter(torch.full((num_joints,), start))
         self.group_logits = (
@@ -246,9 +246,8 @@ class JointPruningLayer(nn.Module):
 
     def reset(self) -> None:
         """Forget what was learned, and learn again."""
-        start = self.gate.logit_of(self.gate.initial_keep_probability)
         for parameter in self.parameters():
-            parameter.data.fill_(start)
+            parameter.data.fill_(self.start)
             parameter.requires_grad_(True)
         self.mask = self.rungs = self.fill_mean = self.fill_count = None
 

@@ -65,13 +65,16 @@ class JointSearch:
         Returns:
             The phase, if it begins with this step; else None.
         """
-        before = self.phase
+        before, done = self.phase, self.done
         self.layer.train()
         self.layer.begin_step()
         self.progress = progress
         if self.phase != "final":
             self.phase = phase_at(progress, self.phases)
         if self.phase == "search":
+            if done < self.controller.descent <= self.done:
+                for one in self.logits:  # none surer than at the start: all can come down in time
+                    one.data.clamp_(max=self.layer.start)
             for count in self.controller.reached(self.done)[len(self.settled) :]:
                 self._settle(count)
         if self.phase == "final" and before != "final":

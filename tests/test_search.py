@@ -265,6 +265,24 @@ def test_the_slope_of_a_groups_price_is_that_of_its_closed_form() -> None:
     torch.testing.assert_close(groups.grad, torch.tensor([0.5 * (3.0 * own + both) * 0.25]))
 
 
+def test_no_gate_is_surer_than_at_the_start_when_the_joints_are_to_become_fewer() -> None:
+    search = new_search(TargetJoints(2), phases=(0.0, 1.0 - 1e-9))
+    start = search.layer.joint_logits.detach().clone()
+    search.advance(0.2)
+    with torch.no_grad():
+        search.layer.joint_logits[0] += 3.0
+        search.layer.joint_logits[1] -= 1.0
+    search.advance(0.29)
+    assert search.layer.joint_logits[0] > start[0]
+    search.advance(0.31)
+    torch.testing.assert_close(search.layer.joint_logits[0], start[0])
+    torch.testing.assert_close(search.layer.joint_logits[1], start[1] - 1.0)
+    with torch.no_grad():
+        search.layer.joint_logits[2] += 3.0
+    search.advance(0.4)
+    assert search.layer.joint_logits[2] > start[2]
+
+
 def test_a_ladder_settles_a_mask_for_each_number_out_of_the_one_before() -> None:
     """Worth falls from joint to joint, so the first ones are the best of any number."""
     search = new_search(TargetJoints([4, 2, 1]), phases=(0.0, 0.8))
