@@ -4,7 +4,7 @@
     python -m benchmarks.selection --data FOLDER                the recordings in FOLDER, too
     python -m benchmarks.selection --data FOLDER --rows hand_static --seeds 2
 
-Needs `pip install captum lassonet`. A planted set says which joints have to be kept: the methods
+Needs `pip install '.[benchmarks]'`. A planted set says which joints have to be kept: the methods
 are asked for as many, and what counts is how many of these they find. On a recording (`NAME.npz`
 with x, y and test) they are asked for 2, 4, 8, 16, 24 and 48 joints, and a new model is trained on
 each subset, from scratch, on its joints alone: GRU of 128 units, Adam with a one-cycle rate up to
