@@ -55,7 +55,7 @@ class Plan:
             "script": "subset",
             "data": self.name,
             "encoder": self.encoder,
-            "recipe": RECIPE._asdict(),
+            "recipe": RECIPE.changed(),
             "epochs": EPOCHS,
             "joints": sorted(int(joint) for joint in joints),
             "seed": seed,
