@@ -44,9 +44,11 @@ class MeanPose:
         """Count a call of the layer, with its arguments."""
         if torch.compiler.is_compiling():  # a number that changes would compile it anew
             return
-        if self.calls >= CALLS or layer.mode == "sampled":
+        if not layer.training:
+            return
+        if self.calls >= CALLS or layer.mode != "open":
             self._handle.remove()
-        elif layer.mode == "open" and layer.training:
+        else:
             call = inspect.signature(layer.forward).bind(*args, **kwargs)
             call.apply_defaults()
             x, axes, joints = call.args
