@@ -113,34 +113,30 @@ def interval(values: Sequence[float]) -> str:
 # --- tables and figures --------------------------------------------------------------------------
 
 
-def common(plan: Plan, found: Sequence[Result]) -> list[str]:
-    """Joints off the number asked for, stability, cost; of methods that choose."""
+def common(found: Sequence[Result]) -> list[str]:
+    """Joints off the number asked for, and cost; of methods that choose."""
     if not found:
-        return ["", "", ""]
+        return ["", ""]
     off = [number for result in found for number in off_target(result)]
-    stable = agreement(plan, found)
-    return [
-        f"{fmean(off):.1f}" if off else "–",
-        "" if stable is None else f"{stable:.2f}",
-        f"{fmean(result['runs'] for result in found):.2f}",
-    ]
+    cost = fmean(result["runs"] for result in found)
+    return [f"{fmean(off):.1f}" if off else "–", f"{cost:.2f}"]
 
 
-COMMON = ["joints off", "stability", "cost in runs"]
+COMMON = ["joints off", "cost in runs"]
 
 
 def planted_table(plan: Plan, store: Store, seeds: int) -> list[list[str]]:
     lines = [["method", "recall", "worst", *COMMON, "seeds"]]
     for method in SCRIPT_OF:
-        if found := plan.results(store, method, seeds):
+        if found := plan.results(store, method, range(seeds)):
             values = [result["recall"][0] for result in found]
             recalls = [f"{fmean(values):.3f}", f"{min(values):.3f}"]
-            lines.append([method, *recalls, *common(plan, found), str(len(found))])
+            lines.append([method, *recalls, *common(found), str(len(found))])
     return lines if len(lines) > 1 else []
 
 
 def planted_figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
-    found = plan.results(store, OURS, seeds)
+    found = plan.results(store, OURS, range(seeds))
     if not found:
         return []
     values = [result["recall"][0] for result in found]
@@ -150,7 +146,7 @@ def planted_figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
 
 def recording_table(plan: Plan, store: Store, seeds: int) -> list[list[str]]:
     counts = [*plan.counts, plan.joints]
-    lines = [["method", *map(str, counts), "area", "within 1 point", *COMMON, "seeds"]]
+    lines = [["method", *map(str, counts), "area", "within 1 point", "stability", *COMMON]]
     for method in (*SCRIPT_OF, RANDOM, MATCHED):
         by_count = {
             count: [v for s in range(seeds) for v in plan.accuracies(store, method, s, count)]
@@ -164,13 +160,18 @@ def recording_table(plan: Plan, store: Store, seeds: int) -> list[list[str]]:
         if curves:
             mean = mean_curve(curves)
             summary = [f"{area(mean):.3f}", f"{enough(mean):.1f}"]
-        found = plan.results(store, method, seeds) if method in SCRIPT_OF else []
-        lines.append([method, *cells, *summary, *common(plan, found), str(len(curves))])
+        found = plan.results(store, method, range(seeds)) if method in SCRIPT_OF else []
+        stable = agreement(plan, found)
+        summary.append("" if stable is None else f"{stable:.2f}")
+        lines.append([f"{method} (n = {len(curves)})", *cells, *summary, *common(found)])
+        if method == RANDOM:
+            highest = [f"{max(values):.3f}" if values else "" for values in by_count.values()]
+            lines.append([f"the best of {len(by_count[2])} random", *highest, *[""] * 5])
     return lines if len(lines) > 1 else []
 
 
 def recording_figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
-    found = plan.results(store, OURS, seeds)
+    found = plan.results(store, OURS, range(seeds))
     own = plan.curves(store, OURS, seeds)
     if not own:
         return []
@@ -180,7 +181,7 @@ def recording_figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
     return [
         *figures,
         *stability_figures(plan, store, seeds),
-        *final_figures(found, own),
+        *final_figures(plan, store, own),
         *own_figures(found),
     ]
 
@@ -224,20 +225,21 @@ def small_figures(plan: Plan, store: Store, seeds: int, own: Mapping[int, Curve]
 
 def hand_picked_figures(plan: Plan, store: Store, own: Mapping[int, Curve]) -> list[Figure]:
     figures = []
-    few = [count for count in plan.counts if count <= 24]
-    most = max(few, key=lambda count: fmean(curve[count] for curve in own.values()))
     for name, joints in HAND_PICKED.get(plan.name, {}).items():
         results = {seed: store.result(plan.subset(joints, seed)) for seed in own}
-        gains = [own[seed][most] - result["accuracy"] for seed, result in results.items() if result]
-        if gains:
-            level = fmean(result["accuracy"] for result in results.values() if result)
-            measured = f"{OURS} with {most} joints minus {name}, {len(joints)} ({level:.3f})"
-            figures.append(Figure(measured, "> 0", interval(gains), fmean(gains) > 0))
+        picked = {seed: result["accuracy"] for seed, result in results.items() if result}
+        if picked:
+            level = f"{fmean(picked.values()):.3f} (n = {len(picked)})"
+            figures.append(Figure(f"accuracy, {name}, {len(joints)} joints", "", level))
+            for count in (count for count in plan.counts if 8 <= count <= 24):
+                gains = [own[seed][count] - accuracy for seed, accuracy in picked.items()]
+                measured = f"{OURS} with {count} joints minus {name}"
+                figures.append(Figure(measured, "> 0", interval(gains), fmean(gains) > 0))
     return figures
 
 
 def stability_figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
-    found = {m: agreement(plan, plan.results(store, m, seeds)) for m in SCRIPT_OF}
+    found = {m: agreement(plan, plan.results(store, m, range(seeds))) for m in SCRIPT_OF}
     known = {method: value for method, value in found.items() if value is not None}
     if OURS not in known or len(known) < 2:
         return []
@@ -247,13 +249,11 @@ def stability_figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
     return [Figure(measured, "at least", value, known[OURS] >= known[best])]
 
 
-def final_figures(found: Sequence[Result], own: Mapping[int, Curve]) -> list[Figure]:
-    gains = [
-        result["final"][str(count)] - accuracy
-        for result, curve in zip(found, own.values(), strict=False)
-        for count, accuracy in curve.items()
-        if str(count) in result["final"]
-    ]
+def final_figures(plan: Plan, store: Store, own: Mapping[int, Curve]) -> list[Figure]:
+    gains = []
+    for seed, curve in own.items():
+        final = plan.results(store, OURS, [seed])[0]["final"]
+        gains += [final[str(count)] - curve[count] for count in plan.counts if str(count) in final]
     measured = f"{OURS}: its own final model minus a new one on its joints, all numbers"
     return [Figure(measured, "≥ -0.005", interval(gains), fmean(gains) >= -0.005)] if gains else []
 

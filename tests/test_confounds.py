@@ -145,6 +145,14 @@ def test_a_skeleton_that_is_read_twice_counts_as_once() -> None:
     assert listed(statistics.result())[:3] == pytest.approx(listed(measured(x))[:3])
 
 
+def test_two_clips_in_one_pass_have_each_their_own_padding() -> None:
+    first, second = moving(seed=1), moving(seed=2)
+    first[:, 4:], second[:, :6] = 0.0, 0.0
+    statistics = InputStatistics(4)
+    statistics.add([(first, AXES, None), (second, AXES, None)])
+    assert [one.detected for one in statistics.result()] == [1.0] * 4
+
+
 def test_of_no_data_nothing_is_known() -> None:
     assert InputStatistics(1).result() == [JointInput(None, None, None, None)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
@@ -117,8 +117,8 @@ class Plan:
         full = len(self.counts) + 1
         return {seed: curve for seed, curve in found.items() if len(curve) == full}
 
-    def results(self, store: Store, method: str, seeds: int) -> list[Result]:
-        found = (store.result(self.choice(method, seed)) for seed in range(seeds))
+    def results(self, store: Store, method: str, seeds: Iterable[int]) -> list[Result]:
+        found = (store.result(self.choice(method, seed)) for seed in seeds)
         return [result for result in found if result]
 
 
