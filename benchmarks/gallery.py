@@ -114,7 +114,8 @@ def train(run: Run, folder: Path) -> None:
     trainer.fit(model, loader(data.train, recipe.batch_size, 1), unseen)
     names = pruning.selection.joint_names
     if run is RUNS["demo"]:
-        worth = evaluate_joints(model, unseen, joint_names=names, how=("drop",), progress=False)
+        how = ("drop", "soft")
+        worth = evaluate_joints(model, unseen, joint_names=names, how=how, progress=False)
         worth.to_json(folder)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_jointprune.fills import padding
 from lightning_jointprune.layer import JointPruningLayer
 
 CALLS, SAMPLES = 24, 8  # calls of the layer that are looked at, and samples in each
@@ -20,7 +19,7 @@ class MeanPose:
     """Sums up where the joints are, in the first batches of the warm-up.
 
     It is called before the layer, which it changes in nothing. What is not finite does not count,
-    nor padding, nor a joint whose coordinates are all 0, as a detector writes it that found none.
+    nor a joint whose coordinates are all 0, as in padding and where a detector found none.
 
     Args:
         num_joints: J.
@@ -44,9 +43,11 @@ class MeanPose:
         """Count a call of the layer, with its arguments."""
         if torch.compiler.is_compiling():  # a number that changes would compile it anew
             return
-        if self.calls >= CALLS or layer.mode == "sampled":
+        if not layer.training:
+            return
+        if self.calls >= CALLS or layer.mode != "open":
             self._handle.remove()
-        elif layer.mode == "open" and layer.training:
+        else:
             call = inspect.signature(layer.forward).bind(*args, **kwargs)
             call.apply_defaults()
             x, axes, joints = call.args
@@ -55,10 +56,8 @@ class MeanPose:
                 self._add(x.detach()[:SAMPLES], axes, joints or range(self.num_joints))
 
     def _add(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
-        missing = padding(x, axes)
-        at = axes.index("j"), axes.index("c")
-        x, missing = (one.movedim(at, (-2, -1)).flatten(0, -3) for one in (x.float(), missing))
-        found = x.isfinite().all(-1, keepdim=True) & (x != 0).any(-1, keepdim=True) & ~missing
+        x = x.float().movedim((axes.index("j"), axes.index("c")), (-2, -1)).flatten(0, -3)
+        found = x.isfinite().all(-1, keepdim=True) & (x != 0).any(-1, keepdim=True)
         x = torch.where(found, x, 0.0)
         sums = torch.stack([found.expand_as(x).float().sum(0), x.sum(0), x.square().sum(0)])
         if self.sums is None:

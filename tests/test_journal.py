@@ -268,3 +268,12 @@ def test_a_journal_goes_on_where_its_state_was_saved(tmp_path: Path) -> None:
     resumed.note(search, 9, 4, {"acc": 0.9, "loss": 0.5})
     resumed.quote([("acc", True)], [])
     assert resumed.record(search) == journal.record(search)
+
+
+def test_a_state_from_before_there_were_poses_is_read() -> None:
+    journal, search = noted()
+    state = journal.state_dict()
+    del state["pose"]
+    resumed = new_journal()
+    resumed.load_state_dict(state)
+    assert resumed.record(search) == journal.record(search)

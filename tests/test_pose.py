@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,10 +63,11 @@ def test_padding_missing_joints_and_what_is_not_finite_do_not_count() -> None:
 
 def test_only_the_warm_ups_first_training_batches_count() -> None:
     pose, layer = watched()
-    for mode, training in (("open", False), ("masked", True)):
+    for mode in ("open", "masked"):
         layer.mode = mode
-        layer.train(training)(batch())
+        layer.eval()(batch())
     assert pose.calls == 0
+    layer.train()
     layer.mode = "open"
     for _ in range(CALLS):
         layer(batch())
@@ -72,10 +75,22 @@ def test_only_the_warm_ups_first_training_batches_count() -> None:
     layer(batch() + 100.0)
     assert torch.tensor(pose.places()) == pytest.approx(PLACES)
     assert not layer._forward_pre_hooks
+    for mode in ("sampled", "masked"):
+        pose, layer = watched()
+        layer.mode = mode
+        layer(batch())
+        assert (pose.calls, len(layer._forward_pre_hooks)) == (0, 0)
+
+
+def test_a_layer_that_is_watched_can_be_copied_and_saved() -> None:
     pose, layer = watched()
-    layer.mode = "sampled"
     layer(batch())
-    assert not layer._forward_pre_hooks
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    for other in (copy.deepcopy(layer), torch.load(file, weights_only=False)):
+        other(batch())
+    assert pose.calls == 1
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,15 @@ def test_files_and_folders_are_read_back(tmp_path: Path) -> None:
     assert JointSelection.from_json(tmp_path) == record.selection
 
 
+def test_a_record_from_before_there_were_losses_poses_and_rungs_is_read() -> None:
+    record = PruningRecord(selection_of(1, 2), history=(snapshot_of(2),))
+    data = json.loads(record.to_json())
+    for later in ("pose", "rungs"):
+        del data[later]
+    del data["history"][0]["loss"]
+    assert PruningRecord.from_json(json.dumps(data)) == record
+
+
 def test_an_unknown_key_of_the_same_schema_is_passed_over() -> None:
     data = json.loads(PruningRecord(selection_of(1, 2)).to_json())
     assert PruningRecord.from_json(json.dumps({**data, "later": 1})).selection.indices == (0,)

@@ -145,7 +145,7 @@ def _moving(evaluation: JointEvaluation) -> Iterator[Finding]:
     if motion is not None:
         yield Finding(
             "check" if abs(motion) >= ALIKE else "note",
-            f"What joints cost goes with how they move with a rank correlation of {motion:.2f}.",
+            f"The rank correlation of what joints cost with how they move is {motion:.2f}.",
             f"It is over {len(costs)} kept joints, too few for an interval."
             + (
                 " The joints may be kept since they move, not for what they show: look at which "
