@@ -57,33 +57,33 @@ def load_pruned(
     filled = restored_fill(state["journal"]["settings"]["fill"], fill)
     model: M = model_class.load_from_checkpoint(path, **kwargs)  # type: ignore[attr-defined]
     layer = own_layer(model)
+    mask, probabilities = _rung_of(state, joints)
     if layer is None:
         layer = JointPruningLayer(len(state["joint_names"]), fill=filled)
-        layer.joint_logits.data = torch.tensor(state["keep_probabilities"]).logit()
+        layer.joint_logits.data = torch.tensor(probabilities).logit()
         layer.fill_mean = state["search"]["layer"]["fill_mean"]
         for target in read_targets(state):
             attach(model, target, layer)
     layer.temperature = layer.gate.anneal[1]  # where the search ended, for sampled gates
     layer.rungs = None
-    layer.freeze(_mask_of(state, joints))
+    layer.freeze(mask)
     layer.mode = "masked"
     layer.to(next(model.parameters()).device)
     return model.eval()
 
 
-def _mask_of(state: Mapping[str, Any], joints: int | None) -> Tensor:
-    """The mask of so many joints, shape `(joints,)`."""
-    mask, rungs = torch.tensor(state["mask"]), state["search"]["layer"]["rungs"]
-    masks: dict[int, Tensor] = {int(mask.sum()): mask}
-    masks |= {int(rung.sum()): rung for rung in (() if rungs is None else rungs)}
-    if joints is None:
-        return mask
-    if joints not in masks:
+def _rung_of(state: Mapping[str, Any], joints: int | None) -> tuple[Tensor, list[float]]:
+    """The mask of so many joints and their keep probabilities when it was settled."""
+    last = torch.tensor(state["mask"]), state["keep_probabilities"]
+    masks = state["search"]["layer"]["rungs"]
+    settled = zip(() if masks is None else masks, state["search"]["settled"], strict=True)
+    known = {int(mask.sum()): (mask, probabilities) for mask, probabilities in (last, *settled)}
+    if joints is not None and joints not in known:
         raise ValueError(
-            f"Expected joints out of {', '.join(map(str, masks))} but got {joints}. A run has a "
-            f"mask of other numbers too with budget=TargetJoints([{joints}, {min(masks)}])."
+            f"Expected joints out of {', '.join(map(str, known))} but got {joints}. A run has a "
+            f"mask of other numbers too with budget=TargetJoints([{joints}, {min(known)}])."
         )
-    return masks[joints]
+    return last if joints is None else known[joints]
 
 
 def analyze_pruning(model: nn.Module, joint_names: Sequence[str] | None = None) -> JointSelection:

@@ -1296,6 +1296,9 @@ def test_a_ladder_is_loaded_with_any_of_its_masks(tmp_path: Path) -> None:
     for rung in callback.record.rungs:
         kept = torch.tensor(rung.mask)[:, None]
         loaded = load_pruned(Classifier, path, joints=len(rung.indices))
+        said = analyze_pruning(loaded)
+        assert said.indices == rung.indices
+        assert said.keep_probabilities == pytest.approx(rung.keep_probabilities)
         torch.testing.assert_close(loaded(x), plain(torch.where(kept, x, 0.0)))
     assert analyze_pruning(load_pruned(Classifier, path)).indices == callback.selection.indices
     with pytest.raises(ValueError, match=r"joints out of 2, 6, 4 but got 5\. .*\[5, 2\]"):
