@@ -69,6 +69,12 @@ def test_nothing_is_said_where_nothing_is_known(record: PruningRecord) -> None:
         {"num_joints": 5, "budget": MetricFloor("val_acc", 0.85, mode="max")},
         {"num_joints": 5, "groups": {"a": [0, 1]}, "gate": HardConcrete(temperature=0.5)},
         {"num_joints": 5, "groups": Groups({"a": [0, 1], "b": [2, 3, 4]}, tied=True)},
+        {"num_joints": 5, "budget": [4, 2], "drop": [0]},
+        {
+            "num_joints": 5,
+            "groups": {"a": [0, 1]},
+            "budget": Price(0.003, groups={"a": 3.0}),
+        },
         {"skeleton": "coco_17", "groups": "tied", "budget": TargetJoints(4)},
         {"skeleton": "coco_17", "groups": "hierarchical", "keep": ["nose"], "gate": "stochastic"},
     ],

@@ -1244,6 +1244,7 @@ EVERY_ARGUMENT: dict[str, Any] = {
     "gate": "hard_concrete",
     "groups": "hierarchical",
     "keep": ["wrist", 4],
+    "drop": [20],
     "phases": [0.25, 0.5],
     "lr": 0.1,
     "fill": "mean",

@@ -20,7 +20,7 @@ CLASSES = (
     "StochasticGate",
 )
 COMPONENTS = ("face", "left_hand", "right_hand", "pose")
-ARGUMENTS = ("input", "axes", "budget", "gate", "groups", "keep", "phases", "lr", "fill")
+ARGUMENTS = ("input", "axes", "budget", "gate", "groups", "keep", "drop", "phases", "lr", "fill")
 
 
 class Paper(NamedTuple):
@@ -139,7 +139,8 @@ def _code(value: Any, used: list[str]) -> str:
         name, arguments = next(iter(value.items()), ("", None))
         if len(value) == 1 and name in (*CLASSES, "Groups") and isinstance(arguments, Mapping):
             used.append(name)
-            given = [f"{key}={_code(one, used)}" for key, one in arguments.items()]
+            told = {key: one for key, one in arguments.items() if one not in (None, {})}
+            given = [f"{key}={_code(one, used)}" for key, one in told.items()]
             return f"{name}({', '.join(given)})"
         return f"{{{', '.join(f'{_code(k, used)}: {_code(v, used)}' for k, v in value.items())}}}"
     if isinstance(value, list):
