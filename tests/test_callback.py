@@ -115,7 +115,7 @@ def test_the_sanity_check_and_the_warmup_see_all_joints() -> None:
 
 
 def test_the_search_trains_noisy_gates_and_validates_the_hard_mask() -> None:
-    model, callback = Classifier(), pruning()
+    model, callback = Classifier(), pruning(Price(1.0))
     fit(model, callback)
 
     assert [kinds(model, "train")[step] for step in range(8, 24)] == ["sampled"] * 16
