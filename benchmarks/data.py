@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,11 +19,15 @@ class Planted(NamedTuple):
     A *crowd* is many joints that repeat one more such joint, its noise included, each with some
     noise of its own: any one of them is nearly as good as all.
 
+    *Weak* joints carry it like the first ones, but so little that they count only together.
+
     Attributes:
         joints: number of joints, J.
         informative: joints that carry the class, each in its own way.
         copies: joints of the crowd.
         copy_noise: standard deviation of what a copy adds to the joint that it repeats.
+        weak: joints that carry little.
+        weak_strength: `strength` of these.
         strength: standard deviation of the paths' coefficients; the noise has 1.
         classes: number of classes.
         frames: frames per sequence.
@@ -42,15 +46,22 @@ class Planted(NamedTuple):
     coordinates: int = 3
     train: int = 2000
     unseen: int = 1000
+    weak: int = 0
+    weak_strength: float = 0.0
+
+    def changed(self) -> dict[str, Any]:
+        """What is not as usual, beside what there was before there were weak joints."""
+        return {k: v for k, v in self._asdict().items() if self.weak or not k.startswith("weak")}
 
 
 class PlantedData(NamedTuple):
-    """What `make_planted` returns; `informative` and `copies` are sorted joint indices."""
+    """What `make_planted` returns; the joints are sorted indices."""
 
     train: Part
     unseen: Part
     informative: list[int]
     copies: list[int]
+    weak: list[int]
 
 
 def make_planted(settings: Planted, seed: int) -> PlantedData:
@@ -58,22 +69,30 @@ def make_planted(settings: Planted, seed: int) -> PlantedData:
     rng = np.random.default_rng(seed)
     places = rng.permutation(settings.joints)
     informative = np.sort(places[: settings.informative])
-    copies = np.sort(places[settings.informative : settings.informative + settings.copies])
+    _, copies, weak, _ = np.split(
+        places, np.cumsum([settings.informative, settings.copies, settings.weak])
+    )
+    copies, weak = np.sort(copies), np.sort(weak)
     paths = _paths(rng, settings, settings.informative)
     crowd_path = _paths(rng, settings, 1)
+    weak_paths = _paths(rng, settings._replace(strength=settings.weak_strength), settings.weak)
     parts = []
     for size in (settings.train, settings.unseen):
         y = rng.permutation(np.arange(size) % settings.classes)
         shape = (size, settings.frames, settings.joints, settings.coordinates)
         x = rng.standard_normal(shape, dtype=np.float32)
         x[:, :, informative] += paths[y]
+        x[:, :, weak] += weak_paths[y]
         if settings.copies:
             repeated = crowd_path[y] + rng.standard_normal(crowd_path[y].shape)
             x[:, :, copies] = repeated + settings.copy_noise * x[:, :, copies]
         parts.append((x, y))
     (x, y), (x_unseen, y_unseen) = parts
     return PlantedData(
-        *standardised(x, y, x_unseen, y_unseen), informative.tolist(), copies.tolist()
+        *standardised(x, y, x_unseen, y_unseen),
+        informative.tolist(),
+        copies.tolist(),
+        weak.tolist(),
     )
 
 

@@ -3,7 +3,7 @@
     python -m benchmarks.planted                       all rows, hours on one core
     python -m benchmarks.planted --rows planted42 --seeds 3 --workers 2
 
-Rows: planted42, loss, losses, optimizers, crossed, planted543, crowd, gates. One run takes about a
+Rows: planted42, loss, losses, optimizers, crossed, planted543, crowd, weak, gates. One run takes a
 quarter of a minute with 42 joints and a minute with 543. Finished runs are kept in `--cache` and
 are not repeated; `python -m benchmarks.report_results` writes them into RESULTS.md.
 
@@ -42,7 +42,8 @@ LARGE = Planted(joints=543, informative=24, strength=0.2)
 CROWD = Planted(joints=200, informative=8, copies=100, strength=0.22)
 FIVE = Planted(joints=42, informative=8, strength=0.22, classes=5)
 HUNDRED = Planted(joints=42, informative=8, strength=0.3, classes=100, train=6000)
-EPOCHS = {SMALL: 30, LARGE: 25, CROWD: 30, FIVE: 30, HUNDRED: 15}
+WEAK = Planted(joints=168, informative=8, strength=0.1, weak=100, weak_strength=0.04)
+EPOCHS = {SMALL: 30, LARGE: 25, CROWD: 30, FIVE: 30, HUNDRED: 15, WEAK: 25}
 SCALES = (0.01, 100.0)
 OTHER_GATES = ("StraightThroughGumbelSigmoid", "HardConcrete", "StochasticGate")
 
@@ -55,23 +56,28 @@ def cell(
     optimizer: str = "adamw",
     scale: float = 1.0,
     loss: str = "cross_entropy",
+    group: bool = False,
 ) -> Settings:
-    """Settings of one run; `gate` None leaves the argument out."""
+    """Settings of one run; `gate` None leaves the argument out, `group` gates the weak joints."""
     return {
         "script": "planted",
-        "data": data._asdict(),
+        "data": data.changed(),
         "recipe": Recipe(optimizer=optimizer, loss_scale=scale, loss=loss).changed(),
         "epochs": EPOCHS[data],
         "seed": seed,
         "pruned": pruned,
         "gate": gate,
+        **({"group": True} if group else {}),
     }
 
 
 def run(settings: Settings) -> Result:
     planted = Planted(**settings["data"])
     data = make_planted(planted, settings["seed"])
-    callback = make_callback(planted.joints, settings["gate"]) if settings["pruned"] else None
+    groups = {"weak": data.weak} if settings.get("group") else None
+    callback = None
+    if settings["pruned"]:
+        callback = make_callback(planted.joints, settings["gate"], groups)
     accuracy = fit_and_score(
         "gru",
         data.train,
@@ -82,16 +88,17 @@ def run(settings: Settings) -> Result:
         settings["seed"],
         callback,
     )
-    result: Result = {"accuracy": accuracy, "informative": data.informative, "copies": data.copies}
+    truth = {"informative": data.informative, "copies": data.copies, "weak": data.weak}
+    result: Result = {"accuracy": accuracy, **truth}
     return result if callback is None else {**result, **selected(callback)}
 
 
-def make_callback(joints: int, gate: str | None) -> Any:
-    """The callback with `num_joints` alone, or with another gate at its own defaults."""
+def make_callback(joints: int, gate: str | None, groups: dict[str, list[int]] | None) -> Any:
+    """The callback with `num_joints` alone, or with another gate at its own defaults, or groups."""
     import lightning_jointprune
 
     gates = {} if gate is None else {"gate": getattr(lightning_jointprune, gate)()}
-    return lightning_jointprune.JointPruningCallback(num_joints=joints, **gates)
+    return lightning_jointprune.JointPruningCallback(num_joints=joints, groups=groups, **gates)
 
 
 def selected(callback: Any) -> Result:
@@ -181,6 +188,31 @@ def crowd_figures(store: Store, seeds: int) -> list[Figure]:
     ]
 
 
+def weak_figures(store: Store, seeds: int) -> list[Figure]:
+    figures = []
+    for group, label in ((False, "no argument but `num_joints`"), (True, "the 100 as a group")):
+        found = results(store, product(partial(cell, WEAK, group=group), seeds))
+        if not found:
+            continue
+        strong = [len({*r["kept"]} & {*r["informative"]}) for r in found]
+        weak = [len({*r["kept"]} & {*r["weak"]}) for r in found]
+        noise = [len(r["kept"]) - a - b for r, a, b in zip(found, strong, weak, strict=True)]
+        every, some = min(strong) == WEAK.informative, min(weak) >= 1
+        figures += [
+            Figure(f"{label}: strong joints kept, of 8", "8", spread(strong, 1), every),
+            Figure(f"{label}: weak joints kept, of 100", "not lost", spread(weak, 1), some),
+            Figure(f"{label}: noise joints kept, of 60", "", spread(noise, 1)),
+            Figure(
+                f"{label}: accuracy under the hard mask", "", spread([r["accuracy"] for r in found])
+            ),
+        ]
+    unpruned = results(store, product(partial(cell, WEAK, pruned=False), seeds))
+    if unpruned:
+        accuracy = spread([result["accuracy"] for result in unpruned])
+        figures.append(Figure("accuracy with all joints (no callback)", "", accuracy))
+    return figures
+
+
 def variants_figures(
     variants: dict[str, dict[str, Any]], target: float, store: Store, seeds: int
 ) -> list[Figure]:
@@ -267,6 +299,17 @@ ROWS = {
         5,
         lambda _, seeds: product(partial(cell, CROWD), seeds),
         crowd_figures,
+    ),
+    "weak": Row(
+        "100 weak joints that count only together, 8 strong ones, 60 joints of noise, 25 epochs",
+        "As planted42. The paths of the strong joints have coefficients of deviation 0.1, those of "
+        "the weak ones of 0.04. As a group the weak joints have a gate above their own.",
+        3,
+        lambda _, seeds: [
+            *product(partial(cell, WEAK), seeds, group=(False, True)),
+            *product(partial(cell, WEAK, pruned=False), seeds),
+        ],
+        weak_figures,
     ),
     "gates": Row(
         f"{FIRST}: the other gates",
