@@ -242,10 +242,10 @@ class JointPruningCallback(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        loss = trainers.batch_loss(trainer, outputs)
+        loss = trainers.batch_loss(trainer, outputs, alone=self._search.phase == "final")
         self._resolve(skipped=loss is None)
-        if loss is not None and self._search.needs_losses:
-            self._search.controller.observe_loss(trainer.strategy.reduce(loss, reduce_op="mean"))
+        if loss is not None:
+            self._search.controller.observe_loss(loss)
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -52,11 +52,6 @@ class Controller(ABC):
         self.first: Tensor | float = 0.0
         self.recent: Tensor | float = 0.0
 
-    @property
-    def needs_losses(self) -> bool:
-        """Whether the price follows the loss."""
-        return True
-
     def observe_loss(self, loss: Tensor) -> None:
         """Take the loss of a training batch, shape `()`; only finite ones count."""
         loss = loss.detach().float()
@@ -163,10 +158,6 @@ class _Priced(Controller):
         super().__init__(num_joints)
         self.budget, self.group_costs = budget, budget.groups
 
-    @property
-    def needs_losses(self) -> bool:
-        return isinstance(self.budget.value, str)
-
     def checked_price(self) -> float:
         if not isinstance(self.budget.value, str):
             return self.budget.value
@@ -174,7 +165,7 @@ class _Priced(Controller):
         return max(least, float(self.auto_price()))
 
     def doubt(self) -> str | None:
-        if not self.needs_losses or not self.first_count:
+        if not isinstance(self.budget.value, str) or not self.first_count:
             return None
         first, last = float(self.first), float(self.recent)
         if first - last > LEAST_REMOVED * abs(first):

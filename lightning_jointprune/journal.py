@@ -263,9 +263,8 @@ class Journal:
 
 
 def _recent_loss(search: JointSearch) -> float | None:
-    """Mean training loss of the latest batches, where the price follows it."""
-    known = search.needs_losses and search.controller.losses_seen > 0
-    return float(search.controller.recent) if known else None
+    """Mean training loss of the latest batches, if training_step returns it."""
+    return float(search.controller.recent) if search.controller.losses_seen else None
 
 
 def _versions() -> dict[str, str]:

@@ -141,11 +141,6 @@ class JointSearch:
                 mask = hard_mask(self._ranked() + self.layer.current_mask(), count)
                 self.layer.freeze(mask[self.layer.owner] & ~self.layer.closed)
 
-    @property
-    def needs_losses(self) -> bool:
-        """Whether the price still follows the loss."""
-        return self.phase != "final" and self.controller.needs_losses
-
     def check_learning(self, where: str) -> None:
         """Make sure that the gates are trained: after a step, or when the final phase begins.
 

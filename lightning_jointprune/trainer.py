@@ -103,13 +103,20 @@ def progress(trainer: Any, batch_idx: int) -> float:
     return min(1.0, max(fractions))
 
 
-def batch_loss(trainer: Any, outputs: Any) -> Tensor | None:
-    """The loss that a training step returned, if it did, out of what Lightning made of it."""
+def batch_loss(trainer: Any, outputs: Any, alone: bool = False) -> Tensor | None:
+    """The loss that a training step returned, if it did, out of what Lightning made of it.
+
+    Args:
+        trainer: in training.
+        outputs: what Lightning passes on.
+        alone: whether to take this process's loss, not the mean over all.
+    """
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
     if not isinstance(loss, Tensor):
         return None
     batches = trainer.accumulate_grad_batches  # by which Lightning has divided it
-    return loss * batches if batches > 1 else loss
+    loss = loss * batches if batches > 1 else loss
+    return loss if alone else trainer.strategy.reduce(loss, reduce_op="mean")
 
 
 def loss_scale(trainer: Any, optimizer: Any) -> Callable[[Tensor], Tensor]:

@@ -13,7 +13,7 @@ from lightning_jointprune.controllers import make_controller
 from lightning_jointprune.journal import Journal
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.record import JointSelection, PruningRecord
-from lightning_jointprune.schedules import MetricFloor, Price
+from lightning_jointprune.schedules import Budget, MetricFloor, Price, TargetJoints
 from lightning_jointprune.search import JointSearch
 
 NAMES = ("wrist", "thumb", "index", "middle")
@@ -62,8 +62,9 @@ def test_a_note_says_where_the_search_was() -> None:
     assert snapshot.metrics == {"acc": 0.6}
 
 
-def test_a_note_has_the_recent_loss_as_long_as_the_price_follows_it() -> None:
-    search = JointSearch(JointPruningLayer(4), make_controller(Price("auto"), 4), PHASES)
+@pytest.mark.parametrize("budget", [Price("auto"), Price(0.1), TargetJoints(2)])
+def test_a_note_has_the_recent_loss(budget: Budget) -> None:
+    search = JointSearch(JointPruningLayer(4), make_controller(budget, 4), PHASES)
     journal = new_journal()
     journal.note(search, 0, 0, {})  # before any batch
     for loss in (3.0, 1.0):
@@ -71,11 +72,7 @@ def test_a_note_has_the_recent_loss_as_long_as_the_price_follows_it() -> None:
     for step in (1, 4, 8):
         search.advance(step / 10)
         journal.note(search, step, 0, {})
-    assert [snapshot.loss for snapshot in journal.history] == [None, 2.0, 2.0, None]
-    search, journal = new_search(), new_journal()  # with a price of its own
-    search.controller.observe_loss(torch.tensor(3.0))
-    journal.note(search, 1, 0, {})
-    assert journal.history[0].loss is None
+    assert [snapshot.loss for snapshot in journal.history] == [None, 2.0, 2.0, 2.0]
 
 
 def test_metrics_with_all_joints_are_the_warmups_and_those_with_the_mask_the_last_ones() -> None:
