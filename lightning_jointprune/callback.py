@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
@@ -219,15 +220,14 @@ class JointPruningCallback(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         self._resolve(skipped=True)  # with manual optimization there may be no hook before
+        if self._entrance.passed_once() and self._settings.drop:  # they were in these gradients
+            optimizer.zero_grad(set_to_none=False)
         group = optim.logit_group(optimizer, self._search.logits)
         if group is None:
             return
         if self._rate is not None:
             group["lr"] = self._rate  # whoever sets the rates of all groups does not mean ours
-        if trainer.world_size > 1:  # the logits are not among what the strategy reduces
-            for logits in self._search.logits:
-                if logits.grad is not None:
-                    logits.grad = trainer.strategy.reduce(logits.grad, reduce_op="mean")
+        trainers.average_gradients(trainer, self._search.logits)
         with _misconfigured():
             self._search.add_penalty(trainers.loss_scale(trainer, optimizer))
             self._search.check_learning(self._entrance.where)
@@ -287,7 +287,7 @@ class JointPruningCallback(pl.Callback):
         if self._search.phase != "final" and trainers.writes_files(trainer):
             rank_zero_warn(self._search.unfinished())
         elif trainer.enable_validation:
-            measure = partial(trainers.validate_again, trainer)
+            measure = partial(trainers.validate_again, trainer, DummyLogger())
             self._journal.rung_metrics = self._search.measure_rungs(measure)
         self._finish(trainer)
 
@@ -366,9 +366,8 @@ class JointPruningCallback(pl.Callback):
         with _misconfigured():
             price = self._search.controller.checked_price()
         groups = [optim.logit_group(one, self._search.logits) for one in trainer.optimizers]
-        self._rate = self._rate or next(
-            (optim.gate_rate(one, price) for one in groups if one), None
-        )
+        rates = (optim.gate_rate(one, price) for one in groups if one)
+        self._rate = self._rate or next(rates, None)
 
     def _begin_final(self, trainer: pl.Trainer) -> None:
         """Make sure that something was learned, and say what is in doubt."""

@@ -42,6 +42,7 @@ class Entrance:
         self._targets: tuple[Target, ...] = ()  # several where each holds a part
         self._probe: Probe | None = None
         self._apart: list[str] = []  # what the model had there
+        self._passed = False  # whether the step that was watched has yet to be taken
 
     @property
     def where(self) -> str:
@@ -101,7 +102,13 @@ class Entrance:
         targets = resolve_parts(seen, joints, settings.input, settings.axes)
         settings.check_target(targets[0])
         self._attach(targets)
+        self._passed = True
         return joints
+
+    def passed_once(self) -> bool:
+        """Whether the step about to be taken is the one that was watched, without the gates."""
+        passed, self._passed = self._passed, False
+        return passed
 
     def stop(self) -> Any:
         """Watch no longer; what was seen so far."""

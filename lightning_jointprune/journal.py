@@ -123,7 +123,7 @@ class Journal:
         """What is wrong with the floor at the end of a run, if anything."""
         if search.controller.floor is None or self.metric is None or self.floor is None:
             return None
-        if all(search.mask()):
+        if (search.layer.current_mask() | search.layer.never).all():
             return (
                 f"{self.metric} was not surely at its floor of {self.floor:.6g} with fewer joints "
                 "in the validations of the search, so all joints are kept. Lower the floor, "
@@ -247,6 +247,7 @@ class Journal:
             "history": [asdict(snapshot) for snapshot in self.history],
             "metrics": self.metrics,
             "metrics_all_joints": self.metrics_all_joints,
+            "rung_metrics": self.rung_metrics,
             "metric": self.metric,
             "floor": self.floor,
             "more_is_better": self.more_is_better,

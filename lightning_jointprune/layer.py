@@ -364,6 +364,8 @@ class JointPruningLayer(nn.Module):
         if isinstance(self.fill, float):
             fill = x.new_full((), self.fill)
         elif self.fill == "mean":
+            if self.fill_mean is None and self.mode == "open":  # a sanity check before training
+                return torch.zeros_like(x)
             if self.fill_mean is None:
                 raise ValueError(
                     f'Expected a mean for fill="mean" in {" ".join(axes)} but no training '

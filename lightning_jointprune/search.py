@@ -124,7 +124,8 @@ class JointSearch:
                 groups = self.layer.group_probabilities()
                 probabilities = torch.cat([probabilities, groups])
             step = 1.0 + self.done * indecision_slope(groups.detach())
-            slope = torch.cat([slope, self.price * self.group_costs * step])
+            costs = self.group_costs.to(step.device)  # the model may have been moved
+            slope = torch.cat([slope, self.price * costs * step])
         add_penalty_gradient(self.logits, probabilities, scale(slope))
 
     def observe_metrics(self, metrics: Mapping[str, float]) -> None:
@@ -138,7 +139,7 @@ class JointSearch:
             left = (1.0 - self.progress) / (1.0 - self.phases[1])
             count = self.controller.reopened(metrics, active, left)
             if count > active:  # the likeliest of the others are added
-                mask = hard_mask(self._ranked() + self.layer.current_mask(), count)
+                mask = hard_mask(self._ranked() + 2.0 * self.layer.current_mask(), count)
                 self.layer.freeze(mask[self.layer.owner] & ~self.layer.closed)
 
     def check_learning(self, where: str) -> None:
@@ -262,10 +263,12 @@ class JointSearch:
     def share(self, broadcast: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Take the first process's layer in all: their means of the joints differ, and may round.
 
+        Each process goes on with noise of its own: its samples are others.
+
         Args:
             broadcast: returns in every process what the first one passes.
         """
-        self.layer.import_state(broadcast(self.layer.export_state()))
+        self.layer.import_state({**broadcast(self.layer.export_state()), "generator": None})
 
     def mask(self) -> list[bool]:
         """The kept joints: the frozen mask, or what the gates say now; all in the warm-up."""
@@ -274,9 +277,9 @@ class JointSearch:
         return kept
 
     def rungs(self) -> list[list[bool]]:
-        """Of a ladder, the masks that are settled, the most joints first."""
-        rungs = self.layer.rungs
-        return [] if rungs is None else rungs.tolist()
+        """Of a ladder, the masks that this search has settled, the most joints first."""
+        rungs = self.layer.rungs  # a layer of the model's own brings those of a run before
+        return [] if rungs is None else rungs.tolist()[: len(self.settled)]
 
     def measure_rungs(self, measure: Callable[[], dict[str, float]]) -> list[dict[str, float]]:
         """What is measured with each rung of a ladder, the most joints first.
@@ -284,11 +287,14 @@ class JointSearch:
         Args:
             measure: measures with the mask of now.
         """
-        measured = []
-        for rung in torch.tensor(self.rungs()) if self.phase == "final" else ():
-            self.layer.mask = rung
-            self.evaluate()
-            measured.append(measure())
+        rungs, kept, measured = self.layer.rungs, self.layer.mask, []
+        try:
+            for rung in () if rungs is None or self.phase != "final" else rungs:
+                self.layer.mask = rung
+                self.evaluate()
+                measured.append(measure())
+        finally:  # who interrupts this finds the joints that the run ends with
+            self.layer.mask = kept
         return measured
 
     def state_dict(self) -> dict[str, Any]:
@@ -333,7 +339,6 @@ class JointSearch:
         state = self.controller.state_dict()
         self.controller.load_state_dict({key: _moved(v, device) for key, v in state.items()})
         self.price = _moved(self.price, device)
-        self.group_costs = _moved(self.group_costs, device)
 
 
 def indecision_slope(probabilities: Tensor) -> Tensor:

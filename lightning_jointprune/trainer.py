@@ -8,7 +8,7 @@ of their class, since Lightning comes as two packages.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -132,6 +132,13 @@ def loss_scale(trainer: Any, optimizer: Any) -> Callable[[Tensor], Tensor]:
     return lambda loss: loss
 
 
+def average_gradients(trainer: Any, logits: Iterable[Tensor]) -> None:
+    """Average over the processes what is not among the parameters that the strategy reduces."""
+    for one in logits if trainer.world_size > 1 else ():
+        if one.grad is not None:
+            one.grad = trainer.strategy.reduce(one.grad, reduce_op="mean")
+
+
 def measured(trainer: Any, before: Mapping[str, Tensor]) -> dict[str, float]:
     """The scalar metrics that were logged since `before`, a copy of the trainer's metrics."""
     return {
@@ -141,16 +148,21 @@ def measured(trainer: Any, before: Mapping[str, Tensor]) -> dict[str, float]:
     }
 
 
-def validate_again(trainer: Any) -> dict[str, float]:
+def validate_again(trainer: Any, silent: Any) -> dict[str, float]:
     """Validate once more when a fit is at its end; no callback and no logger hears of it.
 
     What it measures must not cost the run, so an error is only a warning.
+
+    Args:
+        trainer: at the end of its fit.
+        silent: a logger that writes nothing, for a validation step that asks for its logger.
 
     Returns:
         The scalar metrics.
     """
     callbacks, loggers, before = trainer.callbacks, trainer.loggers, dict(trainer.callback_metrics)
-    trainer.callbacks, trainer.loggers, trainer.validating = [], [], True
+    trainer.callbacks, trainer.validating = [], True
+    trainer.loggers = [silent for _ in loggers]
     try:
         trainer.fit_loop.epoch_loop.val_loop.run()
     except Exception as error:

@@ -1332,6 +1332,17 @@ def test_a_rung_that_cannot_be_validated_costs_a_warning() -> None:
     assert callback.selection.metrics
 
 
+def test_a_rung_is_validated_also_where_the_validation_writes_to_its_logger(tmp_path: Path) -> None:
+    class Draws(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            super().validation_step(batch, batch_idx)
+            self.logger.experiment.log_metrics({"figure": 1.0}, step=batch_idx)
+
+    callback = pruning([6, 2])
+    fit(Draws(), callback, logger=CSVLogger(tmp_path))
+    assert all("val_acc" in rung.metrics for rung in callback.record.rungs)
+
+
 @pytest.mark.parametrize("epoch", [2, 3, 4])
 def test_a_ladder_that_is_resumed_ends_as_without_the_break(epoch: int, tmp_path: Path) -> None:
     def run(folder: Path, **more: Any) -> tuple[Any, Any]:
@@ -1357,3 +1368,14 @@ def test_joints_of_drop_reach_the_model_in_no_phase(tmp_path: Path) -> None:
     seen = [*model.of("train")[1:], *model.of("validate")]  # the first one shows where they enter
     assert not any(call.kept[joint] for call in seen for joint in (0, 7))
     assert not {0, 7} & set(callback.selection.indices)
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_joints_of_drop_may_be_missing_also_in_the_first_batch(accumulated: int) -> None:
+    train, val = clips(), clips(2, seed=1)
+    for loader in (train, val):
+        loader.dataset.tensors[0][:, :, 0] = torch.nan
+    model, callback = Classifier(), pruning(2, drop=[0])
+    one = fit(model, callback, train=train, val=val, accumulate_grad_batches=accumulated)
+    assert model.head.weight.isfinite().all()
+    assert math.isfinite(one.callback_metrics["val_loss"])

@@ -141,7 +141,23 @@ def test_a_floor_that_the_final_mask_misses_is_in_doubt(last: float, doubt: str 
     assert other.floor == 0.8
 
 
+def test_a_floor_that_no_mask_meets_is_in_doubt_also_where_joints_are_never_used() -> None:
+    layer = JointPruningLayer(4, drop=[1])
+    search = JointSearch(layer, make_controller(MetricFloor("acc", 0.8), 4), PHASES)
+    journal = new_journal(metric="acc", floor=0.8)
+    search.advance(0.8)
+    journal.note(search, 8, 4, {"acc": 0.7})
+    assert "so all joints are kept" in (journal.floor_doubt(search) or "")
+
+
 # --- what is left behind -------------------------------------------------------------------------
+
+
+def test_what_was_measured_with_each_rung_is_in_the_state() -> None:
+    journal, other = new_journal(), new_journal()
+    journal.rung_metrics = [{"acc": 0.9}, {"acc": 0.8}]
+    other.load_state_dict(journal.state_dict())
+    assert other.rung_metrics == journal.rung_metrics
 
 
 def test_the_selection_is_all_joints_in_the_warmup_and_the_mask_after_it() -> None:

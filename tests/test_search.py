@@ -318,6 +318,60 @@ def test_each_rung_is_measured_with_its_own_mask_and_the_last_one_stays() -> Non
     assert sum(search.mask()) == 1
 
 
+def test_the_rungs_are_measured_on_the_device_of_the_layer() -> None:
+    search = new_search(TargetJoints([3, 1]), phases=(0.0, 0.5))
+    search.advance(0.5)
+
+    def measure() -> dict[str, float]:
+        assert search.layer.mask is not None
+        assert search.layer.mask.device == search.layer.joint_logits.device
+        return {}
+
+    with torch.device("meta"):  # any but the layer's
+        search.measure_rungs(measure)
+    assert search.layer.mask is not None
+    assert search.layer.mask.device == search.layer.joint_logits.device
+
+
+def test_the_last_rung_stays_when_the_measurement_is_interrupted() -> None:
+    search = new_search(TargetJoints([3, 1]), phases=(0.0, 0.5))
+    search.advance(0.5)
+
+    def interrupted() -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search.measure_rungs(interrupted)
+    assert sum(search.mask()) == 1
+
+
+def test_processes_share_the_mask_but_each_draws_rungs_of_its_own() -> None:
+    searches = [new_search(TargetJoints([6, 1]), phases=(0.0, 0.5)) for _ in range(2)]
+    with torch.no_grad():
+        searches[1].layer.joint_logits += torch.arange(JOINTS) / 10  # as rounding may do
+    for seed, search in enumerate(searches):
+        search.to(torch.device("cpu"), seed)
+        search.advance(0.5)
+        search.share(lambda _: searches[0].layer.export_state())
+    first, second = (search.layer(torch.ones(64, 1, JOINTS, 1)) != 0 for search in searches)
+    assert searches[0].rungs() == searches[1].rungs()
+    assert not torch.equal(first, second)
+
+
+def test_joints_that_are_kept_stay_when_others_are_opened_again() -> None:
+    search = new_search(MetricFloor("acc", 0.8), phases=(0.0, 0.1))
+    with torch.no_grad():  # the mask that was measured is not what the gates say by now
+        search.layer.joint_logits[:] = 200.0
+        search.layer.joint_logits[-1] = -200.0
+    for _ in range(2):
+        search.controller.observe_metrics({"acc": 0.9}, [*[False] * (JOINTS - 1), True])
+    search.advance(0.1)
+    for _ in range(2):
+        search.observe_metrics({"acc": 0.5})
+    assert sum(search.mask()) == 2
+    assert search.mask()[-1]
+
+
 def test_nothing_is_charged_in_the_warmup_nor_after_the_freeze() -> None:
     task = torch.randn(JOINTS)
     assert penalised(new_search(), 0.1, task) is None
