@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,11 +110,11 @@ def _read(run: str) -> PruningRecord:
 def _show(arguments: argparse.Namespace) -> None:
     from lightning_jointprune.report.trust import findings, verdict
 
-    record = _read(arguments.record)
-    found = findings(record)
+    record, count = _read(arguments.record), arguments.joints
+    if count is not None:
+        record = replace(record, selection=record.selection_of(count))
+    found, selection = findings(record), record.selection
     said = verdict(found)
-    count = arguments.joints
-    selection = record.selection if count is None else record.selection_of(count)
     sentence = selection.sentence(arguments.title)
     if arguments.json:
         _print_json(

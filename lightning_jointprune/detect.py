@@ -222,7 +222,7 @@ def _nothing_fits(
         fix += f' and input="{near[0].input}"' if len(near) > 1 else ""
     else:
         where = f'input="{seen[0].input}", axes="b t (j c)"'
-        fix = f"Pass num_joints= as in the data, or say where they are, e.g. {where}"
+        fix = f"Pass the num_joints= or skeleton= of the data, or say where they are, e.g. {where}"
     return f"Expected an input with {wanted} but got none. Seen:\n{_listed(seen)}\n{fix}."
 
 

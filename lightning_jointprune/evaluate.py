@@ -6,6 +6,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from rich.table import Table
+from rich.text import Text
 from torch import Tensor, nn
 
 from lightning_jointprune.agreement import indices_of
@@ -15,6 +17,7 @@ from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.passes import Trial, layer_of, observe
 from lightning_jointprune.predictions import Predict
 from lightning_jointprune.significance import PairedTest, paired_tests
+from lightning_jointprune.tables import as_text
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -53,7 +56,7 @@ def evaluate_joints(
             there are changes; returns logits `(samples, classes)` and labels `(samples,)`, or
             whatever your metric takes. By default a batch is `(*inputs, labels)`, or a dict with
             a key "label", "labels", "target", "targets" or "y".
-        joint_names: names of all joints, shape `(J,)`; None numbers them.
+        joint_names: names of all joints, shape `(J,)`; None takes those of the run.
         how: `"drop"`, one of the kept joints; `"add"`, one of the dropped; `"permute"`, a kept one
             among the samples of a batch, which keeps its distribution and breaks its information.
             In padded clips its padding moves with it. `"soft"`, gates drawn as in the search
@@ -132,6 +135,17 @@ class SubsetComparison(NamedTuple):
     tests: tuple[PairedTest, ...]
     right: dict[str, Tensor]
 
+    def __str__(self) -> str:
+        table = Table(box=None, pad_edge=False)
+        for title in ("set", "joints", "accuracy", "minus kept", "p (Holm)"):
+            table.add_column(title)
+        tests = {test.first: test for test in self.tests}
+        for name, accuracy in self.accuracy.items():
+            test = tests.get(name)
+            tested = ("", "") if test is None else (str(test.difference), f"{test.p_holm:.3g}")
+            table.add_row(Text(name), str(self.joints[name]), str(accuracy), *tested)
+        return as_text(table)
+
 
 def compare_subsets(
     model: nn.Module,
@@ -157,7 +171,7 @@ def compare_subsets(
         subsets: name to joints, by index or name, or a mask, shape `(J,)`, bool: from
             `published_subsets`, or from `random_masks`.
         predict: as for `evaluate_joints`, with logits and labels.
-        joint_names: names of all joints, shape `(J,)`; None numbers them.
+        joint_names: names of all joints, shape `(J,)`; None takes those of the run.
         signers: who made each sample, in the order of the data; then the tests are over signers.
         seed: of the bootstrap over signers.
         progress: whether to show, on stderr, how many passes there are and how far they are.
@@ -201,7 +215,8 @@ def _per_signer(right: Tensor, signers: Sequence[Hashable]) -> dict[str, Estimat
 
 
 def _names(layer: JointPruningLayer, joint_names: Sequence[str] | None) -> tuple[str, ...]:
-    names = tuple(joint_names or [f"joint_{index}" for index in range(layer.num_joints)])
+    numbered = [f"joint_{index}" for index in range(layer.num_joints)]
+    names = tuple(joint_names or layer.joint_names or numbered)
     if len(names) != layer.num_joints or len(set(names)) < len(names):
         raise ValueError(
             f"Expected {layer.num_joints} different joint names but got {len(names)}. Name every "

@@ -99,6 +99,7 @@ class JointPruningLayer(nn.Module):
         self.groups = {name: tuple(joints) for name, joints in groups.items()} if groups else None
         self.tied = tied
         self.keep, self.drop = tuple(keep), tuple(drop)
+        self.joint_names: tuple[str, ...] | None = None  # if whoever drives the layer knows them
         self.mode: Mode | None = None  # None: sampled in training, masked in evaluation
         self.used = False  # whether `forward` was called; who wants to know resets it
         self.generator: torch.Generator | None = None  # None: torch's own

@@ -64,6 +64,7 @@ def load_pruned(
         layer.fill_mean = state["search"]["layer"]["fill_mean"]
         for target in read_targets(state):
             attach(model, target, layer)
+    layer.joint_names = tuple(state["joint_names"])
     layer.temperature = layer.gate.anneal[1]  # where the search ended, for sampled gates
     layer.rungs = None
     layer.freeze(mask)
@@ -80,8 +81,8 @@ def _rung_of(state: Mapping[str, Any], joints: int | None) -> tuple[Tensor, list
     known = {int(mask.sum()): (mask, probabilities) for mask, probabilities in (last, *settled)}
     if joints is not None and joints not in known:
         raise ValueError(
-            f"Expected joints out of {', '.join(map(str, known))} but got {joints}. A run has a "
-            f"mask of other numbers too with budget=TargetJoints([{joints}, {min(known)}])."
+            f"Expected joints out of {', '.join(map(str, sorted(known)))} but got {joints}. A "
+            f"run has other masks too with budget=TargetJoints([{joints}, {min(known)}])."
         )
     return last if joints is None else known[joints]
 
@@ -92,7 +93,7 @@ def analyze_pruning(model: nn.Module, joint_names: Sequence[str] | None = None) 
     Args:
         model: a model with a `JointPruningLayer` in it, or one that `JointPruningCallback` or
             `load_pruned` has put one in front of.
-        joint_names: names of all joints, shape `(joints,)`; None numbers them.
+        joint_names: names of all joints, shape `(joints,)`; None takes those of the run.
 
     Returns:
         The selection.
@@ -109,7 +110,9 @@ def analyze_pruning(model: nn.Module, joint_names: Sequence[str] | None = None) 
             "that was trained with JointPruningCallback, or the submodule that has the layer."
         )
     layer = layers[0]
-    names = joint_names or [f"joint_{index}" for index in range(layer.num_joints)]
+    names = (
+        joint_names or layer.joint_names or [f"joint_{index}" for index in range(layer.num_joints)]
+    )
     return JointSelection(
         indices=tuple(layer.get_active_joints()),
         num_joints=layer.num_joints,

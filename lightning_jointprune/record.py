@@ -217,8 +217,8 @@ class PruningRecord:
         known = {len(one.indices): one for one in (self.selection, *self.rungs)}
         if joints not in known:
             raise ValueError(
-                f"Expected joints out of {', '.join(map(str, known))} but got {joints}. Train with "
-                f"budget=TargetJoints([{joints}, {min(known)}]) for others."
+                f"Expected joints out of {', '.join(map(str, sorted(known)))} but got {joints}. "
+                f"Train with budget=TargetJoints([{joints}, {min(known)}]) for others."
             )
         return known[joints]
 

@@ -28,11 +28,8 @@ from lightning_jointprune.skeletons import get_skeleton, resolve_joints
 
 STATE_KEY = "JointPruningCallback"
 STATE_SCHEMA = 2  # of what a checkpoint holds; higher with a change that older code cannot read
-_CERTAIN = (
-    "b t j c",
-    "b j c",
-    "b j",
-)  # no other axes have these joints' place, or none that differ
+# Axes that no others have the joints' place of, or none that differ.
+_CERTAIN = ("b t j c", "b j c", "b j")
 
 
 @dataclass(frozen=True)
@@ -194,13 +191,14 @@ class Settings:
                 drop=self.drop,
                 fill=self.fill,
             )
+        layer.joint_names = self.joint_names
         always = layer.always.tolist()
         dropped = int(layer.never.sum())
         priced = self.budget.groups if isinstance(self.budget, Price) else {}
         for name in priced.keys() - (layer.groups or {}).keys():
             raise ValueError(
                 f"Expected prices of groups out of {', '.join(layer.groups or ()) or 'none'} but "
-                f"got {name!r}. Pass groups={{{name!r}: [0, 1, 2]}} too, say."
+                f"got {name!r}. Pass JointPruningCallback(groups={{{name!r}: [0, 1, 2]}}), say."
             )
         controller = make_controller(self.budget, joints, sum(always), dropped)
         if self.tied and isinstance(self.budget, TargetJoints):

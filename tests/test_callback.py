@@ -1301,7 +1301,7 @@ def test_a_ladder_is_loaded_with_any_of_its_masks(tmp_path: Path) -> None:
         assert said.keep_probabilities == pytest.approx(rung.keep_probabilities)
         torch.testing.assert_close(loaded(x), plain(torch.where(kept, x, 0.0)))
     assert analyze_pruning(load_pruned(Classifier, path)).indices == callback.selection.indices
-    with pytest.raises(ValueError, match=r"joints out of 2, 6, 4 but got 5\. .*\[5, 2\]"):
+    with pytest.raises(ValueError, match=r"joints out of 2, 4, 6 but got 5\. .*\[5, 2\]"):
         load_pruned(Classifier, path, joints=5)
 
 

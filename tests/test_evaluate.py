@@ -264,6 +264,14 @@ def test_subsets_are_compared_with_the_kept_joints_on_the_same_samples() -> None
     ]
 
 
+def test_a_comparison_prints_a_line_for_every_set() -> None:
+    found = compare({"others": [0]})
+    head, *lines = str(found).splitlines()
+    assert head.split()[:3] == ["set", "joints", "accuracy"]
+    assert [line.split()[0] for line in lines] == ["kept", "others"]
+    assert str(found.tests[0].difference) in lines[1]
+
+
 def test_subsets_are_compared_over_signers() -> None:
     signers = list("abcdabcd")
     found = compare({"none": []}, signers=signers, seed=3)

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from lightning_jointprune import (
+    Groups,
     JointPruningCallback,
     JointPruningLayer,
     PruningRecord,
@@ -160,6 +161,17 @@ def test_a_loaded_model_tells_the_selection_of_its_run(tmp_path: Path) -> None:
     assert selection.indices == callback.selection.indices
     expected = callback.selection.keep_probabilities
     assert selection.keep_probabilities == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_loaded_model_knows_the_names_of_its_joints(tmp_path: Path) -> None:
+    groups = Groups({"hand": [0, 1], "arm": [2, 3]}, tied=True)
+    callback = pruning(tmp_path, groups=groups)
+    pruned = load_pruned(Classifier, fit(Classifier(5), tmp_path, callback))
+    named = callback.selection.joint_names
+    assert named[:2] == ("hand.0", "hand.1")
+    assert analyze_pruning(pruned).joint_names == named
+    worth = evaluate_joints(pruned, [(X, LABEL)], how=(), progress=False)
+    assert worth.joint_names == named
 
 
 def test_arguments_that_a_checkpoint_lacks_are_passed_on(tmp_path: Path) -> None:
