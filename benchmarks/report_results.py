@@ -2,7 +2,7 @@
 
     python -m benchmarks.report_results
 
-A row without a result is left out.
+A row without a result keeps the section that the page has of it, or has none.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ SCRIPTS = {
     "selection": (selection.ROWS, " --data FOLDER"),
 }
 MOST_SEEDS = 50  # whatever was run is shown
+MARK = "## "  # before the title of a section
 HEAD = """# Results
 
 Written by `python -m benchmarks.report_results` from the results of the scripts in this folder.
@@ -33,7 +34,7 @@ sequences that no run was trained on or chosen by.
 
 
 def section(script: str, flags: str, name: str, row: Row, store: Store) -> str:
-    """A row's part of the page; empty without results."""
+    """A row's part of the page, from its title on; empty without results."""
     records = [
         record for cell in row.cells(store, MOST_SEEDS) if (record := store.find(cell)) is not None
     ]
@@ -42,7 +43,7 @@ def section(script: str, flags: str, name: str, row: Row, store: Store) -> str:
     seeds = max(record["settings"]["seed"] for record in records) + 1
     more = "" if seeds == row.seeds else f" --seeds {seeds}"
     parts = [
-        f"## {row.title}",
+        row.title,
         f"`python -m benchmarks.{script}{flags} --rows {name}{more}`",
         row.setting,
         side_by_side(row.side_by_side(store, MOST_SEEDS)) if row.side_by_side else "",
@@ -83,14 +84,23 @@ def provenance(records: Sequence[Record]) -> str:
     return text
 
 
-def page(folder: Path, any_code: bool) -> str:
+def page(folder: Path, any_code: bool, before: str = "") -> str:
+    """The whole page.
+
+    Args:
+        folder: where the finished cells are.
+        any_code: whether results of earlier states of the code count.
+        before: the page as it is, from which a row without results has its section.
+    """
+    old = {part.partition("\n")[0]: part for part in before.split(MARK)[1:]}
     sections = [
-        section(script, flags, name, row, store)
+        section(script, flags, name, row, store) or old.get(row.title, "")
         for script, (rows, flags) in SCRIPTS.items()
         for store in [Store(folder, script, any_code)]
         for name, row in rows.items()
     ]
-    return "\n".join([HEAD, *filter(None, sections)])
+    parts = [part.rstrip("\n") + "\n" for part in sections if part]
+    return "\n".join([HEAD, *(MARK + part for part in parts)])
 
 
 def main() -> None:
@@ -100,7 +110,8 @@ def main() -> None:
     add_store_arguments(parser)
     parser.add_argument("--write", type=Path, default=HERE / "RESULTS.md", help="where to")
     args = parser.parse_args()
-    args.write.write_text(page(args.cache, args.any_code), encoding="utf-8")
+    before = args.write.read_text("utf-8") if args.write.is_file() else ""
+    args.write.write_text(page(args.cache, args.any_code, before), encoding="utf-8")
     print(args.write)
 
 

@@ -113,7 +113,7 @@ def parser(description: str | None, rows: Iterable[str]) -> argparse.ArgumentPar
 
 def add_store_arguments(result: argparse.ArgumentParser) -> None:
     result.add_argument(
-        "--cache", type=Path, default=HERE / ".cache", help="folder of the finished cells"
+        "--cache", type=Path, default=HERE / "results", help="folder of the finished cells"
     )
     result.add_argument(
         "--any-code", action="store_true", help="accept results of an earlier state of the code"

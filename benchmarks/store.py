@@ -72,9 +72,7 @@ class Store:
 
     def add(self, record: Record) -> None:
         self._remember(record)
-        if not self.path.parent.is_dir():
-            self.path.parent.mkdir(parents=True)
-            (self.path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
