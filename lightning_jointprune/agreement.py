@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_jointprune.evaluation import Estimate, JointEvaluation, Z
+from lightning_jointprune.evaluation import JointEvaluation
+from lightning_jointprune.intervals import Estimate, Z
 from lightning_jointprune.record import JointSelection
 
 

@@ -271,6 +271,7 @@ class JointPruningCallback(pl.Callback):
         if trainer.sanity_checking:
             return
         self._search.observe_metrics(metrics)
+        self._journal.samples = trainers.validation_samples(trainer)
         self._journal.note(self._search, trainer.global_step, trainer.current_epoch, metrics)
         self._journal.quote(trainers.monitored(trainer), list(trainer.progress_bar_metrics))
         if trainer.is_global_zero and trainers.writes_files(trainer):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from lightning_jointprune.agreement import indices_of
 from lightning_jointprune.confounds import InputStatistics
-from lightning_jointprune.evaluation import Estimate, JointEvaluation, proportion
+from lightning_jointprune.evaluation import JointEvaluation
+from lightning_jointprune.intervals import Estimate, proportion
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.passes import Trial, layer_of, observe
 from lightning_jointprune.predictions import Predict

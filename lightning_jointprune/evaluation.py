@@ -8,33 +8,19 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor
 
 from lightning_jointprune.confounds import Confounds, JointInput, confounds
 from lightning_jointprune.files import PathLike, write_text
+from lightning_jointprune.intervals import Estimate
 from lightning_jointprune.tables import as_text
 
 SCHEMA = 1
 EVALUATION_FILE = "joint_evaluation.json"
-Z = NormalDist().inv_cdf(0.975)  # of a 95 % interval
-
-
-class Estimate(NamedTuple):
-    """A value and the ends of its 95 % confidence interval, which are None where not known."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    def __str__(self) -> str:
-        ends = "" if self.low is None else f" [{self.low:.3f}, {self.high:.3f}]"
-        return f"{self.value:.3f}{ends}"
 
 
 @dataclass(frozen=True)
@@ -131,22 +117,6 @@ class JointEvaluation:
 
     def __str__(self) -> str:
         return self.summary()
-
-
-def proportion(right: Tensor) -> Estimate:
-    """A proportion with Wilson's interval."""
-    n, p = len(right), right.double().mean().item()
-    centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    return Estimate(p, max(0.0, centre - half), min(1.0, centre + half))
-
-
-def difference(first: Tensor, second: Tensor) -> Estimate:
-    """`mean(first) - mean(second)` of the same samples, with Bonett and Price's interval."""
-    n, lost, won = len(first), int((first & ~second).sum()), int((second & ~first).sum())
-    p, q = (lost + 1) / (n + 2), (won + 1) / (n + 2)
-    half = Z * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
-    return Estimate((lost - won) / n, max(-1.0, p - q - half), min(1.0, p - q + half))
 
 
 # --- text -----------------------------------------------------------------------------------------

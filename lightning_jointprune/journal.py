@@ -62,6 +62,7 @@ class Journal:
         self.metrics: dict[str, float] = {}
         self.metrics_all_joints: dict[str, float] = {}
         self.rung_metrics: list[dict[str, float]] = []  # of a ladder, at the end of the run
+        self.samples: int | None = None  # of a validation
         self.pose = MeanPose(len(self.joint_names))
         self._refreshed_since: float | None = None
         self._refresh_spent, self._refresh_cost = 0.0, REFRESH_COST
@@ -175,6 +176,7 @@ class Journal:
             metric=self.metric,
             floor=self.floor,
             higher_is_better=self.more_is_better,
+            samples=self.samples,
         )
 
     def record(self, search: JointSearch) -> PruningRecord:
@@ -251,6 +253,7 @@ class Journal:
             "metric": self.metric,
             "floor": self.floor,
             "more_is_better": self.more_is_better,
+            "samples": self.samples,
             "pose": self.pose.state_dict(),
         }
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lightning_jointprune.attach import attached_layers
 from lightning_jointprune.confounds import InputStatistics
-from lightning_jointprune.evaluation import Estimate, difference, proportion
+from lightning_jointprune.intervals import Estimate, difference, proportion
 from lightning_jointprune.layer import JointPruningLayer, own_layer
 from lightning_jointprune.predictions import (
     Predict,

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar, cast
 
 from lightning_jointprune.files import PathLike, write_text
+from lightning_jointprune.intervals import Estimate, wilson
 from lightning_jointprune.tables import joint_table
 from lightning_jointprune.wording import selection_sentence
 
 SCHEMA = 1
 PHASES = ("warmup", "search", "final")
 RECORD_FILE, SELECTION_FILE = "pruning_record.json", "selection.json"
+WHOLE = 2e-3  # what single precision leaves of a whole number, up to some 10,000
 D = TypeVar("D")
 
 
@@ -35,6 +37,7 @@ class JointSelection:
         metric: the metric that `sentence` quotes; a key of `metrics` when it was measured.
         floor: the value that `metric` was asked to stay at or above, in units of `metric`.
         higher_is_better: whether more of `metric` is better; where it is not, `floor` is a ceiling.
+        samples: how many samples that validation had; None if not known.
 
     Raises:
         ValueError: a length, index, name or probability that does not fit.
@@ -53,6 +56,7 @@ class JointSelection:
     metric: str | None = None
     floor: float | None = None
     higher_is_better: bool = True
+    samples: int | None = None
 
     def __post_init__(self) -> None:
         count = _whole(self.num_joints, "num_joints")
@@ -71,6 +75,7 @@ class JointSelection:
         _set(self, keep_probabilities=_probabilities(self.keep_probabilities, count), floor=floor)
         _set(self, metrics=_finite(self.metrics), metric=self.metric and str(self.metric))
         _set(self, metrics_all_joints=_finite(self.metrics_all_joints))
+        _set(self, samples=None if self.samples is None else _whole(self.samples, "samples"))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,6 +92,20 @@ class JointSelection:
     def ratio(self) -> float:
         """Pruning ratio: the fraction of joints removed, in [0, 1]."""
         return 1 - len(self.indices) / self.num_joints
+
+    @property
+    def interval(self) -> Estimate | None:
+        """`metric` with the kept joints, and Wilson's 95 % interval; None where it is not known.
+
+        It is known of a share of the validation's samples, such as their accuracy: of a value that
+        is a whole number of them over all. That the joints were chosen on the same samples, or the
+        best of several checkpoints was, it does not count.
+        """
+        value = self.metrics.get(self.metric or "", math.nan)
+        if self.samples is None or self.samples < 1 or not 0 <= value <= 1:
+            return None
+        right = value * self.samples
+        return wilson(value, self.samples) if abs(right - round(right)) < WHOLE else None
 
     @property
     def undecided(self) -> int:

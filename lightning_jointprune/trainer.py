@@ -148,6 +148,17 @@ def measured(trainer: Any, before: Mapping[str, Tensor]) -> dict[str, float]:
     }
 
 
+def validation_samples(trainer: Any) -> int | None:
+    """How many samples a validation has; None if it cannot be told, as of a stream."""
+    loaders, batches = trainer.val_dataloaders, trainer.num_val_batches
+    loader = loaders[0] if isinstance(loaders, list) and len(loaders) == 1 else loaders
+    try:
+        most = int(loader.batch_size) * int(batches[0])
+        return min(len(loader.sampler), most) * int(trainer.world_size)
+    except (AttributeError, IndexError, OverflowError, TypeError, ValueError):
+        return None
+
+
 def validate_again(trainer: Any, silent: Any) -> dict[str, float]:
     """Validate once more when a fit is at its end; no callback and no logger hears of it.
 

@@ -1,4 +1,4 @@
-"""The result of an evaluation: its intervals, its table, and JSON in and out."""
+"""The result of an evaluation: its table, and JSON in and out."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import math
 from pathlib import Path
 
 import pytest
-import torch
 
 from lightning_jointprune.confounds import JointInput, confounds
-from lightning_jointprune.evaluation import Estimate, JointEvaluation, difference, proportion
+from lightning_jointprune.evaluation import JointEvaluation
+from lightning_jointprune.intervals import Estimate
 
 EVALUATION = JointEvaluation(
     joint_names=("wrist", "thumb", "[index]"),
@@ -34,36 +34,6 @@ EVALUATION = JointEvaluation(
     class_names=("yes", "no"),
     per_signer={"ann": Estimate(1.0, 0.8, 1.0)},
 )
-
-
-def rights(count: int, of: int) -> torch.Tensor:
-    return torch.arange(of) < count
-
-
-def test_wilsons_interval_is_that_of_his_formula() -> None:
-    # Worked by hand for 8 of 10: (0.8 + z²/20 ± z √(0.016 + z²/400)) / (1 + z²/10).
-    assert proportion(rights(8, 10)) == pytest.approx((0.8, 0.49016, 0.94332), abs=1e-4)
-
-
-@pytest.mark.parametrize("count", [0, 7])
-def test_an_interval_at_the_end_of_the_scale_has_a_width(count: int) -> None:
-    value, low, high = proportion(rights(count, 7))
-    assert 0.0 <= low <= value <= high <= 1.0
-    assert high - low > 0.1
-
-
-def test_a_paired_difference_has_the_interval_of_bonett_and_price() -> None:
-    # 5 of 48 only right before, 1 only right after: p = 6/50, q = 2/50.
-    first, second = rights(20, 48), torch.cat([torch.zeros(5), torch.ones(16), torch.zeros(27)])
-    half = 1.959964 * math.sqrt((0.12 + 0.04 - 0.08**2) / 50)
-    found = difference(first, second.bool())
-    assert found == pytest.approx((4 / 48, 0.08 - half, 0.08 + half), abs=1e-6)
-
-
-def test_no_change_is_known_better_from_more_samples() -> None:
-    few, many = (difference(rights(n, n), rights(n, n)) for n in (10, 1000))
-    assert few.value == many.value == 0.0
-    assert few.low < many.low < 0.0 < many.high < few.high
 
 
 def test_json_gives_back_what_was_written(tmp_path: Path) -> None:

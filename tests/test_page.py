@@ -12,7 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from lightning_jointprune.evaluation import Estimate
+from lightning_jointprune.intervals import Estimate
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.report import Point, render, write_report
 from lightning_jointprune.report.numbers import (

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -308,3 +309,24 @@ def test_a_pose_that_does_not_fit_is_refused(pose: Any) -> None:
 def test_a_changed_copy_is_checked_again() -> None:
     with pytest.raises(ValueError, match="ascending"):
         replace(selection_of(1, 2), indices=(5,))
+
+
+@pytest.mark.parametrize(
+    ("value", "samples", "known"),
+    [
+        (0.8, 10, True),
+        (float(np.float32(4187 / 4418)), 4418, True),
+        (0.84, 10, False),  # no share of ten samples
+        (0.8, None, False),
+        (0.8, 0, False),
+        (2.0, 10, False),  # a loss
+        (math.nan, 10, False),
+    ],
+)
+def test_a_share_of_the_samples_has_wilsons_interval(
+    value: float, samples: int | None, known: bool
+) -> None:
+    found = selection_of(2, 4, metrics={"m": value}, metric="m", samples=samples).interval
+    assert (found is not None) == known
+    if samples == 10 and known:  # worked by hand, as in the tests of `proportion`
+        assert found == pytest.approx((0.8, 0.49016, 0.94332), abs=1e-4)

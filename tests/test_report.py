@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lightning_jointprune.evaluation import Estimate
+from lightning_jointprune.intervals import Estimate
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.report import Point, write_report
 from lightning_jointprune.skeletons import get_skeleton

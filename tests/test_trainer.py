@@ -26,6 +26,7 @@ from lightning_jointprune.trainer import (
     monitored,
     of_kind,
     progress,
+    validation_samples,
     writes_files,
 )
 
@@ -46,6 +47,7 @@ def fit(
     values: Sequence[float],
     callbacks: Sequence[Any],
     data: Any = None,
+    validation: Any = None,
     **settings: Any,
 ) -> Any:
     """Fit a tiny model whose validations log these values; the trainer afterwards."""
@@ -81,8 +83,9 @@ def fit(
         **settings,
     )
     batches = DataLoader(torch.randn(BATCHES, 2, 6), batch_size=None)
-    validation = DataLoader(torch.randn(1, 2, 6), batch_size=None)
-    trainer.fit(Tiny(), batches if data is None else data, validation if values else None)
+    if values and validation is None:
+        validation = DataLoader(torch.randn(1, 2, 6), batch_size=None)
+    trainer.fit(Tiny(), batches if data is None else data, validation)
     return trainer
 
 
@@ -209,6 +212,32 @@ def test_only_scalars_logged_since_then_were_measured() -> None:
         "per_class": torch.ones(3),
     }
     assert measured(trainer, before) == {"acc": 1.0, "f1": 0.5}
+
+
+@each_package
+@pytest.mark.parametrize(
+    ("validation", "settings", "samples"),
+    [
+        (DataLoader(torch.randn(7, 6), batch_size=3), {}, 7),
+        (DataLoader(torch.randn(7, 6), batch_size=3, drop_last=True), {}, 6),
+        (DataLoader(torch.randn(7, 6), batch_size=3), {"limit_val_batches": 2}, 6),
+        ([DataLoader(torch.randn(7, 6), batch_size=3)], {}, 7),
+        (DataLoader(Endless(), batch_size=3), {}, None),
+        (DataLoader(torch.randn(1, 2, 6), batch_size=None), {}, None),
+        ([torch.randn(2, 6)], {}, None),
+    ],
+)
+def test_a_validations_samples_are_counted_where_they_can_be(
+    pl: ModuleType, validation: Any, settings: dict, samples: int | None
+) -> None:
+    seen = []
+
+    class Watch(pl.Callback):
+        def on_validation_end(self, trainer, pl_module) -> None:
+            seen.append(validation_samples(trainer))
+
+    fit(pl, [0.5] * 9, [Watch()], validation=validation, max_epochs=1, **settings)
+    assert seen == [samples]
 
 
 @each_package

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lightning_jointprune.confounds import JointInput
-from lightning_jointprune.evaluation import Estimate, JointEvaluation
+from lightning_jointprune.evaluation import JointEvaluation
+from lightning_jointprune.intervals import Estimate
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.report.trust import findings, show, verdict
 from tests.records import evaluated, record_of, snapshot, unnamed

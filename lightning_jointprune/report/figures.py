@@ -10,7 +10,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lightning_jointprune.evaluation import Estimate, JointEvaluation
+from lightning_jointprune.evaluation import JointEvaluation
+from lightning_jointprune.intervals import Estimate
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.report.comparison import compare
 from lightning_jointprune.report.frontier import Point, frontier_numbers

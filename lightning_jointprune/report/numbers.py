@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from lightning_jointprune.evaluation import Estimate, JointEvaluation
+from lightning_jointprune.evaluation import JointEvaluation
+from lightning_jointprune.intervals import Estimate
 from lightning_jointprune.record import PruningRecord, Snapshot
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
 
