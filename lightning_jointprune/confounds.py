@@ -124,7 +124,7 @@ class InputStatistics:
         """
         pieces: list[tuple[Tensor, range]] = []
         for tensor, axes, part in calls:
-            x = _frames(tensor, axes)
+            x = frames_of(tensor, axes)
             joints = range(x.shape[2]) if part is None else part
             if pieces and not _belongs(x, joints, pieces):
                 self._add(pieces)
@@ -164,7 +164,7 @@ class InputStatistics:
         self.counts[row, within] += counted.sum((0, 1)).cpu()
 
 
-def _frames(x: Tensor, axes: Sequence[str]) -> Tensor:
+def frames_of(x: Tensor, axes: Sequence[str]) -> Tensor:
     """The joints as `(sequences, frames, joints, channels)`."""
     rest = [word for word in axes if word not in ("t", "j", "c")]
     x = x.permute([axes.index(word) for word in (*rest, "t", "j", "c") if word in axes])

@@ -12,8 +12,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lightning_jointprune.first_batches import FirstBatches
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.loggers import hand_over
+from lightning_jointprune.normalisation import Normalisation
 from lightning_jointprune.pose import MeanPose
 from lightning_jointprune.record import (
     RECORD_FILE,
@@ -64,11 +66,13 @@ class Journal:
         self.rung_metrics: list[dict[str, float]] = []  # of a ladder, at the end of the run
         self.samples: int | None = None  # of a validation
         self.pose = MeanPose(len(self.joint_names))
+        self.normalisation = Normalisation(len(self.joint_names))
         self._refreshed_since: float | None = None
         self._refresh_spent, self._refresh_cost = 0.0, REFRESH_COST
 
     def watch(self, layer: JointPruningLayer) -> None:
-        """Look where the joints are in what the layer sees, if no skeleton says it."""
+        """Look how the joints reach the layer, and where they are if no skeleton says it."""
+        self.normalisation.watch(layer)
         if self.skeleton is None:
             self.pose.watch(layer)
 
@@ -190,6 +194,7 @@ class Journal:
             versions=_versions(),
             phase=search.phase,
             pose=self.pose.places(),
+            normalisation=self.normalisation.found(),
         )
 
     def write(self, search: JointSearch, folder: Path, loggers: Iterable[Any] = ()) -> Path | None:
@@ -255,14 +260,16 @@ class Journal:
             "more_is_better": self.more_is_better,
             "samples": self.samples,
             "pose": self.pose.state_dict(),
+            "normalisation": self.normalisation.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
-        pose = self.pose
-        vars(self).update(state)
-        self.pose = pose
-        pose.load_state_dict(state.get("pose", pose.state_dict()))  # older ones have none
+        watchers: dict[str, FirstBatches] = {"pose": self.pose, "normalisation": self.normalisation}
+        vars(self).update({**state, **watchers})
+        for name, watcher in watchers.items():
+            if name in state:  # older ones have none
+                watcher.load_state_dict(state[name])
         self.history = [Snapshot(**snapshot) for snapshot in state["history"]]
 
 

@@ -2,61 +2,41 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.first_batches import FirstBatches
 
-CALLS, SAMPLES = 24, 8  # calls of the layer that are looked at, and samples in each
 APART = 0.2  # least distance of the joints' places, in standard deviations of their coordinates
 
 
-class MeanPose:
-    """Sums up where the joints are, in the first batches of the warm-up.
+class MeanPose(FirstBatches):
+    """Sums up where the joints are.
 
-    It is called before the layer, which it changes in nothing. What is not finite does not count,
-    nor a joint whose coordinates are all 0, as in padding and where a detector found none.
+    What is not finite does not count, nor a joint whose coordinates are all 0, as in padding and
+    where a detector found none.
 
     Args:
         num_joints: J.
 
     Attributes:
-        calls: how many calls have been counted.
         sums: number of places, their sum and their sum of squares, shape `(3, J, channels)`; None
             before the first batch, and where there are other than 2 or 3 channels.
     """
 
+    limit = 24
+
     def __init__(self, num_joints: int) -> None:
-        self.num_joints = num_joints
-        self.calls = 0
+        super().__init__(num_joints)
         self.sums: Tensor | None = None
 
-    def watch(self, layer: JointPruningLayer) -> None:
-        """Be called before a layer, as long as there is something to count."""
-        self._handle = layer.register_forward_pre_hook(self, with_kwargs=True)
-
-    def __call__(self, layer: JointPruningLayer, args: Any, kwargs: Any) -> None:
-        """Count a call of the layer, with its arguments."""
-        if torch.compiler.is_compiling():  # a number that changes would compile it anew
-            return
-        if not layer.training:
-            return
-        if self.calls >= CALLS or layer.mode != "open":
-            self._handle.remove()
-        else:
-            call = inspect.signature(layer.forward).bind(*args, **kwargs)
-            call.apply_defaults()
-            x, axes, joints = call.args
-            self.calls += 1
-            if "c" in axes and x.shape[list(axes).index("c")] in (2, 3):
-                self._add(x.detach()[:SAMPLES], axes, joints or range(self.num_joints))
-
     def _add(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
-        x = x.float().movedim((axes.index("j"), axes.index("c")), (-2, -1)).flatten(0, -3)
+        if "c" not in axes or x.shape[list(axes).index("c")] not in (2, 3):
+            return
+        x = x.movedim((axes.index("j"), axes.index("c")), (-2, -1)).flatten(0, -3)
         found = x.isfinite().all(-1, keepdim=True) & (x != 0).any(-1, keepdim=True)
         x = torch.where(found, x, 0.0)
         sums = torch.stack([found.expand_as(x).float().sum(0), x.sum(0), x.square().sum(0)])

@@ -199,6 +199,10 @@ class PruningRecord:
         versions: versions of the packages that were used, by name.
         phase: the phase the run was in when this was written; only `"final"` is a result.
 
+        normalisation: how the joints were normalised before the gates, as far as the first batches
+            show it: `"centred"` and `"scaled"` by all of them in each `"frame"` or `"sequence"`,
+            `"origin"`, the joint that is always at 0, `"standardised"`.
+
     Raises:
         ValueError: an unknown phase, an edge to no joint, or a snapshot or a pose of other joints.
     """
@@ -212,6 +216,7 @@ class PruningRecord:
     phase: str = "final"
     pose: tuple[tuple[float, ...], ...] = ()
     rungs: tuple[JointSelection, ...] = ()
+    normalisation: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         joints = self.selection.num_joints
@@ -225,6 +230,7 @@ class PruningRecord:
         _set(self, history=tuple(self.history), edges=edges, phase=_phase(self.phase))
         _set(self, rungs=tuple(self.rungs), pose=_pose(self.pose, joints))
         _set(self, skeleton=None if self.skeleton is None else str(self.skeleton))
+        _set(self, normalisation=_plain(dict(self.normalisation)))
         _set(self, settings=_plain(dict(self.settings)), versions=_plain(dict(self.versions)))
 
     def selection_of(self, joints: int) -> JointSelection:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_jointprune.layer import JointPruningLayer
-from lightning_jointprune.pose import CALLS, MeanPose
+from lightning_jointprune.pose import MeanPose
 from lightning_jointprune.record import PruningRecord
 from tests.runs import SHORT_RUNS, Classifier, J, clips, fit, pruning
 
@@ -59,38 +57,6 @@ def test_padding_missing_joints_and_what_is_not_finite_do_not_count() -> None:
     x[:2, 1, 2] = torch.nan
     layer(x)
     assert torch.tensor(pose.places()) == pytest.approx(PLACES)
-
-
-def test_only_the_warm_ups_first_training_batches_count() -> None:
-    pose, layer = watched()
-    for mode in ("open", "masked"):
-        layer.mode = mode
-        layer.eval()(batch())
-    assert pose.calls == 0
-    layer.train()
-    layer.mode = "open"
-    for _ in range(CALLS):
-        layer(batch())
-    assert layer._forward_pre_hooks
-    layer(batch() + 100.0)
-    assert torch.tensor(pose.places()) == pytest.approx(PLACES)
-    assert not layer._forward_pre_hooks
-    for mode in ("sampled", "masked"):
-        pose, layer = watched()
-        layer.mode = mode
-        layer(batch())
-        assert (pose.calls, len(layer._forward_pre_hooks)) == (0, 0)
-
-
-def test_a_layer_that_is_watched_can_be_copied_and_saved() -> None:
-    pose, layer = watched()
-    layer(batch())
-    file = io.BytesIO()
-    torch.save(layer, file)
-    file.seek(0)
-    for other in (copy.deepcopy(layer), torch.load(file, weights_only=False)):
-        other(batch())
-    assert pose.calls == 1
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from lightning_jointprune.confounds import JointInput
-from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.intervals import Estimate
 from lightning_jointprune.record import JointSelection, PruningRecord
-from lightning_jointprune.report.trust import findings, show, verdict
+from lightning_jointprune.report.finding import show
+from lightning_jointprune.report.trust import findings, verdict
 from tests.records import evaluated, record_of, snapshot, unnamed
 
 GATE = {"GumbelSigmoid": {"initial_keep_probability": 0.9, "temperature": [1.0, 0.3]}}
@@ -185,44 +184,6 @@ def test_seeds_of_other_joints_are_refused() -> None:
         findings(unnamed((0.99, 0.01)), [unnamed((0.99,))])
 
 
-def watched(inputs: dict[int, JointInput], **more: Any) -> tuple[PruningRecord, JointEvaluation]:
-    """A run that keeps ten of 17 joints, and an evaluation with inputs that differ for some."""
-    record = record_of("coco_17", tuple(range(10)))
-    names = record.selection.joint_names
-    usual = JointInput(1.0, 1.0, 0.0, None)
-    seen = {name: inputs.get(number, usual) for number, name in enumerate(names)}
-    return record, replace(evaluated(record), inputs=seen, **more)
-
-
-def test_kept_joints_that_are_seldom_there_are_named() -> None:
-    missing = {2: JointInput(1.0, 0.3, 0.0, None), 12: JointInput(1.0, 0.0, 0.0, None)}
-    record, evaluation = watched(missing)
-    found = {one.level: one for one in findings(record, (), evaluation) if "picture" in one.title}
-    assert list(found) == ["check"]
-    assert found["check"].title.startswith("1 of the 10 kept joints is undetected")
-    assert "right_eye (0.99)." in found["check"].advice  # joint 12 is dropped
-    numbered = replace(
-        evaluation,
-        joint_names=tuple(f"joint_{j}" for j in range(17)),
-        inputs={f"joint_{j}": one for j, one in enumerate(evaluation.inputs.values())},
-        drop={},
-    )
-    assert "right_eye (0.99)." in str(findings(record, (), numbered))
-    record, evaluation = watched({})
-    assert "Every kept joint is there to be seen" in str(findings(record, (), evaluation))
-
-
-def test_costs_that_go_with_motion_are_said() -> None:
-    record, evaluation = watched({j: JointInput(1.0 + j, 1.0, 0.0, None) for j in range(10)})
-    found = [one for one in findings(record, (), evaluation) if "how they move" in one.title]
-    assert [(one.level, one.title[-5:]) for one in found] == [("check", "1.00.")]
-    mixed = {j: JointInput((7.0 * j) % 10, 1.0, 0.0, None) for j in range(10)}
-    found = [one for one in findings(record, (), watched(mixed)[1]) if "how they move" in one.title]
-    assert [one.level for one in found] == ["note"]
-    few = replace(evaluation, drop=dict(list(evaluation.drop.items())[:7]))
-    assert "how they move" not in str(findings(record, (), few))
-
-
 @pytest.mark.parametrize(
     ("soft", "level"),
     [
@@ -233,7 +194,8 @@ def test_costs_that_go_with_motion_are_said() -> None:
     ],
 )
 def test_gates_that_do_better_than_the_hard_mask_are_a_doubt(soft: Estimate, level: str) -> None:
-    record, evaluation = watched({}, soft=soft)
+    record = record_of("coco_17", (0, 1))
+    evaluation = replace(evaluated(record), soft=soft)
     found = [one for one in findings(record, (), evaluation) if "Gates drawn" in one.title]
     assert [one.level for one in found] == [level]
     assert f"The difference in accuracy is {soft}." in found[0].advice

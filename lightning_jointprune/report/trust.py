@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
-from lightning_jointprune.confounds import confounds
 from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.record import PruningRecord, Snapshot
 from lightning_jointprune.report.comparison import compare
+from lightning_jointprune.report.finding import Finding, names_of, show
+from lightning_jointprune.report.inputs import moving, normalised, unseen
 
-LEVELS = ("good", "note", "check", "bad")
 # A fall at the freeze counts from here on: of a metric in [0, 1], and as a share of any other.
 FALL, SHARE = 0.02, 0.05
 STABLE = 0.75  # excellent agreement beyond chance, by the scale that Nogueira et al. 2018 use
-FEW, ALIKE = 8, 0.7  # joints of which a rank correlation is told, and one that is high
-NAMED = 8  # joints that a finding names
-
-
-class Finding(NamedTuple):
-    """One thing the record says about the run.
-
-    Attributes:
-        level: `"good"`, `"note"`, `"check"` (read with care) or `"bad"` (do not rely on it).
-        title: what was found, in one sentence.
-        advice: what it means and what to do, with code between backticks.
-    """
-
-    level: str
-    title: str
-    advice: str
 
 
 def findings(
@@ -54,8 +37,8 @@ def findings(
         checks += [_number, _forced, _measured, _frozen]
     found = [finding for check in checks for finding in check(record)]
     if evaluation is not None:
-        found += [*_soft(evaluation), *_unseen(record, evaluation)]
-        found += _moving(evaluation)
+        found += [*_soft(evaluation), *unseen(record, evaluation), *moving(evaluation)]
+    found += normalised(record)
     if record.phase != "warmup":
         found += [_agreement(record, seeds)] if seeds else [_SEEDS]
     return tuple(found)
@@ -89,7 +72,9 @@ def _agreement(record: PruningRecord, seeds: Sequence[PruningRecord]) -> Finding
     stable = "" if numbers.stability is None else f", stability {numbers.stability:.2f}"
     advice = "The stability is 1 if all runs keep the same joints, 0 if they agree by chance only."
     if alone:
-        advice += f" Not kept by all: {_names(record, alone)}. Do not claim that these are needed."
+        advice += (
+            f" Not kept by all: {names_of(record, alone)}. Do not claim that these are needed."
+        )
     return Finding(
         "good" if numbers.stability is None or numbers.stability >= STABLE else "check",
         f"{always} of the {kept} kept joints are kept by all {runs} seeds{stable}.",
@@ -110,54 +95,6 @@ def _soft(evaluation: JointEvaluation) -> Iterator[Finding]:
         f"The difference in {evaluation.metric} is {soft}."
         + (" The search had not decided: train for more epochs." if fell else ""),
     )
-
-
-def _unseen(record: PruningRecord, evaluation: JointEvaluation) -> Iterator[Finding]:
-    """Kept joints of which there is seldom anything to see."""
-    if not evaluation.inputs or not evaluation.indices:
-        return
-    names = {name: number for number, name in enumerate(evaluation.joint_names)}
-    unseen = [names[name] for name in confounds({}, evaluation.inputs, _kept(evaluation)).phantoms]
-    if unseen:
-        verb = "is" if len(unseen) == 1 else "are"
-        yield Finding(
-            "check",
-            f"{len(unseen)} of the {len(evaluation.indices)} kept joints {verb} undetected, "
-            "interpolated or out of the picture in most frames.",
-            f"What the model reads there may be the recording and not the movement: "
-            f"{_names(record, unseen)}. Look at such clips, or train without these joints by "
-            "`drop=`, and compare.",
-        )
-    else:
-        yield Finding(
-            "good",
-            "Every kept joint is there to be seen.",
-            "None is undetected or interpolated in most frames of the data that were evaluated.",
-        )
-
-
-def _moving(evaluation: JointEvaluation) -> Iterator[Finding]:
-    """Whether the joints that cost most are those that move most."""
-    costs = evaluation.drop or evaluation.permute
-    if not evaluation.inputs or len(costs) < FEW:
-        return
-    motion = evaluation.confounds().motion
-    if motion is not None:
-        yield Finding(
-            "check" if abs(motion) >= ALIKE else "note",
-            f"The rank correlation of what joints cost with how they move is {motion:.2f}.",
-            f"It is over {len(costs)} kept joints, too few for an interval."
-            + (
-                " The joints may be kept since they move, not for what they show: look at which "
-                "classes need them."
-                if abs(motion) >= ALIKE
-                else ""
-            ),
-        )
-
-
-def _kept(evaluation: JointEvaluation) -> list[str]:
-    return [evaluation.joint_names[index] for index in evaluation.indices]
 
 
 def _finished(record: PruningRecord) -> Iterator[Finding]:
@@ -242,7 +179,7 @@ def _decided(record: PruningRecord) -> Iterator[Finding]:
         yield Finding(
             "check",
             f"{len(unsure)} of {selection.num_joints} joints {verb} undecided.",
-            f"Their keep probability is between 0.1 and 0.9: {_names(record, unsure)}. Another "
+            f"Their keep probability is between 0.1 and 0.9: {names_of(record, unsure)}. Another "
             "seed may decide otherwise. Train for more epochs, or with a later end of the search "
             "(the second value of `phases`).",
         )
@@ -283,7 +220,7 @@ def _forced(record: PruningRecord) -> Iterator[Finding]:
             f"{len(forced)} of the {len(selection.indices)} kept joints {verb} a keep probability "
             "of at most 0.5.",
             f"The budget kept them, not the search, and others may do as well: "
-            f"{_names(record, forced)}. Ask for fewer joints, or train for more epochs.",
+            f"{names_of(record, forced)}. Ask for fewer joints, or train for more epochs.",
         )
     if denied:
         verb = "has" if len(denied) == 1 else "have"
@@ -291,7 +228,7 @@ def _forced(record: PruningRecord) -> Iterator[Finding]:
             "note",
             f"{len(denied)} dropped joint{'' if len(denied) == 1 else 's'} {verb} a keep "
             "probability above 0.5.",
-            f"The budget dropped them, not the search: {_names(record, denied)}. A larger budget "
+            f"The budget dropped them, not the search: {names_of(record, denied)}. A larger budget "
             "would keep them first.",
         )
 
@@ -371,18 +308,3 @@ def _fell(record: PruningRecord, before: float, after: float) -> bool:
     fraction = 0 <= before <= 1 and 0 <= after <= 1
     enough = abs(before - after) > (FALL if fraction else SHARE * abs(before))
     return enough and _worse(record, after, before)
-
-
-def _names(record: PruningRecord, joints: Iterable[int]) -> str:
-    """The first joints' names, with their keep probabilities."""
-    selection, numbers = record.selection, list(joints)
-    named = [
-        f"{selection.joint_names[j]} ({selection.keep_probabilities[j]:.2f})"
-        for j in numbers[:NAMED]
-    ]
-    return ", ".join(named) + (f" and {len(numbers) - NAMED} more" * (len(numbers) > NAMED))
-
-
-def show(value: float) -> str:
-    """Three decimals, or as many digits where these would be zeros."""
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}"

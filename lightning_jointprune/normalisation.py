@@ -1,0 +1,123 @@
+"""How coordinates were normalised before the gates, where all joints leak into the kept ones.
+
+A joint that is dropped behind a normalisation by all joints is not gone: the kept ones were moved
+or scaled by where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_jointprune.confounds import frames_of
+from lightning_jointprune.first_batches import FirstBatches
+
+EXACT = 1e-3  # of the skeleton's size: what is left of a centre or of a scale that was taken out
+USUAL = 0.1  # how near standardised coordinates are to mean 0 and deviation 1 in a few batches
+UNITS = {"frame": (0, 1), "sequence": (1, 2)}  # what is flattened so that each is a row
+FEWEST = 8  # frames, or sequences, of which something can be said
+
+
+class Normalisation(FirstBatches):
+    """Notes what is the same in every frame, or in every sequence, of the first channels.
+
+    Those are two or three coordinates; a third channel may also be a visibility.
+
+    Args:
+        num_joints: J.
+
+    Attributes:
+        seen: by `"frame"` and `"sequence"` and how many channels count: how many had joints, the
+            most that their centre was away from 0, in sizes of the skeleton, and the least and the
+            largest deviation and extent of their joints, shape `(6,)`. By `"moments"` the number,
+            the sum and the sum of squares of the coordinates; by `"joints"` the largest coordinate
+            of each joint, in sizes of the skeleton, shape `(J,)`.
+    """
+
+    limit = 4
+
+    def __init__(self, num_joints: int) -> None:
+        super().__init__(num_joints)
+        self.seen: dict[str, Tensor] = {}
+
+    def _add(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
+        if "c" not in axes or len(joints) != self.num_joints or self.num_joints < 3:
+            return
+        x = frames_of(x, axes)[..., :3]
+        there = x.isfinite().all(-1, keepdim=True) & (x != 0).any(-1, keepdim=True)
+        x = torch.where(there, x, 0.0)
+        for channels in range(2, x.shape[-1] + 1):
+            part = x[..., :channels]
+            for unit, (first, last) in UNITS.items():
+                flat = (one.flatten(first, last) for one in (part, there))
+                self._keep(f"{unit} {channels}", _constants(*flat), _widest)
+        plane = x[..., :2]
+        largest = plane.abs().amax((0, 1, 3)) / plane.square().mean().sqrt().clamp(min=1e-30)
+        count = plane.shape[-1] * there.sum()
+        self._keep("joints", largest, torch.maximum)
+        self._keep("moments", torch.stack([count, plane.sum(), plane.square().sum()]), torch.add)
+
+    def _keep(self, name: str, value: Tensor, both: Any) -> None:
+        known = self.seen.get(name)
+        self.seen[name] = value if known is None else both(known.to(value.device), value)
+
+    def found(self) -> dict[str, Any]:
+        """What was found, and nothing where nothing was.
+
+        Returns:
+            `"centred"` and `"scaled"` by all joints: of each `"frame"` or each `"sequence"`;
+            `"origin"`: the one joint that is at 0 in every frame; `"standardised"`: True if the
+            coordinates of all joints together have about mean 0 and deviation 1.
+        """
+        if not self.seen:
+            return {}
+        found: dict[str, Any] = {}
+        for name, value in self.seen.items():
+            unit, (count, away, *ends) = name.partition(" ")[0], value.tolist()
+            if unit not in UNITS or count < FEWEST:
+                continue
+            if away < EXACT:
+                found.setdefault("centred", unit)
+            if any(0 < high <= low * (1 + EXACT) for low, high in (ends[:2], ends[2:])):
+                found.setdefault("scaled", unit)
+        still = (self.seen["joints"] < EXACT).nonzero().flatten().tolist()
+        if len(still) == 1:  # several are rather those that were never detected
+            found["origin"] = still[0]
+        count, total, squares = self.seen["moments"].tolist()
+        mean = total / max(count, 1)
+        deviation = max(squares / max(count, 1) - mean**2, 0.0) ** 0.5
+        if abs(mean) < USUAL and abs(deviation - 1) < USUAL:
+            found["standardised"] = True
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was noted."""
+        seen = {name: value.cpu().clone() for name, value in self.seen.items()}
+        return {"calls": self.calls, "seen": seen}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.calls, self.seen = state["calls"], dict(state["seen"])
+
+
+def _constants(x: Tensor, there: Tensor) -> Tensor:
+    """What `seen` has of a unit; `x` is of shape `(units, points, channels)`."""
+    count = there.sum(1).clamp(min=1)
+    centre = x.sum(1) / count
+    apart = torch.where(there, x - centre.unsqueeze(1), 0.0)
+    size = (apart.square().sum((1, 2)) / count.squeeze(1)).sqrt()
+    extent = (x.amax(1) - x.amin(1)).amax(1)  # in a box from 0 to 1, a corner is no missing joint
+    real = (there.sum(1).squeeze(1) > 2) & (size > 0)
+    away = centre.abs().amax(1) / size.clamp(min=1e-30)
+    ends = [one.where(real, end) for one in (size, extent) for end in (torch.inf, -torch.inf)]
+    least = [one.amin() if place % 2 == 0 else one.amax() for place, one in enumerate(ends)]
+    return torch.stack([real.sum().float(), away.where(real, 0.0).amax(), *least]).double()
+
+
+def _widest(first: Tensor, second: Tensor) -> Tensor:
+    """Both together: numbers are added, and the ends are the outer ones."""
+    least, most = torch.minimum(first, second), torch.maximum(first, second)
+    return torch.stack([first[0] + second[0], most[1], least[2], most[3], least[4], most[5]])

@@ -1,0 +1,44 @@
+"""Watching a layer sees the first batches of the warm-up, and changes nothing."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import pytest
+import torch
+
+from lightning_jointprune.pose import MeanPose
+from tests.test_pose import PLACES, batch, watched
+
+
+def test_only_the_warm_ups_first_training_batches_count() -> None:
+    pose, layer = watched()
+    for mode in ("open", "masked"):
+        layer.mode = mode
+        layer.eval()(batch())
+    assert pose.calls == 0
+    layer.train()
+    layer.mode = "open"
+    for _ in range(MeanPose.limit):
+        layer(batch())
+    assert layer._forward_pre_hooks
+    layer(batch() + 100.0)
+    assert torch.tensor(pose.places()) == pytest.approx(PLACES)
+    assert not layer._forward_pre_hooks
+    for mode in ("sampled", "masked"):
+        pose, layer = watched()
+        layer.mode = mode
+        layer(batch())
+        assert (pose.calls, len(layer._forward_pre_hooks)) == (0, 0)
+
+
+def test_a_layer_that_is_watched_can_be_copied_and_saved() -> None:
+    pose, layer = watched()
+    layer(batch())
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    for other in (copy.deepcopy(layer), torch.load(file, weights_only=False)):
+        other(batch())
+    assert pose.calls == 1
