@@ -17,6 +17,7 @@ from lightning_jointprune.pruned import analyze_pruning, load_pruned
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
 from lightning_jointprune.settings import Groups
+from lightning_jointprune.skeletons import Skeleton
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ __all__ = [
     "HardConcrete",
     "StochasticGate",
     "Groups",
+    "Skeleton",
     "JointSelection",
     "PruningRecord",
     "load_pruned",

@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from lightning_jointprune import optim
 from lightning_jointprune import trainer as trainers
+from lightning_jointprune.checkpoint import STATE_KEY, check_state, find_state, make_state
 from lightning_jointprune.detect import check_input
 from lightning_jointprune.entrance import Entrance
 from lightning_jointprune.fills import Fill
@@ -27,14 +28,8 @@ from lightning_jointprune.layer import own_layer
 from lightning_jointprune.preview import preview
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import Budget, Price
-from lightning_jointprune.settings import (
-    STATE_KEY,
-    Groups,
-    Settings,
-    check_state,
-    find_state,
-    make_state,
-)
+from lightning_jointprune.settings import Groups, Settings
+from lightning_jointprune.skeletons import Skeleton
 
 
 class JointPruningCallback(pl.Callback):
@@ -47,8 +42,8 @@ class JointPruningCallback(pl.Callback):
 
     Args:
         num_joints: J, number of joints; not needed with a named skeleton.
-        skeleton: name of a skeleton, such as `"mediapipe_hands"`, which brings J, the joints'
-            names, groups and a drawing.
+        skeleton: name of a skeleton, such as `"mediapipe_hands"`, or a `Skeleton` of your own: it
+            brings J, the joints' names, groups and a drawing.
         input: where the skeleton enters the model: None finds it on the first batch, `"keypoints"`
             is an argument of the module's `forward`, `"batch.keypoints"` a key or attribute in one,
             `"encoder:x"` an argument of a submodule, `"body + left_hand"` are parts of it.
@@ -79,7 +74,7 @@ class JointPruningCallback(pl.Callback):
         self,
         num_joints: int | None = None,
         *,
-        skeleton: str | None = None,
+        skeleton: str | Skeleton | None = None,
         input: str | None = None,  # noqa: A002 -- the field's word
         axes: str | None = None,
         budget: Budget | int | Sequence[int] = Price("auto"),  # noqa: B008 -- frozen

@@ -116,6 +116,7 @@ def evaluate_joints(
         },
         class_names=tuple(class_names or ()),
         per_signer={} if signers is None else _per_signer(seen.right[:1], signers),
+        higher_is_better=seen.sign > 0,
     )
 
 

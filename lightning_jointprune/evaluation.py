@@ -50,6 +50,7 @@ class JointEvaluation:
         class_names: names of the classes, by label; empty if they have none.
         per_signer: the metric with the kept joints on the samples of each signer, by name; empty if
             the signers are not known.
+        higher_is_better: whether more of the metric is better.
     """
 
     joint_names: tuple[str, ...]
@@ -67,6 +68,7 @@ class JointEvaluation:
     inputs: Mapping[str, JointInput] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     per_signer: Mapping[str, Estimate] = field(default_factory=dict)
+    higher_is_better: bool = True
 
     def confounds(self, importance: Mapping[str, float] | None = None) -> Confounds:
         """How far the importance of joints goes with their motion and their detection.

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from lightning_jointprune.record import (
 )
 from lightning_jointprune.schedules import higher_is_better
 from lightning_jointprune.search import JointSearch
+from lightning_jointprune.skeletons import Skeleton
 
 REPORT_FILE = "joint_importance.html"
 REFRESH_SHARE = 0.01  # of the run's time that files in the course of it may cost
@@ -38,7 +40,7 @@ class Journal:
 
     Args:
         joint_names: names of all joints, shape `(J,)`.
-        skeleton: name of the skeleton, if it has one.
+        skeleton: the skeleton, if it is known.
         settings: the callback's arguments, as plain values.
         metric: the metric to quote, with its floor if one was asked for; None until it is known.
         floor: in units of the metric.
@@ -48,7 +50,7 @@ class Journal:
     def __init__(
         self,
         joint_names: Sequence[str],
-        skeleton: str | None,
+        skeleton: Skeleton | None,
         settings: Mapping[str, Any],
         metric: str | None = None,
         floor: float | None = None,
@@ -73,7 +75,7 @@ class Journal:
     def watch(self, layer: JointPruningLayer) -> None:
         """Look how the joints reach the layer, and where they are if no skeleton says it."""
         self.normalisation.watch(layer)
-        if self.skeleton is None:
+        if self.skeleton is None or not self.skeleton.drawing:
             self.pose.watch(layer)
 
     def quote(self, monitored: Sequence[tuple[str, bool]], shown: Sequence[str]) -> None:
@@ -185,15 +187,18 @@ class Journal:
 
     def record(self, search: JointSearch) -> PruningRecord:
         """Everything the run learned so far."""
+        own = self.skeleton if self.skeleton and not self.skeleton.known else None
         return PruningRecord(
             selection=self.selection(search),
             rungs=self.rungs(search),
             history=tuple(self.history),
-            skeleton=self.skeleton,
+            skeleton=self.skeleton.name if self.skeleton else None,
+            edges=own.edges if own else (),
+            parts=own.groups if own else {},
             settings=self.settings,
             versions=_versions(),
             phase=search.phase,
-            pose=self.pose.places(),
+            pose=(own.drawing if own else ()) or self.pose.places(),
             normalisation=self.normalisation.found(),
         )
 
@@ -209,7 +214,10 @@ class Journal:
             warnings.warn(doubt, stacklevel=2)
         report = self._write_files(search, folder)
         if report is not None:
-            hand_over(loggers, report, self.selection(search), self.last_step or 0)
+            from lightning_jointprune.report.picture import skeleton_picture
+
+            draw = partial(skeleton_picture, self.record(search))
+            hand_over(loggers, report, self.selection(search), self.last_step or 0, draw)
         return report
 
     def refresh(

@@ -12,28 +12,38 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from lightning_jointprune.record import JointSelection
 
-TAG = "joint_pruning/report"
+TAG, IMAGE_TAG = "joint_pruning/report", "joint_pruning/skeleton"
 
 
-def hand_over(loggers: Iterable[Any], report: Path, selection: JointSelection, step: int) -> None:
+def hand_over(
+    loggers: Iterable[Any],
+    report: Path,
+    selection: JointSelection,
+    step: int,
+    picture: Callable[[], Tensor | None],
+) -> None:
     """Give the report to every logger that can show it.
 
-    TensorBoard gets the answer as text with the KEEP / PRUNE table, W&B the page as a panel, MLflow
-    the page as an artefact. What fails costs a warning, never the run.
+    TensorBoard gets the answer as text with the KEEP / PRUNE table and the skeleton as an image,
+    W&B the page as a panel, MLflow the page as an artefact. What fails costs a warning, never the
+    run.
 
     Args:
         loggers: the trainer's.
         report: the HTML file.
         selection: what is in it.
         step: optimizer steps taken.
+        picture: draws the skeleton, as bytes of shape `(height, width, 3)`; None if it cannot.
     """
     for logger in loggers:
         for parent in type(logger).__mro__:
             if give := KINDS.get(parent.__name__):
                 try:
-                    give(logger, report, selection, step)
+                    give(logger, report, selection, step, picture)
                 except Exception as error:  # the model is trained: no failure here may lose it
                     warnings.warn(
                         f"The report could not be logged by {type(logger).__name__}: {error!r}. "
@@ -43,11 +53,19 @@ def hand_over(loggers: Iterable[Any], report: Path, selection: JointSelection, s
                 break
 
 
-def _text(logger: Any, report: Path, selection: JointSelection, step: int) -> None:
+def _text_and_image(
+    logger: Any,
+    report: Path,
+    selection: JointSelection,
+    step: int,
+    picture: Callable[[], Tensor | None],
+) -> None:
     logger.experiment.add_text(TAG, markdown(selection, report), step)
+    if (drawn := picture()) is not None:
+        logger.experiment.add_image(IMAGE_TAG, drawn, step, dataformats="HWC")
 
 
-def _panel(logger: Any, report: Path, _: JointSelection, step: int) -> None:
+def _panel(logger: Any, report: Path, _: JointSelection, step: int, *__: object) -> None:
     run = logger.experiment  # which has loaded the package
     with report.open(encoding="utf-8") as page:
         html = sys.modules["wandb"].Html(page, inject=False)
@@ -79,7 +97,7 @@ def _plain(text: str) -> str:
 
 
 KINDS: dict[str, Callable[..., None]] = {
-    "TensorBoardLogger": _text,
+    "TensorBoardLogger": _text_and_image,
     "WandbLogger": _panel,
     "MLFlowLogger": _artefact,
 }

@@ -19,6 +19,7 @@ from lightning_jointprune.detect import resolve_parts
 from lightning_jointprune.layout import composed_axes, exact_axes, usual_axes, written
 from lightning_jointprune.probe import Probe, Seen
 from lightning_jointprune.settings import named_joints
+from lightning_jointprune.skeletons import Skeleton
 
 _CHANNELS = 4  # an axis of up to so many values is hardly one of joints
 
@@ -54,7 +55,7 @@ def preview(
     batch: Any,
     num_joints: int | None = None,
     *,
-    skeleton: str | None = None,
+    skeleton: str | Skeleton | None = None,
     axes: str | None = None,
 ) -> Preview:
     """Print what a training step on a batch shows, and which input would be pruned.
@@ -66,7 +67,7 @@ def preview(
         model: a LightningModule; attached to a trainer or not.
         batch: as `training_step` gets it, on the model's device.
         num_joints: J; None lists what it could be.
-        skeleton: name of a skeleton, which brings J.
+        skeleton: name of a skeleton, or one of your own, which brings J.
         axes: the axes of the skeleton in einops' words; None infers them.
 
     Returns:
@@ -85,7 +86,8 @@ def preview(
     else:
         try:
             found = written(resolve_parts(seen, joints, None, axes))
-            first = f'skeleton="{skeleton}"' if skeleton else f"num_joints={joints}"
+            named = f"skeleton={skeleton!r}" if isinstance(skeleton, str) else "skeleton=skeleton"
+            first = f"num_joints={joints}" if skeleton is None else named.replace("'", '"')
             where = f'input="{found["input"]}", axes="{found["axes"]}"'
             advice = f"JointPruningCallback({first}, {where})"
         except ValueError as error:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_jointprune.attach import attach, attached_layers
+from lightning_jointprune.checkpoint import STATE_KEY, find_state
 from lightning_jointprune.fills import FillFunction, restored_fill
 from lightning_jointprune.layer import JointPruningLayer, own_layer
 from lightning_jointprune.layout import read_targets
 from lightning_jointprune.record import JointSelection
-from lightning_jointprune.settings import STATE_KEY, find_state
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -192,7 +192,8 @@ class PruningRecord:
             `selection`.
         history: snapshots in the order of training.
         skeleton: name of the skeleton that the joints are from, for its drawing.
-        edges: pairs of connected joints, shape `(edges, 2)`, where the skeleton has no name.
+        edges: pairs of connected joints, shape `(edges, 2)`, where the skeleton has no known name.
+        parts: body parts where the skeleton has no known name, each with its joints.
         pose: mean place of each joint in the data, shape `(J, 2 or 3)`, in units of the input and
             with y downwards, where the skeleton has no name; empty if it is not known.
         settings: the callback's arguments; what JSON does not know is kept as its text.
@@ -217,6 +218,7 @@ class PruningRecord:
     pose: tuple[tuple[float, ...], ...] = ()
     rungs: tuple[JointSelection, ...] = ()
     normalisation: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         joints = self.selection.num_joints
@@ -230,7 +232,8 @@ class PruningRecord:
         _set(self, history=tuple(self.history), edges=edges, phase=_phase(self.phase))
         _set(self, rungs=tuple(self.rungs), pose=_pose(self.pose, joints))
         _set(self, skeleton=None if self.skeleton is None else str(self.skeleton))
-        _set(self, normalisation=_plain(dict(self.normalisation)))
+        parts = {str(name): _indices(sorted(of), joints) for name, of in self.parts.items()}
+        _set(self, parts=parts, normalisation=_plain(dict(self.normalisation)))
         _set(self, settings=_plain(dict(self.settings)), versions=_plain(dict(self.versions)))
 
     def selection_of(self, joints: int) -> JointSelection:

@@ -24,10 +24,8 @@ from lightning_jointprune.schedules import (
     make_budget,
 )
 from lightning_jointprune.search import JointSearch
-from lightning_jointprune.skeletons import get_skeleton, resolve_joints
+from lightning_jointprune.skeletons import Skeleton, as_skeleton, resolve_joints
 
-STATE_KEY = "JointPruningCallback"
-STATE_SCHEMA = 2  # of what a checkpoint holds; higher with a change that older code cannot read
 # Axes that no others have the joints' place of, or none that differ.
 _CERTAIN = ("b t j c", "b j c", "b j")
 
@@ -56,7 +54,7 @@ class Settings:
 
     Args:
         joint_names: names of all joints, shape `(J,)`.
-        skeleton: name of the skeleton, if it has one.
+        skeleton: the skeleton, if it is known.
         input: where the skeleton enters; None finds it.
         axes: its axes in einops' words; None infers them.
         budget: what limits the joints.
@@ -71,7 +69,7 @@ class Settings:
     """
 
     joint_names: tuple[str, ...]
-    skeleton: str | None
+    skeleton: Skeleton | None
     input: str | None
     axes: str | None
     budget: Budget
@@ -88,7 +86,7 @@ class Settings:
     def checked(
         cls,
         num_joints: int | None,
-        skeleton: str | None,
+        skeleton: str | Skeleton | None,
         *,
         axes: str | None,
         budget: Budget | int | Sequence[int],
@@ -111,14 +109,14 @@ class Settings:
             raise ValueError(f"Expected a learning rate above 0 but got lr={lr}.")
         if axes is not None:
             check_frames(fill, Layout.parse(axes).words)
-        names = named_joints(num_joints, skeleton)
-        members, tied = _resolve_groups(groups, skeleton, names)
+        names, known = named_joints(num_joints, skeleton), as_skeleton(skeleton)
+        members, tied = _resolve_groups(groups, known, names)
         kept, dropped = resolve_joints(keep, names), resolve_joints(drop, names)
-        if members and tied and skeleton is None:
+        if members and tied and known is None:
             names = _names_of_nodes(names, members)
         settings = cls(
             names,
-            skeleton,
+            known,
             axes=axes,
             budget=make_budget(budget),
             gate=make_gate(gate),
@@ -257,17 +255,18 @@ class Settings:
         return {name: _plain(getattr(self, name)) for name in sorted(names)}
 
 
-def named_joints(num_joints: int | None, skeleton: str | None) -> tuple[str, ...]:
+def named_joints(num_joints: int | None, skeleton: str | Skeleton | None) -> tuple[str, ...]:
     """The joints' names: the skeleton's, else made up from their number.
 
     Raises:
         ValueError: if there is no such skeleton, or no such number.
     """
-    if skeleton is not None:
-        names = get_skeleton(skeleton).joints
+    known = as_skeleton(skeleton)
+    if known is not None:
+        names = known.joints
         if num_joints not in (None, len(names)):
             raise ValueError(
-                f"Expected {len(names)} joints (skeleton {skeleton!r}) but got "
+                f"Expected {len(names)} joints (skeleton {known.name!r}) but got "
                 f"num_joints={num_joints}. Leave num_joints out, or name another skeleton."
             )
         return names
@@ -281,7 +280,7 @@ def named_joints(num_joints: int | None, skeleton: str | None) -> tuple[str, ...
 
 def _resolve_groups(
     groups: Groups | Mapping[str, Sequence[int | str]] | str | None,
-    skeleton: str | None,
+    skeleton: Skeleton | None,
     names: Sequence[str],
 ) -> tuple[dict[str, tuple[int, ...]] | None, bool]:
     """The groups by index, and whether they are tied."""
@@ -298,12 +297,12 @@ def _resolve_groups(
     if groups.members is not None:
         members = {name: resolve_joints(joints, names) for name, joints in groups.members.items()}
         return members, groups.tied
-    if skeleton is None:
+    if skeleton is None or not skeleton.groups:
         raise ValueError(
-            "Expected a named skeleton whose groups to take but got none. Pass skeleton=... or "
+            "Expected a skeleton whose groups to take but got none. Pass skeleton=... or "
             "Groups({'left_hand': range(21), ...})."
         )
-    return dict(get_skeleton(skeleton).groups), groups.tied
+    return dict(skeleton.groups), groups.tied
 
 
 def _names_of_nodes(names: Sequence[str], members: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
@@ -321,78 +320,3 @@ def _plain(value: Any) -> Any:
 
 def _written(value: Any) -> str | float:
     return fill_name(value) if callable(value) else float(value)
-
-
-def make_state(settings: Settings, search: JointSearch) -> dict[str, Any]:
-    """What a checkpoint holds for whoever puts its mask in front of a model again.
-
-    Args:
-        settings: the callback's.
-        search: whose mask it is.
-    """
-    return {
-        "schema": STATE_SCHEMA,
-        "joint_names": list(settings.joint_names),
-        "mask": search.mask(),
-        "keep_probabilities": search.layer.keep_probabilities().tolist(),
-        "search": search.state_dict(),
-    }
-
-
-def find_state(checkpoint: Mapping[str, Any], state_key: str) -> Mapping[str, Any] | None:
-    """The callback's state in a checkpoint: that of its key, else the only one there is.
-
-    Args:
-        checkpoint: a Lightning checkpoint.
-        state_key: `STATE_KEY` with the callback's `input`, which may be given in other words.
-
-    Returns:
-        The state; None if the checkpoint has none.
-
-    Raises:
-        ValueError: if there are several and none has the key, or if it is of another schema.
-    """
-    saved = checkpoint.get("callbacks", {})
-    states = {key: state for key, state in saved.items() if key.startswith(STATE_KEY)}
-    if state_key not in states and len(states) > 1:
-        raise ValueError(
-            f"Expected a state of {state_key} in the checkpoint but got {', '.join(states)}. Pass "
-            "the same input= as in the run that saved it."
-        )
-    state = states.get(state_key, next(iter(states.values()), None))
-    if state is not None and state.get("schema") != STATE_SCHEMA:
-        raise ValueError(
-            f"Expected a checkpoint with a pruning state of schema {STATE_SCHEMA} but got "
-            f"{state.get('schema')}. Read it with the version of lightning-jointprune that saved "
-            "it, or begin a new run from its weights."
-        )
-    return state
-
-
-def check_state(state: Mapping[str, Any], settings: Settings, resumed: bool) -> None:
-    """Make sure that a checkpoint's state is of the same joints, and to resume, of the same search.
-
-    Args:
-        state: what the callback saved.
-        settings: the callback's own.
-        resumed: whether training goes on from there.
-
-    Raises:
-        ValueError: if it is not; both sides are named.
-    """
-    saved, names = state["joint_names"], list(settings.joint_names)
-    if saved != names:
-        pairs = enumerate(zip(saved, names, strict=False))
-        other = next((f", in which joint {i} is {a}, not {b}" for i, (a, b) in pairs if a != b), "")
-        raise ValueError(
-            f"Expected a checkpoint of {len(names)} joints ({names[0]} ... {names[-1]}) but got "
-            f"one of {len(saved)} ({saved[0]} ... {saved[-1]}){other}. Pass the num_joints or "
-            "skeleton that it was trained with."
-        )
-    then, now = state["journal"]["settings"], settings.as_plain()
-    for name in sorted(now.keys() - {"input", "axes"}) if resumed else ():
-        if then[name] != now[name]:
-            raise ValueError(
-                f"Expected a checkpoint of a search with {name}={now[name]!r} but got one with "
-                f"{name}={then[name]!r}. Resume with that, or start a new run from its weights."
-            )

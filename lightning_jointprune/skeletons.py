@@ -42,30 +42,79 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class Skeleton:
-    """The joints of one pose estimator or data set; get one with `get_skeleton`.
+    """The joints of one pose estimator or data set; `get_skeleton` has many, or make your own.
 
     Args:
-        name: what `get_skeleton` calls it.
+        name: what it is called.
         joints: joint names in tensor order, all different.
-        groups: body parts that partition the joints, name to joint indices.
+        groups: body parts, each with the indices of its joints; no joint is in two.
         edges: pairs of joint indices to be joined by a line. In `mediapipe_holistic` the points
             between the contours of the face have none.
         drawing: a place for each joint, x to the right and y down, both in [0, 1] and in the same
-            unit; no two joints are in the same place.
+            unit, no two in the same place; empty: the mean pose of the data is drawn.
         source: where names, order, edges and drawing come from.
+
+    Raises:
+        ValueError: names that are not different, an index of no joint, a joint twice in the groups,
+            or a drawing of other joints.
+
+    >>> arm = Skeleton("arm", ("shoulder", "elbow", "wrist"), edges=((0, 1), (1, 2)))
+    >>> arm.num_joints
+    3
     """
 
     name: str
     joints: tuple[str, ...]
-    groups: dict[str, tuple[int, ...]] = field(hash=False)
-    edges: tuple[tuple[int, int], ...]
-    drawing: tuple[tuple[float, float], ...]
-    source: str
+    groups: dict[str, tuple[int, ...]] = field(hash=False, default_factory=dict)
+    edges: tuple[tuple[int, int], ...] = ()
+    drawing: tuple[tuple[float, float], ...] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        joints = tuple(map(str, self.joints))
+        if len(set(joints)) != len(joints) or not joints:
+            raise ValueError(
+                f"Expected different names of joints for skeleton {self.name!r} but got "
+                f"{self.joints!r}. Name every joint once, in the order of the data."
+            )
+        groups = {part: resolve_joints(members, joints) for part, members in self.groups.items()}
+        resolve_joints([joint for members in groups.values() for joint in members], joints)
+        edges = tuple((a, b) for a, b in (resolve_joints(edge, joints) for edge in self.edges))
+        if len(self.drawing) not in (0, len(joints)):
+            raise ValueError(
+                f"Expected a drawing of {len(joints)} joints for skeleton {self.name!r} but got "
+                f"one of {len(self.drawing)}. Leave it out to have the mean pose drawn."
+            )
+        drawing = tuple((float(x), float(y)) for x, y in self.drawing)
+        checked = {"joints": joints, "groups": groups, "edges": edges, "drawing": drawing}
+        for name, value in checked.items():  # lists, as from a YAML file, are tuples from now on
+            object.__setattr__(self, name, value)
 
     @property
     def num_joints(self) -> int:
         """J, the number of joints."""
         return len(self.joints)
+
+    @property
+    def known(self) -> bool:
+        """Whether it is the one that `get_skeleton` has under its name."""
+        return self.name in _NAMES and self == get_skeleton(self.name)
+
+
+def as_skeleton(skeleton: str | Skeleton | None) -> Skeleton | None:
+    """A skeleton from its name; one that is no name is returned as it is.
+
+    Raises:
+        ValueError: no skeleton has this name, or another one has that of a skeleton of one's own.
+    """
+    if isinstance(skeleton, str):
+        return get_skeleton(skeleton)
+    if skeleton is not None and skeleton.name in _NAMES and not skeleton.known:
+        raise ValueError(
+            f"Expected a name of its own for the skeleton but got {skeleton.name!r}, which is that "
+            f"of another one. Pass skeleton={skeleton.name!r}, or Skeleton(name='mine', ...)."
+        )
+    return skeleton
 
 
 def skeleton_names() -> tuple[str, ...]:

@@ -29,6 +29,7 @@ PUBLIC = {
     "MetricFloor",
     "Price",
     "PruningRecord",
+    "Skeleton",
     "StochasticGate",
     "StraightThroughGumbelSigmoid",
     "TargetJoints",

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch.loggers import Logger
 
 from lightning_jointprune.loggers import hand_over, markdown
@@ -55,6 +56,9 @@ class Fake(Logger):
 
     add_text = log = log_artifact = _call
 
+    def add_image(self, *args: Any, dataformats: str) -> None:
+        self._call(*args, dataformats)
+
 
 class TensorBoardLogger(Fake):
     pass
@@ -87,9 +91,14 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_each_logger_gets_the_report_in_its_own_way(report: Path) -> None:
     loggers = [TensorBoardLogger(), WandbLogger(), MLFlowLogger(), Fake(), MyTensorBoardLogger()]
-    hand_over(loggers, report, SELECTION, 40)
+    picture = torch.zeros(4, 6, 3, dtype=torch.uint8)
+    hand_over(loggers, report, SELECTION, 40, lambda: picture)
     board, wandb, mlflow, other, derived = (logger.calls for logger in loggers)
-    assert board == derived == [("joint_pruning/report", markdown(SELECTION, report), 40)]
+    assert board == derived
+    text, image = board
+    assert text == ("joint_pruning/report", markdown(SELECTION, report), 40)
+    assert image[1] is picture
+    assert (image[0], *image[2:]) == ("joint_pruning/skeleton", 40, "HWC")
     panel = ("<p>é</p>", False)
     assert wandb == [({"joint_pruning/report": panel, "trainer/global_step": 40},)]
     assert mlflow == [("run 7", str(report), "joint_pruning")]
@@ -102,7 +111,7 @@ def test_a_logger_that_fails_is_a_warning_and_the_others_get_theirs(
 ) -> None:
     other = MLFlowLogger()
     with pytest.warns(UserWarning, match=rf"by {kind.__name__}: .*no server.* not affected"):
-        hand_over([kind(fails=True), other], report, SELECTION, 40)
+        hand_over([kind(fails=True), other], report, SELECTION, 40, lambda: None)
     assert len(other.calls) == 1
 
 

@@ -214,3 +214,17 @@ def test_one_hand_has_no_side() -> None:
     drawing = skeleton_numbers(record_of("mediapipe_hand", (0,)))
     assert drawing is not None
     assert drawing.labels == ()
+
+
+@pytest.mark.parametrize(("more_is_better", "sampled"), [(True, 0.85), (False, 0.95)])
+def test_an_evaluation_adds_the_metric_under_both_kinds_of_gates_at_the_end(
+    more_is_better: bool, sampled: float
+) -> None:
+    record = record_of("coco_17", (0, 1))
+    worth = replace(evaluated(record), soft=Estimate(-0.05), higher_is_better=more_is_better)
+    numbers = history_numbers(record, worth)
+    assert numbers is not None
+    assert numbers.metrics["accuracy, hard mask"] == [None, None, None, 0.9]
+    assert numbers.metrics["accuracy, sampled gates"] == [None, None, None, sampled]
+    without = history_numbers(record, evaluated(record))
+    assert without == history_numbers(record)

@@ -12,6 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
+from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.intervals import Estimate
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.report import Point, render, write_report
@@ -62,6 +63,17 @@ def test_the_same_record_gives_the_same_bytes(tmp_path: Path) -> None:
     first = write_report(record, tmp_path / "a.html").read_bytes()
     again = PruningRecord.from_json(record.to_json())
     assert write_report(again, tmp_path / "b.html").read_bytes() == first
+
+
+def test_the_same_record_evaluation_points_and_seeds_give_the_same_bytes(tmp_path: Path) -> None:
+    record, points = record_of("coco_17", (1, 2)), [Point(17, 0.9, "all joints", 0.8, 0.95)]
+    worth = replace(evaluated(record), soft=Estimate(0.1), per_signer={"b": Estimate(1.0)})
+    texts = []
+    for _ in range(2):
+        again = PruningRecord.from_json(record.to_json())
+        same = JointEvaluation.from_json(worth.to_json())
+        texts.append(render(again, "x", evaluation=same, points=points, seeds=[again, record]))
+    assert texts[0] == texts[1]
 
 
 def test_a_folder_gets_the_report_under_its_usual_name(tmp_path: Path) -> None:
@@ -126,6 +138,10 @@ def test_an_unnamed_skeleton_is_drawn_and_said_to_be_the_mean_pose() -> None:
     text = text_of(render(record))
     assert "Each is at its mean place in the first training batches" in text
     assert "the person's left" not in text
+    own = replace(record, skeleton="mine", edges=((0, 1),), parts={"arm": (0, 1)})
+    text = text_of(render(own))
+    assert "Each is where the drawing of this skeleton has it" in text
+    assert "arm 1/2" in text  # the body part, with how many of its joints are kept
 
 
 @pytest.mark.parametrize(

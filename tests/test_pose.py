@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.pose import MeanPose
 from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.skeletons import Skeleton
 from tests.runs import SHORT_RUNS, Classifier, J, clips, fit, pruning
 
 pytestmark = SHORT_RUNS
@@ -84,20 +84,25 @@ def test_it_goes_on_where_its_state_was_saved() -> None:
     assert again.places() == pose.places() != ()
 
 
-@pytest.mark.parametrize("skeleton", [None, "named"])
+@pytest.mark.parametrize("drawn", [False, True])
 def test_the_record_of_a_run_has_the_datas_pose_if_no_skeleton_has_one(
-    skeleton: str | None, tmp_path: Path, blank_report: None
+    drawn: bool, tmp_path: Path, blank_report: None
 ) -> None:
     offsets = 5.0 * torch.arange(2.0 * J).view(J, 2)
     x, sign = clips().dataset.tensors
     data = DataLoader(TensorDataset(x + offsets, sign), batch_size=8)
     callback = pruning(dirpath=tmp_path)
-    if skeleton:
-        callback._given = replace(callback._given, skeleton=skeleton)
+    places = tuple((j / J, 0.5) for j in range(J))
+    names = tuple(f"j{j}" for j in range(J))
+    if drawn:
+        skeleton = Skeleton("mine", names, {"all": tuple(range(J))}, ((0, 1),), places)
+        callback = pruning(num_joints=None, skeleton=skeleton, dirpath=tmp_path)
     fit(Classifier(), callback, train=data)
     record = PruningRecord.from_json(tmp_path)
     assert record.pose == callback.record.pose
-    if skeleton:
-        assert record.pose == ()
+    if drawn:
+        assert (record.skeleton, record.selection.joint_names) == ("mine", names)
+        assert (record.pose, record.edges) == (places, ((0, 1),))
+        assert record.parts == {"all": tuple(range(J))}
     else:
         assert torch.tensor(record.pose) == pytest.approx(offsets, abs=1.0)

@@ -378,7 +378,8 @@ def test_axe_finds_no_barrier(browser: Browser, tmp_path: Path, scheme: str, wid
     undecided = (0.6, *record.selection.keep_probabilities[1:])
     record = replace(record, selection=replace(record.selection, keep_probabilities=undecided))
     others = [Point(75, 0.7, "all joints"), Point(21, 0.6, "random", 0.5, 0.7)]
-    worth = evaluated(record)
+    worth = replace(evaluated(record), per_signer={"ann": Estimate(0.8, 0.7, 0.9)})
+    worth = replace(worth, soft=Estimate(0.1, 0.05, 0.15))
     page, wrongs = opened(
         browser, record, tmp_path, width, scheme=scheme, evaluation=worth, points=others
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,14 +12,10 @@ from lightning_jointprune.gates import GumbelSigmoid, HardConcrete
 from lightning_jointprune.layout import Target
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
 from lightning_jointprune.settings import (
-    STATE_KEY,
-    STATE_SCHEMA,
     Groups,
     Settings,
-    check_state,
-    find_state,
 )
-from lightning_jointprune.skeletons import get_skeleton
+from lightning_jointprune.skeletons import Skeleton, get_skeleton
 
 DEFAULTS: dict[str, Any] = {
     "num_joints": None,
@@ -59,6 +54,17 @@ def test_joints_to_keep_are_found_by_index_or_name_and_never_dropped(keep: list)
     search = settings.new_search()
     search.layer.joint_logits.data.fill_(-5.0)
     assert search.layer.get_active_joints() == [0, 8]
+
+
+def test_a_skeleton_of_ones_own_brings_names_and_body_parts() -> None:
+    mine = Skeleton("mine", ("hip", "knee", "foot"), {"leg": (1, 2)})
+    settings = checked(skeleton=mine, groups="tied", keep=["hip"])
+    assert (settings.joint_names, settings.skeleton) == (mine.joints, mine)
+    assert (settings.groups, settings.tied, settings.keep) == ({"leg": (1, 2)}, True, (0,))
+    with pytest.raises(ValueError, match=r"3 joints \(skeleton 'mine'\) but got num_joints=4"):
+        checked(skeleton=mine, num_joints=4)
+    with pytest.raises(ValueError, match="a skeleton whose groups to take but got none"):
+        checked(skeleton=Skeleton("bare", mine.joints), groups="hierarchical")
 
 
 def test_joints_without_a_skeleton_are_named_by_their_numbers_too() -> None:
@@ -163,8 +169,8 @@ def test_no_groups_are_no_groups() -> None:
         ({"num_joints": 4, "lr": 0.0}, r"learning rate above 0 but got lr=0\.0"),
         ({"num_joints": 4, "lr": float("nan")}, r"learning rate above 0 but got lr=nan"),
         ({"num_joints": 4, "fill": "median"}, r"\"mean\".* but got 'median'"),
-        ({"num_joints": 4, "groups": "tied"}, r"named skeleton whose groups to take but got none"),
-        ({"num_joints": 4, "groups": Groups()}, r"named skeleton whose groups .*Groups\(\{"),
+        ({"num_joints": 4, "groups": "tied"}, r"a skeleton whose groups to take but got none"),
+        ({"num_joints": 4, "groups": Groups()}, r"a skeleton whose groups .*Groups\(\{"),
         ({"num_joints": 4, "groups": "fingers"}, r"\"hierarchical\", \"tied\".* got 'fingers'"),
         ({"num_joints": 4, "groups": [[0, 1]]}, r"Groups or a mapping but got \[\[0, 1\]\]"),
         ({"num_joints": 4, "groups": {"a": [0, 1], "b": [1]}}, r"share no joint but got 'b'"),
@@ -230,74 +236,6 @@ def test_settings_are_written_as_plain_values() -> None:
         "phases": [0.1, 0.6],
         "tied": False,
     }
-
-
-# --- states in a checkpoint ----------------------------------------------------------------------
-
-
-def test_a_state_is_found_by_its_key_or_where_it_is_the_only_one() -> None:
-    one, other = ({"schema": STATE_SCHEMA, "mask": [kept]} for kept in (True, False))
-    x, y = f"{STATE_KEY}{{input='x'}}", f"{STATE_KEY}{{input='y'}}"
-    both = {"callbacks": {"EarlyStopping": {}, x: one, y: other}}
-    assert find_state(both, x) is one
-    assert find_state(both, y) is other
-    assert find_state({"callbacks": {"EarlyStopping": {}, x: one}}, y) is one
-    assert find_state({"callbacks": {"EarlyStopping": {}}}, x) is None
-    assert find_state({}, x) is None
-
-
-@pytest.mark.parametrize("schema", [{}, {"schema": STATE_SCHEMA + 1}])
-def test_a_state_of_another_schema_is_refused_with_both_sides_named(schema: dict) -> None:
-    found = schema.get("schema")
-    with pytest.raises(ValueError, match=rf"schema {STATE_SCHEMA} but got {found}\. Read it with"):
-        find_state({"callbacks": {STATE_KEY: {**schema, "mask": [True]}}}, STATE_KEY)
-
-
-def test_of_several_states_none_is_guessed() -> None:
-    keys = [f"{STATE_KEY}{{input={name!r}}}" for name in ("x", "y", "z")]
-    checkpoint = {"callbacks": {key: {} for key in keys[:2]}}
-    with pytest.raises(ValueError, match=r"input='z'\}.* but got .*'x'.*'y'.*the same input="):
-        find_state(checkpoint, keys[2])
-
-
-def named(*names: str) -> Settings:
-    """Settings of joints with these names."""
-    return replace(checked(num_joints=len(names)), joint_names=names)
-
-
-def test_a_state_of_the_same_joints_is_accepted_whatever_holds_their_names() -> None:
-    check_state({"joint_names": ["a", "b"], "journal": {"settings": {}}}, named("a", "b"), False)
-
-
-@pytest.mark.parametrize(
-    ("saved", "message"),
-    [
-        (["a", "b"], r"3 joints \(a \.\.\. c\) but got one of 2 \(a \.\.\. b\)"),
-        (["k", "l", "m"], r"3 joints \(a \.\.\. c\) but got one of 3 \(k \.\.\. m\)"),
-        (["a", "x", "c"], r"one of 3 \(a \.\.\. c\), in which joint 1 is x, not b"),
-    ],
-)
-def test_a_state_of_other_joints_is_refused_with_both_sides_named(saved, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        check_state({"joint_names": saved}, named("a", "b", "c"), resumed=False)
-
-
-@pytest.mark.parametrize(
-    ("then", "name"),
-    [({"budget": 2}, "budget"), ({"gate": "hard_concrete"}, "gate"), ({"fill": "mean"}, "fill")],
-)
-def test_resuming_another_search_is_refused_but_its_mask_can_be_evaluated(then, name: str) -> None:
-    now, other = checked(num_joints=4), checked(num_joints=4, **then)
-    state = {"joint_names": list(now.joint_names), "journal": {"settings": other.as_plain()}}
-    check_state(state, now, resumed=False)
-    with pytest.raises(ValueError, match=f"a search with {name}=.* but got one with {name}="):
-        check_state(state, now, resumed=True)
-
-
-def test_the_place_of_the_input_may_be_said_in_other_words_when_resuming() -> None:
-    now, other = checked(num_joints=4), checked(num_joints=4, input="x", axes="b t j c")
-    state = {"joint_names": list(now.joint_names), "journal": {"settings": other.as_plain()}}
-    check_state(state, now, resumed=True)
 
 
 def test_a_count_that_tied_groups_cannot_add_up_to_is_refused() -> None:

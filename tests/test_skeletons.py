@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lightning_jointprune.skeletons import (
     Skeleton,
+    as_skeleton,
     get_skeleton,
     published_subsets,
     resolve_joints,
@@ -370,3 +371,36 @@ def test_a_joint_that_is_there_twice_is_refused(joints: list[int | str]) -> None
 def test_a_bare_name_is_not_a_list_of_letters() -> None:
     with pytest.raises(ValueError, match=r"a list of joints but got 'nose'\. Pass \['nose'\]\."):
         resolve_joints("nose", NAMES)
+
+
+def test_a_skeleton_of_ones_own_takes_lists_and_keeps_tuples() -> None:
+    mine = Skeleton("mine", ["a", "b"], {"all": [0, 1]}, [[0, 1]], [[0, 0], [1, 1]])  # type: ignore[arg-type,list-item]
+    same = Skeleton("mine", ("a", "b"), {"all": (0, 1)}, ((0, 1),), ((0.0, 0.0), (1.0, 1.0)))
+    assert mine == same
+    assert hash(mine) == hash(same)
+    assert as_skeleton(mine) is mine
+    assert not mine.known
+    assert get_skeleton("coco_17").known
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"joints": ("a", "a")}, r"different names of joints for skeleton 'mine'"),
+        ({"joints": ()}, r"different names of joints"),
+        ({"groups": {"x": (0, 2)}}, r"index of a joint, 0 to 1, but got 2"),
+        ({"groups": {"x": (0,), "y": (0,)}}, r"each joint once but got 0 and 0"),
+        ({"edges": ((0, 5),)}, r"index of a joint, 0 to 1, but got 5"),
+        ({"drawing": ((0.0, 0.0),)}, r"a drawing of 2 joints .* but got one of 1"),
+    ],
+)
+def test_a_skeleton_that_does_not_fit_itself_is_refused(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Skeleton(**{"name": "mine", "joints": ("a", "b"), **changes})
+
+
+def test_a_skeleton_of_ones_own_has_a_name_of_its_own() -> None:
+    with pytest.raises(ValueError, match=r"a name of its own .* but got 'coco_17'"):
+        as_skeleton(Skeleton("coco_17", ("a", "b")))
+    assert as_skeleton(get_skeleton("coco_17")) is get_skeleton("coco_17")
+    assert as_skeleton(None) is None

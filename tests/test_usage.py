@@ -19,7 +19,7 @@ from lightning_jointprune import (
 )
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.report.usage import callback_code, idle_components, papers
-from lightning_jointprune.skeletons import get_skeleton
+from lightning_jointprune.skeletons import Skeleton, get_skeleton
 from tests.records import HOSTILE, record_of, unnamed
 
 
@@ -77,13 +77,18 @@ def test_nothing_is_said_where_nothing_is_known(record: PruningRecord) -> None:
         },
         {"skeleton": "coco_17", "groups": "tied", "budget": TargetJoints(4)},
         {"skeleton": "coco_17", "groups": "hierarchical", "keep": ["nose"], "gate": "stochastic"},
+        {"skeleton": Skeleton('my "own"', tuple("abcde"))},
+        {"skeleton": Skeleton("a", tuple("abcde"), {"x": (0, 1)}, ((0, 4),)), "groups": "tied"},
     ],
 )
 def test_the_code_makes_the_callback_of_the_run(arguments: dict[str, Any]) -> None:
     settings = JointPruningCallback(**arguments)._settings
     names = settings.joint_names
     selection = JointSelection((0,), len(names), names, (0.9,) + (0.1,) * (len(names) - 1))
-    record = PruningRecord(selection, skeleton=settings.skeleton, settings=settings.as_plain())
+    skeleton = settings.skeleton or Skeleton("none", names)
+    own = {} if skeleton.known else {"edges": skeleton.edges, "parts": skeleton.groups}
+    name = settings.skeleton and settings.skeleton.name
+    record = PruningRecord(selection, skeleton=name, settings=settings.as_plain(), **own)
     code = callback_code(PruningRecord.from_json(record.to_json()))
     assert code is not None
     imported, _, call = code.partition("\n\n")

@@ -47,6 +47,7 @@ from lightning_jointprune import (
     MetricFloor,
     Price,
     PruningRecord,
+    Skeleton,
     StochasticGate,
     TargetJoints,
     analyze_pruning,
@@ -1302,6 +1303,10 @@ def test_every_argument_can_be_written_in_yaml() -> None:
             },
             {"budget": MetricFloor("val_acc", 0.85)},
         ),
+        (
+            {"num_joints": None, "skeleton": {"name": "own", "joints": ["a", "b"]}},
+            {"num_joints": None, "skeleton": Skeleton("own", ("a", "b"))},
+        ),
         ({"gate": "stochastic"}, {"gate": StochasticGate()}),
         (
             {"gate": {"class_path": f"{PACKAGE}.HardConcrete", "init_args": {"temperature": 0.5}}},
@@ -1336,7 +1341,9 @@ def test_every_form_of_an_argument_can_be_written_in_yaml(
     written: dict[str, Any], meant: dict[str, Any]
 ) -> None:
     callback = from_yaml({"num_joints": J, **written})
-    assert callback.record.settings == JointPruningCallback(J, **meant).record.settings
+    same = JointPruningCallback(**{"num_joints": J, **meant})
+    assert callback.record.settings == same.record.settings
+    assert callback.selection.joint_names == same.selection.joint_names
 
 
 @pytest.mark.compatibility("Trainer", "LightningCLI, every argument in YAML")

@@ -112,9 +112,13 @@ def plot_skeleton(record: PruningRecord, evaluation: JointEvaluation | None = No
     return figure
 
 
-def plot_history(record: PruningRecord) -> go.Figure:
-    """How the joints were found, over optimizer steps; empty with fewer than two snapshots."""
-    numbers = history_numbers(record)
+def plot_history(record: PruningRecord, evaluation: JointEvaluation | None = None) -> go.Figure:
+    """How the joints were found, over optimizer steps; empty with fewer than two snapshots.
+
+    With an evaluation that has it, the metric with gates drawn as in the search is shown beside
+    that with the hard mask, at the end.
+    """
+    numbers = history_numbers(record, evaluation)
     if numbers is None:
         return go.Figure()
     rows = _history_rows(numbers)
@@ -135,7 +139,7 @@ def plot_history(record: PruningRecord) -> go.Figure:
                 x=numbers.steps,
                 y=values,
                 name=_label(name),
-                mode="lines+markers" if len(numbers.steps) < 60 else "lines",
+                mode=_mode(values, len(numbers.steps)),
                 line={"color": COLOURS[place % len(COLOURS)], "dash": ("solid", "dot")[place % 2]},
                 marker={"size": 4},
                 connectgaps=True,
@@ -293,6 +297,12 @@ def _history_rows(numbers: History) -> list[Lines]:
     rows += [{"price": numbers.price}, {"temperature": numbers.temperature}]
     known = [{n: v for n, v in row.items() if any(x is not None for x in v)} for row in rows]
     return [row for row in known if row]
+
+
+def _mode(values: Sequence[float | None], steps: int) -> str:
+    """Markers where there are few, or a single value."""
+    alone = sum(value is not None for value in values) == 1
+    return "markers" if alone else "lines+markers" if steps < 60 else "lines"
 
 
 def _row_title(lines: Iterable[str]) -> str:

@@ -108,9 +108,8 @@ def skeleton_of(record: PruningRecord) -> Skeleton | None:
 
 def _part_names(record: PruningRecord) -> list[str]:
     """The body part of each joint; empty where it is not known."""
-    skeleton, groups = skeleton_of(record), record.settings.get("groups")
-    if skeleton is not None:
-        groups = skeleton.groups
+    skeleton = skeleton_of(record)
+    groups = skeleton.groups if skeleton else record.parts or record.settings.get("groups")
     names = [""] * record.selection.num_joints
     for name, members in groups.items() if isinstance(groups, Mapping) else ():
         for joint in members if isinstance(members, Sequence) else ():
@@ -241,12 +240,18 @@ def _phase_spans(history: Sequence[Snapshot]) -> tuple[tuple[str, float, float],
     )
 
 
-def history_numbers(record: PruningRecord) -> History | None:
-    """The run over time; None if it has fewer than two moments."""
+def history_numbers(
+    record: PruningRecord, evaluation: JointEvaluation | None = None
+) -> History | None:
+    """The run over time; None if it has fewer than two moments.
+
+    An evaluation adds what it measured at the end, with the hard mask and with sampled gates.
+    """
     history, joints = record.history, importance_numbers(record)
     if len(history) < 2:
         return None
     names = {name for s in history for name in s.metrics if not name.startswith("joint_pruning/")}
+    metrics = {n: [short(s.metrics.get(n)) for s in history] for n in sorted(names)}
     return History(
         steps=tuple(s.step for s in history),
         epochs=tuple(s.epoch for s in history),
@@ -258,9 +263,22 @@ def history_numbers(record: PruningRecord) -> History | None:
         active=[s.active_joints for s in history],
         price=[short(s.price) for s in history],
         temperature=[short(s.temperature) for s in history],
-        metrics={n: [short(s.metrics.get(n)) for s in history] for n in sorted(names)},
+        metrics=metrics | _at_the_end(evaluation, len(history)),
         phases=_phase_spans(history),
     )
+
+
+def _at_the_end(evaluation: JointEvaluation | None, moments: int) -> dict[str, list[float | None]]:
+    """What an evaluation measured with both kinds of gates, as values of the last moment."""
+    if evaluation is None or evaluation.soft is None:
+        return {}
+    hard, gain = evaluation.kept.value, evaluation.soft.value
+    sampled = hard + gain if evaluation.higher_is_better else hard - gain
+    ends = {"hard mask": hard, "sampled gates": sampled}
+    return {
+        f"{evaluation.metric}, {kind}": [*[None] * (moments - 1), short(value)]
+        for kind, value in ends.items()
+    }
 
 
 def short(value: float | None) -> float | None:

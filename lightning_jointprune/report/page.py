@@ -100,7 +100,7 @@ def render(
     figures = {
         "skeleton": plot_skeleton(record, evaluation),
         "importance": plot_importance(record, evaluation),
-        "history": plot_history(record),
+        "history": plot_history(record, evaluation),
         "frontier": plot_frontier(record, points),
     }
     if evaluation is not None:

@@ -18,6 +18,8 @@ CLASSES = (
     "StraightThroughGumbelSigmoid",
     "HardConcrete",
     "StochasticGate",
+    "Groups",
+    "Skeleton",
 )
 COMPONENTS = ("face", "left_hand", "right_hand", "pose")
 ARGUMENTS = ("input", "axes", "budget", "gate", "groups", "keep", "drop", "phases", "lr", "fill")
@@ -107,11 +109,13 @@ def callback_code(record: PruningRecord) -> str | None:
     if not {"budget", "gate"} <= settings.keys() <= set(ARGUMENTS):
         return None
     if settings.get("groups") is not None:
-        parts = skeleton.groups if skeleton else {}
+        parts = skeleton.groups if skeleton else record.parts
         settings["groups"] = _groups(settings["groups"], tied, parts)
     given: dict[str, Any] = {"num_joints": record.selection.num_joints}
     if skeleton is not None:
         given = {"skeleton": skeleton.name}
+    elif record.skeleton is not None:
+        given = {"skeleton": _own_skeleton(record)}
     given |= {name: settings.get(name) for name in ARGUMENTS}
     used: list[str] = []
     lines = [
@@ -121,6 +125,13 @@ def callback_code(record: PruningRecord) -> str | None:
     ]
     names = ", ".join(["JointPruningCallback", *sorted(set(used))])
     return f"from lightning_jointprune import {names}\n\nJointPruningCallback(\n{''.join(lines)})"
+
+
+def _own_skeleton(record: PruningRecord) -> dict[str, Any]:
+    """A skeleton that only this run knows."""
+    parts = {name: list(joints) for name, joints in record.parts.items()}
+    told = {"name": record.skeleton, "joints": list(record.selection.joint_names)}
+    return {"Skeleton": {**told, "groups": parts, "edges": [*map(list, record.edges)] or None}}
 
 
 def _groups(groups: Any, tied: bool, parts: Mapping[str, tuple[int, ...]]) -> Any:
@@ -137,7 +148,7 @@ def _code(value: Any, used: list[str]) -> str:
     """A plain value as Python code; classes that it names are added to `used`."""
     if isinstance(value, Mapping):
         name, arguments = next(iter(value.items()), ("", None))
-        if len(value) == 1 and name in (*CLASSES, "Groups") and isinstance(arguments, Mapping):
+        if len(value) == 1 and name in CLASSES and isinstance(arguments, Mapping):
             used.append(name)
             told = {key: one for key, one in arguments.items() if one not in (None, {})}
             given = [f"{key}={_code(one, used)}" for key, one in told.items()]
