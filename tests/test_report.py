@@ -18,7 +18,7 @@ from lightning_jointprune.intervals import Estimate
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.report import Point, write_report
 from lightning_jointprune.skeletons import get_skeleton
-from tests.records import HOSTILE, evaluated, record_of
+from tests.records import HOSTILE, evaluated, record_of, unnamed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -114,8 +114,7 @@ def test_hostile_names_are_shown_and_run_nothing(browser: Browser, tmp_path: Pat
             button.click()
             assert page.locator("#chosen").inner_text().startswith(HOSTILE)
         assert (
-            page.locator("main img, main script, aside img, main a:not([href='#trust'])").count()
-            == 0
+            page.locator("main img, main script, aside img, main a:not([href^='#'])").count() == 0
         )
         assert wrongs == []
         page.close()
@@ -209,6 +208,23 @@ def test_a_joint_of_an_evaluated_run_is_marked_in_the_heat_map_of_classes(
     text = Path(download.value.path()).read_text(encoding="utf-8")
     rows = {row["index"]: row["drop_cost"] for row in csv.DictReader(text.splitlines())}
     assert (rows["5"], rows["7"], rows["0"]) == ("0.1", "0.2", "")
+    assert wrongs == []
+    page.close()
+
+
+@pytest.mark.browser
+def test_every_section_is_linked_from_the_top(browser: Browser, tmp_path: Path) -> None:
+    record = record_of("coco_17", (5, 7))
+    worth = replace(evaluated(record), per_signer={"ann": Estimate(0.8, 0.7, 0.9)})
+    page, wrongs = opened(
+        browser, record, tmp_path, 1280, evaluation=worth, points=[Point(17, 0.8, "all joints")]
+    )
+    links = [link.get_attribute("href") or "" for link in page.locator("nav a").all()]
+    titled = [f"#{title.get_attribute('id')}" for title in page.locator("section > h2").all()]
+    assert links == titled
+    page.close()
+    page, wrongs = opened(browser, unnamed((0.9, 0.1)), tmp_path, 390)
+    assert page.locator("nav a").all_inner_texts() == ["Importance", "Trust", "Next"]
     assert wrongs == []
     page.close()
 

@@ -58,12 +58,15 @@ def plot_importance(record: PruningRecord, evaluation: JointEvaluation | None = 
             marker={"color": part.colour, "opacity": [1 if j.kept else 0.35 for j in shown]},
             marker_line_width=0,
             marker_pattern={"shape": part.pattern, "fgcolor": "#fff", "fgopacity": 0.6, "size": 7},
+            text=[f"{joint.probability:.2f}" for joint in shown],
+            textposition="outside",
+            textfont_size=10,
             customdata=[_hover(joint) for joint in shown],
             hovertemplate=HOVER,
         )
     figure.add_vline(x=0.5, line={"color": GREY, "dash": "dot", "width": 1})
     _name_ranks(figure, joints)
-    figure.update_xaxes(range=[0, 1.02], side="top", title_text="keep probability")
+    figure.update_xaxes(range=[0, 1.08], side="top", title_text="keep probability")
     figure.update_layout(height=100 + 17 * len(joints), barmode="overlay")
     figure.update_layout(hovermode="y", showlegend=False, **LAYOUT)
     return figure

@@ -111,7 +111,7 @@
     data.forEach((trace, index) => {
       const all = full[index], places = [...all.customdata.keys()].filter((place) => rows.has(all.customdata[place][1]));
       const pick = (values) => places.map((place) => values[place]);
-      Object.assign(trace, { x: pick(all.x), y: places.map((place) => rows.get(all.customdata[place][1])), customdata: pick(all.customdata) });
+      Object.assign(trace, { x: pick(all.x), y: places.map((place) => rows.get(all.customdata[place][1])), customdata: pick(all.customdata), text: pick(all.text) });
       trace.marker = { ...all.marker, opacity: pick(all.marker.opacity) };
     });
     layout.full ??= layout.yaxis.ticktext;
