@@ -77,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
 
     compare = commands.add_parser("compare", help="which joints several runs keep")
     compare.add_argument("records", metavar="RUN", nargs="+", help=run_help)
+    compare.add_argument("-o", "--output", metavar="FILE", help="write a page with figures, too")
+    compare.add_argument("--plotly", choices=PLOTLY, default="inline", help=where)
     compare.set_defaults(run=_compare)
 
     skeletons = commands.add_parser("skeletons", help="list the named skeletons, or one's joints")
@@ -182,6 +184,10 @@ def _compare(arguments: argparse.Namespace) -> None:
     records = [_read(run) for run in arguments.records]
     named = dict(zip(labels, records, strict=True))
     found, frontier = compare(named), frontier_numbers(named)
+    if arguments.output:
+        from lightning_jointprune.report import write_comparison  # loads Plotly
+
+        write_comparison(named, arguments.output, arguments.plotly)
     selections = [record.selection for record in records]
     if arguments.json:
         _print_json(

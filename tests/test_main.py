@@ -176,6 +176,17 @@ def test_compare_counts_overlaps_and_votes(
     assert "the 2 joints that they disagree on are what another seed changes" in out
 
 
+def test_compare_writes_a_page_with_what_it_prints(
+    run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "both.html"
+    assert main(["compare", str(run), str(other), "-o", str(page), "--plotly", "cdn"]) == 0
+    assert "Stability 0.60" in capsys.readouterr().out
+    text = page.read_text("utf-8")
+    assert "2 joints are kept by all 2 runs, and on 2 they disagree." in text
+    assert "The stability is 0.60" in text
+
+
 def test_compare_as_json(run: Path, other: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(run), str(other), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)

@@ -16,7 +16,7 @@ import pytest
 
 from lightning_jointprune.intervals import Estimate
 from lightning_jointprune.record import PruningRecord
-from lightning_jointprune.report import Point, write_report
+from lightning_jointprune.report import Point, write_comparison, write_report
 from lightning_jointprune.skeletons import get_skeleton
 from tests.records import HOSTILE, evaluated, record_of, unnamed
 
@@ -401,6 +401,37 @@ def test_axe_finds_no_barrier(browser: Browser, tmp_path: Path, scheme: str, wid
     )
     page.locator("#joints .name button").first.click()
     page.locator("summary").click()
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+    assert wrongs == []
+    page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_a_comparison_is_drawn_without_barrier_and_runs_no_names(
+    browser: Browser, tmp_path: Path, scheme: Any
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import expect
+
+    names = (*HOSTILE, *get_skeleton("coco_17").joints[5:])
+    runs = {
+        name: record_of("coco_17", (0, 1, place), names=names)
+        for place, name in enumerate(HOSTILE[:3], start=2)
+    }
+    page = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme=scheme)
+    wrongs: list[str] = []
+    page.on("dialog", lambda dialog: (wrongs.append(dialog.message), dialog.dismiss()))
+    page.on("pageerror", lambda error: wrongs.append(str(error)))
+    page.on("console", lambda message: wrongs.append(message.text))
+    page.goto(write_comparison(runs, tmp_path / "runs.html").as_uri())
+    expect(page.locator(".figure:has(.main-svg)")).to_have_count(2)
+    assert "2 joints are kept by all 3 runs, and on 3 they disagree." in page.inner_text("h1")
+    table = page.locator("#joints-title ~ .table").inner_text()
+    assert [name for name in HOSTILE if name not in table] == []
+    assert page.locator("main img, main script, main a").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     found = Axe().run(page).response["violations"]
     assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
     assert wrongs == []

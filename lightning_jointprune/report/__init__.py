@@ -12,7 +12,7 @@ from lightning_jointprune.report.figures import (
     plot_skeleton,
 )
 from lightning_jointprune.report.frontier import Point
-from lightning_jointprune.report.page import REPORT_FILE, render, write_report
+from lightning_jointprune.report.page import REPORT_FILE, render, write_comparison, write_report
 
 __all__ = [
     "plot_importance",
@@ -24,6 +24,7 @@ __all__ = [
     "plot_comparison",
     "for_paper",
     "write_report",
+    "write_comparison",
     "render",
     "REPORT_FILE",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from plotly.offline import get_plotlyjs, get_plotlyjs_version
 from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.files import PathLike, write_text
 from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.report.comparison import compare
 from lightning_jointprune.report.figures import (
     CERTAINTY,
     GREY,
     plot_classes,
+    plot_comparison,
     plot_frontier,
     plot_history,
     plot_importance,
@@ -45,7 +47,8 @@ from lightning_jointprune.report.usage import callback_code, idle_components, pa
 
 REPORT_FILE = "joint_importance.html"
 PLOTLY_FILE = "plotly.min.js"
-PLOTLY = ("inline", "cdn", "directory")
+SOURCES = {"inline": "", "cdn": " https://cdn.plot.ly", "directory": " file: 'self'"}
+PLOTLY = tuple(SOURCES)
 
 
 def write_report(
@@ -83,6 +86,37 @@ def write_report(
     return target
 
 
+def write_comparison(
+    records: Mapping[str, PruningRecord], path: PathLike, plotly: str = "inline"
+) -> Path:
+    """Write runs side by side as one HTML file: joints, overlaps, and frontiers together.
+
+    Args:
+        records: a name for each run, and its record; at least two, of the same joints.
+        path: the file.
+        plotly: as in `write_report`.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: `plotly` is another word, or the runs are fewer than two or of other joints.
+    """
+    numbers = compare(records)
+    figures = {"comparison": plot_comparison(records), "frontier": plot_frontier(records)}
+    text = _page(
+        "comparison.html",
+        figures,
+        plotly,
+        numbers=numbers,
+        selections=[record.selection for record in records.values()],
+        always=sum(row.votes == len(records) for row in numbers.rows),
+        frontier=frontier_numbers(records),
+    )
+    write_text(path, text)
+    if plotly == "directory":
+        write_text(Path(path).with_name(PLOTLY_FILE), get_plotlyjs())
+    return Path(path)
+
+
 def render(
     record: PruningRecord,
     title: str | None = None,
@@ -92,8 +126,6 @@ def render(
     seeds: Sequence[PruningRecord] = (),
 ) -> str:
     """The report as HTML: the same record gives the same text. Arguments as in `write_report`."""
-    if plotly not in PLOTLY:
-        raise ValueError(f"Expected plotly to be one of {', '.join(PLOTLY)} but got {plotly!r}.")
     if evaluation is not None:
         check_evaluation(record, evaluation)
     joints, found = importance_numbers(record, evaluation), findings(record, seeds, evaluation)
@@ -105,19 +137,13 @@ def render(
     }
     if evaluation is not None:
         figures["classes"] = plot_classes(evaluation)
-    pages = Environment(
-        loader=PackageLoader("lightning_jointprune.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    pages.filters |= {"show": show, "coded": _coded}
     sketch = _sketch(figures["skeleton"]) if figures["skeleton"].data else ""
     for heat in figures["history"].select_traces({"type": "heatmap"}):
         heat.z = [[round(1000 * p) for p in row] for row in heat.z]  # shorter; undone by the page
-    drawn = {name: figure.to_json(engine="json") for name, figure in figures.items() if figure.data}
-    data = {name: _for_script(text) for name, text in drawn.items()}
-    return pages.get_template("report.html").render(
+    return _page(
+        "report.html",
+        figures,
+        plotly,
         record=record,
         selection=record.selection,
         sentence=record.selection.sentence(title),
@@ -132,16 +158,31 @@ def render(
         idle=idle_components(record),
         code=callback_code(record),
         papers=papers(record),
-        figures=data,
         sketch=sketch,
         page_data=_for_script(
             json.dumps(_page_data(joints, history_numbers(record)), separators=(",", ":"))
         ),
-        plotly=_script(plotly),
-        script_sources={"inline": "", "cdn": " https://cdn.plot.ly", "directory": " file: 'self'"}[
-            plotly
-        ],
         settings={name: json.dumps(value) for name, value in record.settings.items()},
+    )
+
+
+def _page(template: str, figures: Mapping[str, go.Figure], plotly: str, **values: Any) -> str:
+    """A template with its values, its figures that are not empty, and Plotly's script."""
+    if plotly not in PLOTLY:
+        raise ValueError(f"Expected plotly to be one of {', '.join(PLOTLY)} but got {plotly!r}.")
+    pages = Environment(
+        loader=PackageLoader("lightning_jointprune.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    pages.filters |= {"show": show, "coded": _coded}
+    drawn = {name: figure.to_json(engine="json") for name, figure in figures.items() if figure.data}
+    return pages.get_template(template).render(
+        figures={name: _for_script(text) for name, text in drawn.items()},
+        plotly=_script(plotly),
+        script_sources=SOURCES[plotly],
+        **values,
     )
 
 
