@@ -153,6 +153,9 @@ def validation_samples(trainer: Any) -> int | None:
     loaders, batches = trainer.val_dataloaders, trainer.num_val_batches
     loader = loaders[0] if isinstance(loaders, list) and len(loaders) == 1 else loaders
     try:
+        if loader.batch_size is None:  # the data set or its sampler makes the batches
+            whole = int(batches[0]) == len(loader) < len(loader.dataset)
+            return len(loader.dataset) if whole else None
         most = int(loader.batch_size) * int(batches[0])
         return min(len(loader.sampler), most) * int(trainer.world_size)
     except (AttributeError, IndexError, OverflowError, TypeError, ValueError):

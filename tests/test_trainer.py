@@ -13,7 +13,7 @@ import pytorch_lightning
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from lightning_jointprune import JointPruningCallback
 from lightning_jointprune.trainer import (
@@ -33,6 +33,7 @@ from lightning_jointprune.trainer import (
 PACKAGES = [lightning.pytorch, pytorch_lightning]
 each_package = pytest.mark.parametrize("pl", PACKAGES, ids=lambda pl: pl.__name__)
 BATCHES = 4
+PAIRS = torch.randn(7, 6)
 
 
 class Endless(IterableDataset):
@@ -224,6 +225,7 @@ def test_only_scalars_logged_since_then_were_measured() -> None:
         ([DataLoader(torch.randn(7, 6), batch_size=3)], {}, 7),
         (DataLoader(Endless(), batch_size=3), {}, None),
         (DataLoader(torch.randn(1, 2, 6), batch_size=None), {}, None),
+        (DataLoader(PAIRS, sampler=BatchSampler(range(7), 3, False), batch_size=None), {}, 7),
         ([torch.randn(2, 6)], {}, None),
     ],
 )
