@@ -45,6 +45,8 @@ def _figures(value: float, floor: float | None, better: bool) -> tuple[str, str]
         return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}", ""
     percent = better and 0 <= floor <= 1 and 0 <= value <= 1
     scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
-    while digits < 9 and value != floor and round(scale * value, digits) == scale * floor:
-        digits += 1
-    return f"{scale * value:.{digits}f}{unit}", f"{scale * floor:.9g}{unit}"
+    for more in range(9):
+        got, asked = round(scale * value, digits + more), float(f"{scale * floor:.{4 + more}g}")
+        if (got > asked, got < asked) == (value > floor, value < floor):
+            break
+    return f"{got:.{digits + more}f}{unit}", f"{asked:.9g}{unit}"
