@@ -113,7 +113,8 @@ class Settings:
             check_frames(fill, Layout.parse(axes).words)
         names = named_joints(num_joints, skeleton)
         members, tied = _resolve_groups(groups, skeleton, names)
-        kept, dropped = resolve_joints(keep, names), resolve_joints(drop, names)
+        parts = {**(get_skeleton(skeleton).groups if skeleton else {}), **(members or {})}
+        kept, dropped = (resolve_joints(one, names, parts) for one in (keep, drop))
         if members and tied and skeleton is None:
             names = _names_of_nodes(names, members)
         settings = cls(
