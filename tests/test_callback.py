@@ -17,6 +17,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning_utilities.core import rank_zero
 from torch import Tensor
 from torch.nn.functional import mse_loss, one_hot
 from torch.utils.data import DataLoader
@@ -1404,7 +1405,7 @@ def test_what_is_said_is_as_loud_as_lightning(level: int, lines: int) -> None:
     said: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage())
-    logger = logging.getLogger("lightning.pytorch")
+    logger = rank_zero.log  # of the Lightning package that was imported last
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(level)
