@@ -117,6 +117,7 @@ def _show(arguments: argparse.Namespace) -> None:
         record = replace(record, selection=record.selection_of(count))
     found, selection = findings(record), record.selection
     said = verdict(found)
+    worst = [one.title for one in found if one.level == said.level != "good"]
     sentence = selection.sentence(arguments.title)
     if arguments.json:
         _print_json(
@@ -138,9 +139,10 @@ def _show(arguments: argparse.Namespace) -> None:
     if record.phase != "final":
         print(f"Not a result yet: this was written in the {record.phase} phase.")
     said_of = [sentence] if count else [one.sentence(arguments.title) for one in record.rungs]
-    words = f"{said.title} {said.advice}"
-    for text in (*(said_of or [sentence]), words):
+    for text in said_of or [sentence]:
         print(_clean(text), end="\n\n")
+    print(said.title if worst else f"{said.title} {said.advice}")
+    print("".join(f"- {_clean(title)}\n" for title in worst))
     print(selection.summary())
 
 

@@ -210,6 +210,11 @@ def indices_of(
     numbers: dict[int | str, int] = {name: index for index, name in enumerate(names)}
     numbers.update({index: index for index in range(len(names))})
     for group, joints in groups.items():
+        if isinstance(joints, str):
+            raise ValueError(
+                f"Expected a list of joints in group {group!r} but got {joints!r}. "
+                f"Pass [{joints!r}]."
+            )
         if unknown := [joint for joint in joints if joint not in numbers]:
             raise ValueError(
                 f"Expected joints of 0 to {len(names) - 1}, or their names, in group {group!r} but "

@@ -55,8 +55,8 @@ class JointPruningCallback(pl.Callback):
             `straight_through`, `hard_concrete` or `stochastic`.
         groups: gates above the joints: `Groups`, a mapping from a group's name to its joints, or
             for the skeleton's own body parts `"hierarchical"` or `"tied"`.
-        keep: joints that are never dropped, by index or name.
-        drop: joints that are never used, not even in the warm-up, by index or name.
+        keep: joints that are never dropped, by index or name, or body parts such as `"left_hand"`.
+        drop: joints that are never used, not even in the warm-up, likewise.
         phases: fractions of the run at which the warm-up and the search end, 0 to 1; what follows
             is the training under the frozen mask.
         lr: the logits' own learning rate, above 0; None chooses it for the optimizer: 0.05 for Adam
@@ -199,10 +199,11 @@ class JointPruningCallback(pl.Callback):
                 self._entrance.watch()
             return
         phase = self._search.advance(round((done - self._start) / (1.0 - self._start), 9))
-        if phase == "search":
-            self._begin_search(trainer)
-        elif phase == "final":
-            self._begin_final(trainer)
+        if phase is not None:
+            (self._begin_search if phase == "search" else self._begin_final)(trainer)
+            for doubt in self._search.doubts():
+                rank_zero_warn(doubt)
+            rank_zero_info(self._search.announcement())
 
     @override
     def on_before_backward(
@@ -277,6 +278,7 @@ class JointPruningCallback(pl.Callback):
         if self._journal.last_step != trainer.global_step:  # else a validation has noted it
             self._journal.note(self._search, trainer.global_step, trainer.current_epoch, {})
         pl_module.log_dict(self._journal.figures())
+        pl_module.log("active_joints", self._journal.active_joints, prog_bar=True, logger=False)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -366,13 +368,11 @@ class JointPruningCallback(pl.Callback):
         self._rate = self._rate or next(rates, None)
 
     def _begin_final(self, trainer: pl.Trainer) -> None:
-        """Make sure that something was learned, and say what is in doubt."""
+        """Make sure that something was learned."""
         if trainers.writes_files(trainer):  # a quick trial may be too short for a search
             with _misconfigured():
                 self._search.check_learning(self._entrance.where)
         self._search.share(trainer.strategy.broadcast)
-        for doubt in self._search.doubts():
-            rank_zero_warn(doubt)
         self._companions.hold(trainer)  # a validation in this epoch may have counted the search
         if not trainer.enable_validation:
             self._companions.release(trainer)
@@ -383,7 +383,8 @@ class JointPruningCallback(pl.Callback):
         self._companions.give_back()
         self._counting.close()
         if trainer.is_global_zero and trainers.writes_files(trainer):
-            self.report_path = self._journal.write(self._search, self._folder, trainer.loggers)
+            write = partial(self._journal.write, self._search, self._folder, trainer.loggers)
+            self.report_path = write(say=rank_zero_info)
 
 
 @contextmanager

@@ -89,6 +89,10 @@ class Controller(ABC):
             )
         return float(self.base_price())
 
+    def early_doubt(self) -> str | None:
+        """What is wrong with the budget when the search begins, if anything."""
+        return None
+
     def doubt(self) -> str | None:
         """What is wrong with the price when the search has ended, if anything."""
         return None
@@ -283,6 +287,9 @@ class _Floored(_Steered):
                 f"warm-up, phases=(0.3, 0.7), say, or pass floor instead of drop."
             )
         return super().checked_price()
+
+    def early_doubt(self) -> str | None:
+        return self.budget.unit_doubt(self.unpruned)
 
     def target(self, done: float) -> float:  # noqa: ARG002
         return self.aim

@@ -83,6 +83,10 @@ def evaluate_joints(
     """
     layer = layer_of(model)
     names = _names(layer, joint_names)
+    if isinstance(how, str):
+        raise ValueError(
+            f"Expected a list of {', '.join(HOW)} as how but got {how!r}. Pass [{how!r}]."
+        )
     if unknown := [word for word in how if word not in HOW]:
         raise ValueError(f"Expected how to be out of {', '.join(HOW)} but got {unknown[0]!r}.")
     kept = layer.current_mask().clone()

@@ -32,6 +32,7 @@ from lightning_jointprune.skeletons import Skeleton
 REPORT_FILE = "joint_importance.html"
 REFRESH_SHARE = 0.01  # of the run's time that files in the course of it may cost
 REFRESH_COST = 1.0  # seconds that the first of them is expected to take
+SCREEN = 48  # joints whose table still fits
 PACKAGES = ("lightning-jointprune", "torch", "lightning", "pytorch-lightning", "torchmetrics")
 
 
@@ -126,6 +127,11 @@ class Journal:
         """The optimizer step of the last note, if there is one."""
         return self.history[-1].step if self.history else None
 
+    @property
+    def active_joints(self) -> float:
+        """The number of kept joints in the last note."""
+        return float(self.history[-1].active_joints)
+
     def floor_doubt(self, search: JointSearch) -> str | None:
         """What is wrong with the floor at the end of a run, if anything."""
         if search.controller.floor is None or self.metric is None or self.floor is None:
@@ -150,12 +156,22 @@ class Journal:
         now = self.history[-1]
         figures = {
             "pruning_ratio": 1.0 - now.active_joints / len(self.joint_names),
-            "active_joints": float(now.active_joints),
+            "active_joints": self.active_joints,
             "expected_joints": now.expected_joints,
             "l0_penalty": now.price * now.expected_joints,
             "gate_temperature": now.temperature,
         }
         return {f"joint_pruning/{name}": value for name, value in figures.items()}
+
+    def closing(self, search: JointSearch, report: Path | None) -> str:
+        """What there is to read at the end of a run: the sentence, the table and the report.
+
+        The table of more joints than a screen has lines is left to `jointprune show`.
+        """
+        selection = self.selection(search)
+        table = [selection.summary()] if selection.num_joints <= SCREEN else []
+        where = [] if report is None else [f"The report is {report}"]
+        return "\n".join([f"Joint pruning: {selection.sentence()}", *table, *where])
 
     def selection(self, search: JointSearch) -> JointSelection:
         """The joints kept so far."""
@@ -202,10 +218,22 @@ class Journal:
             normalisation=self.normalisation.found(),
         )
 
-    def write(self, search: JointSearch, folder: Path, loggers: Iterable[Any] = ()) -> Path | None:
+    def write(
+        self,
+        search: JointSearch,
+        folder: Path,
+        loggers: Iterable[Any] = (),
+        say: Callable[[str], None] | None = None,
+    ) -> Path | None:
         """Write the record, the selection and the report, and hand that to the loggers.
 
         What cannot be written costs a warning, never the run.
+
+        Args:
+            search: what was learned.
+            folder: of the files.
+            loggers: of the run.
+            say: takes what there is to read at the end of a finished run.
 
         Returns:
             Where the report is; None if it could not be written.
@@ -218,6 +246,8 @@ class Journal:
 
             draw = partial(skeleton_picture, self.record(search))
             hand_over(loggers, report, self.selection(search), self.last_step or 0, draw)
+        if say is not None and search.phase == "final":
+            say(self.closing(search, report))
         return report
 
     def refresh(

@@ -206,6 +206,31 @@ class MetricFloor:
             return self.floor
         return unpruned - self.drop if self.higher_is_better else unpruned + self.drop
 
+    def unit_doubt(self, unpruned: Sequence[float]) -> str | None:
+        """What looks like per cent beside a fraction, if anything does.
+
+        Args:
+            unpruned: the metric with all joints, as often as it was measured.
+
+        >>> MetricFloor("val_acc", 90).unit_doubt([0.5, 0.6])[:55]
+        'val_acc is 0.6 with all joints beside floor=90 of Metri'
+        """
+        name, asked = ("floor", self.floor) if self.drop is None else ("drop", self.drop)
+        if not (self.higher_is_better and unpruned and asked and min(unpruned) >= 0.0):
+            return None
+        most = max(unpruned)
+        if most <= 1.0 <= asked <= 100.0 and asked != 1.0:
+            other = asked / 100.0
+        elif name == "floor" and 0.0 < asked <= 1.0 < min(unpruned) and most <= 100.0:
+            other = asked * 100.0
+        else:
+            return None
+        return (
+            f"{self.metric} is {most:.4g} with all joints beside {name}={asked:g} of MetricFloor: "
+            "is one of them in per cent and the other a fraction? If so, pass "
+            f"MetricFloor({self.metric!r}, {name}={other:.6g})."
+        )
+
 
 Budget = Price | TargetJoints | MetricFloor
 

@@ -189,8 +189,18 @@ class JointSearch:
             "or plan for fewer epochs."
         )
 
+    def announcement(self) -> str:
+        """The phase that has just begun, in one line for terminals and logs."""
+        kept, joints = sum(self.mask()), self.layer.num_joints
+        if self.phase == "search":
+            return f"Joint pruning: the search begins, with {kept} of {joints} joints."
+        rungs = "".join(f"{sum(rung)}, " for rung in self.rungs()[:-1])
+        return f"Joint pruning: frozen at {rungs}{kept} of {joints} joints; the final phase begins."
+
     def doubts(self) -> list[str]:
-        """What the user should know about the mask that was just frozen."""
+        """What the user should know about the search that begins, or the mask just frozen."""
+        if self.phase == "search":
+            return [doubt] if (doubt := self.controller.early_doubt()) else []
         probabilities = self.layer.keep_probabilities().detach()
         doubts = []
         start = self.layer.gate.initial_keep_probability

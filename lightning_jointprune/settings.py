@@ -109,14 +109,15 @@ class Settings:
             raise ValueError(f"Expected a learning rate above 0 but got lr={lr}.")
         if axes is not None:
             check_frames(fill, Layout.parse(axes).words)
-        names, known = named_joints(num_joints, skeleton), as_skeleton(skeleton)
-        members, tied = _resolve_groups(groups, known, names)
-        kept, dropped = resolve_joints(keep, names), resolve_joints(drop, names)
-        if members and tied and known is None:
+        names, own = named_joints(num_joints, skeleton), as_skeleton(skeleton)
+        members, tied = _resolve_groups(groups, own, names)
+        parts = {**(own.groups if own else {}), **(members or {})}
+        kept, dropped = (resolve_joints(one, names, parts) for one in (keep, drop))
+        if members and tied and own is None:
             names = _names_of_nodes(names, members)
         settings = cls(
             names,
-            known,
+            own,
             axes=axes,
             budget=make_budget(budget),
             gate=make_gate(gate),

@@ -20,7 +20,7 @@ from __future__ import annotations
 import difflib
 import json
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -197,12 +197,18 @@ def _subset(name: str, joints: Sequence[str], skeleton: str, source: str) -> Pub
     return PublishedSubset(name, found, skeleton, source)
 
 
-def resolve_joints(joints: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
+def resolve_joints(
+    joints: Sequence[int | str],
+    names: Sequence[str],
+    parts: Mapping[str, Sequence[int]] | None = None,
+) -> tuple[int, ...]:
     """Joint indices from indices, names, or a mixture of both, in the given order.
 
     Args:
         joints: indices, 0 … J - 1, or names.
         names: the J joint names in tensor order, all different.
+        parts: body parts that may be named too, name to joint indices; `face` is also all parts
+            whose names begin with `face_`. A joint of that name comes first.
 
     Raises:
         ValueError: a name is unknown, an index is no integer or not in 0 … J - 1, or a joint is
@@ -210,34 +216,43 @@ def resolve_joints(joints: Sequence[int | str], names: Sequence[str]) -> tuple[i
 
     >>> resolve_joints(["nose", 2], names=["neck", "nose", "wrist"])
     (1, 2)
+    >>> resolve_joints(["arm"], names=["neck", "elbow", "wrist"], parts={"arm_left": (1, 2)})
+    (1, 2)
     """
     if isinstance(joints, str):
         raise ValueError(f"Expected a list of joints but got {joints!r}. Pass [{joints!r}].")
     known = tuple(names)
     found: dict[int, int | str] = {}
     for joint in joints:
-        index = _resolve(joint, known)
-        if index in found:
-            raise ValueError(
-                f"Expected each joint once but got {found[index]!r} and {joint!r}, which are both "
-                f"joint {index}. Leave one out."
-            )
-        found[index] = joint
+        for index in _resolve(joint, known, parts or {}):
+            if index in found:
+                raise ValueError(
+                    f"Expected each joint once but got {found[index]!r} and {joint!r}, which are "
+                    f"both joint {index}. Leave one out."
+                )
+            found[index] = joint
     return tuple(found)
 
 
-def _resolve(joint: object, names: tuple[str, ...]) -> int:
-    """The index of one joint, which is an index or a name."""
+def _resolve(
+    joint: object, names: tuple[str, ...], parts: Mapping[str, Sequence[int]]
+) -> Sequence[int]:
+    """The indices of one joint, which is an index or a name, or of a body part."""
     if isinstance(joint, str):
-        if joint not in names:
+        if joint in names:
+            return [names.index(joint)]
+        inside = [part for part in parts if f"{part}_".startswith(f"{joint}_")]
+        if not inside:
+            known = [*names, *parts]
+            what = f"{len(names)} joints{' or of a body part' if parts else ''}"
             raise ValueError(
-                f"Expected the name of one of the {len(names)} joints but got {joint!r}."
+                f"Expected the name of one of the {what} but got {joint!r}."
                 + (
-                    _did_you_mean(joint, names)
-                    or f" Pass a name such as {names[0]!r}, or an index."
+                    _did_you_mean(joint, known)
+                    or f" Pass a name such as {known[0]!r}, or an index."
                 )
             )
-        return names.index(joint)
+        return [index for part in inside for index in parts[part]]
     if isinstance(joint, bool) or not isinstance(joint, numbers.Integral):
         raise ValueError(
             f"Expected a joint's index or name but got {joint!r}, a {type(joint).__name__}. "
@@ -249,7 +264,7 @@ def _resolve(joint: object, names: tuple[str, ...]) -> int:
             f"Expected the index of a joint, 0 to {len(names) - 1}, but got {index}. "
             "Count from 0, and not from the end."
         )
-    return index
+    return [index]
 
 
 def _did_you_mean(name: object, known: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -25,12 +26,13 @@ def joint_table(
     verdicts = ["KEEP" if kept else "PRUNE" for kept in mask]
     names = ["".join(c if c.isprintable() else "?" for c in name) for name in names]
     order = sorted(range(len(names)), key=lambda joint: (-probabilities[joint], joint))
-    blocks = max(1, width // (33 + min(max(map(len, names)), 40))) if len(order) > 48 else 1
+    blocks = max(1, width // (33 + max(map(cell_len, names)))) if len(order) > 48 else 1
     table = Table(box=box.ASCII2, show_edge=False, pad_edge=False)
     for _ in range(blocks):
         for title in ("index", "keep prob.", "joint", ""):
-            side = cast(Any, "left" if title == "joint" else "right")
-            table.add_column(title, justify=side, overflow="fold")
+            name = title == "joint"
+            side = cast(Any, "left" if name else "right")
+            table.add_column(title, justify=side, overflow="fold", no_wrap=not name)
     for row in range(rows := -(-len(order) // blocks)):
         cells: list[str | Text] = []
         for joint in order[row::rows]:

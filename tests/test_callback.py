@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning_utilities.core import rank_zero
 from torch import Tensor
 from torch.nn.functional import mse_loss, one_hot
 from torch.utils.data import DataLoader
@@ -1379,3 +1381,55 @@ def test_joints_of_drop_may_be_missing_also_in_the_first_batch(accumulated: int)
     one = fit(model, callback, train=train, val=val, accumulate_grad_batches=accumulated)
     assert model.head.weight.isfinite().all()
     assert math.isfinite(one.callback_metrics["val_loss"])
+
+
+# --- the terminal --------------------------------------------------------------------------------
+
+
+def test_each_phase_is_one_line_and_the_end_is_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("lightning_jointprune.callback.rank_zero_info", said.append)
+    callback = pruning()
+    fit(Classifier(), callback)
+    entered, search, final, closing = said
+    assert entered.startswith("Joint pruning: 8 joints enter at x")
+    assert search == "Joint pruning: the search begins, with 8 of 8 joints."
+    assert final == "Joint pruning: frozen at 3 of 8 joints; the final phase begins."
+    assert callback.selection.sentence() in closing
+    assert closing.count("KEEP") == 3
+    assert closing.endswith(f"The report is {callback.report_path}")
+
+
+@pytest.mark.parametrize(("level", "lines"), [(logging.INFO, 4), (logging.ERROR, 0)])
+def test_what_is_said_is_as_loud_as_lightning(level: int, lines: int) -> None:
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger = rank_zero.log  # of the Lightning package that was imported last
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        fit(Classifier(), pruning())
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
+    assert len([one for one in said if one.startswith("Joint pruning: ")]) == lines
+
+
+def test_every_progress_bar_has_the_active_joints_and_no_logger_has_them_twice() -> None:
+    bars: list[float] = []
+
+    class Bar(pl.callbacks.ProgressBar):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            bars.append(self.get_metrics(trainer, pl_module)["active_joints"])
+
+    one = fit(Classifier(), pruning(), Bar(), enable_progress_bar=True)
+    assert (bars[0], bars[-1]) == (8.0, 3.0)
+    assert "active_joints" not in one.logged_metrics
+    assert one.logged_metrics["joint_pruning/active_joints"] == 3.0
+
+
+def test_a_floor_in_another_unit_is_doubted_when_the_search_begins() -> None:
+    with pytest.warns(UserWarning, match=r"pass MetricFloor\('val_acc', floor=0.9\)"):
+        fit(Classifier(), pruning(MetricFloor("val_acc", 90.0)))

@@ -389,7 +389,9 @@ def test_the_cost_is_said_beforehand(capsys: pytest.CaptureFixture[str]) -> None
     [
         ({"joint_names": ["a"]}, "Expected 6 different joint names but got 1"),
         ({"how": ["leave"]}, "Expected how to be out of drop, add, permute, soft but got 'leave'"),
+        ({"how": "drop"}, r"Expected a list of .* as how but got 'drop'\. Pass \['drop'\]"),
         ({"groups": {"hand": ["thumb"]}}, "in group 'hand' but got 'thumb'"),
+        ({"groups": {"hand": "thumb"}}, r"a list of joints in group 'hand' .* Pass \['thumb'\]"),
         ({"data": [planted()[0]]}, "Expected batches of inputs and labels but got Tensor"),
         ({"data": [{"x": planted()[0]}]}, "Expected one key out of label"),
         ({"data": [(planted()[0], planted()[0])]}, "Expected logits .* for the accuracy"),

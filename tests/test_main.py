@@ -48,6 +48,16 @@ def test_show_prints_the_sentence_and_the_table(
     assert out.count("PRUNE") == 14
 
 
+def test_show_lists_every_doubt_in_a_line_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    PruningRecord(JointSelection((0,), 2, ("a", "b"), (0.6, 0.1))).to_json(tmp_path)
+    assert main(["show", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("Read this with care:")
+    assert "- No metric was measured with the kept joints." in lines
+
+
 def test_show_tells_every_rung_of_a_ladder_or_the_one_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

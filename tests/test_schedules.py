@@ -165,3 +165,35 @@ def test_no_two_budgets_are_one() -> None:
     ]
     for one, other in itertools.combinations(budgets, 2):
         assert one != other
+
+
+@pytest.mark.parametrize(
+    ("budget", "unpruned", "instead"),
+    [
+        (MetricFloor("val_acc", 90), [0.5, 0.6], "floor=0.9"),
+        (MetricFloor("val_acc", 0.85), [50.0, 60.0], "floor=85"),
+        (MetricFloor("val_acc", drop=2.0), [0.5, 0.6], "drop=0.02"),
+    ],
+)
+def test_per_cent_beside_a_fraction_is_doubted_with_what_to_pass(
+    budget: MetricFloor, unpruned: list[float], instead: str
+) -> None:
+    assert f"pass MetricFloor('val_acc', {instead})" in (budget.unit_doubt(unpruned) or "")
+
+
+@pytest.mark.parametrize(
+    ("budget", "unpruned"),
+    [
+        (MetricFloor("val_acc", 0.9), [0.5, 0.6]),
+        (MetricFloor("val_acc", 90), [0.7, 60.0]),
+        (MetricFloor("val_acc", drop=0.01), [50.0]),
+        (MetricFloor("val_acc", drop=0.0), [0.5]),
+        (MetricFloor("val_loss", 2.0), [0.5]),
+        (MetricFloor("score", 0.5), [-1.0, 3.0]),
+        (MetricFloor("val_acc", 90), []),
+    ],
+)
+def test_a_floor_that_can_be_of_the_metrics_unit_is_not_doubted(
+    budget: MetricFloor, unpruned: list[float]
+) -> None:
+    assert budget.unit_doubt(unpruned) is None

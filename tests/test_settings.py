@@ -283,3 +283,11 @@ def test_a_function_that_fills_is_written_by_its_name() -> None:
 def test_a_fill_that_is_no_number_is_refused(fill) -> None:
     with pytest.raises(ValueError, match="Expected fill to be a finite number"):
         checked(num_joints=4, fill=fill)
+
+
+def test_body_parts_of_the_skeleton_and_of_groups_are_dropped_by_name() -> None:
+    holistic = get_skeleton("mediapipe_holistic")
+    dropped = checked(skeleton="mediapipe_holistic", drop=["face"]).drop
+    assert {holistic.joints[joint].partition("_")[0] for joint in dropped} == {"face"}
+    assert len(dropped) == 468
+    assert checked(num_joints=5, groups={"thumb": [1, 2]}, keep=["thumb", 0]).keep == (1, 2, 0)

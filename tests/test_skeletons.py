@@ -404,3 +404,33 @@ def test_a_skeleton_of_ones_own_has_a_name_of_its_own() -> None:
         as_skeleton(Skeleton("coco_17", ("a", "b")))
     assert as_skeleton(get_skeleton("coco_17")) is get_skeleton("coco_17")
     assert as_skeleton(None) is None
+
+
+PARTS = {"arm_left": (3, 4), "arm_right": (2,), "nose": (0,)}
+
+
+@pytest.mark.parametrize(
+    ("joints", "indices"),
+    [
+        (["arm"], (3, 4, 2)),
+        (["arm_left"], (3, 4)),
+        (["nose"], (1,)),
+        (["neck", "arm_right"], (0, 2)),
+    ],
+)
+def test_a_body_part_is_all_its_joints_and_a_joint_of_its_name_comes_first(
+    joints: list[str], indices: tuple[int, ...]
+) -> None:
+    assert resolve_joints(joints, NAMES, PARTS) == indices
+
+
+def test_an_unknown_part_is_named_with_the_nearest_of_joints_and_parts() -> None:
+    with pytest.raises(
+        ValueError, match=r"or of a body part but got 'arm_lefd'\. Did you mean 'arm_"
+    ):
+        resolve_joints(["arm_lefd"], NAMES, PARTS)
+
+
+def test_a_joint_and_its_part_are_the_joint_twice() -> None:
+    with pytest.raises(ValueError, match="got 'arm' and 3, which are both joint 3"):
+        resolve_joints(["arm", 3], NAMES, PARTS)

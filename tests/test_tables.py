@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from rich.table import Table
 
 from lightning_jointprune.tables import as_text, joint_table
@@ -45,3 +46,10 @@ def test_text_has_no_blanks_at_the_ends_of_lines() -> None:
     table = Table("a", "b", box=None)
     table.add_row("x", "")
     assert all(line == line.rstrip() for line in as_text(table, 40).splitlines())
+
+
+def test_the_blocks_of_wide_names_leave_each_name_in_one_line() -> None:
+    names = [f"右手の人差し指の先 {joint}" for joint in range(60)]  # each sign is two cells wide
+    lines = joint_table(names, [0.1] * 60, [False] * 60, 120).splitlines()
+    assert max(map(cell_len, lines)) <= 120
+    assert all(any(f"{name} " in line for line in lines) for name in names)
