@@ -49,7 +49,8 @@ class FirstBatches(ABC):
             call.apply_defaults()
             x, axes, joints = call.args
             self.calls += 1
-            self._add(x.detach()[:SAMPLES].float(), axes, joints or range(self.num_joints))
+            if x.numel() > 0:
+                self._add(x.detach()[:SAMPLES].float(), axes, joints or range(self.num_joints))
 
     @abstractmethod
     def _add(self, x: Tensor, axes: Sequence[str], joints: range) -> None:

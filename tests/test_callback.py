@@ -719,7 +719,7 @@ def test_the_models_random_numbers_are_those_of_a_run_without_us() -> None:
         ({"budget": 0.5}, "Expected a budget"),
         ({"budget": "auto"}, "Expected a budget"),
         ({"gate": "softmax"}, "Expected a gate out of"),
-        ({"groups": "hierarchical"}, "Expected a named skeleton"),
+        ({"groups": "hierarchical"}, "Expected a skeleton"),
         ({"groups": "limbs"}, "limbs"),
         ({"groups": {"a": [0, 1], "b": [1]}}, "share no joint"),
         ({"phases": (0.6, 0.1)}, "in order"),

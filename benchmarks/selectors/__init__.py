@@ -10,9 +10,9 @@ from benchmarks.selectors.training import Choice
 
 Method = Callable[[JointData, str, Sequence[int], int], Choice]
 
-OURS, LADDER = "TargetJoints", "TargetJoints, a ladder"
+OURS = "TargetJoints"
 METHODS: dict[str, dict[str, Method]] = {
-    "ours": {OURS: ours.target_joints, LADDER: ours.ladder},
+    "ours": {OURS: ours.ladder},
     "penalties": penalties.METHODS,
     "scores": scores.METHODS,
 }  # by the module they are in, the "script" of their cells
