@@ -136,15 +136,21 @@ def plot_history(record: PruningRecord, evaluation: JointEvaluation | None = Non
     )
     figure.update_annotations(x=0, xanchor="left", font_size=13)
     _add_heat(figure, numbers)
+    few = len(numbers.steps) < 60
     for row, lines in enumerate(rows, start=2):
         for place, (name, values) in enumerate(lines.items()):
             figure.add_scatter(
                 x=numbers.steps,
                 y=values,
                 name=_label(name),
-                mode=_mode(values, len(numbers.steps)),
+                mode="markers"
+                if (lone := _is_lone(values))
+                else "lines+markers"
+                if few
+                else "lines",
                 line={"color": COLOURS[place % len(COLOURS)], "dash": ("solid", "dot")[place % 2]},
-                marker={"size": 4},
+                marker={"size": 10 if lone else 4},
+                cliponaxis=not lone,
                 connectgaps=True,
                 customdata=numbers.epochs,
                 hovertemplate="%{y}, step %{x}, epoch %{customdata}",
@@ -302,10 +308,9 @@ def _history_rows(numbers: History) -> list[Lines]:
     return [row for row in known if row]
 
 
-def _mode(values: Sequence[float | None], steps: int) -> str:
-    """Markers where there are few, or a single value."""
-    alone = sum(value is not None for value in values) == 1
-    return "markers" if alone else "lines+markers" if steps < 60 else "lines"
+def _is_lone(values: Sequence[float | None]) -> bool:
+    """Whether a line is a single point."""
+    return sum(value is not None for value in values) == 1
 
 
 def _row_title(lines: Iterable[str]) -> str:
