@@ -114,7 +114,7 @@ def _constants(x: Tensor, there: Tensor) -> Tensor:
     away = centre.abs().amax(1) / size.clamp(min=1e-30)
     ends = [one.where(real, end) for one in (size, extent) for end in (torch.inf, -torch.inf)]
     least = [one.amin() if place % 2 == 0 else one.amax() for place, one in enumerate(ends)]
-    return torch.stack([real.sum().float(), away.where(real, 0.0).amax(), *least]).double()
+    return torch.stack([real.sum().float(), away.where(real, 0.0).amax(), *least])
 
 
 def _widest(first: Tensor, second: Tensor) -> Tensor:
