@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -57,9 +56,7 @@ def compaction_of(model: nn.Module) -> Compaction | None:
     return found
 
 
-def compact(
-    model: M, selection: JointSelection, example_inputs: Any, *, takes: str = "kept"
-) -> M:
+def compact(model: M, selection: JointSelection, example_inputs: Any, *, takes: str = "kept") -> M:
     """Make a model that has the kept joints alone and equals the masked one.
 
     Args:
@@ -212,9 +209,7 @@ def _with_layers_off(model: M) -> M:
     return copied.eval()
 
 
-def _masked(
-    layer: JointPruningLayer, x: Tensor, axes: str, joints: range
-) -> tuple[Tensor, Tensor]:
+def _masked(layer: JointPruningLayer, x: Tensor, axes: str, joints: range) -> tuple[Tensor, Tensor]:
     words = tuple(axes.split())
     mask = layer.current_mask()[joints.start : joints.stop].cpu()
     masked = layer(x, words, joints)
@@ -235,6 +230,11 @@ def _masked(
 def _followed(walk: Walk) -> Plan:
     try:
         return walk.run()
+    except RuntimeError as failed:
+        raise CompactionError(
+            "Expected a model that runs in float64 but got: "
+            f"{str(failed).strip().splitlines()[0][:200]}. Take types from the input's dtype."
+        ) from failed
     except Refused as refused:
         raise CompactionError(
             f"Expected a model that needs nothing of dropped joints but got {refused}. Keep the "
@@ -253,6 +253,7 @@ class _Noisy:
         self.layer, self.seed, self.num_joints = layer, seed, layer.num_joints
 
     def __call__(self, x: Tensor, axes: tuple[str, ...], joints: range | None = None) -> Tensor:
+        x = x.double()
         if self.seed is not None:
             generator = torch.Generator().manual_seed(self.seed)
             noise = torch.randn(x.shape, generator=generator, dtype=x.dtype) * (1 + self.seed)
@@ -283,8 +284,7 @@ def _proved(
         _shrink(small, changed, numbers, int(mask.sum()))
         try:
             after = [
-                _outputs(small, targets, SelectLayer(mask), caller, call, seed)
-                for seed in _seeds()
+                _outputs(small, targets, SelectLayer(mask), caller, call, seed) for seed in _seeds()
             ]
             error = max(map(difference, before, after))
         except (RuntimeError, ValueError, IndexError, AssertionError) as failed:
@@ -360,4 +360,3 @@ def _shapes(model: nn.Module, changed: dict[str, Tensor]) -> dict[str, tuple[int
         for name, tensor in changed.items()
         if name not in before or before[name].shape != tensor.shape
     }
-assert json

@@ -1,9 +1,10 @@
 """Follows the joints through a traced model, operation by operation, with true values beside them.
 
-Every value of the masked model is one of three kinds. It is *whole*: the compact model has the same.
-It is `Kept`: the compact model has it with some entries of one axis left out, and those depend on
-no input. Or it is `Shifted`: the compact model has it but for a factor and a summand that depend on
-no input. `rules` says what each operation makes of these; here is what they have in common.
+Every value of the masked model is one of three kinds. It is *whole*: the compact model has the
+same. It is `Kept`: the compact model has it with some entries of one axis left out, and those
+depend on no input. Or it is `Shifted`: the compact model has it but for a factor and a summand that
+depend on no input. `rules` and `products` say what each operation makes of these; here is what they
+have in common.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from lightning_jointprune.tracing import CompactionError, Graph, layer_of, operation
+from lightning_jointprune.tracing import CompactionError, Graph, arguments, layer_of, operation
 
 
 @dataclass(frozen=True)
@@ -53,24 +54,32 @@ class Shifted:
 
 Note = Kept | Shifted | None  # None: whole
 
+CONSTANT = "dropped joints add a constant, or a factor, that would have to be put in before this"
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Operations by what they do to the entries of a tensor: each by itself; move them; leave some out;
 # look them up by number.
-POINTWISE = frozenset(
-    "abs add alias atan2 bitwise_and bitwise_not bitwise_or ceil celu clamp clamp_max clamp_min "
-    "clone contiguous cos detach div dropout elu eq erf exp expm1 feature_dropout float floor "
-    "floor_divide ge gelu gt hardsigmoid hardswish hardtanh isfinite isinf isnan le leaky_relu "
-    "lift_fresh lift_fresh_copy log log1p log2 log_sigmoid logical_and logical_not logical_or lt "
-    "masked_fill maximum minimum mish mul multiply nan_to_num ne neg pow prelu reciprocal relu "
-    "relu6 remainder round rsqrt rsub selu sigmoid sign silu sin softplus softsign sqrt square sub "
-    "tan tanh to _to_copy type_as where xlogy divide subtract true_divide".split()
+POINTWISE = _words(
+    "abs add alias atan2 bitwise_and bitwise_not bitwise_or ceil celu clamp clamp_max "
+    "clamp_min clone contiguous cos detach div dropout elu eq erf exp expm1 feature_dropout "
+    "float floor floor_divide ge gelu gt hardsigmoid hardswish hardtanh isfinite isinf isnan "
+    "le leaky_relu lift_fresh lift_fresh_copy log log1p log2 log_sigmoid logical_and "
+    "logical_not logical_or lt masked_fill maximum minimum mish mul multiply nan_to_num ne "
+    "neg pow prelu reciprocal relu relu6 remainder round rsqrt rsub selu sigmoid sign silu "
+    "sin softplus softsign sqrt square sub tan tanh to _to_copy type_as where xlogy divide "
+    "subtract true_divide"
 )
-MOVES = frozenset(
+MOVES = _words(
     "broadcast_to cat concat expand expand_as flatten flip fliplr hstack movedim mT moveaxis "
-    "numpy_T permute repeat reshape squeeze stack swapaxes t tile transpose unflatten unsqueeze "
-    "view view_as vstack _unsafe_view".split()
+    "numpy_T permute repeat reshape squeeze stack swapaxes t tile transpose unflatten "
+    "unsqueeze view view_as vstack _unsafe_view"
 )
-CHOICES = frozenset("chunk index_select narrow roll select slice split split_with_sizes unbind".split())
-LOOKUPS = frozenset(["embedding", "index"])
+CHOICES = _words("chunk index_select narrow roll select slice split split_with_sizes unbind")
+LOOKUPS = _words("embedding index")
 
 
 @dataclass
@@ -88,7 +97,7 @@ class Plan:
     biases: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Refused(CompactionError):
+class Refused(CompactionError):  # noqa: N818 -- it is not raised to the user
     """What an operation does with the joints has no equal with fewer of them.
 
     Args:
@@ -120,7 +129,6 @@ class Walk:
         note: how the compact model has it; nodes whose value is whole are not in it.
         fixed: the nodes that depend on parameters and buffers alone.
         plan: what the compact model's tensors are.
-        borders: name of a border to what reaches it.
     """
 
     def __init__(self, graph: Graph, rules: Mapping[str, Rule], enter: Entrance) -> None:
@@ -129,7 +137,6 @@ class Walk:
         self.note: dict[Node, Any] = {}
         self.fixed: set[Node] = set()
         self.plan = Plan()
-        self.borders: dict[str, tuple[Note, Tensor]] = {}
         self._demanded: set[tuple[Node, Node]] = set()
 
     def run(self) -> Plan:
@@ -153,25 +160,27 @@ class Walk:
         if node.op == "output":
             reached = [one for one in node.all_input_nodes if self.note.get(one)]
             if reached:
-                raise Refused(reached[0], "what it returns is the model's output, joint by joint")
+                by_joint = any(isinstance(self.note[one], Kept) for one in reached)
+                says = "the model returns what it makes of each joint, dropped ones too"
+                raise Refused(reached[0], says if by_joint else CONSTANT)
             return
         if operation(node) == "entrance":
             self._enter(node)
             return
         self.value[node] = self.again(node, {})
-        if all(one in self.fixed for one in node.all_input_nodes) and not _draws(node):
-            self.fixed.add(node)
-        if operation(node) == "border":
-            source = node.args[0]
-            self.borders[str(node.args[1])] = (self.note.get(source), self.value[source])
-        elif any(self.note.get(one) for one in node.all_input_nodes):
+        if _is_new(node) or all(one in self.fixed for one in node.all_input_nodes):
+            if not _draws(node):
+                self.fixed.add(node)
+            return
+        if any(self.note.get(one) for one in node.all_input_nodes):
             self._apply(node)
 
     def _enter(self, node: Node) -> None:
-        x, axes, start, stop = node.args
+        given = arguments(node)
+        x, axes = given["x"], given["axes"]
         if self.note.get(x):
             raise Refused(node, "the skeleton comes through here twice")
-        self.value[node], mask = self.enter(self.value[x], axes, start, stop)
+        self.value[node], mask = self.enter(self.value[x], axes, given["start"], given["stop"])
         if not mask.all():
             self.note[node] = Kept(axes.split().index("j"), mask)
 
@@ -196,21 +205,21 @@ class Walk:
         """The value of an operation with other values of some of its inputs."""
 
         def look(one: Node) -> Any:
-            return changed[one] if one in changed else self.value[one]
+            return changed[one].contiguous() if one in changed else self.value[one]
 
         return node.target(*map_arg(node.args, look), **map_arg(node.kwargs, look))  # type: ignore[operator]
 
     def noted(self, nodes: Iterable[Any]) -> list[tuple[Node, Any]]:
         """Those of some arguments that are not whole, with their notes."""
-        return [(one, self.note[one]) for one in nodes if isinstance(one, Node) and self.note.get(one)]
+        return [
+            (one, self.note[one]) for one in nodes if isinstance(one, Node) and self.note.get(one)
+        ]
 
     def kept(self, node: Node, nodes: Iterable[Any]) -> list[tuple[Node, Kept]]:
         """The same, where nothing may be shifted."""
         found = self.noted(nodes)
         if any(isinstance(note, Shifted) for _, note in found):
-            raise Refused(
-                node, "the mean or sum over joints has to be corrected, which cannot be done after it"
-            )
+            raise Refused(node, CONSTANT)
         return found
 
     def dead(self, node: Node) -> Tensor:
@@ -250,7 +259,7 @@ class Walk:
     def _demand_of(self, node: Node, dim: int, mask: Tensor, user: Node) -> None:
         inputs = node.all_input_nodes
         shape = self.value[node].shape
-        if not inputs:
+        if not inputs or _is_new(node):
             if node.op == "placeholder" or not _uniform(self.value[node], dim):
                 raise Refused(user, "joints are numbered here by what is no parameter or buffer")
             return
@@ -283,8 +292,11 @@ class Walk:
         """What an operation that only moves entries needs of one of its inputs."""
         shape = self.value[one].shape
         places = torch.arange(shape.numel()).view(shape)
-        others = {other: torch.full_like(self.value[other], -1, dtype=torch.int64)
-                  for other in node.all_input_nodes if other is not one}
+        others = {
+            other: torch.full_like(self.value[other], -1, dtype=torch.int64)
+            for other in node.all_input_nodes
+            if other is not one
+        }
         moved = self.again(node, {one: places, **others})
         kept, dropped = moved[mask].unique(), moved[~mask].unique()
         kept, dropped = kept[kept >= 0], dropped[dropped >= 0]
@@ -302,6 +314,11 @@ class Walk:
         raise Refused(user, "joints are mixed in what enters here")
 
 
+def _is_new(node: Node) -> bool:
+    """Whether only type and device are taken from an input."""
+    return operation(node) in ("new_zeros", "new_ones", "new_full")
+
+
 def _draws(node: Node) -> bool:
     return operation(node).startswith(("rand", "normal", "bernoulli"))
 
@@ -315,3 +332,14 @@ def _roots(node: Node) -> list[Node]:
     """What a node is made of in the first place."""
     inputs = node.all_input_nodes
     return [root for one in inputs for root in _roots(one)] if inputs else [node]
+
+
+def shifted(scale: Tensor, shift: Tensor) -> Note:
+    """A correction, or none where nothing is to be corrected."""
+    return Shifted(scale, shift) if (scale != 1).any() or shift.any() else None
+
+
+def size_of(sizes: Any, place: int) -> int:
+    """The size of one axis of a window."""
+    sizes = [sizes] if isinstance(sizes, int) else sizes
+    return int(sizes[place if len(sizes) > 1 else 0])

@@ -52,7 +52,7 @@ def resized(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
 
 
 def fit(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give a model's parameters and buffers other sizes, and its layers the numbers that go by them.
+    """Give a model's parameters and buffers other sizes, and its layers the numbers for them.
 
     Args:
         model: the model; its other tensors stay as they are.
@@ -77,13 +77,13 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         renumber(owner)
     for name, new in missing.items():
         path, _, word = name.rpartition(".")
-        owner = dict(model.named_modules()).get(path)
-        if owner is None or word not in owner._parameters:
+        layer = dict(model.named_modules()).get(path)
+        if layer is None or word not in layer._parameters:
             raise ValueError(
                 f"Expected a model with `{name}` but {type(model).__name__} has none. Pass the "
                 "class, and the arguments, of the model that was compacted."
             )
-        setattr(owner, word, nn.Parameter(new))
+        setattr(layer, word, nn.Parameter(new))
 
 
 def renumber(layer: nn.Module) -> None:
@@ -92,12 +92,12 @@ def renumber(layer: nn.Module) -> None:
         layer.in_features = layer.weight.shape[1]
     elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         layer.in_channels = layer.weight.shape[1] * layer.groups
-        layer.kernel_size = tuple(layer.weight.shape[2:])
+        layer.kernel_size = tuple(layer.weight.shape[2:])  # type: ignore[assignment]
     elif isinstance(layer, nn.modules.batchnorm._NormBase):
-        sized = layer.running_mean if layer.weight is None else layer.weight
-        layer.num_features = layer.num_features if sized is None else len(sized)
+        for tensor in (*layer._parameters.values(), layer.running_mean):
+            layer.num_features = layer.num_features if tensor is None else len(tensor)
     elif isinstance(layer, nn.RNNBase):
-        layer.input_size = layer.weight_ih_l0.shape[1]
+        layer.input_size = layer.get_parameter("weight_ih_l0").shape[1]
     elif isinstance(layer, nn.Embedding):
         layer.num_embeddings = layer.weight.shape[0]
 
@@ -112,7 +112,7 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, Tenso
 
 
 def numbers_of(model: nn.Module, joints: int) -> list[tuple[str, str]]:
-    """Paths of the user's modules and the names of their attributes that are the number of joints."""
+    """Paths of the user's modules, and names of their attributes that are the number of joints."""
     return [
         (path, word)
         for path, module in named_modules(model)

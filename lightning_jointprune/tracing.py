@@ -23,24 +23,13 @@ class CompactionError(ValueError):
 
 
 @torch.library.custom_op("jointprune::entrance", mutates_args=())
-def entrance(x: Tensor, axes: str, start: int, stop: int) -> Tensor:
+def entrance(x: Tensor, axes: str, start: int, stop: int) -> Tensor:  # noqa: ARG001
     """What a skeleton, or the joints from `start` to `stop` of it, goes through at its entrance."""
     return x.clone()
 
 
 @entrance.register_fake
-def _(x: Tensor, axes: str, start: int, stop: int) -> Tensor:
-    return torch.empty_like(x)
-
-
-@torch.library.custom_op("jointprune::border", mutates_args=())
-def border(x: Tensor, name: str) -> Tensor:
-    """What a tensor goes through where all joints have to be there again."""
-    return x.clone()
-
-
-@border.register_fake
-def _(x: Tensor, name: str) -> Tensor:
+def _(x: Tensor, axes: str, start: int, stop: int) -> Tensor:  # noqa: ARG001
     return torch.empty_like(x)
 
 
@@ -51,16 +40,17 @@ class Mark:
         self.num_joints = num_joints
 
     def __call__(self, x: Tensor, axes: tuple[str, ...], joints: range | None = None) -> Tensor:
-        """The joints as they are."""
+        """The joints as they are, in float64."""
         joints = range(self.num_joints) if joints is None else joints
-        return entrance(x, " ".join(axes), joints.start, joints.stop)
+        marked: Tensor = entrance(x.double(), " ".join(axes), joints.start, joints.stop)
+        return marked
 
 
 class Call(NamedTuple):
     """What a model is called with.
 
     Attributes:
-        args: positional arguments of a forward.
+        args: arguments of a forward by place.
         kwargs: named ones.
     """
 
@@ -146,7 +136,9 @@ def trace(
             attach(model, target, mark)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of attributes that a forward sets
-            program = torch.export.export(_Called(model, called, spec, leaves), tensors, strict=False)
+            program = torch.export.export(
+                _Called(model, called, spec, leaves), tensors, strict=False
+            )
     except Exception as error:
         raise CompactionError(
             "Expected a forward that torch.export can trace but got "
