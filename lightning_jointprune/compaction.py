@@ -192,8 +192,8 @@ def _caller(model: nn.Module, targets: Sequence[Target], takes: str) -> str:
     )
     if takes == "kept" and own and (entered or others):
         raise ValueError(
-            f"Expected the skeleton to enter in the model's own forward but got {entered}, to which "
-            'something else passes it. Pass takes="all".'
+            f"Expected the skeleton to enter in the model's own forward but got {entered}, to "
+            'which something else passes it. Pass takes="all".'
         )
     return "" if own or others else entered
 

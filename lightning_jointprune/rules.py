@@ -84,8 +84,8 @@ def projected(where: Any, node: Node) -> Any:
 
 def choose(walk: Walk, node: Node) -> Any:
     """Leave out entries of another axis than the joints'."""
-    (one,) = node.all_input_nodes[:1]
-    value, note = walk.value[one], walk.note[one]
+    one = node.all_input_nodes[0]
+    value, note = walk.value[one], walk.note.get(one)
     given = arguments(node)
     dims = given.get("dim", given.get("dims", 0))
     chosen = [dim % value.ndim for dim in (dims if isinstance(dims, list) else [dims])]
@@ -98,12 +98,9 @@ def choose(walk: Walk, node: Node) -> Any:
 def look_up(walk: Walk, node: Node) -> Any:
     """Pick entries of another axis than the joints' by numbers."""
     given = arguments(node)
-    one, numbers = given.get("self"), given.get("indices")
-    note = walk.note.get(one)
-    picked = isinstance(numbers, list) and all(number is None for number in numbers[:1])
-    if not isinstance(note, Kept) or not picked:
-        raise Refused(node, "joints are picked by number here")
-    if numbers[note.dim : note.dim + 1] not in ([], [None]):
+    one: Any = given["self"]
+    note, numbers = walk.note.get(one), given.get("indices") or ()
+    if not isinstance(note, Kept) or any(walk.noted(numbers)) or note.dim < len(numbers):
         raise Refused(node, "joints are picked by number here")
     return projected(walk.again(node, {one: note.spread(walk.value[one].shape)}), node)
 
@@ -154,15 +151,17 @@ def _unmoved(walk: Walk, node: Node, noted: Sequence[Node]) -> bool:
     dead = walk.dead(noted[0])
     if operation(node) in ("mul", "div", "bitwise_and", "logical_and"):
         return not dead.any()
-    return operation(node) == "masked_fill" and bool((dead == arguments(node)["value"]).all())
+    filled = arguments(node).get("value") if operation(node) == "masked_fill" else None
+    return isinstance(filled, (int, float)) and bool((dead == filled).all())
 
 
 def _pointwise_shifted(walk: Walk, node: Node, noted: Sequence[tuple[Node, Any]]) -> Note:
     name, out = operation(node), walk.value[node]
     if len(noted) == 1 and isinstance(noted[0][1], Shifted):
-        (one, note), others = noted[0], [o for o in node.all_input_nodes if o is not noted[0][0]]
+        one, note = noted[0]
+        others = [other for other in node.all_input_nodes if other is not one]
         if name in ("dropout", "clone", "contiguous", "detach", "alias", "to", "_to_copy"):
-            return note
+            return Shifted(note.scale, note.shift)
         scale, shift = note.scale.expand_as(out), note.shift.expand_as(out)
         if name == "add" and (scale == 1).all() and arguments(node).get("alpha", 1) == 1:
             return Shifted(scale, shift)
@@ -173,10 +172,10 @@ def _pointwise_shifted(walk: Walk, node: Node, noted: Sequence[tuple[Node, Any]]
 
 def pad(walk: Walk, node: Node) -> Note:
     """Padding of other axes than the joints'."""
-    ((one, note),) = walk.kept(node, node.all_input_nodes)
+    ((_, note),) = walk.kept(node, node.all_input_nodes)
     if walk.value[node].shape[note.dim] != len(note.mask):
         raise Refused(node, "joints are padded")
-    return note
+    return Kept(note.dim, note.mask)
 
 
 # --- along an axis -------------------------------------------------------------------------------
@@ -207,7 +206,7 @@ def reduce(walk: Walk, node: Node) -> Note:
         where = note.spread(value.shape).float().amin(dims, keepdim=bool(given.get("keepdim")))
         return projected(where.bool(), node)  # type: ignore[no-any-return]
     if name in ("sum", "mean"):
-        share = note.mask.float().mean().item() if name == "mean" else 1.0
+        share = note.mask.double().mean().item() if name == "mean" else 1.0
         rest = walk.again(node, {one: walk.only_dead(one)})
         return shifted(torch.full_like(rest, share), rest)
     dead = walk.dead(one)
@@ -236,7 +235,7 @@ def normalise(walk: Walk, node: Node) -> Note:
         for of in ("weight", "bias", "running_mean", "running_var"):
             if given[of] is not None:
                 walk.demand(given[of], 0, note.mask, node)
-    return note
+    return Kept(note.dim, note.mask)
 
 
 def pool(walk: Walk, node: Node) -> Note:
@@ -251,10 +250,10 @@ def pool(walk: Walk, node: Node) -> Note:
         return note
     if name.startswith("adaptive_avg") and out.shape[note.dim] == 1:
         rest = walk.again(node, {one: walk.only_dead(one)})
-        return shifted(torch.full_like(rest, note.mask.float().mean().item()), rest)
+        return shifted(torch.full_like(rest, note.mask.double().mean().item()), rest)
     if name.startswith("avg") and size_of(given["kernel_size"], place) == len(note.mask):
         rest = walk.again(node, {one: walk.only_dead(one)})
-        return shifted(torch.full_like(rest, note.mask.float().mean().item()), rest)
+        return shifted(torch.full_like(rest, note.mask.double().mean().item()), rest)
     sizes = [size_of(given.get("kernel_size", 0), place), size_of(given.get("stride") or 1, place)]
     if sizes == [1, 1] and out.shape[note.dim] == len(note.mask):
         return note
@@ -294,7 +293,7 @@ RULES: dict[str, Rule] = {
     **_all("gru lstm rnn_tanh rnn_relu", recurrent),
     **_all("zeros_like ones_like", constant_shape),
     **_all("pad constant_pad_nd", pad),
-    **_all("index gather take_along_dim index_put scatter", look_up),
+    "index": look_up,
     "einsum": einsum,
     "linear": linear,
     "scaled_dot_product_attention": attention,

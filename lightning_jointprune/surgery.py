@@ -92,7 +92,7 @@ def renumber(layer: nn.Module) -> None:
         layer.in_features = layer.weight.shape[1]
     elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         layer.in_channels = layer.weight.shape[1] * layer.groups
-        layer.kernel_size = tuple(layer.weight.shape[2:])  # type: ignore[assignment]
+        layer.kernel_size = tuple(layer.weight.shape[2:])
     elif isinstance(layer, nn.modules.batchnorm._NormBase):
         for tensor in (*layer._parameters.values(), layer.running_mean):
             layer.num_features = layer.num_features if tensor is None else len(tensor)

@@ -1,7 +1,7 @@
 """Small encoders that use the joints' axis in one way each, written as their users write them.
 
-`COMPACTED` can be made smaller for fewer joints and stay equal; `REFUSED` cannot, with a word of the
-reason. All take `(batch, frames, joints, 3)` unless `AXES` says otherwise.
+`COMPACTED` can be made smaller for fewer joints and stay equal; `REFUSED` cannot, with a word of
+the reason. All take `(batch, frames, joints, 3)` unless `AXES` says otherwise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightning_jointprune.attach import attach
+from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.layout import Layout, Target
+
 B, T, J, C, SIGNS = 3, 7, 9, 3, 4
+KEPT = (1, 3, 4, 8)
 AXES = {
     "conv2d_over_all_joints": "b c t j",
     "gcn_without_bias": "b c t j",
@@ -350,3 +355,28 @@ def example(name: str, batch: int = B) -> Tensor:
         "b c t j m": (batch, C, T, J, 2),
     }.get(AXES.get(name, ""), (batch, T, J, C))
     return torch.randn(shape)
+
+
+def masked(
+    model: nn.Module, axes: str = "b t j c", kept: Any = KEPT, fill: Any = 0.0, joints: int = J
+) -> Any:
+    """The model as it is after a run that kept these joints, with statistics of its own."""
+    layer = JointPruningLayer(joints, fill=fill)
+    if fill == "mean":
+        layer.fill_mean = torch.randn(1, 1, joints, 3)
+    layer.freeze(torch.tensor([joint in kept for joint in range(joints)]))
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+    attach(model.eval(), Target.parse("x", axes), layer)
+    return model
+
+
+def picked(x: Tensor, axes: str, kept: Any = KEPT) -> Tensor:
+    """The kept joints of a skeleton."""
+    layout = Layout.parse(axes)
+    split, words = layout.split(x, J)
+    return layout.merge(split.index_select(words.index("j"), torch.tensor(kept)))
