@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from lightning_jointprune.agreement import frontier, random_masks, stability
 from lightning_jointprune.callback import JointPruningCallback
+from lightning_jointprune.compact_files import from_compact, save_compact
+from lightning_jointprune.compaction import compact
 from lightning_jointprune.evaluate import compare_subsets, evaluate_joints
 from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.gates import (
@@ -35,6 +37,9 @@ __all__ = [
     "JointSelection",
     "PruningRecord",
     "load_pruned",
+    "compact",
+    "save_compact",
+    "from_compact",
     "JointPruningLayer",
     "analyze_pruning",
     "evaluate_joints",

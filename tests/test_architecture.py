@@ -39,6 +39,9 @@ PUBLIC = {
     "evaluate_joints",
     "frontier",
     "load_pruned",
+    "compact",
+    "save_compact",
+    "from_compact",
     "random_masks",
     "stability",
 }

@@ -1,0 +1,201 @@
+"""A model's forward as a graph of operations, with the place where its skeleton enters marked.
+
+`torch.export` does the tracing; the marks are calls of an operation of our own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Node
+from torch.utils import _pytree as pytree
+
+from lightning_jointprune.attach import attach, detach, module_at
+from lightning_jointprune.layout import Target
+
+
+class CompactionError(ValueError):
+    """A model cannot be made smaller and stay equal; the message says where and why."""
+
+
+@torch.library.custom_op("jointprune::entrance", mutates_args=())
+def entrance(x: Tensor, axes: str, start: int, stop: int) -> Tensor:  # noqa: ARG001
+    """What a skeleton, or the joints from `start` to `stop` of it, goes through at its entrance."""
+    return x.clone()
+
+
+@entrance.register_fake
+def _(x: Tensor, axes: str, start: int, stop: int) -> Tensor:  # noqa: ARG001
+    return torch.empty_like(x)
+
+
+class Mark:
+    """Marks an entrance in the graph; stands where a `JointPruningLayer` does."""
+
+    def __init__(self, num_joints: int) -> None:
+        self.num_joints = num_joints
+
+    def __call__(self, x: Tensor, axes: tuple[str, ...], joints: range | None = None) -> Tensor:
+        """The joints as they are, in float64."""
+        joints = range(self.num_joints) if joints is None else joints
+        marked: Tensor = entrance(x.double(), " ".join(axes), joints.start, joints.stop)
+        return marked
+
+
+class Call(NamedTuple):
+    """What a model is called with.
+
+    Attributes:
+        args: arguments of a forward by place.
+        kwargs: named ones.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @classmethod
+    def of(cls, example_inputs: Any) -> Call:
+        """Read a tuple of arguments, a dict of named ones, or one argument."""
+        if type(example_inputs) is tuple:
+            return cls(example_inputs, {})
+        if isinstance(example_inputs, Mapping):
+            return cls((), dict(example_inputs))
+        return cls((example_inputs,), {})
+
+    def double(self) -> Call:
+        """The same in float64."""
+        return Call(*pytree.tree_map_only(Tensor, _doubled, (self.args, self.kwargs)))
+
+    def on(self, model: nn.Module) -> list[Tensor]:
+        """The tensors that a model makes of it."""
+        with torch.no_grad():
+            returned = model.forward(*self.args, **self.kwargs)
+        return [leaf for leaf in pytree.tree_leaves(returned) if isinstance(leaf, Tensor)]
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return x.detach().double() if x.is_floating_point() else x
+
+
+class _Called(nn.Module):
+    """A model whose only arguments are tensors; what else it was called with is a constant."""
+
+    def __init__(self, model: nn.Module, called: str, spec: Any, leaves: Sequence[Any]) -> None:
+        super().__init__()
+        self.model = model
+        self.called = called
+        self.spec = spec
+        self.others = [(isinstance(leaf, Tensor), leaf) for leaf in leaves]
+
+    def forward(self, *tensors: Tensor) -> Any:
+        rest = iter(tensors)
+        leaves = [next(rest) if is_tensor else leaf for is_tensor, leaf in self.others]
+        args, kwargs = pytree.tree_unflatten(leaves, self.spec)
+        return pytree.tree_leaves(module_at(self.model, self.called).forward(*args, **kwargs))
+
+
+class Graph(NamedTuple):
+    """A traced model.
+
+    Attributes:
+        nodes: its operations in order.
+        names: of a parameter's or buffer's node, its name in the model.
+        tensors: of every node that is no operation, its value.
+    """
+
+    nodes: list[Node]
+    names: dict[Node, str]
+    tensors: dict[Node, Tensor]
+
+
+def trace(
+    model: nn.Module, called: str, targets: Sequence[Target], num_joints: int, call: Call
+) -> Graph:
+    """Trace a model with nothing in front of it.
+
+    Args:
+        model: in evaluation mode; it is as before afterwards.
+        called: path of the module whose forward is called.
+        targets: where the skeleton enters.
+        num_joints: J.
+        call: what to call it with.
+
+    Raises:
+        CompactionError: if `torch.export` cannot trace it.
+    """
+    leaves, spec = pytree.tree_flatten((call.args, call.kwargs))
+    tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+    mark, fast = Mark(num_joints), torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the fused operation hides its layers
+    try:
+        for target in targets:
+            attach(model, target, mark)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of attributes that a forward sets
+            program = torch.export.export(
+                _Called(model, called, spec, leaves), tensors, strict=False
+            )
+    except Exception as error:
+        raise CompactionError(
+            "Expected a forward that torch.export can trace but got "
+            f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]} A forward that "
+            "asks for values (`if x.any():`) cannot be traced."
+        ) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for target in targets:
+            detach(model, target)
+    return _read(program, tensors)
+
+
+def _read(program: torch.export.ExportedProgram, inputs: Sequence[Tensor]) -> Graph:
+    nodes = list(program.graph.nodes)
+    placed = {node.name: node for node in nodes if node.op == "placeholder"}
+    given = iter(inputs)
+    names, tensors = {}, {}
+    for spec in program.graph_signature.input_specs:
+        node = placed[spec.arg.name]
+        if spec.kind == torch.export.graph_signature.InputKind.USER_INPUT:
+            tensors[node] = next(given)
+            continue
+        name = str(spec.target)
+        learned = name in program.state_dict
+        tensors[node] = (program.state_dict if learned else program.constants)[name].detach()
+        if spec.kind != torch.export.graph_signature.InputKind.CONSTANT_TENSOR:
+            names[node] = name.removeprefix("model.")
+    return Graph(nodes, names, tensors)
+
+
+def layer_of(node: Node) -> str:
+    """Path of the submodule that an operation belongs to; empty for the model itself."""
+    return next(reversed(stack_of(node)), "")
+
+
+def stack_of(node: Node) -> list[str]:
+    """Paths of the submodules that an operation is in, outermost first."""
+    stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
+    return [path.removeprefix("model").removeprefix(".") for path in stack if path]
+
+
+def operation(node: Node) -> str:
+    """Name of an operation, such as `"linear"`."""
+    schema = getattr(node.target, "_schema", None)
+    name = schema.name.split("::")[1] if schema else getattr(node.target, "__name__", "")
+    return str(name)
+
+
+def arguments(node: Node) -> dict[str, Any]:
+    """The arguments of an operation by name, with its defaults."""
+    found = {}
+    for place, argument in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
+        given = place < len(node.args) and not argument.kwarg_only
+        value = node.args[place] if given else node.kwargs.get(argument.name, MISSING)
+        found[argument.name] = argument.default_value if value is MISSING else value
+    return found
+
+
+MISSING: Any = object()

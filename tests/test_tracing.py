@@ -1,0 +1,74 @@
+"""A model is traced with its entrance marked, and is as before afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_jointprune.attach import attached_layers
+from lightning_jointprune.layout import Target
+from lightning_jointprune.tracing import (
+    Call,
+    CompactionError,
+    arguments,
+    layer_of,
+    operation,
+    trace,
+)
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(2), nn.Linear(6, 2))
+
+    def forward(self, batch: Any, scale: float = 1.0) -> Tensor:
+        return self.net(batch["x"]) * scale
+
+
+def graph(model: nn.Module, call: Call, target: str = "batch.x") -> Any:
+    return trace(model, "", [Target.parse(target, "b t j c")], 3, call)
+
+
+def test_marks_the_entrance_and_names_layers_and_parameters() -> None:
+    model = Small().double().eval()
+    found = graph(model, Call.of(({"x": torch.rand(2, 4, 3, 2)}, 2.0)).double())
+    nodes = {operation(node): node for node in found.nodes if node.op == "call_function"}
+    assert arguments(nodes["entrance"])["axes"] == "b t j c"
+    assert layer_of(nodes["linear"]) == "net.1"
+    assert layer_of(nodes["mul"]) == ""
+    assert set(found.names.values()) == {"net.1.weight", "net.1.bias"}
+    assert arguments(nodes["flatten"]) == {
+        "self": nodes["entrance"],
+        "start_dim": 2,
+        "end_dim": -1,
+    }
+
+
+def test_leaves_the_model_and_the_fast_path_as_they_were() -> None:
+    model, before = Small().double().eval(), torch.backends.mha.get_fastpath_enabled()
+    state = dict(vars(model))
+    graph(model, Call.of(({"x": torch.rand(2, 4, 3, 2)},)).double())
+    assert vars(model) == state
+    assert attached_layers(model) == []
+    assert torch.backends.mha.get_fastpath_enabled() == before
+
+
+def test_says_that_it_cannot_be_traced() -> None:
+    class Asks(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(CompactionError, match=r"torch.export can trace but got .*cannot be traced"):
+        graph(Asks(), Call.of(torch.rand(2, 4, 3, 2)), "x")
+
+
+def test_reads_a_tuple_a_dict_or_one_argument() -> None:
+    x = torch.ones(1)
+    assert Call.of((x, 2)) == Call((x, 2), {})
+    assert Call.of({"x": x}) == Call((), {"x": x})
+    assert Call.of(x) == Call((x,), {})
+    assert Call.of([x]).double().args[0][0].dtype == torch.float64
