@@ -7,9 +7,7 @@ shape `(frames, joints, coordinates)`, floating point, NaN where a joint was not
 
 from __future__ import annotations
 
-import csv
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +18,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-SPLITS = ("train", "val", "test")
+from examples.autsl_labels import CLIP_NAME
+
 MODALITIES = ("skeleton", "rgb", "depth")
 SUFFIXES = {"skeleton": "_skeleton.npy", "rgb": "_color.mp4", "depth": "_depth.mp4"}
-CLIP_NAME = re.compile(r"signer\d+_sample\d+")
 
 
 # --- one clip ------------------------------------------------------------------------------------
@@ -142,38 +140,6 @@ class Standardizer:
 
 
 # --- a folder in AUTSL's layout ------------------------------------------------------------------
-
-
-def read_labels(root: Path, split: str) -> dict[str, int]:
-    """Read `{split}_labels.csv`: no header, rows like `signer0_sample1,41`.
-
-    The challenge's own archives call the file `ground_truth.csv` for val and test; it is read from
-    the split's folder.
-
-    Raises:
-        ValueError: if there is no such file, or a row that is not a clip name and a class number.
-    """
-    names = (root / f"{split}_labels.csv", root / split / f"{split}_labels.csv")
-    found = [path for path in (*names, root / split / "ground_truth.csv") if path.is_file()]
-    if not found:
-        raise ValueError(
-            f"Expected {split}_labels.csv in {root} but got no such file. "
-            f"Put AUTSL's labels of the {split} part there (rows like signer0_sample1,41)."
-        )
-    labels: dict[str, int] = {}
-    with found[0].open(newline="", encoding="utf-8-sig") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            if not row:
-                continue
-            if len(row) != 2 or not CLIP_NAME.fullmatch(row[0]) or not row[1].strip().isdecimal():
-                raise ValueError(
-                    f"Expected a row like signer0_sample1,41 but got {','.join(row)!r} "
-                    f"in {found[0]}, line {number}. Correct the row; the file has no header."
-                )
-            labels[row[0]] = int(row[1])
-    if not labels:
-        raise ValueError(f"Expected labels but got an empty file: {found[0]}. Fill it.")
-    return labels
 
 
 def check_files(

@@ -24,14 +24,13 @@ from torch.utils.data import DataLoader
 
 from examples.autsl_clips import (
     MODALITIES,
-    SPLITS,
     ArrayClips,
     Arrays,
     FolderClips,
     Standardizer,
     check_files,
-    read_labels,
 )
+from examples.autsl_labels import SPLITS, read_labels
 from examples.autsl_synthetic import (
     JOINT_NAMES,
     SyntheticSettings,
