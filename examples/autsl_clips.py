@@ -7,7 +7,6 @@ shape `(frames, joints, coordinates)`, floating point, NaN where a joint was not
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,12 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
-from examples.autsl_labels import CLIP_NAME
+from examples.autsl_files import save_array
+from examples.autsl_usable import SUFFIXES, warn_broken
 
 MODALITIES = ("skeleton", "rgb", "depth")
-SUFFIXES = {"skeleton": "_skeleton.npy", "rgb": "_color.mp4", "depth": "_depth.mp4"}
 
 
 # --- one clip ------------------------------------------------------------------------------------
@@ -91,6 +90,21 @@ def read_skeleton(path: Path) -> np.ndarray:
     return clip.astype(np.float32)
 
 
+def collate(items: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+    """A batch of the clips that could be read.
+
+    Raises:
+        ValueError: none of them could.
+    """
+    there = [item for item in items if item is not None]
+    if not there:
+        raise ValueError(
+            f"Expected a readable clip but got none in a batch of {len(items)}; the warnings "
+            "above name them. Is the disk still there?"
+        )
+    return default_collate(there)
+
+
 def fit_length(clip: np.ndarray, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Bring a clip to `num_frames`: long clips are sampled evenly, short ones padded with zeros.
 
@@ -142,43 +156,7 @@ class Standardizer:
 # --- a folder in AUTSL's layout ------------------------------------------------------------------
 
 
-def check_files(
-    folder: Path, labels: Mapping[str, int], modalities: Sequence[str], allow_unlabelled: bool
-) -> None:
-    """Compare the labels with the files, by one listing of the folder, before any training.
-
-    Raises:
-        ValueError: if a clip's file is missing or empty, or a file has no label.
-    """
-    if not folder.is_dir():
-        raise ValueError(
-            f"Expected the folder {folder} but got none. "
-            "Arrange the data as train/, val/ and test/ with one label file each."
-        )
-    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()}
-    wanted = [name + SUFFIXES[kind] for kind in modalities for name in labels]
-    missing = [name for name in wanted if not sizes.get(name)]
-    if missing:
-        raise ValueError(
-            f"Expected {len(wanted)} files in {folder} but got {len(missing)} missing or empty, "
-            f"first {missing[0]}. Extract them again, take their rows out of the label file, "
-            "or choose other --modalities."
-        )
-    endings = tuple(SUFFIXES[kind] for kind in modalities)
-    strangers = sorted(
-        name
-        for name in sizes
-        if name.endswith(endings) and CLIP_NAME.match(name) and name.rsplit("_", 1)[0] not in labels
-    )
-    if strangers and not allow_unlabelled:
-        raise ValueError(
-            f"Expected a label for every clip in {folder} but got {len(strangers)} files without, "
-            f"first {strangers[0]}. Add their rows to the label file, "
-            "or leave them out with --datamodule.allow_unlabelled true."
-        )
-
-
-class FolderClips(Dataset[dict[str, Any]]):
+class FolderClips(Dataset[dict[str, Any] | None]):
     """The clips of one split, read from disk when asked for.
 
     Args:
@@ -190,6 +168,8 @@ class FolderClips(Dataset[dict[str, Any]]):
         joint_shape: joints and coordinates that every clip must have; None for any.
         standardize: applied to the joints; None leaves them as they are.
         keep: whether to keep clips in memory once read (small data sets only).
+        cache: folder to keep the sampled and resized frames in; None decodes every time.
+        strict: whether a clip that cannot be read is an error; else it is named, and None.
     """
 
     def __init__(
@@ -202,6 +182,8 @@ class FolderClips(Dataset[dict[str, Any]]):
         joint_shape: tuple[int, int] | None = None,
         standardize: Standardizer | None = None,
         keep: bool = False,
+        cache: Path | None = None,
+        strict: bool = True,
     ) -> None:
         self.folder = folder
         self.names = list(labels)
@@ -211,7 +193,9 @@ class FolderClips(Dataset[dict[str, Any]]):
         self.image_size = image_size
         self.joint_shape = joint_shape
         self.standardize = standardize
-        self._kept: dict[int, dict[str, Any]] | None = {} if keep else None
+        self.cache = cache
+        self.strict = strict
+        self._kept: dict[int, dict[str, Any] | None] | None = {} if keep else None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -229,12 +213,19 @@ class FolderClips(Dataset[dict[str, Any]]):
             )
         return clip
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if self._kept is None:
-            return self._read(index)
-        if index not in self._kept:
-            self._kept[index] = self._read(index)
-        return self._kept[index]
+    def __getitem__(self, index: int) -> dict[str, Any] | None:
+        if self._kept and index in self._kept:
+            return self._kept[index]
+        try:
+            item = self._read(index)
+        except ValueError as error:
+            if self.strict:
+                raise
+            warn_broken(error)
+            item = None
+        if self._kept is not None:
+            self._kept[index] = item
+        return item
 
     def _read(self, index: int) -> dict[str, Any]:
         clip = self.skeleton(index)
@@ -244,9 +235,21 @@ class FolderClips(Dataset[dict[str, Any]]):
         for kind, channels in (("rgb", 3), ("depth", 1)):
             if kind in self.modalities:
                 path = self.folder / f"{self.names[index]}{SUFFIXES[kind]}"
-                video = read_video(path, self.num_frames, self.image_size, channels)
-                item[f"{kind}_frames"] = torch.from_numpy(video)
+                item[f"{kind}_frames"] = torch.from_numpy(self._video(path, channels))
         return item
+
+    def _video(self, path: Path, channels: int) -> np.ndarray:
+        """The clip's frames, from the cache where they are in it."""
+        if self.cache is None:
+            return read_video(path, self.num_frames, self.image_size, channels)
+        info = path.stat()
+        shape = f"{self.num_frames}x{self.image_size}_{info.st_size}_{info.st_mtime_ns}"
+        kept = self.cache / self.folder.name / f"{path.stem}_{shape}.npy"
+        if kept.is_file():
+            return np.load(kept, allow_pickle=False)
+        video = read_video(path, self.num_frames, self.image_size, channels)
+        save_array(kept, video)
+        return video
 
 
 def _skeleton_item(clip: np.ndarray, sign: int, num_frames: int) -> dict[str, Any]:

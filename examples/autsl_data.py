@@ -28,8 +28,9 @@ from examples.autsl_clips import (
     Arrays,
     FolderClips,
     Standardizer,
-    check_files,
+    collate,
 )
+from examples.autsl_files import Depth
 from examples.autsl_labels import SPLITS, read_labels
 from examples.autsl_synthetic import (
     JOINT_NAMES,
@@ -37,6 +38,7 @@ from examples.autsl_synthetic import (
     make_synthetic,
     read_planted,
 )
+from examples.autsl_usable import usable_clips
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
 
 
@@ -58,6 +60,10 @@ class SignData(pl.LightningDataModule):
         val_fraction: share of the training part to hold out where the data has no validation part.
         seed: seed of that choice.
         allow_unlabelled: whether clips that are in no label file are left out in silence.
+        strict: whether a clip that cannot be read is an error; else it is named and left out.
+        look: how far to look into the files before training: `files` only lists them, `packets`
+            finds those that were cut off, `frames` decodes every frame.
+        cache: folder to keep sampled and resized frames in; None decodes them every time.
         folder: where synthetic data is written, in a folder of its own.
         synthetic: what the synthetic data looks like; None takes its defaults.
     """
@@ -76,6 +82,9 @@ class SignData(pl.LightningDataModule):
         val_fraction: float = 0.15,
         seed: int = 0,
         allow_unlabelled: bool = False,
+        strict: bool = False,
+        look: Depth = "packets",
+        cache: str | None = None,
         folder: str = "data",
         synthetic: SyntheticSettings | None = None,
     ) -> None:
@@ -92,6 +101,9 @@ class SignData(pl.LightningDataModule):
         self.val_fraction = val_fraction
         self.seed = seed
         self.allow_unlabelled = allow_unlabelled
+        self.strict = strict
+        self.look: Depth = look
+        self.cache = cache
         self.folder = folder
         self.synthetic = synthetic or SyntheticSettings()
         self.parts: dict[str, FolderClips | ArrayClips] = {}
@@ -147,12 +159,18 @@ class SignData(pl.LightningDataModule):
         """A folder's checked labels: split to clip name to class; empty for an `.npz` file."""
         if self.arrays is not None:
             return {}
-        labels = {}
-        for split in SPLITS:
-            labels[split] = read_labels(self.root, split)
-            folder = self.root / split
-            check_files(folder, labels[split], self.modalities, self.allow_unlabelled)
-        return labels
+        return {
+            split: usable_clips(
+                self.root / split,
+                read_labels(self.root, split),
+                self.modalities,
+                self.look,
+                self.strict,
+                self.allow_unlabelled,
+                self.num_workers,
+            )
+            for split in SPLITS
+        }
 
     @cached_property
     def num_signs(self) -> int:
@@ -257,6 +275,8 @@ class SignData(pl.LightningDataModule):
             joint_shape,
             standardize,
             keep=self.num_workers == 0 and self._fits_in_memory(),
+            cache=None if self.cache is None else Path(self.cache),
+            strict=self.strict,
         )
 
     def _fits_in_memory(self) -> bool:
@@ -272,4 +292,5 @@ class SignData(pl.LightningDataModule):
             shuffle=shuffle,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            collate_fn=collate,
         )

@@ -1,11 +1,14 @@
-"""What is wrong with a video file, from a look at its packets or at every frame."""
+"""What is wrong with a video file; arrays that are written whole or not at all."""
 
 from __future__ import annotations
 
+import os
+import secrets
 from pathlib import Path
 from typing import Literal
 
 import av
+import numpy as np
 
 Depth = Literal["files", "packets", "frames"]
 
@@ -54,3 +57,15 @@ def _stream_problem(
     if size is not None and (width, height) != (size, size):
         return "wrong-size", f"Expected {size} x {size} pixels but got {width} x {height}."
     return None
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write a whole `.npy` file or none, also where several processes write the same one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with partial.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
