@@ -18,8 +18,10 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from examples.autsl_files import save_array
+from examples.autsl_preprocess import Preprocess, with_marks
 from examples.autsl_usable import SUFFIXES, warn_broken
 
+AS_IT_IS = Preprocess()
 MODALITIES = ("skeleton", "rgb", "depth")
 
 
@@ -167,6 +169,7 @@ class FolderClips(Dataset[dict[str, Any] | None]):
         image_size: width and height of the videos, in pixels.
         joint_shape: joints and coordinates that every clip must have; None for any.
         standardize: applied to the joints; None leaves them as they are.
+        prepare: applied to the joints before that.
         keep: whether to keep clips in memory once read (small data sets only).
         cache: folder to keep the sampled and resized frames in; None decodes every time.
         strict: whether a clip that cannot be read is an error; else it is named, and None.
@@ -184,6 +187,7 @@ class FolderClips(Dataset[dict[str, Any] | None]):
         keep: bool = False,
         cache: Path | None = None,
         strict: bool = True,
+        prepare: Preprocess = AS_IT_IS,
     ) -> None:
         self.folder = folder
         self.names = list(labels)
@@ -195,15 +199,16 @@ class FolderClips(Dataset[dict[str, Any] | None]):
         self.standardize = standardize
         self.cache = cache
         self.strict = strict
+        self.prepare = prepare
         self._kept: dict[int, dict[str, Any] | None] | None = {} if keep else None
 
     def __len__(self) -> int:
         return len(self.names)
 
     def skeleton(self, index: int) -> np.ndarray:
-        """The clip's joints as they are on disk, shape `(frames, joints, coordinates)`."""
+        """The clip's joints before they are standardised, `(frames, joints, coordinates)`."""
         path = self.folder / f"{self.names[index]}{SUFFIXES['skeleton']}"
-        clip = read_skeleton(path)
+        clip = self.prepare(read_skeleton(path))
         if self.joint_shape is not None and clip.shape[1:] != self.joint_shape:
             joints, coordinates = self.joint_shape
             raise ValueError(
@@ -228,9 +233,7 @@ class FolderClips(Dataset[dict[str, Any] | None]):
         return item
 
     def _read(self, index: int) -> dict[str, Any]:
-        clip = self.skeleton(index)
-        if self.standardize is not None:
-            clip = self.standardize(clip)
+        clip = _finished(self.skeleton(index), self.standardize, self.prepare.mark)
         item = _skeleton_item(clip, self.signs[index], self.num_frames)
         for kind, channels in (("rgb", 3), ("depth", 1)):
             if kind in self.modalities:
@@ -250,6 +253,12 @@ class FolderClips(Dataset[dict[str, Any] | None]):
         video = read_video(path, self.num_frames, self.image_size, channels)
         save_array(kept, video)
         return video
+
+
+def _finished(clip: np.ndarray, standardize: Standardizer | None, mark: bool) -> np.ndarray:
+    """What the model gets of a clip: standardised, and marked where a joint is missing."""
+    finished = clip if standardize is None else standardize(clip)
+    return with_marks(clip, finished) if mark else finished
 
 
 def _skeleton_item(clip: np.ndarray, sign: int, num_frames: int) -> dict[str, Any]:
@@ -273,8 +282,10 @@ class ArrayClips(Dataset[dict[str, Any]]):
         signs: np.ndarray,
         num_frames: int,
         standardize: Standardizer | None = None,
+        prepare: Preprocess = AS_IT_IS,
     ) -> None:
         self.clips = clips
+        self.prepare = prepare
         self.signs = signs
         self.num_frames = num_frames
         self.standardize = standardize
@@ -283,13 +294,11 @@ class ArrayClips(Dataset[dict[str, Any]]):
         return len(self.clips)
 
     def skeleton(self, index: int) -> np.ndarray:
-        """The clip's joints as they are in the file, shape `(frames, joints, coordinates)`."""
-        return self.clips[index].astype(np.float32)
+        """The clip's joints before they are standardised, `(frames, joints, coordinates)`."""
+        return self.prepare(self.clips[index].astype(np.float32))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        clip = self.skeleton(index)
-        if self.standardize is not None:
-            clip = self.standardize(clip)
+        clip = _finished(self.skeleton(index), self.standardize, self.prepare.mark)
         return _skeleton_item(clip, int(self.signs[index]), self.num_frames)
 
 

@@ -23,15 +23,19 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from examples.autsl_clips import (
+    AS_IT_IS,
     MODALITIES,
     ArrayClips,
     Arrays,
     FolderClips,
     Standardizer,
     collate,
+    sample_frames,
 )
 from examples.autsl_files import Depth
 from examples.autsl_labels import SPLITS, read_labels
+from examples.autsl_orders import check_anatomy, get_order
+from examples.autsl_preprocess import Preprocess
 from examples.autsl_synthetic import (
     JOINT_NAMES,
     SyntheticSettings,
@@ -39,7 +43,7 @@ from examples.autsl_synthetic import (
     read_planted,
 )
 from examples.autsl_usable import usable_clips
-from lightning_jointprune.skeletons import get_skeleton, skeleton_names
+from lightning_jointprune.skeletons import get_skeleton, resolve_joints, skeleton_names
 
 
 class SignData(pl.LightningDataModule):
@@ -64,6 +68,13 @@ class SignData(pl.LightningDataModule):
         look: how far to look into the files before training: `files` only lists them, `packets`
             finds those that were cut off, `frames` decodes every frame.
         cache: folder to keep sampled and resized frames in; None decodes them every time.
+        order: order the joints were saved in, a name out of `examples.autsl_orders`; None takes
+            them as they are.
+        zeros_missing: whether a joint at exactly 0 was not found, as some extractors write it.
+        longest_gap: frames of the longest gap of a joint that is filled by a straight line.
+        mark_gaps: whether each joint has a coordinate more, 1 where it is missing.
+        reference: joints to centre and scale a clip by, names or indices, such as the shoulders;
+            `FusionCLI` has the pruning keep them. None leaves the clips where they are.
         folder: where synthetic data is written, in a folder of its own.
         synthetic: what the synthetic data looks like; None takes its defaults.
     """
@@ -85,6 +96,11 @@ class SignData(pl.LightningDataModule):
         strict: bool = False,
         look: Depth = "packets",
         cache: str | None = None,
+        order: str | None = None,
+        zeros_missing: bool = False,
+        longest_gap: int = 0,
+        mark_gaps: bool = False,
+        reference: list[int | str] | None = None,
         folder: str = "data",
         synthetic: SyntheticSettings | None = None,
     ) -> None:
@@ -104,6 +120,11 @@ class SignData(pl.LightningDataModule):
         self.strict = strict
         self.look: Depth = look
         self.cache = cache
+        self.order = order
+        self.zeros_missing = zeros_missing
+        self.longest_gap = longest_gap
+        self.mark_gaps = mark_gaps
+        self.reference = reference or []
         self.folder = folder
         self.synthetic = synthetic or SyntheticSettings()
         self.parts: dict[str, FolderClips | ArrayClips] = {}
@@ -189,7 +210,7 @@ class SignData(pl.LightningDataModule):
 
     @cached_property
     def joint_shape(self) -> tuple[int, int]:
-        """Joints and coordinates per joint, read from the first training clip."""
+        """Joints and coordinates on disk, in the named skeleton's order, of the first clip."""
         joints, coordinates = self._clips("train").skeleton(0).shape[1:]
         return joints, coordinates
 
@@ -200,8 +221,8 @@ class SignData(pl.LightningDataModule):
 
     @property
     def num_coordinates(self) -> int:
-        """Coordinates per joint: 2 or 3."""
-        return self.joint_shape[1]
+        """Coordinates per joint: 2 or 3, and one more with `mark_gaps`."""
+        return self.joint_shape[1] + self.mark_gaps
 
     @property
     def planted(self) -> tuple[str, ...]:
@@ -220,10 +241,23 @@ class SignData(pl.LightningDataModule):
         """The skeleton's name: the one given, else the one whose joints have the data's names."""
         if self.wanted_skeleton is not None:
             return self.wanted_skeleton
+        if self.order is not None:
+            return get_order(self.order).skeleton
         for name in skeleton_names():
             if self.joint_names == get_skeleton(name).joints:
                 return name
         return None
+
+    @cached_property
+    def preprocess(self) -> Preprocess:
+        """What is done to a clip's joints before they are standardised."""
+        names = self.joint_names
+        if self.skeleton is not None:
+            names = get_skeleton(self.skeleton).joints
+        reference = resolve_joints(self.reference, names or ()) if self.reference else ()
+        return Preprocess(
+            self.order, self.zeros_missing, self.longest_gap, reference, self.mark_gaps
+        )
 
     # Lightning's hooks.
 
@@ -236,6 +270,8 @@ class SignData(pl.LightningDataModule):
         if self.parts:
             return
         train = self._clips("train", joint_shape=self.joint_shape)
+        if self.order is not None:
+            check_anatomy(self._some_as_saved(), self.order)
         # A few thousand clips settle a mean; reading all 28,142 of AUTSL's would take minutes.
         some = np.random.default_rng(self.seed).permutation(len(train))[:3000]
         standardize = Standardizer.fit(train.skeleton(index) for index in some)
@@ -265,7 +301,8 @@ class SignData(pl.LightningDataModule):
         standardize: Standardizer | None = None,
     ) -> FolderClips | ArrayClips:
         if self.arrays is not None:
-            return ArrayClips(*self.arrays.parts[split], self.num_frames, standardize)
+            clips, signs = self.arrays.parts[split]
+            return ArrayClips(clips, signs, self.num_frames, standardize, self.preprocess)
         return FolderClips(
             self.root / split,
             self.labels[split],
@@ -277,7 +314,14 @@ class SignData(pl.LightningDataModule):
             keep=self.num_workers == 0 and self._fits_in_memory(),
             cache=None if self.cache is None else Path(self.cache),
             strict=self.strict,
+            prepare=self.preprocess,
         )
+
+    def _some_as_saved(self) -> list[np.ndarray]:
+        """Up to 50 training clips as they are on disk, evenly spread."""
+        clips = self._clips("train")
+        clips.prepare = AS_IT_IS
+        return [clips.skeleton(index) for index in sample_frames(len(clips), min(50, len(clips)))]
 
     def _fits_in_memory(self) -> bool:
         channels = 3 * ("rgb" in self.modalities) + ("depth" in self.modalities)

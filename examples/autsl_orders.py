@@ -49,7 +49,15 @@ class Order:
 
         Args:
             clip: shape `(frames, joints, coordinates)` in this order.
+
+        Raises:
+            ValueError: another number of joints.
         """
+        if clip.shape[1] != self.num_joints:
+            raise ValueError(
+                f"Expected {self.num_joints} joints but got {clip.shape[1]}. Pass the order that "
+                "they were saved in."
+            )
         if not self.wanted:
             return clip
         sizes = dict(self.blocks)
