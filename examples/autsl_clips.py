@@ -7,9 +7,6 @@ shape `(frames, joints, coordinates)`, floating point, NaN where a joint was not
 
 from __future__ import annotations
 
-import csv
-import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +15,14 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
-SPLITS = ("train", "val", "test")
+from examples.autsl_files import save_array
+from examples.autsl_preprocess import Preprocess, with_marks
+from examples.autsl_usable import SUFFIXES, warn_broken
+
+AS_IT_IS = Preprocess()
 MODALITIES = ("skeleton", "rgb", "depth")
-SUFFIXES = {"skeleton": "_skeleton.npy", "rgb": "_color.mp4", "depth": "_depth.mp4"}
-CLIP_NAME = re.compile(r"signer\d+_sample\d+")
 
 
 # --- one clip ------------------------------------------------------------------------------------
@@ -93,6 +92,21 @@ def read_skeleton(path: Path) -> np.ndarray:
     return clip.astype(np.float32)
 
 
+def collate(items: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+    """A batch of the clips that could be read.
+
+    Raises:
+        ValueError: none of them could.
+    """
+    there = [item for item in items if item is not None]
+    if not there:
+        raise ValueError(
+            f"Expected a readable clip but got none in a batch of {len(items)}; the warnings "
+            "above name them. Is the disk still there?"
+        )
+    return default_collate(there)
+
+
 def fit_length(clip: np.ndarray, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Bring a clip to `num_frames`: long clips are sampled evenly, short ones padded with zeros.
 
@@ -144,75 +158,7 @@ class Standardizer:
 # --- a folder in AUTSL's layout ------------------------------------------------------------------
 
 
-def read_labels(root: Path, split: str) -> dict[str, int]:
-    """Read `{split}_labels.csv`: no header, rows like `signer0_sample1,41`.
-
-    The challenge's own archives call the file `ground_truth.csv` for val and test; it is read from
-    the split's folder.
-
-    Raises:
-        ValueError: if there is no such file, or a row that is not a clip name and a class number.
-    """
-    names = (root / f"{split}_labels.csv", root / split / f"{split}_labels.csv")
-    found = [path for path in (*names, root / split / "ground_truth.csv") if path.is_file()]
-    if not found:
-        raise ValueError(
-            f"Expected {split}_labels.csv in {root} but got no such file. "
-            f"Put AUTSL's labels of the {split} part there (rows like signer0_sample1,41)."
-        )
-    labels: dict[str, int] = {}
-    with found[0].open(newline="", encoding="utf-8-sig") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            if not row:
-                continue
-            if len(row) != 2 or not CLIP_NAME.fullmatch(row[0]) or not row[1].strip().isdecimal():
-                raise ValueError(
-                    f"Expected a row like signer0_sample1,41 but got {','.join(row)!r} "
-                    f"in {found[0]}, line {number}. Correct the row; the file has no header."
-                )
-            labels[row[0]] = int(row[1])
-    if not labels:
-        raise ValueError(f"Expected labels but got an empty file: {found[0]}. Fill it.")
-    return labels
-
-
-def check_files(
-    folder: Path, labels: Mapping[str, int], modalities: Sequence[str], allow_unlabelled: bool
-) -> None:
-    """Compare the labels with the files, by one listing of the folder, before any training.
-
-    Raises:
-        ValueError: if a clip's file is missing or empty, or a file has no label.
-    """
-    if not folder.is_dir():
-        raise ValueError(
-            f"Expected the folder {folder} but got none. "
-            "Arrange the data as train/, val/ and test/ with one label file each."
-        )
-    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()}
-    wanted = [name + SUFFIXES[kind] for kind in modalities for name in labels]
-    missing = [name for name in wanted if not sizes.get(name)]
-    if missing:
-        raise ValueError(
-            f"Expected {len(wanted)} files in {folder} but got {len(missing)} missing or empty, "
-            f"first {missing[0]}. Extract them again, take their rows out of the label file, "
-            "or choose other --modalities."
-        )
-    endings = tuple(SUFFIXES[kind] for kind in modalities)
-    strangers = sorted(
-        name
-        for name in sizes
-        if name.endswith(endings) and CLIP_NAME.match(name) and name.rsplit("_", 1)[0] not in labels
-    )
-    if strangers and not allow_unlabelled:
-        raise ValueError(
-            f"Expected a label for every clip in {folder} but got {len(strangers)} files without, "
-            f"first {strangers[0]}. Add their rows to the label file, "
-            "or leave them out with --datamodule.allow_unlabelled true."
-        )
-
-
-class FolderClips(Dataset[dict[str, Any]]):
+class FolderClips(Dataset[dict[str, Any] | None]):
     """The clips of one split, read from disk when asked for.
 
     Args:
@@ -223,7 +169,10 @@ class FolderClips(Dataset[dict[str, Any]]):
         image_size: width and height of the videos, in pixels.
         joint_shape: joints and coordinates that every clip must have; None for any.
         standardize: applied to the joints; None leaves them as they are.
+        prepare: applied to the joints before that.
         keep: whether to keep clips in memory once read (small data sets only).
+        cache: folder to keep the sampled and resized frames in; None decodes every time.
+        strict: whether a clip that cannot be read is an error; else it is named, and None.
     """
 
     def __init__(
@@ -236,6 +185,9 @@ class FolderClips(Dataset[dict[str, Any]]):
         joint_shape: tuple[int, int] | None = None,
         standardize: Standardizer | None = None,
         keep: bool = False,
+        cache: Path | None = None,
+        strict: bool = True,
+        prepare: Preprocess = AS_IT_IS,
     ) -> None:
         self.folder = folder
         self.names = list(labels)
@@ -245,15 +197,18 @@ class FolderClips(Dataset[dict[str, Any]]):
         self.image_size = image_size
         self.joint_shape = joint_shape
         self.standardize = standardize
-        self._kept: dict[int, dict[str, Any]] | None = {} if keep else None
+        self.cache = cache
+        self.strict = strict
+        self.prepare = prepare
+        self._kept: dict[int, dict[str, Any] | None] | None = {} if keep else None
 
     def __len__(self) -> int:
         return len(self.names)
 
     def skeleton(self, index: int) -> np.ndarray:
-        """The clip's joints as they are on disk, shape `(frames, joints, coordinates)`."""
+        """The clip's joints before they are standardised, `(frames, joints, coordinates)`."""
         path = self.folder / f"{self.names[index]}{SUFFIXES['skeleton']}"
-        clip = read_skeleton(path)
+        clip = self.prepare(read_skeleton(path))
         if self.joint_shape is not None and clip.shape[1:] != self.joint_shape:
             joints, coordinates = self.joint_shape
             raise ValueError(
@@ -263,24 +218,47 @@ class FolderClips(Dataset[dict[str, Any]]):
             )
         return clip
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if self._kept is None:
-            return self._read(index)
-        if index not in self._kept:
-            self._kept[index] = self._read(index)
-        return self._kept[index]
+    def __getitem__(self, index: int) -> dict[str, Any] | None:
+        if self._kept and index in self._kept:
+            return self._kept[index]
+        try:
+            item = self._read(index)
+        except ValueError as error:
+            if self.strict:
+                raise
+            warn_broken(error)
+            item = None
+        if self._kept is not None:
+            self._kept[index] = item
+        return item
 
     def _read(self, index: int) -> dict[str, Any]:
-        clip = self.skeleton(index)
-        if self.standardize is not None:
-            clip = self.standardize(clip)
+        clip = _finished(self.skeleton(index), self.standardize, self.prepare.mark)
         item = _skeleton_item(clip, self.signs[index], self.num_frames)
         for kind, channels in (("rgb", 3), ("depth", 1)):
             if kind in self.modalities:
                 path = self.folder / f"{self.names[index]}{SUFFIXES[kind]}"
-                video = read_video(path, self.num_frames, self.image_size, channels)
-                item[f"{kind}_frames"] = torch.from_numpy(video)
+                item[f"{kind}_frames"] = torch.from_numpy(self._video(path, channels))
         return item
+
+    def _video(self, path: Path, channels: int) -> np.ndarray:
+        """The clip's frames, from the cache where they are in it."""
+        if self.cache is None:
+            return read_video(path, self.num_frames, self.image_size, channels)
+        info = path.stat()
+        shape = f"{self.num_frames}x{self.image_size}_{info.st_size}_{info.st_mtime_ns}"
+        kept = self.cache / self.folder.name / f"{path.stem}_{shape}.npy"
+        if kept.is_file():
+            return np.load(kept, allow_pickle=False)
+        video = read_video(path, self.num_frames, self.image_size, channels)
+        save_array(kept, video)
+        return video
+
+
+def _finished(clip: np.ndarray, standardize: Standardizer | None, mark: bool) -> np.ndarray:
+    """What the model gets of a clip: standardised, and marked where a joint is missing."""
+    finished = clip if standardize is None else standardize(clip)
+    return with_marks(clip, finished) if mark else finished
 
 
 def _skeleton_item(clip: np.ndarray, sign: int, num_frames: int) -> dict[str, Any]:
@@ -304,8 +282,10 @@ class ArrayClips(Dataset[dict[str, Any]]):
         signs: np.ndarray,
         num_frames: int,
         standardize: Standardizer | None = None,
+        prepare: Preprocess = AS_IT_IS,
     ) -> None:
         self.clips = clips
+        self.prepare = prepare
         self.signs = signs
         self.num_frames = num_frames
         self.standardize = standardize
@@ -314,13 +294,11 @@ class ArrayClips(Dataset[dict[str, Any]]):
         return len(self.clips)
 
     def skeleton(self, index: int) -> np.ndarray:
-        """The clip's joints as they are in the file, shape `(frames, joints, coordinates)`."""
-        return self.clips[index].astype(np.float32)
+        """The clip's joints before they are standardised, `(frames, joints, coordinates)`."""
+        return self.prepare(self.clips[index].astype(np.float32))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        clip = self.skeleton(index)
-        if self.standardize is not None:
-            clip = self.standardize(clip)
+        clip = _finished(self.skeleton(index), self.standardize, self.prepare.mark)
         return _skeleton_item(clip, int(self.signs[index]), self.num_frames)
 
 

@@ -23,22 +23,27 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from examples.autsl_clips import (
+    AS_IT_IS,
     MODALITIES,
-    SPLITS,
     ArrayClips,
     Arrays,
     FolderClips,
     Standardizer,
-    check_files,
-    read_labels,
+    collate,
+    sample_frames,
 )
+from examples.autsl_files import Depth
+from examples.autsl_labels import SPLITS, read_labels
+from examples.autsl_orders import check_anatomy, get_order
+from examples.autsl_preprocess import Preprocess
 from examples.autsl_synthetic import (
     JOINT_NAMES,
     SyntheticSettings,
     make_synthetic,
     read_planted,
 )
-from lightning_jointprune.skeletons import get_skeleton, skeleton_names
+from examples.autsl_usable import usable_clips
+from lightning_jointprune.skeletons import get_skeleton, resolve_joints, skeleton_names
 
 
 class SignData(pl.LightningDataModule):
@@ -59,6 +64,17 @@ class SignData(pl.LightningDataModule):
         val_fraction: share of the training part to hold out where the data has no validation part.
         seed: seed of that choice.
         allow_unlabelled: whether clips that are in no label file are left out in silence.
+        strict: whether a clip that cannot be read is an error; else it is named and left out.
+        look: how far to look into the files before training: `files` only lists them, `packets`
+            finds those that were cut off, `frames` decodes every frame.
+        cache: folder to keep sampled and resized frames in; None decodes them every time.
+        order: order the joints were saved in, a name out of `examples.autsl_orders`; None takes
+            them as they are.
+        zeros_missing: whether a joint at exactly 0 was not found, as some extractors write it.
+        longest_gap: frames of the longest gap of a joint that is filled by a straight line.
+        mark_gaps: whether each joint has a coordinate more, 1 where it is missing.
+        reference: joints to centre and scale a clip by, names or indices, such as the shoulders;
+            `FusionCLI` has the pruning keep them. None leaves the clips where they are.
         folder: where synthetic data is written, in a folder of its own.
         synthetic: what the synthetic data looks like; None takes its defaults.
     """
@@ -77,6 +93,14 @@ class SignData(pl.LightningDataModule):
         val_fraction: float = 0.15,
         seed: int = 0,
         allow_unlabelled: bool = False,
+        strict: bool = False,
+        look: Depth = "packets",
+        cache: str | None = None,
+        order: str | None = None,
+        zeros_missing: bool = False,
+        longest_gap: int = 0,
+        mark_gaps: bool = False,
+        reference: list[int | str] | None = None,
         folder: str = "data",
         synthetic: SyntheticSettings | None = None,
     ) -> None:
@@ -93,6 +117,14 @@ class SignData(pl.LightningDataModule):
         self.val_fraction = val_fraction
         self.seed = seed
         self.allow_unlabelled = allow_unlabelled
+        self.strict = strict
+        self.look: Depth = look
+        self.cache = cache
+        self.order = order
+        self.zeros_missing = zeros_missing
+        self.longest_gap = longest_gap
+        self.mark_gaps = mark_gaps
+        self.reference = reference or []
         self.folder = folder
         self.synthetic = synthetic or SyntheticSettings()
         self.parts: dict[str, FolderClips | ArrayClips] = {}
@@ -148,12 +180,18 @@ class SignData(pl.LightningDataModule):
         """A folder's checked labels: split to clip name to class; empty for an `.npz` file."""
         if self.arrays is not None:
             return {}
-        labels = {}
-        for split in SPLITS:
-            labels[split] = read_labels(self.root, split)
-            folder = self.root / split
-            check_files(folder, labels[split], self.modalities, self.allow_unlabelled)
-        return labels
+        return {
+            split: usable_clips(
+                self.root / split,
+                read_labels(self.root, split),
+                self.modalities,
+                self.look,
+                self.strict,
+                self.allow_unlabelled,
+                self.num_workers,
+            )
+            for split in SPLITS
+        }
 
     @cached_property
     def num_signs(self) -> int:
@@ -172,7 +210,7 @@ class SignData(pl.LightningDataModule):
 
     @cached_property
     def joint_shape(self) -> tuple[int, int]:
-        """Joints and coordinates per joint, read from the first training clip."""
+        """Joints and coordinates on disk, in the named skeleton's order, of the first clip."""
         joints, coordinates = self._clips("train").skeleton(0).shape[1:]
         return joints, coordinates
 
@@ -183,8 +221,8 @@ class SignData(pl.LightningDataModule):
 
     @property
     def num_coordinates(self) -> int:
-        """Coordinates per joint: 2 or 3."""
-        return self.joint_shape[1]
+        """Coordinates per joint: 2 or 3, and one more with `mark_gaps`."""
+        return self.joint_shape[1] + self.mark_gaps
 
     @property
     def planted(self) -> tuple[str, ...]:
@@ -203,10 +241,23 @@ class SignData(pl.LightningDataModule):
         """The skeleton's name: the one given, else the one whose joints have the data's names."""
         if self.wanted_skeleton is not None:
             return self.wanted_skeleton
+        if self.order is not None:
+            return get_order(self.order).skeleton
         for name in skeleton_names():
             if self.joint_names == get_skeleton(name).joints:
                 return name
         return None
+
+    @cached_property
+    def preprocess(self) -> Preprocess:
+        """What is done to a clip's joints before they are standardised."""
+        names = self.joint_names
+        if self.skeleton is not None:
+            names = get_skeleton(self.skeleton).joints
+        reference = resolve_joints(self.reference, names or ()) if self.reference else ()
+        return Preprocess(
+            self.order, self.zeros_missing, self.longest_gap, reference, self.mark_gaps
+        )
 
     # Lightning's hooks.
 
@@ -219,6 +270,8 @@ class SignData(pl.LightningDataModule):
         if self.parts:
             return
         train = self._clips("train", joint_shape=self.joint_shape)
+        if self.order is not None:
+            check_anatomy(self._some_as_saved(), self.order)
         # A few thousand clips settle a mean; reading all 28,142 of AUTSL's would take minutes.
         some = np.random.default_rng(self.seed).permutation(len(train))[:3000]
         standardize = Standardizer.fit(train.skeleton(index) for index in some)
@@ -248,7 +301,8 @@ class SignData(pl.LightningDataModule):
         standardize: Standardizer | None = None,
     ) -> FolderClips | ArrayClips:
         if self.arrays is not None:
-            return ArrayClips(*self.arrays.parts[split], self.num_frames, standardize)
+            clips, signs = self.arrays.parts[split]
+            return ArrayClips(clips, signs, self.num_frames, standardize, self.preprocess)
         return FolderClips(
             self.root / split,
             self.labels[split],
@@ -258,7 +312,16 @@ class SignData(pl.LightningDataModule):
             joint_shape,
             standardize,
             keep=self.num_workers == 0 and self._fits_in_memory(),
+            cache=None if self.cache is None else Path(self.cache),
+            strict=self.strict,
+            prepare=self.preprocess,
         )
+
+    def _some_as_saved(self) -> list[np.ndarray]:
+        """Up to 50 training clips as they are on disk, evenly spread."""
+        clips = self._clips("train")
+        clips.prepare = AS_IT_IS
+        return [clips.skeleton(index) for index in sample_frames(len(clips), min(50, len(clips)))]
 
     def _fits_in_memory(self) -> bool:
         channels = 3 * ("rgb" in self.modalities) + ("depth" in self.modalities)
@@ -273,4 +336,5 @@ class SignData(pl.LightningDataModule):
             shuffle=shuffle,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            collate_fn=collate,
         )

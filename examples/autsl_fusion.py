@@ -370,6 +370,13 @@ class FusionCLI(LightningCLI):
         for fact in ("num_joints", "skeleton"):
             parser.link_arguments(f"datamodule.{fact}", f"pruning.{fact}", apply_on="instantiate")
 
+    def before_instantiate_classes(self) -> None:
+        """Have the pruning keep what the clips are centred by: it reaches every other joint."""
+        config = self.config
+        keep = list(config.pruning.keep or ())
+        keep += [joint for joint in config.datamodule.reference or () if joint not in keep]
+        config.pruning.keep = keep
+
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
         self.datamodule = self.config_init.datamodule

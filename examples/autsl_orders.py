@@ -1,0 +1,188 @@
+"""The orders in which landmark arrays are saved, by name, and checks that catch a wrong one.
+
+Two orders can have the same number of joints, so that the shape of an array never says which it is:
+the order is named, and the anatomy of a few clips has to agree with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+FACE, IRISES, POSE, HAND = 468, 10, 33, 21
+# Shoulder, elbow and wrist of the left and the right arm, within the block of the pose.
+MEDIAPIPE_ARMS = ((11, 13, 15), (12, 14, 16))
+OPENPOSE_ARMS = ((5, 6, 7), (2, 3, 4))  # BODY_25
+COCO_ARMS = ((5, 7, 9), (6, 8, 10))
+
+
+@dataclass(frozen=True)
+class Order:
+    """The blocks of an array, one after the other.
+
+    Args:
+        blocks: name and number of joints of each: pose, face, left (hand), right (hand) and others.
+        arms: shoulder, elbow and wrist of the left and the right arm, within the pose.
+        skeleton: the named skeleton that `to_skeleton` brings the joints to; None leaves them.
+        wanted: the blocks in the order of that skeleton.
+    """
+
+    blocks: tuple[tuple[str, int], ...]
+    arms: tuple[tuple[int, int, int], tuple[int, int, int]] = MEDIAPIPE_ARMS
+    skeleton: str | None = None
+    wanted: tuple[str, ...] = ()
+
+    @property
+    def num_joints(self) -> int:
+        """Joints in an array of this order."""
+        return sum(size for _, size in self.blocks)
+
+    def start(self, block: str) -> int:
+        """Index of the first joint of a block."""
+        names = [name for name, _ in self.blocks]
+        return sum(size for _, size in self.blocks[: names.index(block)])
+
+    def to_skeleton(self, clip: np.ndarray) -> np.ndarray:
+        """The joints in the order of the named skeleton; those it does not have are left out.
+
+        Args:
+            clip: shape `(frames, joints, coordinates)` in this order.
+
+        Raises:
+            ValueError: another number of joints.
+        """
+        if clip.shape[1] != self.num_joints:
+            raise ValueError(
+                f"Expected {self.num_joints} joints but got {clip.shape[1]}. Pass the order that "
+                "they were saved in."
+            )
+        if not self.wanted:
+            return clip
+        sizes = dict(self.blocks)
+        parts = [clip[:, self.start(name) :][:, : sizes[name]] for name in self.wanted]
+        return np.concatenate(parts, axis=1)
+
+
+def _mediapipe(*names: str) -> Order:
+    """An order of MediaPipe Holistic's blocks, read as the named skeleton that has them."""
+    sizes = {"face": FACE, "irises": IRISES, "pose": POSE, "left": HAND, "right": HAND}
+    blocks = tuple((name, sizes[name]) for name in names)
+    if "face" in names:
+        return Order(
+            blocks, MEDIAPIPE_ARMS, "mediapipe_holistic", ("face", "left", "pose", "right")
+        )
+    return Order(blocks, MEDIAPIPE_ARMS, "mediapipe_body_hands", ("pose", "left", "right"))
+
+
+ORDERS: Mapping[str, Order] = {
+    # 543 joints of MediaPipe Holistic: its own result, Kaggle's GISLR, and what is often written.
+    "face-pose-left-right": _mediapipe("face", "pose", "left", "right"),
+    "face-left-pose-right": _mediapipe("face", "left", "pose", "right"),
+    "pose-face-left-right": _mediapipe("pose", "face", "left", "right"),
+    # 553: with refine_face_landmarks; the irises are left out.
+    "face-irises-pose-left-right": _mediapipe("face", "irises", "pose", "left", "right"),
+    # 75: without the face.
+    "pose-left-right": _mediapipe("pose", "left", "right"),
+    # The keys of OpenPose's JSON, one after the other; BODY_25, 70 of the face.
+    "openpose-137": Order(
+        (("pose", 25), ("face", 70), ("left", HAND), ("right", HAND)), OPENPOSE_ARMS
+    ),
+    "coco-wholebody-133": Order(
+        (("pose", 17), ("feet", 6), ("face", 68), ("left", HAND), ("right", HAND)),
+        COCO_ARMS,
+        "coco_wholebody_133",
+    ),
+}
+
+
+def get_order(name: str) -> Order:
+    """The order of this name.
+
+    Raises:
+        ValueError: no order has this name.
+
+    >>> get_order("pose-left-right").num_joints
+    75
+    """
+    if name not in ORDERS:
+        raise ValueError(f"Expected an order out of {', '.join(ORDERS)} but got {name!r}.")
+    return ORDERS[name]
+
+
+def check_anatomy(clips: Iterable[np.ndarray], name: str) -> None:
+    """Refuse an order that the bodies in some clips disagree with.
+
+    Args:
+        clips: arrays of shape `(frames, joints, coordinates)`, NaN or 0 where nothing was found;
+            a few dozen, so that both hands are seen.
+        name: the order they are said to be in.
+
+    Raises:
+        ValueError: another number of joints, or an order that puts a hand away from its wrist,
+            a face away from the shoulders, or makes two arms of different lengths.
+    """
+    order, several = get_order(name), list(clips)
+    shapes = {clip.shape[1] for clip in several}
+    if shapes != {order.num_joints}:
+        raise ValueError(
+            f"Expected {order.num_joints} joints of the order {name} but got "
+            f"{', '.join(map(str, sorted(shapes)))}. Name the order that they were saved in."
+        )
+    frames = np.concatenate([clip[..., :2] for clip in several]).astype(np.float64)
+    frames[(frames == 0).all(axis=-1)] = np.nan
+    reasons = _disagreements(frames, order)
+    if reasons:
+        alike = [
+            other
+            for other, candidate in ORDERS.items()
+            if candidate.num_joints == order.num_joints and not _disagreements(frames, candidate)
+        ]
+        advice = f"Is it {' or '.join(alike)}?" if alike else "Name the order they were saved in."
+        raise ValueError(f"Expected joints in the order {name} but {'; '.join(reasons)}. {advice}")
+
+
+def _disagreements(frames: np.ndarray, order: Order) -> list[str]:
+    """What speaks against an order; lengths are medians, in shoulder widths."""
+    pose = order.start("pose")
+    (ls, le, lw), (rs, re, rw) = ([pose + joint for joint in arm] for arm in order.arms)
+    unit = _length(frames, ls, rs)
+    if not unit > 0:
+        return ["no frame has both shoulders"]
+    reasons = []
+    roots = {"left": order.start("left"), "right": order.start("right")}
+    for side, wrist, other in (("left", lw, "right"), ("right", rw, "left")):
+        near, far = _length(frames, wrist, roots[side]), _length(frames, wrist, roots[other])
+        # NaN, a hand that is never seen, says nothing.
+        if near > 0.5 * unit or near > far:
+            reasons.append(f"the {side} wrist is not where the {side} hand begins")
+        if _hand_size(frames, roots[side]) > 1.5 * unit:
+            reasons.append(f"the {side} hand is larger than the shoulders are wide")
+    for limb, left, right in (
+        ("upper arms", (ls, le), (rs, re)),
+        ("forearms", (le, lw), (re, rw)),
+    ):
+        lengths = sorted((_length(frames, *left), _length(frames, *right)))
+        if lengths[1] > 3 * lengths[0]:
+            reasons.append(f"the {limb} differ in length")
+    if "face" in dict(order.blocks):
+        start = order.start("face")
+        face = frames[:, start : start + dict(order.blocks)["face"]]
+        spread = np.nanmedian(np.nanstd(face, axis=1)) if np.isfinite(face).any() else np.nan
+        if spread > 0.5 * unit:
+            reasons.append("the face is wider than the shoulders")
+    return reasons
+
+
+def _length(frames: np.ndarray, first: int, second: int) -> float:
+    """Median distance of two joints over the frames that have both; NaN where none has."""
+    distance = np.linalg.norm(frames[:, first] - frames[:, second], axis=-1)
+    distance = distance[np.isfinite(distance)]
+    return float(np.median(distance)) if len(distance) else float("nan")
+
+
+def _hand_size(frames: np.ndarray, root: int) -> float:
+    """The longest median distance of a hand's joints from its root; NaN where it is never seen."""
+    sizes = [_length(frames, root, root + joint) for joint in range(1, HAND)]
+    return max((size for size in sizes if np.isfinite(size)), default=float("nan"))

@@ -1,0 +1,220 @@
+"""Each thing that can be wrong with a download is named, and nothing else is."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from examples.autsl_check import HARMLESS, KINDS, PUBLISHED, check, main
+from examples.autsl_labels import SIGN_LIST, read_sign_names
+from examples.autsl_synthetic import SyntheticSettings, make_synthetic, write_video
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    settings = SyntheticSettings(signs=2, clips=(4, 2, 2), signers=(2, 1, 1), size=32)
+    return make_synthetic(tmp_path, settings)
+
+
+def kinds(folder: Path, **settings: object) -> list[str]:
+    found = check(folder, **{"size": 32, "published": False, **settings})
+    return [problem.kind for problem in found.problems]
+
+
+def first(folder: Path) -> Path:
+    return min((folder / "train").glob("*_color.mp4"))
+
+
+def write_sound(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), "f4"), "fltp", "mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def cut_after_index(path: Path) -> None:
+    """What is cut off of a video whose index stands at its start."""
+    with (
+        av.open(str(path)) as old,
+        av.open(f"{path}.mp4", "w", options={"movflags": "faststart"}) as new,
+    ):
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    path.write_bytes(Path(f"{path}.mp4").read_bytes()[:-200])
+    Path(f"{path}.mp4").unlink()
+
+
+def without_frames(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width = stream.height = 32
+        container.start_encoding()
+
+
+FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "missing": ("missing", Path.unlink),
+    "zero bytes": ("empty", lambda path: path.write_bytes(b"")),
+    "index cut off": ("truncated", cut),
+    "data cut off": ("truncated", cut_after_index),
+    "no video at all": ("truncated", lambda path: path.write_text("<html>not found</html>")),
+    "no frames": ("zero-frame", without_frames),
+    "sound alone": ("audio-only", write_sound),
+    "other size": ("wrong-size", lambda path: write_video(path, np.zeros((9, 48, 32, 3), "u1"))),
+}
+
+
+def test_good_folder_has_no_problem_at_any_depth(folder: Path) -> None:
+    for depth in ("files", "packets", "frames"):
+        assert kinds(folder, depth=depth) == []
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_bad_video_is_named_and_only_its_clip_is_left_out(folder: Path, case: str) -> None:
+    kind, damage = FILES[case]
+    damage(first(folder))
+    found = check(folder, size=32, published=False)
+    (problem,) = found.problems
+    assert (problem.kind, problem.where) == (kind, str(first_or_missing(folder, case)))
+    assert {split: len(rows) for split, rows in found.usable.items()} == {
+        "train": 3,
+        "val": 2,
+        "test": 2,
+    }
+
+
+def first_or_missing(folder: Path, case: str) -> Path:
+    name = (folder / "train_labels.csv").read_text().split(",")[0]
+    return folder / "train" / f"{name}_color.mp4" if case == "missing" else first(folder)
+
+
+def test_damage_inside_a_video_is_found_by_decoding(folder: Path) -> None:
+    write_video(first(folder), np.random.default_rng(0).integers(0, 255, (9, 32, 32, 3), "u1"))
+    content = bytearray(first(folder).read_bytes())
+    start = content.index(b"mdat") + 4
+    content[start : start + 3000] = bytes(3000)
+    first(folder).write_bytes(content)
+    assert kinds(folder, depth="packets") == []
+    assert kinds(folder, depth="frames") in (["truncated"], ["zero-frame"])
+
+
+def test_wrong_extension_is_named_beside_the_missing_file(folder: Path) -> None:
+    first(folder).rename(first(folder).with_suffix(".avi"))
+    assert sorted(kinds(folder)) == ["missing", "wrong-extension"]
+
+
+def test_unlabelled_clip_is_named(folder: Path) -> None:
+    first(folder).rename(folder / "train" / "signer9_sample9_color.mp4")
+    assert sorted(kinds(folder)) == ["missing", "unlabelled"]
+
+
+ROWS = {
+    "header": (lambda text: f"name,label\n{text}", ["header"]),
+    "bom": (lambda text: f"\ufeff{text}", ["bom"]),
+    "crlf": (lambda text: text.replace("\n", "\r\n"), ["crlf"]),
+    "class": (lambda text: f"{text}signer9_sample9,226\n", ["class"]),
+    "row": (lambda text: f"{text}signer9_sample9\n", ["row"]),
+    "digits of another script": (lambda text: f"{text}signer9_sample9,²\n", ["row"]),
+    "duplicate": (lambda text: text + text.splitlines()[0] + "\n", ["duplicate"]),
+    "path": (lambda text: f"{text}../val/signer9_sample9,1\n", ["path"]),
+    "absolute path": (lambda text: f"{text}/etc/passwd,1\n", ["path"]),
+    "nothing": (lambda text: "", ["labels", *["unlabelled"] * 8]),
+}
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_label_file_of_another_form_is_named(folder: Path, case: str) -> None:
+    change, expected = ROWS[case]
+    path = folder / "train_labels.csv"
+    path.write_bytes(change(path.read_text()).encode())
+    found = check(folder, size=32, published=False)
+    assert [problem.kind for problem in found.problems] == expected
+    assert len(found.usable["train"]) == (0 if case == "nothing" else 4)
+
+
+def test_missing_label_file_and_folder_are_named(folder: Path) -> None:
+    (folder / "val_labels.csv").unlink()
+    for path in (folder / "test").iterdir():
+        path.unlink()
+    (folder / "test").rmdir()
+    found = kinds(folder)
+    assert found.count("labels") == 1
+    assert found.count("folder") == 1
+
+
+def test_signer_in_two_splits_is_named(folder: Path) -> None:
+    name = (folder / "train_labels.csv").read_text().split(",")[0]
+    for ending in ("_color.mp4", "_depth.mp4"):
+        (folder / "val" / f"{name}{ending}").write_bytes(
+            (folder / "train" / f"{name}{ending}").read_bytes()
+        )
+    with (folder / "val_labels.csv").open("a") as file:
+        file.write(f"{name},0\n")
+    assert kinds(folder) == ["signer"]
+
+
+def test_numbers_are_compared_with_the_published_ones(folder: Path) -> None:
+    assert kinds(folder, published=True) == ["count"] * 3
+
+
+def test_sign_list_says_which_classes_there_are(folder: Path) -> None:
+    (folder / SIGN_LIST).write_text("ClassId,TR,EN\n0,abla,sister\n", encoding="utf-8-sig")
+    assert read_sign_names(folder) == {0: "sister"}
+    assert "class" in kinds(folder)
+
+
+def test_strict_fails_for_what_is_wrong_and_not_for_what_is_harmless(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "train_labels.csv"
+    path.write_text("\ufeff" + path.read_text())
+    assert main(folder, 32, published=False, workers=1, strict=True) == 0
+    first(folder).write_bytes(b"")
+    assert main(folder, 32, published=False, workers=1) == 0
+    assert main(folder, 32, published=False, workers=2, strict=True) == 1
+    shown = capsys.readouterr().out
+    assert f"empty: {first(folder)}: Expected a video but got zero bytes." in shown
+
+
+def test_every_kind_has_a_test() -> None:
+    tested = {kind for kind, _ in FILES.values()} | set(
+        itertools.chain.from_iterable(found for _, found in ROWS.values())
+    )
+    assert tested | {"folder", "wrong-extension", "signer", "count"} == set(KINDS)
+    assert set(HARMLESS) < set(KINDS)
+
+
+@pytest.mark.slow
+def test_index_of_the_size_of_autsl_is_checked_in_little_memory(tmp_path: Path) -> None:
+    signer = 0
+    for split, (clips, signers) in PUBLISHED.items():
+        (tmp_path / split).mkdir()
+        names = [f"signer{signer + clip % signers}_sample{clip}" for clip in range(clips)]
+        signer += signers
+        for name, ending in itertools.product(names, ("_color.mp4", "_depth.mp4")):
+            (tmp_path / split / f"{name}{ending}").write_bytes(b"x")
+        rows = "".join(f"{name},{clip % 226}\n" for clip, name in enumerate(names))
+        (tmp_path / f"{split}_labels.csv").write_text(rows)
+    before = peak_mb()
+    found = check(tmp_path, depth="files")
+    assert found.problems == []
+    assert found.files == 2 * 36302
+    assert peak_mb() - before < 500
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,103 @@
+"""Landmarks are read in the order that is named, and a wrong name is caught by the anatomy."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from examples.autsl_orders import ORDERS, check_anatomy, get_order
+from lightning_jointprune.skeletons import get_skeleton
+
+ARMS = {"shoulder": (0.62, 0.4), "elbow": (0.70, 0.6), "wrist": (0.62, 0.78)}
+
+
+def block(name: str, size: int, arms: tuple) -> np.ndarray:
+    """One block of a person who faces the camera; the left side is at the right."""
+    rng = np.random.default_rng(size)
+    if name in ("left", "right"):
+        points = np.array([0.62, 0.78]) + rng.uniform(-0.04, 0.04, (size, 2))
+        points[0] = (0.625, 0.785)
+        return points if name == "left" else points * [-1, 1] + [1, 0]
+    if name != "pose":
+        return np.array([0.5, 0.2]) + rng.uniform(-0.05, 0.05, (size, 2))
+    points = np.array([0.5, 0.2]) + rng.uniform(-0.05, 0.05, (size, 2))
+    for side, joints in enumerate(arms):
+        for joint, (x, y) in zip(joints, ARMS.values(), strict=True):
+            points[joint] = (x if side == 0 else 1 - x, y)
+    return points
+
+
+def person(order: str) -> np.ndarray:
+    """A clip of a person, shape `(8, joints, 3)`, in this order."""
+    known = get_order(order)
+    pose = np.concatenate([block(name, size, known.arms) for name, size in known.blocks])
+    clip = np.zeros((8, len(pose), 3))
+    clip[..., :2] = pose + np.random.default_rng(0).normal(0, 0.003, (8, len(pose), 2))
+    return clip
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_right_order_is_accepted_also_with_a_hand_that_is_never_seen(order: str) -> None:
+    clip = person(order)
+    check_anatomy([clip, clip], order)
+    start = get_order(order).start("left")
+    for missing in (np.nan, 0.0):
+        clip[:, start : start + 21] = missing
+        check_anatomy([clip], order)
+
+
+ALIKE = [
+    (a, b)
+    for a, b in itertools.permutations(ORDERS, 2)
+    if ORDERS[a].num_joints == ORDERS[b].num_joints
+]
+
+
+@pytest.mark.parametrize(("saved", "named"), ALIKE)
+def test_wrong_order_of_the_same_size_is_caught_and_the_right_one_proposed(
+    saved: str, named: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"in the order {named} but .* Is it {saved}\?"):
+        check_anatomy([person(saved)], named)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_exchanged_hands_are_caught(order: str) -> None:
+    clip = person(order)
+    left, right = (get_order(order).start(side) for side in ("left", "right"))
+    clip[:, [*range(left, left + 21), *range(right, right + 21)]] = clip[
+        :, [*range(right, right + 21), *range(left, left + 21)]
+    ]
+    with pytest.raises(ValueError, match="the left wrist is not where the left hand begins"):
+        check_anatomy([clip], order)
+
+
+def test_arms_of_different_lengths_are_caught() -> None:
+    clip = person("pose-left-right")
+    clip[:, 13, :2] = clip[:, 11, :2] + 0.01
+    with pytest.raises(ValueError, match="the upper arms differ in length"):
+        check_anatomy([clip], "pose-left-right")
+
+
+def test_other_number_of_joints_and_unknown_name_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"Expected 543 joints .* but got 75"):
+        check_anatomy([person("pose-left-right")], "face-pose-left-right")
+    with pytest.raises(ValueError, match=r"Expected an order out of .* but got '75'"):
+        get_order("75")
+    with pytest.raises(ValueError, match="no frame has both shoulders"):
+        check_anatomy([np.zeros((3, 75, 3))], "pose-left-right")
+
+
+@pytest.mark.parametrize("order", [name for name in ORDERS if ORDERS[name].skeleton])
+def test_joints_arrive_in_the_order_of_the_named_skeleton(order: str) -> None:
+    known = get_order(order)
+    skeleton = get_skeleton(known.skeleton)
+    clip = known.to_skeleton(person(order))
+    assert clip.shape[1] == skeleton.num_joints
+    wrist = next(n for n in ("pose_left_wrist", "left_wrist") if n in skeleton.joints)
+    root = next(n for n in ("left_hand_wrist", "left_hand_root") if n in skeleton.joints)
+    for name, place in ((wrist, (0.62, 0.78)), (root, (0.625, 0.785))):
+        found = clip[:, skeleton.joints.index(name), :2].mean(axis=0)
+        np.testing.assert_allclose(found, place, atol=0.01)

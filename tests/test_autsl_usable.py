@@ -1,0 +1,127 @@
+"""A clip that cannot be read is named and left out, before the training or in it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from examples.autsl_clips import collate
+from examples.autsl_data import SignData
+from examples.autsl_files import save_array
+from examples.autsl_fusion import main
+from examples.autsl_synthetic import SyntheticSettings, make_synthetic
+from examples.autsl_usable import BrokenClipWarning
+from tests.runs import SHORT_RUNS
+
+pytestmark = SHORT_RUNS
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    settings = SyntheticSettings(signs=2, clips=(12, 4, 4), signers=(2, 1, 1), size=32)
+    return make_synthetic(tmp_path, settings)
+
+
+def data_of(folder: Path, **settings: object) -> SignData:
+    data = SignData(str(folder), **{"num_frames": 8, "batch_size": 4, **settings})
+    data.setup("fit")
+    return data
+
+
+def files(folder: Path, ending: str) -> list[Path]:
+    return sorted((folder / "train").glob(f"*{ending}"))
+
+
+DAMAGE = {
+    "cut off": ("_color.mp4", lambda path: path.write_bytes(path.read_bytes()[:-200])),
+    "empty": ("_depth.mp4", lambda path: path.write_bytes(b"")),
+    "gone": ("_skeleton.npy", Path.unlink),
+    "array cut off": ("_skeleton.npy", lambda path: path.write_bytes(path.read_bytes()[:-200])),
+    "other joints": ("_skeleton.npy", lambda path: np.save(path, np.zeros((9, 21, 3), "f4"))),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_broken_clip_is_named_and_left_out_or_refused(folder: Path, case: str) -> None:
+    ending, damage = DAMAGE[case]
+    broken = files(folder, ending)[0]  # of the first clip, which the others are compared with
+    damage(broken)
+    with pytest.warns(BrokenClipWarning, match=rf"Left 1 of 12 clips out .*{broken.name}"):
+        data = data_of(folder)
+    assert broken.name.rsplit("_", 1)[0] not in data.parts["train"].names
+    assert len(data.parts["train"]) == 11
+    assert data.joint_shape == (42, 3)
+    with pytest.raises(ValueError, match=broken.name):
+        data_of(folder, strict=True)
+
+
+def test_split_without_a_usable_clip_is_refused(folder: Path) -> None:
+    for path in files(folder, "_color.mp4"):
+        path.write_bytes(b"no video")
+    with pytest.raises(ValueError, match=r"Expected 12 readable clips .* but got 12 that are not"):
+        data_of(folder)
+
+
+def test_clip_that_breaks_after_the_start_leaves_its_batch(folder: Path) -> None:
+    data = data_of(folder, memory_mb=0)
+    broken = files(folder, "_color.mp4")[0]
+    broken.write_bytes(b"no video")
+    with pytest.warns(BrokenClipWarning, match=broken.name):
+        batches = list(data.train_dataloader())
+    assert sum(len(batch["sign"]) for batch in batches) == 11
+
+
+def test_batch_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="got none in a batch of 2"):
+        collate([None, None])
+
+
+def test_training_survives_a_broken_clip(folder: Path, tmp_path: Path) -> None:
+    files(folder, "_color.mp4")[0].write_bytes(b"no video")
+    flags = f"--data={folder} --trainer.max_epochs=2 --trainer.default_root_dir={tmp_path}"
+    quiet = "--trainer.enable_progress_bar=false --trainer.enable_model_summary=false"
+    small = "--model.hidden_size=32 --model.num_layers=1 --trainer.accelerator=cpu"
+    with pytest.warns(BrokenClipWarning):
+        cli = main([*flags.split(), *quiet.split(), *small.split()])
+    assert cli.trainer.current_epoch == 2
+
+
+def test_cached_frames_are_the_decoded_ones_and_the_video_is_not_opened_again(
+    folder: Path, tmp_path: Path
+) -> None:
+    plain = data_of(folder, memory_mb=0).parts["train"][0]
+    cache = str(tmp_path / "cache")
+    first = data_of(folder, memory_mb=0, cache=cache).parts["train"]
+    torch.testing.assert_close(first[0], plain)
+    assert len(list((tmp_path / "cache" / "train").iterdir())) == 2
+
+    data = data_of(folder, memory_mb=0, cache=cache, look="files")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("examples.autsl_clips.read_video", None)
+        torch.testing.assert_close(data.parts["train"][0], plain)
+
+
+def test_replaced_video_is_not_read_from_the_cache(folder: Path, tmp_path: Path) -> None:
+    clips = data_of(folder, memory_mb=0, cache=str(tmp_path / "cache")).parts["train"]
+    first = clips[0]["rgb_frames"]
+    a, b = (folder / "train" / f"{clips.names[i]}_color.mp4" for i in (0, 1))
+    a.write_bytes(b.read_bytes())
+    assert not torch.equal(clips[0]["rgb_frames"], first)
+
+
+def test_array_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    save_array(tmp_path / "a.npy", np.ones(3))
+    with pytest.raises(ValueError, match="Object arrays"):
+        save_array(tmp_path / "a.npy", np.array([{}], dtype=object))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.ones(3))
+
+
+def test_good_folder_gives_no_warning(folder: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BrokenClipWarning)
+        data_of(folder, look="frames")
