@@ -34,7 +34,7 @@ Record = dict[str, Any]  # settings, result, seconds, date, versions, cpu, code
 HERE = Path(__file__).parent
 DISTRIBUTIONS = ("torch", "lightning", "transformers", "numpy")
 # Modules that read what a training run has left; they can not change its figures.
-READERS = {"__init__", "__main__", "agreement", "compact_files", "compaction", "evaluate"}
+READERS = {"__init__", "__main__", "agreement", "compaction", "evaluate"}
 READERS |= {"evaluation", "follow", "products", "record", "report", "rules", "surgery", "tracing"}
 # What the cells of benchmarks/selection.py come from, besides the models and the data.
 CHOICES = {"subset": ["joint_data.py"]} | {

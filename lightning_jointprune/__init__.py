@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lightning_jointprune.agreement import frontier, random_masks, stability
 from lightning_jointprune.callback import JointPruningCallback
-from lightning_jointprune.compact_files import from_compact, save_compact
-from lightning_jointprune.compaction import compact
+from lightning_jointprune.compaction.compact import compact
+from lightning_jointprune.compaction.compact_files import from_compact, save_compact
 from lightning_jointprune.evaluate import compare_subsets, evaluate_joints
 from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.gates import (
@@ -18,6 +18,7 @@ from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.pruned import analyze_pruning, load_pruned
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
+from lightning_jointprune.selecting import SelectJoints
 from lightning_jointprune.settings import Groups
 from lightning_jointprune.skeletons import Skeleton
 
@@ -40,6 +41,7 @@ __all__ = [
     "compact",
     "save_compact",
     "from_compact",
+    "SelectJoints",
     "JointPruningLayer",
     "analyze_pruning",
     "evaluate_joints",

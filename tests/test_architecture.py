@@ -29,6 +29,7 @@ PUBLIC = {
     "MetricFloor",
     "Price",
     "PruningRecord",
+    "SelectJoints",
     "Skeleton",
     "StochasticGate",
     "StraightThroughGumbelSigmoid",

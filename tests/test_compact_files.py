@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lightning_jointprune import analyze_pruning, compact, from_compact, save_compact
-from lightning_jointprune.compaction import compaction_of
+from lightning_jointprune.compaction.compact import compaction_of
 from tests.skeleton_models import (
     AXES,
     COMPACTED,

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.compaction import compact, compaction_of
-from lightning_jointprune.follow import Kept, Shifted, shifted
+from lightning_jointprune.compaction.compact import compact, compaction_of
+from lightning_jointprune.compaction.follow import Kept, Shifted, shifted
+from lightning_jointprune.compaction.tracing import CompactionError
 from lightning_jointprune.pruned import analyze_pruning
-from lightning_jointprune.tracing import CompactionError
 from tests.skeleton_models import C, FlatLinear, J, example, masked
 
 

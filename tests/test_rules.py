@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.compaction import compact
+from lightning_jointprune.compaction.compact import compact
+from lightning_jointprune.compaction.tracing import CompactionError
 from lightning_jointprune.pruned import analyze_pruning
-from lightning_jointprune.tracing import CompactionError
 from tests.skeleton_models import (
     AXES,
     COMPACTED,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_jointprune.follow import Plan
-from lightning_jointprune.surgery import SelectLayer, fit, numbers_of, resized
+from lightning_jointprune.compaction.follow import Plan
+from lightning_jointprune.compaction.surgery import SelectLayer, fit, numbers_of, resized
 
 KEPT = torch.tensor([True, False, True, False])
 

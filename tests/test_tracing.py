@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_jointprune.attach import attached_layers
-from lightning_jointprune.layout import Target
-from lightning_jointprune.tracing import (
+from lightning_jointprune.compaction.tracing import (
     Call,
     CompactionError,
     arguments,
@@ -18,6 +17,7 @@ from lightning_jointprune.tracing import (
     operation,
     trace,
 )
+from lightning_jointprune.layout import Target
 
 
 class Small(nn.Module):

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from lightning_jointprune.attach import module_at
-from lightning_jointprune.compaction import Compaction, compaction_of, finished
+from lightning_jointprune.compaction.compact import Compaction, compaction_of, finished
+from lightning_jointprune.compaction.surgery import fit
 from lightning_jointprune.files import PathLike, write_bytes
 from lightning_jointprune.layout import read_targets, written
 from lightning_jointprune.record import JointSelection
-from lightning_jointprune.surgery import fit
 
 M = TypeVar("M", bound=nn.Module)
 KIND, SCHEMA = "compact_model", 1

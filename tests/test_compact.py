@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lightning_jointprune.attach import attach, attached_layers
-from lightning_jointprune.compaction import compact, compaction_of
+from lightning_jointprune.compaction.compact import compact, compaction_of
+from lightning_jointprune.compaction.tracing import CompactionError
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.layout import Layout, part_targets
 from lightning_jointprune.pruned import analyze_pruning
 from lightning_jointprune.record import JointSelection
-from lightning_jointprune.tracing import CompactionError
 from tests.skeleton_models import (
     COMPACTED,
     KEPT,

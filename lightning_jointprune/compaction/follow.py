@@ -18,7 +18,13 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from lightning_jointprune.tracing import CompactionError, Graph, arguments, layer_of, operation
+from lightning_jointprune.compaction.tracing import (
+    CompactionError,
+    Graph,
+    arguments,
+    layer_of,
+    operation,
+)
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from lightning_jointprune.attach import attach, attached_layers, detach, module_at
-from lightning_jointprune.follow import Plan, Refused, Walk
+from lightning_jointprune.compaction.follow import Plan, Refused, Walk
+from lightning_jointprune.compaction.rules import RULES
+from lightning_jointprune.compaction.surgery import SelectLayer, fit, numbers_of, resized
+from lightning_jointprune.compaction.tracing import Call, CompactionError, trace
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.layout import Target
 from lightning_jointprune.record import JointSelection
-from lightning_jointprune.rules import RULES
-from lightning_jointprune.surgery import SelectLayer, fit, numbers_of, resized
-from lightning_jointprune.tracing import Call, CompactionError, trace
 
 M = TypeVar("M", bound=nn.Module)
 TOLERANCE = 1e-5  # largest difference to the masked model, over its largest output

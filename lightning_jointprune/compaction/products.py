@@ -9,8 +9,16 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from lightning_jointprune.follow import CONSTANT, Kept, Note, Refused, Walk, shifted, size_of
-from lightning_jointprune.tracing import arguments, operation
+from lightning_jointprune.compaction.follow import (
+    CONSTANT,
+    Kept,
+    Note,
+    Refused,
+    Walk,
+    shifted,
+    size_of,
+)
+from lightning_jointprune.compaction.tracing import arguments, operation
 
 
 def contract(

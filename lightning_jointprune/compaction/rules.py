@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from lightning_jointprune.follow import (
+from lightning_jointprune.compaction.follow import (
     CHOICES,
     CONSTANT,
     MOVES,
@@ -24,8 +24,8 @@ from lightning_jointprune.follow import (
     shifted,
     size_of,
 )
-from lightning_jointprune.products import conv, einsum, linear, matmul, recurrent
-from lightning_jointprune.tracing import arguments, operation
+from lightning_jointprune.compaction.products import conv, einsum, linear, matmul, recurrent
+from lightning_jointprune.compaction.tracing import arguments, operation
 
 # --- entries that are moved, or changed one by one -----------------------------------------------
 

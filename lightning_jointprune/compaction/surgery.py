@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_jointprune.attach import named_modules
-from lightning_jointprune.follow import Plan
+from lightning_jointprune.compaction.follow import Plan
 
 
 class SelectLayer(nn.Module):
