@@ -1,5 +1,6 @@
 # make demo    train the example on synthetic data and print where its report is
 # make test    run linters, types and tests
+# make docs    build the documentation into site/; a warning or a dead link is an error
 #
 # Both make their own environment in .venv. The CPU build of PyTorch is the default;
 # `make demo CUDA=cu130` takes a CUDA build, `make demo TORCH_INDEX=URL` any other index.
@@ -13,6 +14,7 @@ BIN = $(VENV)/bin
 TORCH = $(VENV)/torch.stamp
 EXAMPLES = $(VENV)/examples.stamp
 DEV = $(VENV)/dev.stamp
+DOCS = $(VENV)/docs.stamp
 
 # The stamp holds the index the environment was made with; another one makes it anew.
 MADE_WITH := $(shell cat $(TORCH) 2>/dev/null)
@@ -26,7 +28,7 @@ endif
 
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test docs lint format clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -36,6 +38,9 @@ demo: $(EXAMPLES)
 
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -68,3 +73,7 @@ $(EXAMPLES): $(TORCH) pyproject.toml
 $(DEV): $(TORCH) pyproject.toml
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(EXAMPLES)
+
+$(DOCS): $(TORCH) pyproject.toml
+	$(PIP) --editable '.[docs]'
+	@touch $@

@@ -1,4 +1,4 @@
-"""The command line: `jointprune show`, `report`, `compare` and `skeletons`, from files alone."""
+"""The command line: what a run left, from files alone; skeletons; what is installed."""
 
 from __future__ import annotations
 
@@ -85,7 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     skeletons.add_argument("name", metavar="NAME", nargs="?", help="one of the listed names")
     skeletons.set_defaults(run=_skeletons)
 
-    for command in (show, report, compare, skeletons):
+    doctor = commands.add_parser("doctor", help="print versions and conflicts, for bug reports")
+    doctor.set_defaults(run=_doctor)
+
+    for command in (show, report, compare, skeletons, doctor):
         command.add_argument("--json", action="store_true", help="print JSON, for scripts")
     return parser
 
@@ -306,6 +309,19 @@ def _skeletons(arguments: argparse.Namespace) -> None:
     rows = [[str(i), name, parts.get(i, "")] for i, name in enumerate(skeleton.joints)]
     _print_table(["index", "joint", "body part"], rows)
     print(skeleton.source)
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from lightning_jointprune.doctor import conflicts, installed, requirements, surroundings
+
+    required, around = requirements(), surroundings()
+    found = conflicts(installed({*around, *(one.name for one in required)}), required)
+    if arguments.json:
+        _print_json(versions=around, conflicts=found)
+        return
+    for name, version in around.items():
+        print(f"{name} {version}")
+    print("\n" + ("\n".join(found) or "No known conflict."))
 
 
 def _print_json(**values: Any) -> None:

@@ -25,7 +25,7 @@ MARK = "compatibility"
 HEAD = """# Compatibility
 
 What works with `JointPruningCallback`, and what is refused with which error. Each line is the
-outcome of tests, with the versions in [constraints.txt](../constraints.txt): the page is written by
+outcome of tests, with the versions in `constraints.txt`: the page is written by
 `python -m pytest -m compatibility --write-compatibility`, and the complete suite fails where it is
 out of date.
 """
