@@ -22,74 +22,21 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
-from transformers import BertConfig, BertModel, VideoMAEConfig, VideoMAEModel
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from transformers import VideoMAEConfig, VideoMAEModel
 
 from examples.autsl_clips import MODALITIES
 from examples.autsl_data import SignData
+from examples.autsl_encoders import build_encoder
 from examples.autsl_synthetic import JOINT_NAMES
 from lightning_jointprune import JointPruningCallback, JointSelection
+from lightning_jointprune.skeletons import get_skeleton
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 
 # --- the model -----------------------------------------------------------------------------------
-
-
-class SkeletonBranch(nn.Module):
-    """BERT that reads a skeleton frame by frame, as it would read words.
-
-    Args:
-        num_joints: joints per frame, J.
-        num_coordinates: coordinates per joint, C.
-        hidden_size: width of the transformer, a multiple of 32.
-        num_layers: number of transformer layers.
-        max_frames: longest clip.
-        dropout: dropout rate, 0 to 1.
-    """
-
-    def __init__(
-        self,
-        num_joints: int,
-        num_coordinates: int,
-        hidden_size: int,
-        num_layers: int,
-        max_frames: int,
-        dropout: float,
-    ) -> None:
-        super().__init__()
-        self.num_joints = num_joints
-        self.num_coordinates = num_coordinates
-        self.embed = nn.Linear(num_joints * num_coordinates, hidden_size)
-        config = BertConfig(
-            vocab_size=1,
-            hidden_size=hidden_size,
-            num_hidden_layers=num_layers,
-            num_attention_heads=hidden_size // 32,
-            intermediate_size=2 * hidden_size,
-            max_position_embeddings=max_frames,
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=dropout,
-        )
-        self.backbone = BertModel(config, add_pooling_layer=False)
-        # Frames come in as embeddings, so the word table is never read.
-        self.backbone.get_input_embeddings().requires_grad_(False)
-
-    def forward(self, keypoints: Tensor, frame_mask: Tensor | None = None) -> Tensor:
-        """Map `(batch, frames, joints, coordinates)` to `(batch, hidden)`."""
-        if keypoints.ndim != 4 or keypoints.shape[2:] != (self.num_joints, self.num_coordinates):
-            raise ValueError(
-                f"Expected skeleton_keypoints of shape (batch, frames, {self.num_joints}, "
-                f"{self.num_coordinates}) but got {tuple(keypoints.shape)}. "
-                "Set num_joints and num_coordinates to those of the data."
-            )
-        frames = self.embed(keypoints.flatten(2))
-        if frame_mask is None:
-            frame_mask = frames.new_ones(frames.shape[:2], dtype=torch.bool)
-        states = self.backbone(inputs_embeds=frames, attention_mask=frame_mask.long())
-        seen = frame_mask.unsqueeze(-1).to(frames.dtype)
-        return (states.last_hidden_state * seen).sum(dim=1) / seen.sum(dim=1).clamp(min=1.0)
 
 
 class VideoBranch(nn.Module):
@@ -113,6 +60,7 @@ class VideoBranch(nn.Module):
         size = self.backbone.config.image_size
         self.image_size = (size, size) if isinstance(size, int) else tuple(size)
         self.num_frames = self.backbone.config.num_frames
+        self.width = self.backbone.config.hidden_size
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
 
@@ -137,6 +85,9 @@ class SignFusion(pl.LightningModule):
         num_joints: joints of the skeleton, J.
         num_coordinates: coordinates per joint, C.
         modalities: any of skeleton, rgb and depth; skeleton is always among them.
+        encoder: how the skeleton is read: bert, gru, st-gcn or joint-tokens.
+        skeleton: name of the skeleton, whose edges `st-gcn` needs.
+        freeze: branches that are not trained, such as a pretrained rgb.
         rgb_model: name or folder of a pretrained VideoMAE for the RGB branch; None trains it from
             scratch.
         hidden_size: width of the branches and of the fusion, a multiple of 32.
@@ -168,17 +119,28 @@ class SignFusion(pl.LightningModule):
         backbone_lr: float = 5e-4,
         weight_decay: float = 0.05,
         warmup: float = 0.05,
+        encoder: str = "bert",
+        skeleton: str | None = None,
+        freeze: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        self.joint_shape = (num_joints, num_coordinates)
         self.lr = lr
         self.backbone_lr = backbone_lr
         self.weight_decay = weight_decay
         self.warmup = warmup
 
         branches: dict[str, nn.Module] = {
-            "skeleton": SkeletonBranch(
-                num_joints, num_coordinates, hidden_size, num_layers, num_frames, dropout
+            "skeleton": build_encoder(
+                encoder,
+                num_joints,
+                num_coordinates,
+                hidden_size,
+                num_layers,
+                num_frames,
+                dropout,
+                () if skeleton is None else get_skeleton(skeleton).edges,
             )
         }
         for kind, channels in (("rgb", 3), ("depth", 1)):
@@ -195,10 +157,16 @@ class SignFusion(pl.LightningModule):
                 )
                 branches[kind] = VideoBranch(config, rgb_model if kind == "rgb" else None)
         self.branches = nn.ModuleDict(branches)
+        for kind in freeze:
+            if kind not in branches:
+                raise ValueError(
+                    f"Expected branches out of {', '.join(branches)} to freeze but got {kind!r}."
+                )
+            self.branches[kind].requires_grad_(False)
         self.project = nn.ModuleDict(
             {
                 kind: nn.Sequential(
-                    nn.Linear(branch.backbone.config.hidden_size, hidden_size),
+                    nn.Linear(branch.width, hidden_size),
                     nn.LayerNorm(hidden_size),
                 )
                 for kind, branch in branches.items()
@@ -215,6 +183,7 @@ class SignFusion(pl.LightningModule):
             {
                 "acc": MulticlassAccuracy(num_signs, average="micro"),
                 "top5": MulticlassAccuracy(num_signs, average="micro", top_k=min(5, num_signs)),
+                "f1": MulticlassF1Score(num_signs, average="macro"),
             }
         )
         self.val_metrics = accuracy.clone(prefix="val_")
@@ -238,6 +207,15 @@ class SignFusion(pl.LightningModule):
         Returns:
             Logits, shape `(batch, signs)`.
         """
+        if skeleton_keypoints.ndim != 4 or skeleton_keypoints.shape[2:] != self.joint_shape:
+            raise ValueError(
+                "Expected skeleton_keypoints of shape (batch, frames, "
+                f"{', '.join(map(str, self.joint_shape))}) but got "
+                f"{tuple(skeleton_keypoints.shape)}. "
+                "Set num_joints and num_coordinates to those of the data."
+            )
+        if frame_mask is None:
+            frame_mask = skeleton_keypoints.new_ones(skeleton_keypoints.shape[:2], dtype=torch.bool)
         pose = self.branches["skeleton"](skeleton_keypoints, frame_mask)
         features = [self.project["skeleton"](pose)]
         for kind, video in (("rgb", rgb_frames), ("depth", depth_frames)):
@@ -365,7 +343,7 @@ class FusionCLI(LightningCLI):
         parser.link_arguments("rgb_model", "model.rgb_model")
         for size in ("num_frames", "image_size"):
             parser.link_arguments(f"datamodule.{size}", f"model.{size}")
-        for fact in ("modalities", "num_signs", "num_joints", "num_coordinates"):
+        for fact in ("modalities", "num_signs", "num_joints", "num_coordinates", "skeleton"):
             parser.link_arguments(f"datamodule.{fact}", f"model.{fact}", apply_on="instantiate")
         for fact in ("num_joints", "skeleton"):
             parser.link_arguments(f"datamodule.{fact}", f"pruning.{fact}", apply_on="instantiate")
