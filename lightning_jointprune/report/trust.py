@@ -49,8 +49,8 @@ def verdict(found: Sequence[Finding]) -> Finding:
     for level, words in (("bad", "Do not rely on this yet"), ("check", "Read this with care")):
         titles = [finding.title.rstrip(".") for finding in found if finding.level == level]
         if titles:
-            more = f"; and {len(titles) - 2} more" if len(titles) > 2 else ""
-            return Finding(level, f"{words}:", f"{'; '.join(titles[:2])}{more}.")
+            more = f" And {len(titles) - 2} more." if len(titles) > 2 else ""
+            return Finding(level, f"{words}:", f"{'. '.join(titles[:2])}.{more}")
     return Finding("good", "This looks sound:", "the run's own checks found nothing against it.")
 
 
