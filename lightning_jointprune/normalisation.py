@@ -109,7 +109,8 @@ def _constants(x: Tensor, there: Tensor) -> Tensor:
     centre = x.sum(1) / count
     apart = torch.where(there, x - centre.unsqueeze(1), 0.0)
     size = (apart.square().sum((1, 2)) / count.squeeze(1)).sqrt()
-    extent = (x.amax(1) - x.amin(1)).amax(1)  # in a box from 0 to 1, a corner is no missing joint
+    box = x[..., :2]  # a third channel may be a visibility, which goes from 0 to 1 in every frame
+    extent = (box.amax(1) - box.amin(1)).amax(1)  # from 0 to 1, a corner is no missing joint
     real = (there.sum(1).squeeze(1) > 2) & (size > 0)
     away = centre.abs().amax(1) / size.clamp(min=1e-30)
     ends = [one.where(real, end) for one in (size, extent) for end in (torch.inf, -torch.inf)]

@@ -64,6 +64,16 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.3])  # coordinates of a joint that is not visible
+def test_a_visibility_from_0_to_1_is_no_scale(missing: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    places = torch.rand(16, 6, 9, 2, generator=generator) * 0.6 + 0.2
+    visible = torch.rand(16, 6, 9, 1, generator=generator).gt(0.5).float()
+    visible[..., 0, :], visible[..., 1, :] = 0.0, 1.0  # both kinds in every frame
+    x = torch.cat([places.where(visible > 0, missing), visible], -1)
+    assert "scaled" not in found(x[:8], x[8:])
+
+
 @pytest.mark.parametrize(("x", "wanted"), CASES)
 def test_what_is_the_same_in_all_units_is_found(x: Tensor, wanted: dict[str, Any]) -> None:
     got = found(x[:8], x[8:])
