@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -50,7 +51,14 @@ class FirstBatches(ABC):
             x, axes, joints = call.args
             self.calls += 1
             if x.numel() > 0:
-                self._add(x.detach()[:SAMPLES].float(), axes, joints or range(self.num_joints))
+                self._look(x.detach()[:SAMPLES], axes, joints or range(self.num_joints))
+
+    def _look(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
+        try:
+            self._add(x.float(), axes, joints)
+        except Exception as error:  # what is only looked at may not cost the run
+            self._handle.remove()
+            warnings.warn(f"The first batches could not be looked at: {error!r}", stacklevel=2)
 
     @abstractmethod
     def _add(self, x: Tensor, axes: Sequence[str], joints: range) -> None:

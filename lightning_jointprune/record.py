@@ -102,7 +102,8 @@ class JointSelection:
         best of several checkpoints was, it does not count.
         """
         value = self.metrics.get(self.metric or "", math.nan)
-        if self.samples is None or self.samples < 1 or not 0 <= value <= 1:
+        share = self.higher_is_better and 0 <= value <= 1
+        if self.samples is None or self.samples < 1 or not share:
             return None
         right = value * self.samples
         return wilson(value, self.samples) if abs(right - round(right)) < WHOLE else None

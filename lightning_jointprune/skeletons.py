@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from math import isfinite
 from typing import Any
 
 _SUBSETS = "published_subsets"
@@ -71,7 +72,8 @@ class Skeleton:
     source: str = ""
 
     def __post_init__(self) -> None:
-        joints = tuple(map(str, self.joints))
+        given: Any = self.joints
+        joints = () if isinstance(given, str) else tuple(map(str, given))
         if len(set(joints)) != len(joints) or not joints:
             raise ValueError(
                 f"Expected different names of joints for skeleton {self.name!r} but got "
@@ -79,14 +81,17 @@ class Skeleton:
             )
         groups = {part: resolve_joints(members, joints) for part, members in self.groups.items()}
         resolve_joints([joint for members in groups.values() for joint in members], joints)
-        edges = tuple((a, b) for a, b in (resolve_joints(edge, joints) for edge in self.edges))
-        if len(self.drawing) not in (0, len(joints)):
+        edges = [resolve_joints(edge, joints) for edge in self.edges]
+        drawing = tuple(tuple(map(float, place)) for place in self.drawing)
+        wrong: list[Any] = [edge for edge in edges if len(edge) != 2]
+        wrong += [place for place in drawing if len(place) != 2 or not all(map(isfinite, place))]
+        if wrong or len(drawing) not in (0, len(joints)):
             raise ValueError(
-                f"Expected a drawing of {len(joints)} joints for skeleton {self.name!r} but got "
-                f"one of {len(self.drawing)}. Leave it out to have the mean pose drawn."
+                f"Expected edges of 2 joints, and a drawing of {len(joints)} joints at 2 finite "
+                f"coordinates, for skeleton {self.name!r} but got {(wrong or [len(drawing)])[0]}. "
+                "Leave the drawing out to have the mean pose drawn."
             )
-        drawing = tuple((float(x), float(y)) for x, y in self.drawing)
-        checked = {"joints": joints, "groups": groups, "edges": edges, "drawing": drawing}
+        checked = {"joints": joints, "groups": groups, "edges": tuple(edges), "drawing": drawing}
         for name, value in checked.items():  # lists, as from a YAML file, are tuples from now on
             object.__setattr__(self, name, value)
 
@@ -109,6 +114,11 @@ def as_skeleton(skeleton: str | Skeleton | None) -> Skeleton | None:
     """
     if isinstance(skeleton, str):
         return get_skeleton(skeleton)
+    if skeleton is not None and not isinstance(skeleton, Skeleton):
+        raise ValueError(
+            f"Expected the name of a skeleton or a Skeleton but got {skeleton!r}. Pass "
+            "Skeleton(name, joints, ...)."
+        )
     if skeleton is not None and skeleton.name in _NAMES and not skeleton.known:
         raise ValueError(
             f"Expected a name of its own for the skeleton but got {skeleton.name!r}, which is that "
@@ -307,4 +317,4 @@ def _assemble(data: dict[str, Any]) -> dict[str, Any]:
             across = 1 - x if part.get("mirror") else x
             drawing.append([round(left + size * across, 4), round(top + size * y, 4)])
     edges += [[joints.index(a), joints.index(b)] for a, b in data.get("links", [])]
-    return {**data, "joints": joints, "groups": groups, "edges": edges, "drawing": drawing}
+    return {**data, "joints": joints, "groups": groups, "edges": tuple(edges), "drawing": drawing}

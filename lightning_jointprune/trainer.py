@@ -157,8 +157,8 @@ def validation_samples(trainer: Any) -> int | None:
             whole = int(batches[0]) == len(loader) < len(loader.dataset)
             return len(loader.dataset) if whole else None
         most = int(loader.batch_size) * int(batches[0])
-        return min(len(loader.sampler), most) * int(trainer.world_size)
-    except (AttributeError, IndexError, OverflowError, TypeError, ValueError):
+        return min(len(loader.sampler), most) * int(getattr(loader.sampler, "num_replicas", 1))
+    except Exception:  # of a loader that we do not know; what cannot be counted costs no run
         return None
 
 

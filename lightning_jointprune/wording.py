@@ -46,7 +46,7 @@ def _figures(value: float, floor: float | None, better: bool) -> tuple[str, str]
     percent = better and 0 <= floor <= 1 and 0 <= value <= 1
     scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
     for more in range(9):
-        got, asked = round(scale * value, digits + more), float(f"{scale * floor:.{4 + more}g}")
+        got, asked = round(scale * value, digits + more), float(f"{scale * floor:.{5 + more}g}")
         if (got > asked, got < asked) == (value > floor, value < floor):
             break
     return f"{got:.{digits + more}f}{unit}", f"{asked:.9g}{unit}"

@@ -391,7 +391,12 @@ def test_a_skeleton_of_ones_own_takes_lists_and_keeps_tuples() -> None:
         ({"groups": {"x": (0, 2)}}, r"index of a joint, 0 to 1, but got 2"),
         ({"groups": {"x": (0,), "y": (0,)}}, r"each joint once but got 0 and 0"),
         ({"edges": ((0, 5),)}, r"index of a joint, 0 to 1, but got 5"),
-        ({"drawing": ((0.0, 0.0),)}, r"a drawing of 2 joints .* but got one of 1"),
+        ({"joints": "ab"}, r"different names of joints .* but got 'ab'"),
+        ({"edges": ((0, 1, 0),)}, r"each joint once"),
+        ({"edges": ((0,),)}, r"edges of 2 joints, .* but got \(0,\)"),
+        ({"drawing": ((0.0, 0.0),)}, r"a drawing of 2 joints .* but got 1"),
+        ({"drawing": ((0.0, 0.0), (0.0, math.nan))}, r"finite coordinates.* but got \(0.0, nan\)"),
+        ({"drawing": ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0))}, r"at 2 finite coordinates"),
     ],
 )
 def test_a_skeleton_that_does_not_fit_itself_is_refused(changes: dict, message: str) -> None:
@@ -404,6 +409,8 @@ def test_a_skeleton_of_ones_own_has_a_name_of_its_own() -> None:
         as_skeleton(Skeleton("coco_17", ("a", "b")))
     assert as_skeleton(get_skeleton("coco_17")) is get_skeleton("coco_17")
     assert as_skeleton(None) is None
+    with pytest.raises(ValueError, match=r"a skeleton or a Skeleton but got \{'name': 'x'\}"):
+        as_skeleton({"name": "x"})  # type: ignore[arg-type]
 
 
 PARTS = {"arm_left": (3, 4), "arm_right": (2,), "nose": (0,)}

@@ -44,13 +44,13 @@ def test_a_value_is_never_rounded_onto_its_floor(value: float, words: str) -> No
 def test_a_floor_that_was_measured_is_rounded_but_never_past_the_value() -> None:
     known: dict[str, Any] = {"metric": "val_acc", "floor": 0.8423333}
     assert (
-        "above 84.23 % val_acc (86.3 %"
+        "above 84.233 % val_acc (86.3 %"
         in selection_of(3, 10, metrics={"val_acc": 0.863}, **known).sentence()
     )
     near = selection_of(3, 10, metrics={"val_acc": 0.842334}, **known).sentence()
     assert "above 84.23333 % val_acc (84.2334 % with" in near
     missed = selection_of(3, 10, metrics={"val_acc": 0.842333}, **known).sentence()
-    assert "is 84.2 %, below the floor of 84.23 %" in missed
+    assert "is 84.2 %, below the floor of 84.233 %" in missed
 
 
 def test_where_lower_is_better_the_floor_is_a_ceiling_and_no_percentage() -> None:
