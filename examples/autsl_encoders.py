@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
+
+from lightning_jointprune import JointPruningCallback
 
 
 def masked_mean(states: Tensor, frame_mask: Tensor) -> Tensor:
@@ -256,3 +259,24 @@ def build_encoder(
             "Pass --datamodule.skeleton NAME, such as mediapipe_hands."
         )
     return STGCN(joints, coordinates, width, num_layers, dropout, edges)
+
+
+class FollowKept(pl.Callback):
+    """Takes dropped joints out of the graph of every ST-GCN, when the final phase has begun.
+
+    Args:
+        pruning: decides which joints are kept; of a ladder, those of its first rung.
+    """
+
+    def __init__(self, pruning: JointPruningCallback) -> None:
+        self.pruning = pruning
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        graphs = [module for module in pl_module.modules() if isinstance(module, STGCN)]
+        if not graphs or trainer.current_epoch == 0:
+            return
+        record = self.pruning.record
+        if record.phase == "final":
+            widest = record.rungs[0] if record.rungs else record.selection
+            for graph in graphs:
+                graph.follow(torch.tensor(widest.mask))

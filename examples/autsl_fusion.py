@@ -27,7 +27,7 @@ from transformers import VideoMAEConfig, VideoMAEModel
 
 from examples.autsl_clips import MODALITIES
 from examples.autsl_data import SignData
-from examples.autsl_encoders import build_encoder
+from examples.autsl_encoders import FollowKept, build_encoder
 from examples.autsl_synthetic import JOINT_NAMES
 from lightning_jointprune import JointPruningCallback, JointSelection
 from lightning_jointprune.skeletons import get_skeleton
@@ -359,6 +359,7 @@ class FusionCLI(LightningCLI):
         super().instantiate_classes()
         self.datamodule = self.config_init.datamodule
         self.pruning = self.config_init.pruning
+        self.trainer.callbacks.append(FollowKept(self.pruning))
 
 
 def planted_scores(selection: JointSelection, planted: Sequence[str], names: Sequence[str]) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import networkx
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.autsl_encoders import STGCN, bridge, build_encoder, normalized_adjacency
+from examples.autsl_encoders import STGCN, FollowKept, bridge, build_encoder, normalized_adjacency
 from examples.autsl_fusion import SignFusion
 from lightning_jointprune.skeletons import get_skeleton
 
@@ -80,6 +82,21 @@ def test_graph_follows_the_kept_joints_and_forgets_the_others() -> None:
     again = STGCN(42, 3, 32, 2, 0.0, EDGES)
     again.load_state_dict(encoder.state_dict())
     assert torch.equal(again.adjacency, encoder.adjacency)
+
+
+def test_graph_of_a_run_follows_when_its_joints_are_frozen_and_not_before() -> None:
+    graph = STGCN(42, 3, 32, 2, 0.0, EDGES)
+    whole = graph.adjacency.clone()
+    kept = tuple(joint in (0, 4, 8, 21) for joint in range(42))
+    widest, last = SimpleNamespace(mask=kept), SimpleNamespace(mask=(True,) + (False,) * 41)
+    record = SimpleNamespace(phase="search", rungs=(widest, last), selection=last)
+    follower = FollowKept(SimpleNamespace(record=record))
+    follower.on_train_epoch_start(SimpleNamespace(current_epoch=3), graph)
+    assert torch.equal(graph.adjacency, whole)
+    record.phase = "final"
+    follower.on_train_epoch_start(SimpleNamespace(current_epoch=4), graph)
+    assert graph.kept.tolist() == list(kept)
+    assert not torch.equal(graph.adjacency, whole)
 
 
 def test_frozen_branch_is_not_trained_and_an_unknown_one_is_refused() -> None:
