@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -44,7 +45,6 @@ def joint_table(
 
 def as_text(table: Table, width: int | None = None) -> str:
     """A table as text of `width` characters, by default the terminal's, without colours."""
-    console = Console(width=width, color_system=None, force_terminal=False)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+    file = io.StringIO()  # a console of stdout would end the program where nobody reads on
+    Console(file=file, width=width, color_system=None, force_terminal=False).print(table)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())

@@ -210,4 +210,4 @@ def test_the_verdict_is_the_worst_finding() -> None:
     doubts = findings(unnamed((0.99, 0.5, 0.01)))
     said = verdict(doubts)
     assert (said.level, said.title) == ("check", "Read this with care:")
-    assert said.advice.startswith("1 of 3 joints is undecided; ")
+    assert said.advice.startswith("1 of 3 joints is undecided. No metric")
