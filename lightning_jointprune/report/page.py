@@ -80,10 +80,7 @@ def write_report(
         ValueError: `plotly` is another word, or the evaluation or the seeds are of other joints.
     """
     target = Path(path) / REPORT_FILE if Path(path).is_dir() else Path(path)
-    write_text(target, render(record, title, plotly, evaluation, points, seeds))
-    if plotly == "directory":
-        write_text(target.with_name(PLOTLY_FILE), get_plotlyjs())
-    return target
+    return _write(target, render(record, title, plotly, evaluation, points, seeds), plotly)
 
 
 def write_comparison(
@@ -111,10 +108,7 @@ def write_comparison(
         always=sum(row.votes == len(records) for row in numbers.rows),
         frontier=frontier_numbers(records),
     )
-    write_text(path, text)
-    if plotly == "directory":
-        write_text(Path(path).with_name(PLOTLY_FILE), get_plotlyjs())
-    return Path(path)
+    return _write(Path(path), text, plotly)
 
 
 def render(
@@ -164,6 +158,14 @@ def render(
         ),
         settings={name: json.dumps(value) for name, value in record.settings.items()},
     )
+
+
+def _write(path: Path, text: str, plotly: str) -> Path:
+    """Write a page, and Plotly's script if that is to be beside it."""
+    write_text(path, text)
+    if plotly == "directory":
+        write_text(path.with_name(PLOTLY_FILE), get_plotlyjs())
+    return path
 
 
 def _page(template: str, figures: Mapping[str, go.Figure], plotly: str, **values: Any) -> str:
