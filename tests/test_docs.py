@@ -23,11 +23,14 @@ pytestmark = SHORT_RUNS
 
 
 def run_commands(example: Example) -> None:
-    """Run the lines that call `jointprune`; others are for a shell."""
-    for line in example.parsed.splitlines():
+    """Run the lines that call `jointprune`; of programs in a checkout, see that they are there."""
+    for line in example.parsed.replace("\\\n", " ").splitlines():
         program, *words = shlex.split(line, comments=True) or [""]
         if program == "jointprune":
             assert main(words) == 0, line
+        elif words[:1] == ["-m"] and words[1].startswith(("examples.", "benchmarks.")):
+            files = [f"{words[1].replace('.', '/')}.py", *(w for w in words if w.endswith(".yaml"))]
+            assert all((ROOT / name).is_file() for name in files), line
 
 
 def make_callbacks(example: Example) -> None:
