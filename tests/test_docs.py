@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
+import lightning_jointprune
 from lightning_jointprune.__main__ import main
 from tests.runs import SHORT_RUNS
 from tests.stand_ins import finished_runs, names_of_pages
@@ -74,6 +76,12 @@ def test_the_pages_of_the_site_are_those_of_the_folder() -> None:
     site = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), yaml.BaseLoader)
     listed = set(_leaves(site["nav"]))
     assert listed == {page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:]}
+
+
+def test_the_reference_has_every_public_name() -> None:
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^::: lightning_jointprune\.(\w+)$", page, re.MULTILINE))
+    assert shown == {*lightning_jointprune.__all__, "report"} - {"__version__"}
 
 
 def _leaves(nav: object) -> list[str]:
