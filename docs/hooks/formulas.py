@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers draw by themselves: no script, and nothing of other servers."""
+"""Formulas as MathML, which browsers draw by themselves, without a script of another server."""
 
 from __future__ import annotations
 
