@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks import asl_words, demo, overhead, planted, selection
+from benchmarks import asl_words, demo, last_phase, overhead, planted, selection
 from benchmarks.rows import Figure, Row, add_store_arguments
 from benchmarks.store import HERE, Record, Store, code_state
 
@@ -22,6 +22,7 @@ SCRIPTS = {
     "demo": (demo.ROWS, ""),
     "overhead": (overhead.ROWS, ""),
     "selection": (selection.ROWS, " --data FOLDER"),
+    "last_phase": (last_phase.ROWS, " --data FOLDER"),
 }
 MOST_SEEDS = 50  # whatever was run is shown
 MARK = "## "  # before the title of a section
