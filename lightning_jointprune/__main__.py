@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_jointprune.evaluation import EVALUATION_FILE, JointEvaluation
+from lightning_jointprune.extraction import extraction_plan
 from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
 from lightning_jointprune.tables import as_text
@@ -130,10 +131,11 @@ def _show(arguments: argparse.Namespace) -> None:
     found, selection = findings(record), record.selection
     said = verdict(found)
     worst = [one.title for one in found if one.level == said.level != "good"]
-    sentence = selection.sentence(arguments.title)
+    sentence, plan = selection.sentence(arguments.title), extraction_plan(selection)
     if arguments.json:
         _print_json(
             sentence=sentence,
+            extraction=plan and asdict(plan),
             phase=record.phase,
             rungs=[{"indices": one.indices, "metrics": one.metrics} for one in record.rungs],
             num_joints=selection.num_joints,
@@ -155,6 +157,8 @@ def _show(arguments: argparse.Namespace) -> None:
         print(_clean(text), end="\n\n")
     print(said.title if worst else f"{said.title} {said.advice}")
     print("".join(f"- {_clean(title)}\n" for title in worst))
+    if plan:
+        print(plan.sentence(), end="\n\n")
     print(selection.summary())
 
 

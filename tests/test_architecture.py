@@ -38,6 +38,7 @@ PUBLIC = {
     "analyze_pruning",
     "compare_subsets",
     "evaluate_joints",
+    "extraction_plan",
     "frontier",
     "load_pruned",
     "compact",

@@ -335,6 +335,25 @@ def test_a_reader_that_stops_early_is_no_error(run: Path) -> None:
     process.stderr.close()
 
 
+def test_show_says_which_parts_of_mediapipe_are_still_needed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = get_skeleton("mediapipe_body_hands").joints
+    kept = (0, names.index("left_hand_wrist"))
+    probabilities = tuple(float(joint in kept) for joint in range(75))
+    PruningRecord(JointSelection(kept, 75, names, probabilities)).to_json(tmp_path)
+    assert main(["show", str(tmp_path)]) == 0
+    said = (
+        "Kept joints by part: pose 1, left hand 1, right hand 0. To extract them, run MediaPipe's"
+    )
+    assert said in capsys.readouterr().out
+    assert main(["show", str(tmp_path), "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)["extraction"]
+    assert plan["components"] == {"pose": 1, "left_hand": 1, "right_hand": 0}
+    assert main(["show", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["extraction"] is None
+
+
 def test_select_rewrites_files_to_the_kept_joints_once(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
