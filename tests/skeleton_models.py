@@ -332,7 +332,8 @@ class GraphOfKept(Encoder):
         return self.head(self.pooled(states + mixed.relu()).mean(1))
 
     def pooled(self, states: Tensor) -> Tensor:
-        return torch.einsum("btjc,j->btc", states, self.kept.to(states.dtype)) / self.kept.sum()
+        weights = self.kept.to(states.dtype)
+        return torch.einsum("btjc,j->btc", states, weights) / weights.sum()
 
 
 class MeanOfAllNodes(GraphOfKept):
@@ -377,7 +378,6 @@ COMPACTED: dict[str, Callable[[], nn.Module]] = {
     "frames_of_joints": FramesOfJoints,
     "pooled_frames_and_joints": PooledFramesAndJoints,
     "persons": Persons,
-    "graph_of_kept": GraphOfKept,
     "attention_to_kept": AttentionToKept,
 }
 ONLY_WITH_0: dict[str, Callable[[], nn.Module]] = {
@@ -385,6 +385,7 @@ ONLY_WITH_0: dict[str, Callable[[], nn.Module]] = {
     "conv1d_with_padding": lambda: Conv1d(padding=1),
     "gcn_without_bias": GraphConvolution,
     "gcn_of_the_input": GraphOfInput,
+    "graph_of_kept": GraphOfKept,
 }
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "gcn_with_bias": (lambda: GraphConvolution(bias=True), "add a constant"),

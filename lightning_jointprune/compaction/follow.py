@@ -284,7 +284,9 @@ class Walk:
             if node.op == "placeholder" or not _uniform(self.value[node], dim):
                 raise Refused(user, "joints are numbered here by what is no parameter or buffer")
             return
-        name = operation(node)
+        name = operation(node).removesuffix("_")
+        if name in ("zeros_like", "ones_like"):
+            return
         if name in LOOKUPS:
             self._demand_looked_up(node, dim, mask)
         elif name in POINTWISE:
