@@ -43,6 +43,7 @@ class Controller(ABC):
     chosen: list[bool] | None = None  # the mask to freeze, where one was already measured
     group_costs: Mapping[str, float] = MappingProxyType({})  # of open groups, in prices of a joint
     floor: float | None = None  # of the metric, where one was asked for and as soon as it is known
+    decided: Tensor | None = None  # whether joints that would be kept earn the price of the others
 
     def __init__(self, num_joints: int) -> None:
         self.num_joints = num_joints
@@ -117,15 +118,6 @@ class Controller(ABC):
         """
         del done
         return ()
-
-    def decides(self, done: float) -> bool:
-        """Whether the joints that would be kept now earn the price of the others instead.
-
-        Args:
-            done: how much of the search is done, 0 to 1.
-        """
-        del done
-        return False
 
     def observe_unpruned(self, metrics: Mapping[str, float]) -> None:
         """Take what a validation of the warm-up measured, with all joints."""
@@ -216,14 +208,18 @@ class _Steered(Controller):
 class _Targeted(_Steered):
     """`TargetJoints`: J for the first 30 % of the search, K from 60 % of it on.
 
-    What joints say only together has to be learned before any of them goes. From 60 % on the K
-    likeliest joints earn the price that the others pay, so that the freeze is no jump. One price
-    for all cannot tell joints apart that are worth the same, such as the worthless ones among K if
-    the model needs fewer: they would share what is left of K, each half open. Nor can it be too
-    high any more, as it does not close the K: it is at least the base price and no longer falls.
+    What joints say only together has to be learned before any of them goes. When about K are left
+    after 60 %, or at 85 % at the latest, the K likeliest joints earn the price that the others pay,
+    so that the freeze is no jump: any sooner, gates that have hardly parted would be told apart by
+    chance. One price for all cannot tell joints apart that are worth the same, such as the
+    worthless ones among K if the model needs fewer: they would share what is left of K, each half
+    open. Nor can it be too high any more, as it does not close the K: it is at least the base price
+    and no longer falls.
     """
 
     REACHED = 0.6
+    LATEST = 0.85
+    NEAR = 1.15  # in K
     descent = 0.3
     count: int
 
@@ -238,13 +234,13 @@ class _Targeted(_Steered):
     def reached(self, done: float) -> tuple[int, ...]:
         return tuple(rung for rung in self.rungs if self.target(done) <= rung)
 
-    def decides(self, done: float) -> bool:
-        return done >= self.REACHED
-
     def price(self, expected: Tensor, done: float) -> Tensor | float:
-        if self.decides(done):
-            self.integral = torch.as_tensor(self.integral).clamp(min=0.0)
-            expected = expected.clamp(min=self.count)
+        if done >= self.REACHED:
+            near = (expected <= self.NEAR * self.count + 0.5) | (done >= self.LATEST)
+            self.decided = near if self.decided is None else self.decided | near
+            integral = torch.as_tensor(self.integral)
+            self.integral = torch.where(self.decided, integral.clamp(min=0.0), integral)
+            expected = torch.where(self.decided, expected.clamp(min=self.count), expected)
         return super().price(expected, done)
 
 

@@ -117,8 +117,9 @@ class JointSearch:
         now = probabilities.detach()
         self.price = self.controller.price(now.sum(), self.done)
         slope = self.price * (1.0 + self.done * indecision_slope(now))
-        if self.controller.decides(self.done):
-            slope = torch.where(self._likeliest(), -slope, slope)
+        if self.controller.decided is not None:
+            earns = self.controller.decided & self._likeliest()
+            slope = torch.where(earns, -slope, slope)
         if self.group_costs is not None:
             with torch.enable_grad():
                 groups = self.layer.group_probabilities()

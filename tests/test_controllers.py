@@ -143,9 +143,9 @@ def population(
             logits = logits.clamp(max=2.2)
         p = torch.sigmoid(logits)
         price = controller.price(p.sum(), done)
-        if controller.decides(done):
-            kept = hard_mask(p, controller.count)
-            price = torch.where(kept, -price, price)
+        if controller.decided is not None:
+            earns = controller.decided & hard_mask(p, controller.count)
+            price = torch.where(earns, -price, price)
         felt = worth + noise * largest * torch.randn(len(worth), generator=random)
         slope = (price - felt) * p * (1 - p)
         logits = logits - 0.05 * slope / (slope.abs() + 1e-3 * largest)
@@ -198,15 +198,30 @@ def test_the_joints_that_a_target_keeps_are_open_before_the_freeze(
 def test_the_price_of_a_reached_target_is_at_least_the_automatic_one_and_does_not_fall() -> None:
     controller = learned(TargetJoints(10), 40)
     base = 0.3 / 40
-    assert not controller.decides(0.59)
     assert price_of(controller, 1.0, 0.59) < 0.01 * base
-    assert controller.decides(0.6)
+    assert controller.decided is None
     assert price_of(controller, 1.0, 0.6) == pytest.approx(base, rel=1e-4)
     controller = learned(TargetJoints(10), 40)
     high = [price_of(controller, 40.0, done / 100) for done in range(60, 80)]
     assert high[-1] > 3.0 * base
     settled = [price_of(controller, 5.0, done / 100) for done in range(80, 100)]
     assert settled == pytest.approx([settled[0]] * 20)
+
+
+def test_joints_earn_the_price_only_when_about_as_many_as_asked_for_are_left_or_time_is_short() -> (
+    None
+):
+    controller = learned(TargetJoints(10), 40)
+    decided = []
+    for done, expected in ((0.55, 10.0), (0.6, 30.0), (0.7, 13.0), (0.71, 11.9), (0.72, 30.0)):
+        price_of(controller, expected, done)
+        decided.append(bool(controller.decided))
+    assert decided == [False, False, False, True, True]
+    late = learned(TargetJoints(10), 40)
+    assert [bool(price_of(late, 30.0, done) and late.decided) for done in (0.84, 0.85)] == [
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("expected", [1e-6, 40.0])

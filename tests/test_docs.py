@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
+import lightning_jointprune
 from lightning_jointprune.__main__ import main
 from tests.runs import SHORT_RUNS
 from tests.stand_ins import finished_runs, names_of_pages
@@ -23,11 +25,14 @@ pytestmark = SHORT_RUNS
 
 
 def run_commands(example: Example) -> None:
-    """Run the lines that call `jointprune`; others are for a shell."""
-    for line in example.parsed.splitlines():
+    """Run the lines that call `jointprune`; of programs in a checkout, see that they are there."""
+    for line in example.parsed.replace("\\\n", " ").splitlines():
         program, *words = shlex.split(line, comments=True) or [""]
         if program == "jointprune":
             assert main(words) == 0, line
+        elif words[:1] == ["-m"] and words[1].startswith(("examples.", "benchmarks.")):
+            files = [f"{words[1].replace('.', '/')}.py", *(w for w in words if w.endswith(".yaml"))]
+            assert all((ROOT / name).is_file() for name in files), line
 
 
 def make_callbacks(example: Example) -> None:
@@ -71,6 +76,12 @@ def test_the_pages_of_the_site_are_those_of_the_folder() -> None:
     site = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), yaml.BaseLoader)
     listed = set(_leaves(site["nav"]))
     assert listed == {page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:]}
+
+
+def test_the_reference_has_every_public_name() -> None:
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^::: lightning_jointprune\.(\w+)$", page, re.MULTILINE))
+    assert shown == {*lightning_jointprune.__all__, "report"} - {"__version__"}
 
 
 def _leaves(nav: object) -> list[str]:

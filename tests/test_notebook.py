@@ -1,0 +1,59 @@
+"""The notebook runs from its first cell to its last, and finds the joints that carry the sign."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from tests.runs import SHORT_RUNS
+
+NOTEBOOK = Path(__file__).resolve().parents[1] / "docs" / "first_look.ipynb"
+CELLS = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+CODE = {cell["id"]: cell for cell in CELLS if cell["cell_type"] == "code"}
+PLANTED = {"left_hand_index_finger_tip", "right_hand_thumb_tip"}
+pytestmark = [*SHORT_RUNS, pytest.mark.slow]
+
+
+def shown(source: str, namespace: dict[str, Any]) -> Any:
+    """Run a cell; returns what a notebook would show below it."""
+    body = ast.parse(source).body
+    last = body.pop() if isinstance(body[-1], ast.Expr) else None
+    exec(compile(ast.Module(body, []), NOTEBOOK.name, "exec"), namespace)
+    if last is None:
+        return None
+    return eval(compile(ast.Expression(last.value), NOTEBOOK.name, "eval"), namespace)
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What each cell shows, by its id."""
+    namespace: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("notebook"))
+        found = {name: shown("".join(cell["source"]), namespace) for name, cell in CODE.items()}
+    return {**found, "kept": set(namespace["callback"].selection.names)}
+
+
+def test_it_finds_the_joints_that_carry_the_sign(outputs: dict[str, Any]) -> None:
+    assert outputs["kept"] == PLANTED
+    assert outputs["train"].startswith("With 2 of 42 joints")
+
+
+def test_it_shows_figures_with_something_in_them(outputs: dict[str, Any]) -> None:
+    figures = {name: out for name, out in outputs.items() if isinstance(out, go.Figure)}
+    assert set(figures) == {"skeleton", "importance", "history", "classes"}
+    assert all(figure.data for figure in figures.values())
+
+
+def test_without_a_joint_half_of_the_signs_are_guessed(outputs: dict[str, Any]) -> None:
+    costs = {name: float(text.split()[0]) for name, text in outputs["worth"].items()}
+    assert costs == pytest.approx(dict.fromkeys(PLANTED, 0.5), abs=0.1)
+
+
+def test_it_is_kept_without_what_a_run_left_in_it() -> None:
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in CODE.values())
