@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks import asl_words, demo, last_phase, overhead, planted, selection
+from benchmarks import (
+    asl_words,
+    compaction,
+    demo,
+    extraction,
+    last_phase,
+    overhead,
+    planted,
+    selection,
+)
 from benchmarks.rows import Figure, Row, add_store_arguments
 from benchmarks.store import HERE, Record, Store, code_state
 
@@ -21,6 +30,7 @@ SCRIPTS = {
     "asl_words": (asl_words.ROWS, " --data asl_words.npz"),
     "demo": (demo.ROWS, ""),
     "overhead": (overhead.ROWS, ""),
+    "compaction": (compaction.ROWS, ""),
     "selection": (selection.ROWS, " --data FOLDER"),
     "last_phase": (last_phase.ROWS, " --data FOLDER"),
 }
@@ -100,6 +110,7 @@ def page(folder: Path, any_code: bool, before: str = "") -> str:
         for store in [Store(folder, script, any_code)]
         for name, row in rows.items()
     ]
+    sections.append(extraction.section())
     parts = [part.rstrip("\n") + "\n" for part in sections if part]
     return "\n".join([HEAD, *(MARK + part for part in parts)])
 

@@ -98,6 +98,12 @@ def _state(script: str, pruned: bool) -> str:
     examples = sorted((HERE.parent / "examples").glob("*.py"))
     if script == "demo":
         files = examples
+    if script == "compaction":
+        folder = HERE.parent / "lightning_jointprune"
+        files = [HERE / "compaction.py", HERE.parent / "examples" / "autsl_encoders.py"]
+        files += [folder / name for name in ("layer.py", "selecting.py", "attach.py")]
+        files += sorted((folder / "compaction").glob("*.py"))
+        pruned = False  # nothing is searched
     if script == "overhead":
         files += [HERE / "overhead.py", HERE.parent / "tests" / "twins.py", *examples]
     if pruned:

@@ -28,6 +28,18 @@ def masked_mean(states: Tensor, frame_mask: Tensor) -> Tensor:
     return (states * seen).sum(dim=1) / seen.sum(dim=1).clamp(min=1.0)
 
 
+def mean_of_kept(axes: str, states: Tensor, kept: Tensor) -> Tensor:
+    """Mean over the kept joints.
+
+    Args:
+        axes: an einsum over the joints.
+        states: a state for each joint.
+        kept: which joints are kept, bool, shape `(joints,)`.
+    """
+    weights = kept.to(states.dtype)
+    return torch.einsum(axes, states, weights) / weights.sum().clamp(min=1.0)
+
+
 def bert(width: int, num_layers: int, longest: int, dropout: float) -> BertModel:
     """A BERT that reads embeddings; its word table is never read."""
     config = BertConfig(
@@ -101,7 +113,12 @@ class GRUEncoder(nn.Module):
 
 
 class JointTokens(nn.Module):
-    """BERT with a token per joint: its coordinates over time, and an embedding of its own."""
+    """BERT with a token per joint: its coordinates over time, and an embedding of its own.
+
+    After `follow(kept)` no token attends to those of dropped joints.
+    """
+
+    kept: Tensor
 
     def __init__(
         self,
@@ -114,14 +131,25 @@ class JointTokens(nn.Module):
     ) -> None:
         super().__init__()
         self.width = width
+        self.register_buffer("kept", torch.ones(joints, dtype=torch.bool))
         self.embed = nn.Linear(num_frames * coordinates, width)
         self.backbone = bert(width, num_layers, joints, dropout)
+
+    @torch.no_grad()
+    def follow(self, kept: Tensor) -> None:
+        """Leave the tokens of dropped joints unread.
+
+        Args:
+            kept: bool, shape `(joints,)`.
+        """
+        self.kept.copy_(kept)
 
     def forward(self, keypoints: Tensor, frame_mask: Tensor) -> Tensor:
         """Map `(batch, frames, joints, coordinates)` to `(batch, width)`."""
         there = keypoints * frame_mask[:, :, None, None].to(keypoints.dtype)
         tokens = self.embed(there.transpose(1, 2).flatten(2))
-        return self.backbone(inputs_embeds=tokens).last_hidden_state.mean(dim=1)
+        states = self.backbone(inputs_embeds=tokens, attention_mask=self.kept[None, None, None])
+        return mean_of_kept("bjc,j->bc", states.last_hidden_state, self.kept)
 
 
 def normalized_adjacency(joints: int, edges: Iterable[tuple[int, int]]) -> Tensor:
@@ -215,9 +243,7 @@ class STGCN(nn.Module):
             line = (between(states) * seen).permute(0, 2, 3, 1).flatten(0, 1)
             moved = time(line).unflatten(0, (len(states), -1)).permute(0, 3, 1, 2)
             states = states + self.dropout(moved.relu())
-        kept = self.kept.to(states.dtype)
-        pooled = torch.einsum("btjc,j->btc", states, kept) / kept.sum().clamp(min=1.0)
-        return masked_mean(pooled, frame_mask)
+        return masked_mean(mean_of_kept("btjc,j->btc", states, self.kept), frame_mask)
 
 
 def build_encoder(
@@ -262,7 +288,7 @@ def build_encoder(
 
 
 class FollowKept(pl.Callback):
-    """Takes dropped joints out of the graph of every ST-GCN, when the final phase has begun.
+    """Takes dropped joints out of graphs and attention, when the final phase has begun.
 
     Args:
         pruning: decides which joints are kept; of a ladder, those of its first rung.
@@ -272,7 +298,7 @@ class FollowKept(pl.Callback):
         self.pruning = pruning
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        graphs = [module for module in pl_module.modules() if isinstance(module, STGCN)]
+        graphs = [one for one in pl_module.modules() if isinstance(one, (STGCN, JointTokens))]
         if not graphs or trainer.current_epoch == 0:
             return
         record = self.pruning.record

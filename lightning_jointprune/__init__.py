@@ -8,6 +8,7 @@ from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.compact_files import from_compact, save_compact
 from lightning_jointprune.evaluate import compare_subsets, evaluate_joints
 from lightning_jointprune.evaluation import JointEvaluation
+from lightning_jointprune.extraction import extraction_plan
 from lightning_jointprune.gates import (
     GumbelSigmoid,
     HardConcrete,
@@ -42,6 +43,7 @@ __all__ = [
     "save_compact",
     "from_compact",
     "SelectJoints",
+    "extraction_plan",
     "JointPruningLayer",
     "analyze_pruning",
     "evaluate_joints",

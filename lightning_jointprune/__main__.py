@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_jointprune.evaluation import EVALUATION_FILE, JointEvaluation
+from lightning_jointprune.extraction import extraction_plan
 from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
 from lightning_jointprune.tables import as_text
@@ -81,6 +82,15 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--plotly", choices=PLOTLY, default="inline", help=where)
     compare.set_defaults(run=_compare)
 
+    select = commands.add_parser("select", help="rewrite npy, npz and parquet to the kept joints")
+    select.add_argument("files", metavar="FILE", nargs="+", help="one that has all joints")
+    of_run = "a run or its selection.json, the joints to keep"
+    select.add_argument("--joints", metavar="RUN", required=True, help=of_run)
+    select.add_argument("-o", "--output", metavar="FOLDER", required=True, help="for the new files")
+    axis_help = "the joints' axis, from 0; default: the only one of their number"
+    select.add_argument("--axis", type=int, metavar="N", help=axis_help)
+    select.set_defaults(run=_select)
+
     skeletons = commands.add_parser("skeletons", help="list the named skeletons, or one's joints")
     skeletons.add_argument("name", metavar="NAME", nargs="?", help="one of the listed names")
     skeletons.set_defaults(run=_skeletons)
@@ -88,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="print versions and conflicts, for bug reports")
     doctor.set_defaults(run=_doctor)
 
-    for command in (show, report, compare, skeletons, doctor):
+    for command in (show, report, compare, select, skeletons, doctor):
         command.add_argument("--json", action="store_true", help="print JSON, for scripts")
     return parser
 
@@ -121,10 +131,11 @@ def _show(arguments: argparse.Namespace) -> None:
     found, selection = findings(record), record.selection
     said = verdict(found)
     worst = [one.title for one in found if one.level == said.level != "good"]
-    sentence = selection.sentence(arguments.title)
+    sentence, plan = selection.sentence(arguments.title), extraction_plan(selection)
     if arguments.json:
         _print_json(
             sentence=sentence,
+            extraction=plan and asdict(plan),
             phase=record.phase,
             rungs=[{"indices": one.indices, "metrics": one.metrics} for one in record.rungs],
             num_joints=selection.num_joints,
@@ -146,6 +157,8 @@ def _show(arguments: argparse.Namespace) -> None:
         print(_clean(text), end="\n\n")
     print(said.title if worst else f"{said.title} {said.advice}")
     print("".join(f"- {_clean(title)}\n" for title in worst))
+    if plan:
+        print(plan.sentence(), end="\n\n")
     print(selection.summary())
 
 
@@ -284,6 +297,29 @@ def _print_votes(found: Comparison) -> None:
     )
     numbers = [str(number + 1) for number in range(len(found.runs))]
     _print_table(["index", "joint", "kept by", *numbers], rows)
+
+
+def _select(arguments: argparse.Namespace) -> None:
+    from lightning_jointprune.rewriting import outputs_of, rewrite
+
+    selection = _selection(arguments.joints)
+    outputs = outputs_of(arguments.files, arguments.output)
+    done = [
+        rewrite(file, output, selection, arguments.axis)
+        for file, output in zip(arguments.files, outputs, strict=True)
+    ]
+    if arguments.json:
+        _print_json(files=[{**one._asdict(), "path": str(one.path)} for one in done])
+        return
+    print("\n".join(_clean(str(one)) for one in done))
+
+
+def _selection(run: str) -> JointSelection:
+    """The selection of a run, or the one that a file has."""
+    try:
+        return JointSelection.from_json(Path(run))
+    except (FileNotFoundError, ValueError):
+        return _read(run).selection
 
 
 def _skeletons(arguments: argparse.Namespace) -> None:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lightning_jointprune.files import PathLike
+from lightning_jointprune.joint_columns import columns_of, parquet_file, pick_columns
+from lightning_jointprune.joint_labels import KEY, is_selected, labels_of
 from lightning_jointprune.layout import Layout
 from lightning_jointprune.record import JointSelection
+from lightning_jointprune.stored_arrays import (
+    PARQUET,
+    ZIP,
+    StoredArray,
+    keys_of,
+    kind_of,
+    member,
+    stored_array,
+)
 
 
 class SelectJoints(nn.Module):
     """Picks the kept joints out of skeletons, in the order of the data; nothing is computed.
 
     A model behind it sees K joints instead of J, so it has to be one of that many: `compact` makes
-    one that equals the pruned model, or train a new one. An array that is mapped from a file
-    (`np.load(path, mmap_mode="r")`) is read no further than what is picked.
+    one that equals the pruned model, or train a new one. `read` takes them out of files.
 
     Args:
         selection: the joints.
@@ -64,12 +79,75 @@ class SelectJoints(nn.Module):
         Raises:
             ValueError: if it has other axes, or other than J joints.
         """
-        self.layout.check(x.shape, self.selection.num_joints)
-        axis = next(place for place, group in enumerate(self.layout.groups) if "j" in group)
-        picked = self._places(self.layout.groups[axis], x.shape[axis])
+        axis, picked = self._picked(x.shape)
         if isinstance(x, Tensor):
             return x.index_select(axis, torch.tensor(picked, device=x.device))
         return x.take(picked, axis)
+
+    def read(self, source: PathLike | BinaryIO, key: str | None = None) -> NDArray[Any]:
+        """The kept joints of a file, read without the dropped ones where its layout allows that.
+
+        Pass it as the transform of a data set of paths. A file of `jointprune select` is read as
+        it is. Of an array, dropped joints are skipped where they fill 4096 bytes or more in a row,
+        which a disk reads at once; of what `np.savez_compressed` made, nothing can be skipped.
+
+        Args:
+            source: path of an npy, npz or parquet file, or one that is open for reading bytes. In
+                parquet a row is a frame, and columns have the names of joints, or those and a
+                coordinate, such as `nose_x`; what is read has the axes `"t j c"`, or `"t j"`.
+            key: name of the array in an npz file; None where it has only one.
+
+        Returns:
+            An array with the axes of `axes` and K joints.
+
+        Raises:
+            ValueError: if the file has other joints, or these in another order, or other axes.
+            ModuleNotFoundError: if it is parquet and pyarrow is not installed.
+        """
+        if isinstance(source, (str, os.PathLike)):
+            with Path(source).open("rb", buffering=0) as file:
+                return self._read(file, Path(source), key)
+        return self._read(source, None, key)
+
+    def _read(self, file: Any, path: Path | None, key: str | None) -> NDArray[Any]:
+        labels = labels_of(file, path)
+        selected = is_selected(labels, self.selection, f"`{path or 'the file'}`")
+        kind = kind_of(file)
+        if kind == PARQUET:
+            return self._read_columns(file, selected)
+        if kind == ZIP:
+            with zipfile.ZipFile(file) as archive:
+                return self._read_array(member(archive, file, _key(archive, key)), selected)
+        return self._read_array(stored_array(file), selected)
+
+    def _read_array(self, array: StoredArray, selected: bool) -> NDArray[Any]:
+        if selected:
+            self.layout.check(array.shape, len(self.selection.indices))
+            return array.whole()
+        return array.pick(*self._picked(array.shape))
+
+    def _read_columns(self, file: Any, selected: bool) -> NDArray[Any]:
+        words = self.layout.words
+        if words.index("j") != 1 or len(words) > 3:
+            raise ValueError(
+                f"Expected axes whose words are frames, joints and coordinates, as parquet has "
+                f'them, but got {self.layout.pattern!r}. Pass axes="t j c", or "t (j c)".'
+            )
+        parquet, names = parquet_file(file), self.selection.names
+        known = names if selected else self.selection.joint_names
+        x = pick_columns(parquet, columns_of(parquet.schema_arrow.names, known), names)
+        if x.ndim != len(words):
+            raise ValueError(
+                f"Expected columns with the axes {self.layout.pattern!r} but got an array of "
+                f"frames and joints with {x.ndim} axes. Pass axes={'t j c'[: 2 * x.ndim - 1]!r}."
+            )
+        return x.reshape([x.shape[0], -1]) if len(self.layout.groups) < x.ndim else x
+
+    def _picked(self, shape: Sequence[int]) -> tuple[int, list[int]]:
+        """The axis of the joints in an array of this shape, and where the kept ones are on it."""
+        self.layout.check(shape, self.selection.num_joints)
+        axis = next(place for place, group in enumerate(self.layout.groups) if "j" in group)
+        return axis, self._places(self.layout.groups[axis], shape[axis])
 
     def _places(self, words: tuple[str, ...], size: int) -> list[int]:
         """Where the kept joints are on an axis that they may share with one other word."""
@@ -82,3 +160,16 @@ class SelectJoints(nn.Module):
         """How many joints of how many, and the axes."""
         selection = self.selection
         return f"{len(selection.indices)} of {selection.num_joints}, axes={self.layout.pattern!r}"
+
+
+def _key(archive: zipfile.ZipFile, key: str | None) -> str:
+    """The array that is meant of an npz file."""
+    known = [name for name in keys_of(archive) if name != KEY]
+    if key is None and len(known) == 1:
+        return known[0]
+    if key not in known:
+        raise ValueError(
+            f"Expected the name of an array in the npz file, out of {', '.join(known)}, but got "
+            f"{key!r}. Pass key={known[0] if known else 'keypoints'!r}."
+        )
+    return str(key)

@@ -308,6 +308,61 @@ class TiedWeight(FlatLinear):
         return super().forward(x) * self.embed.weight.square().mean()
 
 
+class GraphOfKept(Encoder):
+    """A graph in which kept joints get nothing from dropped ones; padding is left out."""
+
+    adjacency: Tensor
+    kept: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(
+            embed=nn.Linear(C, 6),
+            mix=nn.Linear(6, 6),
+            norm=nn.LayerNorm(6),
+            head=nn.Linear(6, SIGNS),
+        )
+        kept = torch.tensor([joint in KEPT for joint in range(J)])
+        self.register_buffer("kept", kept)
+        self.register_buffer("adjacency", torch.rand(J, J) * ~(kept[:, None] & ~kept))
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = (x[..., :1] != 0).any(2, keepdim=True)
+        states = self.embed(x) * seen
+        mixed = torch.einsum("jk,btkc->btjc", self.adjacency, self.mix(self.norm(states)))
+        return self.head(self.pooled(states + mixed.relu()).mean(1))
+
+    def pooled(self, states: Tensor) -> Tensor:
+        weights = self.kept.to(states.dtype)
+        return torch.einsum("btjc,j->btc", states, weights) / weights.sum()
+
+
+class MeanOfAllNodes(GraphOfKept):
+    def pooled(self, states: Tensor) -> Tensor:
+        return states.mean(2)
+
+
+class AttentionToKept(GraphOfKept):
+    """Two layers with a token per joint, in which nobody attends to dropped ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            [nn.TransformerEncoderLayer(6, 2, 12, batch_first=True) for _ in range(2)]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x).flatten(0, 1)
+        unread = (~self.kept).expand(len(tokens), -1)
+        for layer in self.layers:
+            tokens = layer(tokens, src_key_padding_mask=unread)
+        return self.head(self.pooled(tokens.unflatten(0, (len(x), -1))).mean(1))
+
+
+class MeanOfAllTokens(AttentionToKept):
+    def pooled(self, states: Tensor) -> Tensor:
+        return states.mean(2)
+
+
 COMPACTED: dict[str, Callable[[], nn.Module]] = {
     "linear": FlatLinear,
     "linear_without_bias": lambda: FlatLinear(bias=False),
@@ -323,16 +378,20 @@ COMPACTED: dict[str, Callable[[], nn.Module]] = {
     "frames_of_joints": FramesOfJoints,
     "pooled_frames_and_joints": PooledFramesAndJoints,
     "persons": Persons,
+    "attention_to_kept": AttentionToKept,
 }
 ONLY_WITH_0: dict[str, Callable[[], nn.Module]] = {
     "streams": Streams,
     "conv1d_with_padding": lambda: Conv1d(padding=1),
     "gcn_without_bias": GraphConvolution,
     "gcn_of_the_input": GraphOfInput,
+    "graph_of_kept": GraphOfKept,
 }
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "gcn_with_bias": (lambda: GraphConvolution(bias=True), "add a constant"),
     "persons": (lambda: Persons(norm=True), "add a constant"),  # another one for each person
+    "mean_of_all_nodes": (MeanOfAllNodes, "take on what depends on the input"),
+    "mean_of_all_tokens": (MeanOfAllTokens, "take on what depends on the input"),
     "joint_attention": (JointAttention, r"layer `attention`.*attend"),
     "norm_over_joints": (NormOverJoints, r"layer `norm`.*mean and variance"),
     "centred": (Centred, "picked by number"),

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import networkx
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from examples.autsl_encoders import STGCN, FollowKept, bridge, build_encoder, normalized_adjacency
 from examples.autsl_fusion import SignFusion
+from lightning_jointprune import JointPruningLayer, analyze_pruning, compact
+from lightning_jointprune.attach import attach
+from lightning_jointprune.layout import Target
 from lightning_jointprune.skeletons import get_skeleton
 
 NAMES = ("bert", "gru", "st-gcn", "joint-tokens")
@@ -106,3 +111,24 @@ def test_frozen_branch_is_not_trained_and_an_unknown_one_is_refused() -> None:
     assert not trained & {id(p) for p in model.branches["rgb"].parameters()}
     with pytest.raises(ValueError, match="to freeze but got 'sound'"):
         SignFusion(freeze=["sound"])
+
+
+@pytest.mark.parametrize("name", ["st-gcn", "joint-tokens"])
+def test_an_encoder_that_follows_ignores_dropped_joints_and_is_compacted_to_the_kept(
+    name: str,
+) -> None:
+    kept = torch.arange(42) % 4 == 0
+    encoder: Any = build_encoder(name, 42, 3, 32, 2, 6, 0.1, EDGES)
+    if name == "st-gcn":
+        nn.init.normal_(encoder.place)
+    encoder.eval().follow(kept)
+    x, frames = torch.randn(2, 6, 42, 3), torch.ones(2, 6, dtype=torch.bool)
+    other = torch.where(kept[:, None], x, torch.randn_like(x))
+    torch.testing.assert_close(encoder(x, frames), encoder(other, frames))
+    layer = JointPruningLayer(42)
+    layer.freeze(kept)
+    attach(encoder, Target.parse("keypoints", "b t j c"), layer)
+    small: Any = compact(encoder, analyze_pruning(encoder), (x, frames))
+    assert len(small.kept) == kept.sum()
+    frames[:, 4:] = False
+    torch.testing.assert_close(small(x[:, :, kept], frames), encoder(x, frames))

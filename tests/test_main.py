@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lightning_jointprune.__main__ import main
@@ -332,3 +333,59 @@ def test_a_reader_that_stops_early_is_no_error(run: Path) -> None:
     assert process.stderr.read() == b""
     assert process.wait() == 0
     process.stderr.close()
+
+
+def test_show_says_which_parts_of_mediapipe_are_still_needed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = get_skeleton("mediapipe_body_hands").joints
+    kept = (0, names.index("left_hand_wrist"))
+    probabilities = tuple(float(joint in kept) for joint in range(75))
+    PruningRecord(JointSelection(kept, 75, names, probabilities)).to_json(tmp_path)
+    assert main(["show", str(tmp_path)]) == 0
+    said = (
+        "Kept joints by part: pose 1, left hand 1, right hand 0. To extract them, run MediaPipe's"
+    )
+    assert said in capsys.readouterr().out
+    assert main(["show", str(tmp_path), "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)["extraction"]
+    assert plan["components"] == {"pose": 1, "left_hand": 1, "right_hand": 0}
+    assert main(["show", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["extraction"] is None
+
+
+def test_select_rewrites_files_to_the_kept_joints_once(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = np.arange(5 * 17 * 2.0).reshape(5, 17, 2)
+    files = [str(tmp_path / f"{name}.npy") for name in "ab"]
+    for file in files:
+        np.save(file, x)
+    command = ["select", *files, "--joints", str(run), "-o", str(tmp_path / "small")]
+    assert main(command) == 0
+    small = tmp_path / "small" / "a.npy"
+    assert np.array_equal(np.load(small), x[:, :3])
+    said = f"{small}: {small.stat().st_size} of {Path(files[0]).stat().st_size} bytes"
+    assert capsys.readouterr().out.splitlines()[0] == said
+    assert main([*command, "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)["files"]
+    assert [Path(one["path"]).name for one in done] == ["a.npy", "b.npy"]
+    assert not any(one["made"] for one in done)
+    assert main(["select", *files, "--joints", str(run), "-o", str(tmp_path)]) == 2
+    assert "was not written by jointprune select" in capsys.readouterr().err
+
+
+def test_select_takes_a_selection_and_an_axis(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    selection_of((3, 4)).to_json(tmp_path / "mine.json")
+    x = np.arange(17 * 17.0).reshape(17, 17)
+    np.save(tmp_path / "x.npy", x)
+    command = ["select", str(tmp_path / "x.npy"), "--joints", str(tmp_path / "mine.json")]
+    command += ["-o", str(tmp_path / "small")]
+    assert main(command) == 2
+    assert "Pass --axis 0, or 1" in capsys.readouterr().err
+    assert main([*command, "--axis", "1"]) == 0
+    assert np.array_equal(np.load(tmp_path / "small" / "x.npy"), x[:, [3, 4]])
+    assert main([*command[:2], "--joints", str(tmp_path / "none"), "-o", "small"]) == 2
+    assert "which does not exist" in capsys.readouterr().err

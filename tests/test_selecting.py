@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_jointprune.record import JointSelection
+from lightning_jointprune.rewriting import rewrite
 from lightning_jointprune.selecting import SelectJoints
+from tests import joint_files
+from tests.joint_files import PAGE, Counted, noise, write_parquet
 
 NAMES = ("wrist", "thumb", "index", "ring")
 SIZES = {"b": 2, "t": 3, "j": 4, "c": 2, "m": 1, "s": 2}
@@ -41,12 +45,86 @@ def test_the_kept_joints_are_picked(axes: str, array: bool, kept: set[int]) -> N
     assert torch.equal(torch.as_tensor(got), wanted)
 
 
-def test_of_a_file_that_is_mapped_an_array_comes_back(tmp_path: Path) -> None:
-    x = np.random.default_rng(0).normal(size=(5, 4, 2)).astype(np.float32)
+@pytest.mark.parametrize("axes", [one for one in LAYOUTS if not one.startswith("b")])
+@given(kept=st.sets(st.integers(0, 3), min_size=1))
+def test_of_files_is_read_what_is_picked_of_the_array(axes: str, kept: set[int]) -> None:
+    x = rearrange(np.arange(24.0).reshape(3, 4, 2), f"t j c -> {axes}")
+    pick = SelectJoints(selection_of(*sorted(kept)), axes)
+    plain, packed, both = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.save(plain, x)
+    np.savez_compressed(packed, x=x)
+    np.savez(both, sign=np.array(3), x=x)
+    for file, key in ((plain, None), (packed, None), (both, "x")):
+        assert np.array_equal(pick.read(file, key), pick(x))
+
+
+def test_it_is_the_transform_of_a_data_set_of_paths(tmp_path: Path) -> None:
+    x = noise(5, 4, 2)
+    for name in ("a", "b"):
+        np.save(tmp_path / f"{name}.npy", x)
+    pick = SelectJoints(selection_of(1, 3), "t j c")
+    read = [pick.read(str(path)) for path in sorted(tmp_path.glob("*.npy"))]
+    assert all(np.array_equal(one, x[:, [1, 3]]) for one in read)
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    assert np.array_equal(pick(mapped), x[:, [1, 3]])
+
+
+@pytest.mark.parametrize(("axes", "shape"), [("t j c", (7, 2, 3)), ("t (j c)", (7, 6))])
+def test_of_parquet_columns_of_the_kept_joints_are_read(
+    axes: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    x = noise(7, 4, 3)
+    write_parquet(tmp_path / "x.parquet", x, NAMES)
+    got = SelectJoints(selection_of(0, 3), axes).read(tmp_path / "x.parquet")
+    assert got.dtype == np.float32
+    assert np.array_equal(got, x[:, [0, 3]].reshape(shape))
+
+
+@pytest.mark.parametrize("kept", [6, 15, 40])
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+def test_the_bytes_read_are_at_most_1_1_of_the_share_of_the_kept_joints(
+    kind: str, kept: int, tmp_path: Path
+) -> None:
+    selection = joint_files.selection_of(range(3, 3 + kept), 60)
+    x, path = noise(20_000, 60, 3), tmp_path / f"x.{kind}"
+    if kind == "npy":
+        np.save(path, np.ascontiguousarray(x.transpose(1, 0, 2)))  # joint after joint
+    else:
+        write_parquet(path, x, selection.joint_names)
+    with Counted(path) as file:
+        got = SelectJoints(selection, "j t c" if kind == "npy" else "t j c").read(file)
+    wanted = x[:, 3 : 3 + kept]
+    assert np.array_equal(got, wanted.transpose(1, 0, 2) if kind == "npy" else wanted)
+    assert file.bytes <= 1.1 * kept / 60 * path.stat().st_size
+    assert PAGE * len(file.pages) <= 1.1 * kept / 60 * path.stat().st_size
+
+
+def test_a_rewritten_file_is_read_as_it_is_and_one_of_others_is_refused(tmp_path: Path) -> None:
+    x, selection = noise(5, 4, 2), selection_of(1, 3)
     np.save(tmp_path / "x.npy", x)
-    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    got = SelectJoints(selection_of(1, 3), "t j c")(mapped)
-    assert np.array_equal(got, x[:, [1, 3]])
+    np.savez(tmp_path / "x.npz", x=x)
+    write_parquet(tmp_path / "x.parquet", x, NAMES)
+    for name in ("x.npy", "x.npz", "x.parquet"):
+        rewrite(tmp_path / name, tmp_path / "small" / name, selection)
+        read = SelectJoints(selection, "t j c").read(tmp_path / "small" / name)
+        assert np.array_equal(read, x[:, [1, 3]])
+        with pytest.raises(ValueError, match=r"picked out of 4, thumb, ring, where it keeps wrist"):
+            SelectJoints(selection_of(0, 3), "t j c").read(tmp_path / "small" / name)
+
+
+def test_what_cannot_be_read_says_what_to_pass(tmp_path: Path) -> None:
+    pick, x = SelectJoints(selection_of(1), "t j c"), noise(5, 4, 2)
+    np.savez(tmp_path / "x.npz", a=x, b=x)
+    with pytest.raises(ValueError, match=r"out of a, b, but got None\. Pass key='a'"):
+        pick.read(tmp_path / "x.npz")
+    np.save(tmp_path / "x.npy", x[:, :3])
+    with pytest.raises(ValueError, match="Expected 4 joints on axis j of 't j c' but got 3"):
+        pick.read(tmp_path / "x.npy")
+    write_parquet(tmp_path / "x.parquet", x, NAMES)
+    with pytest.raises(ValueError, match="as parquet has them, but got 'c t j'"):
+        SelectJoints(selection_of(1), "c t j").read(tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match=r"with 3 axes\. Pass axes='t j c'"):
+        SelectJoints(selection_of(1), "t j").read(tmp_path / "x.parquet")
 
 
 def test_it_is_a_layer_in_front_of_a_model_of_so_many_joints() -> None:

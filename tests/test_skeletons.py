@@ -248,10 +248,10 @@ def test_kinect_skeletons_number_the_limbs_alike() -> None:
 # --- getting one ---------------------------------------------------------------------------------
 
 
-def test_the_data_files_are_the_skeletons() -> None:
+def test_the_data_files_are_the_skeletons_and_what_belongs_to_them() -> None:
     files = resources.files("lightning_jointprune").joinpath("data").iterdir()
     names = {file.name.removesuffix(".json") for file in files if file.name.endswith(".json")}
-    assert names == {*skeleton_names(), "published_subsets"}
+    assert names == {*skeleton_names(), "published_subsets", "extraction_costs"}
 
 
 def test_a_skeleton_is_read_once_and_can_be_a_key(skeleton: Skeleton) -> None:

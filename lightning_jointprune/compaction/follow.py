@@ -1,16 +1,16 @@
 """Follows the joints through a traced model, operation by operation, with true values beside them.
 
 Every value of the masked model is one of three kinds. It is *whole*: the compact model has the
-same. It is `Kept`: the compact model has it with some entries of one axis left out, and those
-depend on no input. Or it is `Shifted`: the compact model has it but for a factor and a summand that
-depend on no input. `rules` and `products` say what each operation makes of these; here is what they
-have in common.
+same. It is `Kept`: the compact model has it with some entries of one axis left out. As long as
+those depend on no input, what they add can be computed; later they may not be used. Or it is
+`Shifted`: the compact model has it but for a factor and a summand that depend on no input. `rules`
+and `products` say what each operation makes of these; here is what they have in common.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -34,10 +34,12 @@ class Kept:
     Args:
         dim: the axis.
         mask: which entries it has, shape `(n,)`, bool; at least one of each.
+        known: whether the others depend on no input.
     """
 
     dim: int
     mask: Tensor
+    known: bool = True
 
     def spread(self, shape: Sequence[int]) -> Tensor:
         """The mask along its axis of a tensor of this shape."""
@@ -60,6 +62,7 @@ class Shifted:
 
 Note = Kept | Shifted | None  # None: whole
 
+TAKEN_ON = "dropped joints take on what depends on the input, and are used later"
 CONSTANT = "dropped joints add a constant, or a factor, that would have to be put in before this"
 
 
@@ -85,7 +88,7 @@ MOVES = _words(
     "unsqueeze view view_as vstack _unsafe_view"
 )
 CHOICES = _words("chunk index_select narrow roll select slice split split_with_sizes unbind")
-LOOKUPS = _words("embedding index")
+LOOKUPS = _words("embedding index gather")
 
 
 @dataclass
@@ -196,12 +199,16 @@ class Walk:
         if rule is None:
             raise Refused(node, f"what {name} does with joints is not known to have an equal")
         note = rule(self, node)
+        if any(isinstance(of, Kept) and not of.known for _, of in self.noted(node.all_input_nodes)):
+            note = unknown(note)
         if note is not None:
             self.note[node] = note
 
     def _check_shared(self) -> None:
         for node, name in self.graph.names.items():
             for user in node.users if name in self.plan.cuts else ():
+                if operation(user) == "_assert_tensor_metadata":  # of a change of type
+                    continue
                 if (node, user) not in self._demanded:
                     raise Refused(user, f"needs all of `{name}`, which elsewhere is cut")
 
@@ -229,14 +236,22 @@ class Walk:
         return found
 
     def dead(self, node: Node) -> Tensor:
-        """The entries of a kept value that the compact model lacks."""
+        """The entries of a kept value that the compact model lacks.
+
+        Raises:
+            Refused: if they depend on the input.
+        """
         note: Kept = self.note[node]
+        if not note.known:
+            raise Refused(node, TAKEN_ON)
         value: Tensor = self.value[node]
         return value.index_select(note.dim, (~note.mask).nonzero().flatten())
 
     def only_dead(self, node: Node) -> Tensor:
-        """A kept value with 0 in the place of what the compact model has."""
+        """A kept value with 0 in the place of what the compact model has, or refused as `dead`."""
         value: Tensor = self.value[node]
+        if not self.note[node].known:
+            raise Refused(node, TAKEN_ON)
         return torch.where(self.note[node].spread(value.shape), value.new_zeros(()), value)
 
     def demand(self, node: Any, dim: int, mask: Tensor, user: Node) -> None:
@@ -269,7 +284,9 @@ class Walk:
             if node.op == "placeholder" or not _uniform(self.value[node], dim):
                 raise Refused(user, "joints are numbered here by what is no parameter or buffer")
             return
-        name = operation(node)
+        name = operation(node).removesuffix("_")
+        if name in ("zeros_like", "ones_like"):
+            return
         if name in LOOKUPS:
             self._demand_looked_up(node, dim, mask)
         elif name in POINTWISE:
@@ -338,6 +355,13 @@ def _roots(node: Node) -> list[Node]:
     """What a node is made of in the first place."""
     inputs = node.all_input_nodes
     return [root for one in inputs for root in _roots(one)] if inputs else [node]
+
+
+def unknown(note: Any) -> Any:
+    """The same note, or notes of several values, of entries that may depend on the input."""
+    if isinstance(note, (list, tuple)):
+        return [unknown(one) for one in note]
+    return replace(note, known=False) if isinstance(note, Kept) else note
 
 
 def shifted(scale: Tensor, shift: Tensor) -> Note:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.fx import Node
 
 from lightning_jointprune.compaction.follow import (
     CONSTANT,
+    TAKEN_ON,
     Kept,
     Note,
     Refused,
@@ -31,19 +32,72 @@ def contract(
     if len(letters) > 1 or any(not torch.equal(note.mask, mask) for _, note in noted):
         raise Refused(node, "joints meet joints along another axis")
     (letter,) = letters
-    free = letter in result
+    used = _used(walk, node, letter, mask, terms, result, operands)
+    if used is not None:
+        return used or None
+    free, known = letter in result, True
     for term, other in zip(terms, operands, strict=True):
         dim, shape = term.find(letter), walk.value[other].shape
         if other in dict(noted):
             continue
         if dim >= 0 and shape[dim] != 1:
             walk.demand(other, dim, mask, node)
-        elif other not in walk.fixed and any(walk.dead(one).any() for one, _ in noted):
-            raise Refused(node, "dropped joints would take on what depends on the input")
+        elif other not in walk.fixed and any(
+            not n.known or walk.dead(one).any() for one, n in noted
+        ):
+            known = False
     if free:
-        return Kept(result.index(letter), mask)
+        return Kept(result.index(letter), mask, known)
+    if not known:
+        raise Refused(node, TAKEN_ON)
     rest = walk.again(node, {noted[0][0]: walk.only_dead(noted[0][0])})
     return shifted(torch.ones_like(rest), rest)
+
+
+def _used(
+    walk: Walk,
+    node: Node,
+    letter: str,
+    mask: Tensor,
+    terms: Sequence[str],
+    result: str,
+    operands: Sequence[Node],
+) -> Kept | Literal[False] | None:
+    """What a sum over joints is where fixed weights leave dropped joints out; None where none do.
+
+    Weights of each joint that are 0 for dropped ones, or a graph in which no kept joint has a
+    message from a dropped one. What dropped joints get does not matter then.
+    """
+    if letter in result:
+        return None
+    for term, weights in zip(terms, operands, strict=True):
+        if weights not in walk.fixed or letter not in term:
+            continue
+        value, axis = walk.value[weights].movedim(term.index(letter), -1), term.index(letter)
+        if not value[..., ~mask].any():
+            walk.demand(weights, axis, mask, node)
+            return False
+        for other in set(term) & set(result):
+            place = term.index(other)
+            if walk.value[weights].shape[place] == len(mask) and is_apart(
+                walk.value[weights] != 0, place, axis, mask
+            ):
+                walk.demand(weights, axis, mask, node)
+                walk.demand(weights, place, mask, node)
+                return Kept(result.index(other), mask, known=False)
+    return None
+
+
+def is_apart(joined: Tensor, to: int, by: int, mask: Tensor) -> bool:
+    """Whether nothing gets from a dropped joint to a kept one.
+
+    Args:
+        joined: whether something gets from one joint to another one, bool.
+        to: its axis of those that get it.
+        by: its axis of those that it is from.
+        mask: which joints are kept, shape `(J,)`, bool.
+    """
+    return not joined.movedim((to, by), (0, 1))[mask][:, ~mask].any()
 
 
 def einsum(walk: Walk, node: Node) -> Note:

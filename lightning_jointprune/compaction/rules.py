@@ -27,6 +27,9 @@ from lightning_jointprune.compaction.follow import (
 from lightning_jointprune.compaction.products import conv, einsum, linear, matmul, recurrent
 from lightning_jointprune.compaction.tracing import arguments, operation
 
+ATTENDED = "kept joints attend to dropped ones, which take part whatever they are"
+UNSEEN = -1e4  # what is added to a score so that nothing is left of it behind a softmax
+
 # --- entries that are moved, or changed one by one -----------------------------------------------
 
 
@@ -122,31 +125,37 @@ def pointwise(walk: Walk, node: Node) -> Note:
     if len(axes) > 1 or any(not torch.equal(note.mask, first.mask) for _, note in noted):
         raise Refused(node, "joints meet others along another axis or in another order")
     (axis,) = axes
-    for other in node.all_input_nodes:
-        if other not in dict(noted):
-            _beside(walk, node, other, axis, first.mask, [one for one, _ in noted])
-    return Kept(ndim + axis, first.mask)
+    alone = [one for one, _ in noted]
+    others = [other for other in node.all_input_nodes if other not in alone]
+    known = [_beside(walk, node, other, axis, first.mask, alone) for other in others]
+    return Kept(ndim + axis, first.mask, all(known))
 
 
 def _beside(
     walk: Walk, node: Node, other: Node, axis: int, mask: Tensor, noted: Sequence[Node]
-) -> None:
-    """What joints are combined with, one by one, has to have as many, or the same for all."""
+) -> bool:
+    """What joints are combined with, one by one, has to have as many, or the same for all.
+
+    Returns:
+        Whether dropped joints still depend on no input.
+    """
     value = walk.value[other]
     shape = value.shape if isinstance(value, Tensor) else ()
     alike = len(shape) < -axis or shape[axis] == 1
     if other in walk.fixed:
         if not alike:
             walk.demand(other, len(shape) + axis, mask, node)
-    elif not alike:
+        return True
+    if not alike:
         raise Refused(node, f"{int(mask.sum())} joints meet all {len(mask)} of them")
-    elif not _unmoved(walk, node, noted):
-        raise Refused(node, "dropped joints would take on what depends on the input")
+    return _unmoved(walk, node, noted)
 
 
 def _unmoved(walk: Walk, node: Node, noted: Sequence[Node]) -> bool:
     """Whether dropped joints stay what they are whatever they are combined with."""
     if len(noted) != 1 or (node.args[0] is not noted[0] and operation(node) != "mul"):
+        return False
+    if not walk.note[noted[0]].known:
         return False
     dead = walk.dead(noted[0])
     if operation(node) in ("mul", "div", "bitwise_and", "logical_and"):
@@ -261,12 +270,25 @@ def pool(walk: Walk, node: Node) -> Note:
 
 
 def attention(walk: Walk, node: Node) -> Note:
-    """Scaled dot products over other axes than the joints'."""
-    noted = walk.kept(node, node.all_input_nodes)
-    axes = {note.dim - walk.value[one].ndim for one, note in noted}
-    if axes & {-1, -2}:
-        raise Refused(node, "kept joints attend to dropped ones, which take part whatever they are")
-    return pointwise(walk, node)
+    """Scaled dot products over other axes than the joints', or where no kept joint asks dropped."""
+    noted = dict(walk.kept(node, node.all_input_nodes))
+    axes = {note.dim - walk.value[one].ndim for one, note in noted.items()}
+    if not axes & {-1, -2}:
+        return pointwise(walk, node)
+    given, mask = arguments(node), next(iter(noted.values())).mask
+    query, key, allowed = given["query"], given["key"], given["attn_mask"]
+    alike = axes == {-2} and all(torch.equal(note.mask, mask) for note in noted.values())
+    if not alike or not {key, given["value"]} <= set(noted) or allowed not in walk.fixed:
+        raise Refused(node, ATTENDED)
+    value = walk.value[allowed]
+    seen = value if value.dtype == torch.bool else value > UNSEEN
+    among = query in noted and seen.shape[-2] == len(mask)
+    asking = seen[..., mask, :] if among else seen
+    if asking[..., ~mask].any():
+        raise Refused(node, ATTENDED)
+    for axis in (-1, -2) if among else (-1,):
+        walk.demand(allowed, value.ndim + axis, mask, node)
+    return Kept(walk.value[node].ndim - 2, mask, known=False) if query in noted else None
 
 
 def constant_shape(walk: Walk, node: Node) -> Note:

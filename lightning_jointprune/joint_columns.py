@@ -1,0 +1,140 @@
+"""Skeletons in parquet files: a row per frame, and columns that are named by their joints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+BUFFER = 1 << 20  # bytes of a column that are read at once
+ROWS, CELLS = 1 << 16, 1 << 22  # rows, and numbers, that are held at once, at most
+
+
+def parquet_file(file: BinaryIO) -> Any:
+    """A `pyarrow.parquet.ParquetFile` that reads the columns that are asked for and no others.
+
+    Raises:
+        ModuleNotFoundError: if pyarrow is not installed.
+    """
+    try:
+        from pyarrow.parquet import ParquetFile
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Expected pyarrow, which reads parquet files, but it is not installed. Run "
+            "pip install 'lightning-jointprune[data]'."
+        ) from error
+    # A pre-buffer would join columns that are near each other, with what lies between them.
+    return ParquetFile(file, pre_buffer=False, buffer_size=BUFFER)
+
+
+def columns_of(names: Sequence[str], joint_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The columns of each joint, in the order of the file.
+
+    A column is a joint's if it has its name, or its name, `_` or `.`, and a coordinate. Where
+    several joints fit, such as `left_eye` and `left_eye_inner`, the longest name counts.
+
+    Args:
+        names: names of all columns.
+        joint_names: names of all joints, shape `(J,)`.
+
+    Raises:
+        ValueError: if joints have no column, or not all of them the same coordinates.
+
+    >>> columns_of(["frame", "eye_x", "eye_y", "nose_x", "nose_y"], ["nose", "eye"])
+    {'nose': ('nose_x', 'nose_y'), 'eye': ('eye_x', 'eye_y')}
+    """
+    found: dict[str, list[str]] = {joint: [] for joint in joint_names}
+    for column in names:
+        cuts = (place for place, letter in enumerate(column) if letter in "_.")
+        starts = [column, *(column[:place] for place in sorted(cuts, reverse=True))]
+        joint = next((start for start in starts if start in found), None)
+        if joint is not None:
+            found[joint].append(column)
+    missing = [joint for joint, columns in found.items() if not columns]
+    if missing:
+        raise ValueError(
+            f"Expected columns of {len(found)} joints but got those of "
+            f"{len(found) - len(missing)}; {missing[0]!r} has none. The columns are "
+            f"{', '.join(names[:4])}, …. Name them by joint, or by joint and coordinate, such as "
+            f"{missing[0]}_x."
+        )
+    coordinates = {
+        joint: tuple(column[len(joint) :] for column in columns) for joint, columns in found.items()
+    }
+    first, usual = next(iter(coordinates.items()))
+    other = next((joint for joint, ends in coordinates.items() if ends != usual), None)
+    if other is not None:
+        raise ValueError(
+            f"Expected the same coordinates of every joint but got {found[first]} of {first!r} and "
+            f"{found[other]} of {other!r}. Rename the columns that are no coordinates."
+        )
+    return {joint: tuple(columns) for joint, columns in found.items()}
+
+
+def pick_columns(
+    parquet: Any, columns: Mapping[str, Sequence[str]], joints: Sequence[str]
+) -> NDArray[Any]:
+    """The picked joints as an array, shape `(rows, K)` or `(rows, K, coordinates)`.
+
+    Args:
+        parquet: the file.
+        columns: the columns of each joint.
+        joints: the joints to read, in the order to have them in.
+    """
+    wanted = [column for joint in joints for column in columns[joint]]
+    table = parquet.read(columns=wanted)
+    parts = [_numbers(table.column(column).combine_chunks()) for column in wanted]
+    if len(parts) == len(joints):  # a column per joint: numbers, or lists of coordinates
+        return np.stack(parts, axis=1)
+    return np.stack(parts, axis=1).reshape(table.num_rows, len(joints), -1)
+
+
+def _numbers(column: Any) -> NDArray[Any]:
+    """A column as an array; what is missing is NaN."""
+    from pyarrow import compute, types
+
+    kind = column.type
+    if not (types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind)):
+        return np.asarray(column.to_numpy(zero_copy_only=False))
+    sizes = set(compute.list_value_length(column).to_pylist())
+    if len(sizes) > 1 or None in sizes:
+        raise ValueError(
+            f"Expected lists of as many coordinates in every row but got {sizes} of them. Write "
+            "the missing ones as NaN."
+        )
+    flat = column.flatten()
+    return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(column), -1)
+
+
+def batches_of(parquet: Any, columns: Sequence[str]) -> Iterator[Any]:
+    """Some columns of a file as record batches of a bounded size."""
+    rows = min(ROWS, max(1024, CELLS // max(len(columns), 1)))
+    yield from parquet.iter_batches(batch_size=rows, columns=list(columns))
+
+
+def write_columns(
+    parquet: Any, columns: Sequence[str], path: Any, label: Mapping[str, str]
+) -> None:
+    """Write some columns of a file to another one.
+
+    Args:
+        parquet: the file.
+        columns: names of the columns, in the order to have them in.
+        path: the new file.
+        label: what is added to the metadata of its schema.
+    """
+    from pyarrow import schema
+    from pyarrow.parquet import ParquetWriter
+
+    old, groups = parquet.schema_arrow, parquet.metadata
+    codec = "none"
+    if groups.num_row_groups and groups.num_columns:
+        codec = groups.row_group(0).column(0).compression.lower()
+    metadata = {**(old.metadata or {}), **label}
+    fields = schema([old.field(column) for column in columns], metadata=metadata)
+    codec = "none" if codec == "uncompressed" else codec
+    with ParquetWriter(path, fields, compression=codec) as writer:
+        for batch in batches_of(parquet, columns):
+            writer.write_batch(batch.select(list(columns)))

@@ -1,0 +1,138 @@
+"""What a file of skeletons says of its joints: their names in order, and out of how many."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lightning_jointprune.files import PathLike
+from lightning_jointprune.joint_columns import parquet_file
+from lightning_jointprune.record import JointSelection
+from lightning_jointprune.stored_arrays import PARQUET, ZIP, keys_of, kind_of, member
+
+SCHEMA, KIND = 1, "joint_labels"
+KEY = "jointprune"  # in an npz file, and in the metadata of a parquet file's schema
+
+
+@dataclass(frozen=True)
+class JointLabels:
+    """The joints of a file, as `jointprune select` writes them beside or into it.
+
+    Args:
+        joints: their names in the order of the file.
+        num_joints: J, the number of joints they were picked from.
+        digest: SHA-256 of the names of those J joints in order, see `digest_of`.
+        source: size in bytes and time of change, in ns, of the file they were picked from.
+
+    >>> hand = JointSelection((0, 2), 3, ("wrist", "thumb", "index"), (0.9, 0.1, 0.9))
+    >>> JointLabels.of(hand).joints
+    ('wrist', 'index')
+    """
+
+    joints: tuple[str, ...]
+    num_joints: int
+    digest: str
+    source: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, selection: JointSelection, source: Path | None = None) -> JointLabels:
+        """What a file with the kept joints of another one has to say."""
+        state = source.stat() if source else None
+        known = {"size": state.st_size, "mtime_ns": state.st_mtime_ns} if state else {}
+        return cls(selection.names, selection.num_joints, digest_of(selection.joint_names), known)
+
+    def to_json(self) -> str:
+        """As JSON, on one line."""
+        return json.dumps({"schema": SCHEMA, "kind": KIND, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> JointLabels:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: if it is something else.
+        """
+        try:
+            data: Any = json.loads(text)
+            if (data.pop("schema"), data.pop("kind")) != (SCHEMA, KIND):
+                raise ValueError("it is of another kind or schema")
+            return cls(**{**data, "joints": tuple(data["joints"])})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(
+                f"Expected the labels of joints, as jointprune select writes them, but got "
+                f"{text[:80]!r}: {error}. Run jointprune select again."
+            ) from error
+
+
+def digest_of(joint_names: Sequence[str]) -> str:
+    """SHA-256 of joint names in their order."""
+    return hashlib.sha256(json.dumps(list(joint_names)).encode()).hexdigest()
+
+
+def sidecar(path: PathLike) -> Path:
+    """The file beside an npy file that says what its joints are."""
+    path = Path(path)
+    return path.with_name(f"{path.name}.joints.json")
+
+
+def labels_of(file: BinaryIO, path: Path | None) -> JointLabels | None:
+    """What a file says of its joints; None if it says nothing.
+
+    Args:
+        file: an npy, npz or parquet file.
+        path: where it is, if it has a name.
+    """
+    kind, text = kind_of(file), None
+    if kind == PARQUET:
+        text = (parquet_file(file).schema_arrow.metadata or {}).get(KEY.encode())
+    elif kind == ZIP:
+        with zipfile.ZipFile(file) as archive:
+            if KEY in keys_of(archive):
+                text = str(member(archive, file, KEY).whole())
+    elif path is not None and sidecar(path).is_file():
+        text = sidecar(path).read_bytes()
+    return None if text is None else JointLabels.from_json(text)
+
+
+def is_selected(labels: JointLabels | None, selection: JointSelection, name: str) -> bool:
+    """Whether a file holds the kept joints of a selection alone, and not all of its joints.
+
+    Args:
+        labels: what the file says; None takes it to hold all joints of the selection.
+        selection: the joints that are wanted.
+        name: the file, for the message.
+
+    Raises:
+        ValueError: if it holds others, or these in another order.
+    """
+    if labels is None or labels.joints == selection.joint_names:
+        return False
+    kept, total = len(selection.indices), selection.num_joints
+    here = labels.digest == digest_of(selection.joint_names)
+    if here and labels.joints == selection.names:
+        return True
+    wanted = selection.joint_names
+    if len(labels.joints) < labels.num_joints:
+        raise ValueError(
+            f"Expected all {total} joints of the selection, or the {kept} that it keeps, but got "
+            f"{name} with {len(labels.joints)} that were picked out of {labels.num_joints}, "
+            f"{_some(labels.joints)}, where it keeps {_some(selection.names)}. Pass the file they "
+            "were picked from."
+        )
+    pairs = enumerate(zip(labels.joints, wanted, strict=False))
+    place = next((n for n, (a, b) in pairs if a != b), min(len(labels.joints), total))
+    raise ValueError(
+        f"Expected the {total} joints of the selection in their order but got {name} with "
+        f"{len(labels.joints)}, which differ from joint {place} on: "
+        f"{_some(labels.joints[place:])} there, {_some(wanted[place:])} in the selection. Pass a "
+        "selection of that skeleton."
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "") if names else "none"
