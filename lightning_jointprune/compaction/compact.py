@@ -182,20 +182,27 @@ def check_selection(layer: JointPruningLayer, selection: JointSelection) -> None
         )
 
 
-def _caller(model: nn.Module, targets: Sequence[Target], takes: str) -> str:
-    """Path of the module that the example is for."""
+def called_by_users(model: nn.Module, targets: Sequence[Target]) -> str:
+    """Path of the module that is called: the model, or what the skeleton enters if it cannot be."""
     (entered, *others) = {target.module for target in targets}
     forward = type(model).forward
     own = forward.__name__ != "_forward_unimplemented" and forward.__module__.split(".")[0] not in (
         "lightning",
         "pytorch_lightning",
     )
-    if takes == "kept" and own and (entered or others):
+    return "" if own or others else entered
+
+
+def _caller(model: nn.Module, targets: Sequence[Target], takes: str) -> str:
+    """Path of the module that the example is for."""
+    called = called_by_users(model, targets)
+    deeper = [target.module for target in targets if target.module != called]
+    if takes == "kept" and deeper:
         raise ValueError(
-            f"Expected the skeleton to enter in the model's own forward but got {entered}, to "
+            f"Expected the skeleton to enter in the model's own forward but got {deeper[0]}, to "
             'which something else passes it. Pass takes="all".'
         )
-    return "" if own or others else entered
+    return called
 
 
 def _plain(model: M) -> M:

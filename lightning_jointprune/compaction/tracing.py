@@ -81,17 +81,28 @@ def _doubled(x: Tensor) -> Tensor:
     return x.detach().double() if x.is_floating_point() else x
 
 
-class _Called(nn.Module):
-    """A model whose only arguments are tensors; what else it was called with is a constant."""
+class Called(nn.Module):
+    """A model whose only arguments are tensors; what else it was called with is a constant.
 
-    def __init__(self, model: nn.Module, called: str, spec: Any, leaves: Sequence[Any]) -> None:
+    Args:
+        model: the model.
+        called: path of the module in it whose forward is called.
+        call: what it is called with.
+
+    Attributes:
+        tensors: those of the call, in the order of its arguments.
+    """
+
+    def __init__(self, model: nn.Module, called: str, call: Call) -> None:
         super().__init__()
+        leaves, self.spec = pytree.tree_flatten((call.args, call.kwargs))
         self.model = model
         self.called = called
-        self.spec = spec
         self.others = [(isinstance(leaf, Tensor), leaf) for leaf in leaves]
+        self.tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
 
     def forward(self, *tensors: Tensor) -> Any:
+        """What the model returns, as a list."""
         rest = iter(tensors)
         leaves = [next(rest) if is_tensor else leaf for is_tensor, leaf in self.others]
         args, kwargs = pytree.tree_unflatten(leaves, self.spec)
@@ -127,8 +138,7 @@ def trace(
     Raises:
         CompactionError: if `torch.export` cannot trace it.
     """
-    leaves, spec = pytree.tree_flatten((call.args, call.kwargs))
-    tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+    traced = Called(model, called, call)
     mark, fast = Mark(num_joints), torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the fused operation hides its layers
     try:
@@ -136,9 +146,7 @@ def trace(
             attach(model, target, mark)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of attributes that a forward sets
-            program = torch.export.export(
-                _Called(model, called, spec, leaves), tensors, strict=False
-            )
+            program = torch.export.export(traced, traced.tensors, strict=False)
     except Exception as error:
         raise CompactionError(
             "Expected a forward that torch.export can trace but got "
@@ -149,7 +157,7 @@ def trace(
         torch.backends.mha.set_fastpath_enabled(fast)
         for target in targets:
             detach(model, target)
-    return _read(program, tensors)
+    return _read(program, traced.tensors)
 
 
 def _read(program: torch.export.ExportedProgram, inputs: Sequence[Tensor]) -> Graph:
