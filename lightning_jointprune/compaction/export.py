@@ -29,6 +29,11 @@ from lightning_jointprune.compaction.compact import (
     difference,
     masked_entrance,
 )
+from lightning_jointprune.compaction.recurrence import (
+    in_one_operation,
+    onnx_operations,
+    with_own_operations,
+)
 from lightning_jointprune.compaction.sizes import SIZES, Input, read_inputs
 from lightning_jointprune.compaction.tracing import Call, Called
 from lightning_jointprune.files import PathLike, write_bytes
@@ -173,17 +178,18 @@ def _traced(
     traced: Called, inputs: Sequence[Input], wanted: set[str]
 ) -> tuple[ExportedProgram, set[str]]:
     """The program in which the most of what is wanted is dynamic, and what of it is."""
-    found = _exported(traced, inputs, wanted, strict=False)
-    if found[1] != wanted:
+    strict = False
+    program, free = _exported(traced, inputs, wanted, strict)
+    if free != wanted:
         try:  # reads Python's `len(x)` as a size, but not every forward
             other = _exported(traced, inputs, wanted, strict=True)
-            found = other if len(other[1]) > len(found[1]) else found
-        except Exception as error:
-            logging.getLogger(__name__).debug("torch.export(strict=True): %s", error)
-    program, free = found
+        except ValueError:
+            other = program, free
+        if len(other[1]) > len(free):
+            strict, (program, free) = True, other
     while free != wanted:  # what came out as a number has to be one from the start
         wanted = free
-        program, free = _exported(traced, inputs, wanted, strict=False)
+        program, free = _exported(traced, inputs, wanted, strict)
     return program, free
 
 
@@ -192,7 +198,7 @@ def _exported(
 ) -> tuple[ExportedProgram, set[str]]:
     axes = [{axis: Dim.AUTO for axis, w in one.words.items() if w in wanted} for one in inputs]
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), torch.no_grad(), in_one_operation():
             program = torch.export.export(
                 traced, traced.tensors, dynamic_shapes={"tensors": tuple(axes)}, strict=strict
             )
@@ -219,7 +225,7 @@ def _shapes(program: ExportedProgram) -> list[Any]:
 
 def _as_torch(program: ExportedProgram, inputs: Sequence[Input], said: str) -> bytes:  # noqa: ARG001
     written = io.BytesIO()
-    torch.export.save(program, written, extra_files={KEY: said})
+    torch.export.save(with_own_operations(program), written, extra_files={KEY: said})
     return written.getvalue()
 
 
@@ -234,6 +240,7 @@ def _as_onnx(program: ExportedProgram, inputs: Sequence[Input], said: str) -> by
             (),
             dynamo=True,
             verbose=False,
+            custom_translation_table=onnx_operations(),
             input_names=[one.name for one in inputs],
             output_names=names,
         )
@@ -300,7 +307,7 @@ def _compared(
 ) -> float:
     """How far a program is from the model, on the example and on other sizes of it."""
     sizes = {w: one.tensor.shape[axis] for one in inputs for axis, w in one.words.items()}
-    others = [{word: size} for word in free for size in (1, sizes[word] + 3)]
+    others = [{w: sizes[w] + 3} for w in sorted(free)] + [{"b": 1}] * ("b" in free)
     worst = 0.0
     for other in ({}, *others):
         tensors = [one.resized(other).contiguous() for one in inputs]
