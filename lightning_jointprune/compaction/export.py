@@ -35,7 +35,7 @@ from lightning_jointprune.compaction.recurrence import (
     with_own_operations,
 )
 from lightning_jointprune.compaction.sizes import SIZES, Input, read_inputs
-from lightning_jointprune.compaction.tracing import Call, Called
+from lightning_jointprune.compaction.tracing import Call, Called, ready_to_trace
 from lightning_jointprune.files import PathLike, write_bytes
 from lightning_jointprune.record import JointSelection
 
@@ -198,7 +198,7 @@ def _exported(
 ) -> tuple[ExportedProgram, set[str]]:
     axes = [{axis: Dim.AUTO for axis, w in one.words.items() if w in wanted} for one in inputs]
     try:
-        with _quiet(), torch.no_grad(), in_one_operation():
+        with ready_to_trace(), in_one_operation():
             program = torch.export.export(
                 traced, traced.tensors, dynamic_shapes={"tensors": tuple(axes)}, strict=strict
             )
@@ -263,7 +263,7 @@ def _as_onnx(program: ExportedProgram, inputs: Sequence[Input], said: str) -> by
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without PyTorch's warnings about attributes that a forward sets, and about torchvision."""
+    """Without PyTorch's warnings about what is not installed."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

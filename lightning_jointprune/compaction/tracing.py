@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -139,13 +140,11 @@ def trace(
         CompactionError: if `torch.export` cannot trace it.
     """
     traced = Called(model, called, call)
-    mark, fast = Mark(num_joints), torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the fused operation hides its layers
+    mark = Mark(num_joints)
     try:
         for target in targets:
             attach(model, target, mark)
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of attributes that a forward sets
+        with ready_to_trace():
             program = torch.export.export(traced, traced.tensors, strict=False)
     except Exception as error:
         raise CompactionError(
@@ -154,10 +153,22 @@ def trace(
             "asks for values (`if x.any():`) cannot be traced."
         ) from error
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
         for target in targets:
             detach(model, target)
     return _read(program, traced.tensors)
+
+
+@contextmanager
+def ready_to_trace() -> Iterator[None]:
+    """Without gradients, fused operations, and warnings of attributes that a forward sets."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the fused operation hides its layers
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _read(program: torch.export.ExportedProgram, inputs: Sequence[Tensor]) -> Graph:
