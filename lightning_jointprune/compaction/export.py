@@ -23,16 +23,16 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from lightning_jointprune.attach import attached_layers
-from lightning_jointprune.compaction.compact import (
-    called_by_users,
-    compaction_of,
-    difference,
-    masked_entrance,
-)
+from lightning_jointprune.compaction.proof import difference
 from lightning_jointprune.compaction.recurrence import (
     in_one_operation,
     onnx_operations,
     with_own_operations,
+)
+from lightning_jointprune.compaction.request import (
+    called_by_users,
+    compaction_of,
+    masked_entrance,
 )
 from lightning_jointprune.compaction.sizes import SIZES, Input, read_inputs
 from lightning_jointprune.compaction.tracing import Call, Called, ready_to_trace

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lightning_jointprune.attach import named_modules
 from lightning_jointprune.compaction.follow import Plan
+from lightning_jointprune.fills import padding
 
 
 class SelectLayer(nn.Module):
@@ -29,6 +30,35 @@ class SelectLayer(nn.Module):
         """The kept ones of all joints, or of those in the range `joints`."""
         mask = self.mask if joints is None else self.mask[joints.start : joints.stop]
         return x.index_select(axes.index("j"), mask.nonzero().flatten().to(x.device))
+
+
+class PutBackLayer(nn.Module):
+    """Puts kept joints among what dropped ones are; stands in front of a model of all joints.
+
+    Args:
+        mask: the kept joints, shape `(joints,)`, bool.
+        fill: what dropped joints are: a number, or a tensor that broadcasts to all joints.
+    """
+
+    mask: Tensor
+    fill: Tensor
+
+    def __init__(self, mask: Tensor, fill: Tensor) -> None:
+        super().__init__()
+        self.num_joints = int(mask.sum())
+        self.register_buffer("mask", mask.clone())
+        self.register_buffer("fill", fill.clone())
+
+    def forward(self, x: Tensor, axes: tuple[str, ...]) -> Tensor:
+        """All joints; frames of padding stay padding where `fill` is not 0."""
+        dim, mask = axes.index("j"), self.mask.to(x.device)
+        shape = [len(mask) if place == dim else size for place, size in enumerate(x.shape)]
+        filled = self.fill.to(x).expand(shape)
+        if self.fill.any() and self.num_joints:
+            filled = torch.where(padding(x, axes), x.narrow(dim, 0, 1), filled)
+        others = len(mask.nonzero()) + torch.arange(len(mask), device=x.device)
+        places = torch.where(mask, mask.cumsum(0) - 1, others)
+        return torch.cat([x, filled], dim).index_select(dim, places)
 
 
 def resized(model: nn.Module, plan: Plan) -> dict[str, Tensor]:

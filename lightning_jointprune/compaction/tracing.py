@@ -18,6 +18,11 @@ from torch.utils import _pytree as pytree
 from lightning_jointprune.attach import attach, detach, module_at
 from lightning_jointprune.layout import Target
 
+WAY_OUT = (
+    "Pass whole=True for a model that takes the kept joints alone, is exact, and leaves the "
+    "network as it is; or train a model of that many joints behind SelectJoints."
+)
+
 
 class CompactionError(ValueError):
     """A model cannot be made smaller and stay equal; the message says where and why."""
@@ -150,7 +155,7 @@ def trace(
         raise CompactionError(
             "Expected a forward that torch.export can trace but got "
             f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]} A forward that "
-            "asks for values (`if x.any():`) cannot be traced."
+            f"asks for values (`if x.any():`) cannot be traced. {WAY_OUT}"
         ) from error
     finally:
         for target in targets:
