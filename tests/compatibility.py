@@ -7,9 +7,9 @@ A test that shows that a feature works, or is refused, is marked with its sectio
     @pytest.mark.compatibility("Trainer", "FSDP", refused=True)  # with the error it expects
 
 Marks of several tests may name one feature. A test that measures what a line says has the bare mark
-and passes section, feature and cells to `record_property`, under the mark's name. When all marked tests have passed (in the complete
-suite, or with `-m compatibility`), the pages that their outcomes make have to be those that
-are there, or are written with `--write-compatibility`.
+and passes section, feature and cells to `record_property`, under the mark's name. When all marked
+tests have passed (in the complete suite, or with `-m compatibility`), the pages that their outcomes
+make have to be those that are there, or are written with `--write-compatibility`.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ the kept joints alone, with `whole=True`. The page is written by
 out of date.
 """
 SMALLER = {
-    "Ways to take a skeleton": "One linear layer over all frames, joints and coordinates, called as "
-    "modules are called; 7 of 21 joints are kept. That layer fixes the number of frames.",
+    "Ways to take a skeleton": "One linear layer over all frames, joints and coordinates, called "
+    "as modules are called; 7 of 21 joints are kept. That layer fixes the number of frames.",
     "Encoders": "What happens to the joints' axis; 4 of 9 joints are kept, and dropped ones are 0.",
 }
 SMALLER_CELLS = ("pattern", "outcome", "first layer of joints", "equal within, or why not", "ONNX")

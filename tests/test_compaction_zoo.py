@@ -1,4 +1,4 @@
-"""Every pattern is compacted and equal, or refused with its reason: a line of docs/compaction.md."""
+"""Every pattern is compacted and equal, or refused with its reason; docs/compaction.md says so."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def difference(one: list[Tensor], other: list[Tensor]) -> float:
     return max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(one, other, strict=True))
 
 
-def exported(small: nn.Module, inputs: Any, path: Path) -> str:
+def exported(small: nn.Module, inputs: Any, path: Path, **how: Any) -> str:
     """What of the ONNX file may be of any size; it was compared with the model in writing it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            done = export_model(small.float(), path / "small.onnx", inputs)
+            done = export_model(small.float(), path / "small.onnx", inputs, **how)
         except ValueError as refused:
             return f"refused: {' '.join(str(refused).split())}"
     assert done.error <= 1e-4
@@ -157,15 +157,10 @@ def inputs_of(model: Any, called: str) -> Any:
     return dict(signature_of(module).bind(*args, **kwargs).arguments)
 
 
-def kept_of(inputs: Any, target: Target, joints: int, kept: list[int]) -> Any:
+def changed(inputs: Any, target: Target, change: Any) -> Any:
+    """The inputs with another skeleton."""
     path = target.path[1:] if isinstance(inputs, tuple) else target.path
-
-    def pick(x: Tensor) -> Tensor:
-        split, axes = target.layout.split(x, joints)
-        chosen = split.index_select(axes.index("j"), torch.tensor(kept))
-        return target.layout.merge(chosen)
-
-    return replaced(inputs, path, pick)
+    return replaced(inputs, path, change)
 
 
 def zoo() -> list[Any]:
@@ -185,23 +180,32 @@ def test_a_module_is_smaller_and_equal_or_refused(
     layer = JointPruningLayer(joints)
     layer.freeze(torch.tensor([joint in kept for joint in range(joints)]))
     attach(model, target, layer)
+    takes = "kept" if target.module == called else "all"
+    line = functools.partial(record_property, "compatibility")
     try:
-        small = compact(model, analyze_pruning(model), inputs)
+        small = compact(model, analyze_pruning(model), inputs, takes=takes)
     except CompactionError as refused:
         said = " ".join(str(refused).split()).partition(" Pass whole=True")[0]
-        record_property(
-            "compatibility", ("Ways to take a skeleton", feature, ("refused", "", said, ""))
-        )
+        line(("Ways to take a skeleton", feature, ("refused", "", said, "")))
         return
-    weights = (model.double().state_dict(), small.double().state_dict())
-    before, after = (next(v.numel() for n, v in one.items() if "head" in n) for one in weights)
-    assert after * joints == before * len(kept)
-    expected = Call.of(others).double().on(module_at(model, called))
-    got = Call.of(kept_of(others, target, joints, kept)).double().on(module_at(small, called))
+    first, shape = next(iter(compaction_of(small).cut.items()))
+    assert small.get_parameter(first).numel() * joints == math.prod(shape) * len(kept)
+
+    def pick(x: Tensor) -> Tensor:
+        split, axes = target.layout.split(x, joints)
+        chosen = split.index_select(axes.index("j"), torch.tensor(kept))
+        return target.layout.merge(chosen)
+
+    if takes == "kept":
+        others = changed(others, target, Tensor.double)
+    expected = Call.of(others).double().on(module_at(model.double(), called))
+    fewer = changed(others, target, pick) if takes == "kept" else others
+    got = Call.of(fewer).double().on(module_at(small.double(), called))
+    inputs = changed(inputs, target, pick) if takes == "kept" else inputs
     cells = (
         "compacted",
         first_layer(small),
         within(difference(expected, got)),
-        exported(small, kept_of(inputs, target, joints, kept), tmp_path),
+        exported(small, inputs, tmp_path, dynamic=("batch",)),
     )
-    record_property("compatibility", ("Ways to take a skeleton", feature, cells))
+    line(("Ways to take a skeleton", feature, cells))
