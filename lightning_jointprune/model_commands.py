@@ -17,8 +17,8 @@ from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.compact_files import from_compact, save_compact
 from lightning_jointprune.compaction.export import FORMATS, export_model
 from lightning_jointprune.compaction.request import compaction_of
-from lightning_jointprune.layout import Layout
 from lightning_jointprune.pruned import analyze_pruning, load_pruned
+from lightning_jointprune.selecting import SelectJoints
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 
@@ -107,9 +107,67 @@ def _smaller(source: Path, arguments: argparse.Namespace) -> tuple[nn.Module, to
 
 def _kept(example: torch.Tensor, model: nn.Module) -> torch.Tensor:
     """The kept joints of an example."""
-    from lightning_jointprune.selecting import SelectJoints
-
     done = compaction_of(model)
     assert done is not None  # it takes the kept joints
     picked: torch.Tensor = SelectJoints(done.selection, done.targets[0].axes)(example)
     return picked
+
+
+# --- what is named on the command line -----------------------------------------------------------
+
+
+def _class_of(name: str) -> type[nn.Module]:
+    """The class that `package.module:Class` names."""
+    module, _, word = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` has it
+    try:
+        found = getattr(importlib.import_module(module), word) if word else None
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"Expected a class as package.module:Class but got {name}: {error}. Run the command "
+            "where `python -c 'import package.module'` works."
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ValueError(
+            f"Expected a module's class as package.module:Class but got {name}. Pass, say, "
+            "--model signs.models:SignModel."
+        )
+    return found
+
+
+def _checkpoint_of(path: Path) -> Path:
+    """A checkpoint, or the only one in a folder."""
+    if not path.is_dir():
+        if not path.exists():
+            raise ValueError(f"Expected a checkpoint or a run's folder but got {path}: no file.")
+        return path
+    found = sorted(path.glob("**/*.ckpt"))
+    if len(found) != 1:
+        names = ", ".join(map(str, found[:5])) or "none"
+        raise ValueError(
+            f"Expected a folder with one checkpoint but got {path} with {len(found)}: {names}. "
+            "Pass the checkpoint itself."
+        )
+    return found[0]
+
+
+def _example(model: nn.Module, shape: str | None) -> torch.Tensor:
+    """A random skeleton of all joints."""
+    if shape is not None:
+        try:
+            return torch.randn(*(int(size) for size in shape.split(",")))
+        except ValueError as error:
+            raise ValueError(
+                f"Expected a shape of whole numbers such as 2,16,42,3 but got {shape}."
+            ) from error
+    example = getattr(model, "example_input_array", None)
+    if not isinstance(example, torch.Tensor):
+        done = compaction_of(model)
+        targets = [target for target, _ in attached_layers(model)] if done is None else done.targets
+        raise ValueError(
+            f"Expected --shape, since {type(model).__name__} has no tensor as example_input_array. "
+            f"Pass the sizes of a batch with all joints ({targets[0].axes}), at least 2 of each; "
+            "a model that takes more than a skeleton is compacted from Python."
+        )
+    return example

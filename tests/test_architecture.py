@@ -43,6 +43,7 @@ PUBLIC = {
     "compact",
     "save_compact",
     "from_compact",
+    "export_model",
     "random_masks",
     "stability",
 }
@@ -87,7 +88,10 @@ def test_the_package_has_modules_to_check() -> None:
     assert {"gates.py", "callback.py", "record.py"} <= {name_of(module) for module in MODULES}
 
 
-@pytest.mark.parametrize("heavy", ["plotly", "transformers", "av", "jsonargparse", "scipy"])
+@pytest.mark.parametrize(
+    "heavy",
+    ["plotly", "transformers", "av", "jsonargparse", "scipy", "onnx", "onnxruntime", "onnxscript"],
+)
 def test_importing_the_package_does_not_load(heavy: str) -> None:
     # Only what the package itself adds counts: Lightning may load some of these on its own.
     ours = modules_after("import lightning_jointprune")
