@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +33,8 @@ from tests.skeleton_models import (
     picked,
 )
 
-pytestmark = pytest.mark.compatibility
+pytestmark = [pytest.mark.compatibility, pytest.mark.usefixtures("one_table_of_operations")]
 EXACT = 1e-12  # of float64; what is larger is said by its power of ten
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_table_of_operations() -> Iterator[None]:
-    """What ONNX knows, which PyTorch reads anew for each model, for a second or two."""
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    read = ONNXRegistry.from_torchlib
-    once = functools.cache(lambda version: read(opset_version=version))
-    with pytest.MonkeyPatch.context() as patch:
-        kept = staticmethod(lambda opset_version=18: once(opset_version))
-        patch.setattr(ONNXRegistry, "from_torchlib", kept)
-        yield
 
 
 # --- what is in a line ---------------------------------------------------------------------------

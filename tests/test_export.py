@@ -30,6 +30,8 @@ from tests.skeleton_models import (
     picked,
 )
 
+pytestmark = pytest.mark.usefixtures("one_table_of_operations")
+
 
 def small_one(model: nn.Module, **how: Any) -> Any:
     model = masked(model)
@@ -166,9 +168,7 @@ def test_refuses_what_it_cannot_export(tmp_path: Path) -> None:
         export_model(small, path, kept(3, 7), dynamic=("length",))
     with pytest.raises(ValueError, match="says which joints it takes but got FlatLinear"):
         export_model(FlatLinear(), path, example("linear"))
-    with pytest.raises(
-        ValueError, match="at least 2 clips of 2 frames but got one of size 1 batch"
-    ):
+    with pytest.raises(ValueError, match="2 clips of 2 frames but got one of size 1 batch"):
         export_model(small, path, kept(1, 7))
     asks = masked(REFUSED["asks_for_values"][0]())
     with pytest.raises(ValueError, match=r"torch.export can trace but got .*cannot be traced"):

@@ -40,25 +40,25 @@ class PutBackLayer(nn.Module):
         fill: what dropped joints are: a number, or a tensor that broadcasts to all joints.
     """
 
-    mask: Tensor
+    places: Tensor
     fill: Tensor
 
     def __init__(self, mask: Tensor, fill: Tensor) -> None:
         super().__init__()
-        self.num_joints = int(mask.sum())
-        self.register_buffer("mask", mask.clone())
+        self.num_joints, self.all_joints = int(mask.sum()), len(mask)
+        self.pads = self.num_joints > 0 and bool(fill.any())  # known before a trace asks for it
+        behind = self.num_joints + torch.arange(len(mask))
+        self.register_buffer("places", torch.where(mask, mask.cumsum(0) - 1, behind))
         self.register_buffer("fill", fill.clone())
 
     def forward(self, x: Tensor, axes: tuple[str, ...]) -> Tensor:
         """All joints; frames of padding stay padding where `fill` is not 0."""
-        dim, mask = axes.index("j"), self.mask.to(x.device)
-        shape = [len(mask) if place == dim else size for place, size in enumerate(x.shape)]
+        dim = axes.index("j")
+        shape = [self.all_joints if place == dim else size for place, size in enumerate(x.shape)]
         filled = self.fill.to(x).expand(shape)
-        if self.fill.any() and self.num_joints:
+        if self.pads:
             filled = torch.where(padding(x, axes), x.narrow(dim, 0, 1), filled)
-        others = len(mask.nonzero()) + torch.arange(len(mask), device=x.device)
-        places = torch.where(mask, mask.cumsum(0) - 1, others)
-        return torch.cat([x, filled], dim).index_select(dim, places)
+        return torch.cat([x, filled], dim).index_select(dim, self.places.to(x.device))
 
 
 def resized(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
