@@ -33,7 +33,11 @@ from tests.skeleton_models import (
     picked,
 )
 
-pytestmark = [pytest.mark.compatibility, pytest.mark.usefixtures("one_table_of_operations")]
+pytestmark = [
+    pytest.mark.compatibility,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("one_table_of_operations"),
+]
 EXACT = 1e-12  # of float64; what is larger is said by its power of ten
 
 
