@@ -6,6 +6,7 @@ from lightning_jointprune.agreement import frontier, random_masks, stability
 from lightning_jointprune.callback import JointPruningCallback
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.compact_files import from_compact, save_compact
+from lightning_jointprune.compaction.export import export_model
 from lightning_jointprune.evaluate import compare_subsets, evaluate_joints
 from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.extraction import extraction_plan
@@ -42,6 +43,7 @@ __all__ = [
     "compact",
     "save_compact",
     "from_compact",
+    "export_model",
     "SelectJoints",
     "extraction_plan",
     "JointPruningLayer",

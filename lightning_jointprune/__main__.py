@@ -1,4 +1,4 @@
-"""The command line: what a run left, from files alone; skeletons; what is installed."""
+"""The command line: what a run left; skeletons; what is installed; see also `model_commands`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.text import Text
 
 from lightning_jointprune.evaluation import EVALUATION_FILE, JointEvaluation
 from lightning_jointprune.extraction import extraction_plan
+from lightning_jointprune.model_commands import add_commands
 from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
 from lightning_jointprune.tables import as_text
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jointprune",
-        description="Read what a joint pruning run left, without model or data.",
+        description="Read what a joint pruning run left, and make its model smaller.",
         epilog="Exit status: 0, or 2 after one line on stderr that says what to do.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -95,10 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     skeletons.add_argument("name", metavar="NAME", nargs="?", help="one of the listed names")
     skeletons.set_defaults(run=_skeletons)
 
+    with_models = add_commands(commands)
+
     doctor = commands.add_parser("doctor", help="print versions and conflicts, for bug reports")
     doctor.set_defaults(run=_doctor)
 
-    for command in (show, report, compare, select, skeletons, doctor):
+    for command in (show, report, compare, select, skeletons, *with_models, doctor):
         command.add_argument("--json", action="store_true", help="print JSON, for scripts")
     return parser
 

@@ -1,4 +1,4 @@
-"""Keeps docs/compatibility.md what the tests say: a pytest plugin, loaded by conftest.
+"""Keeps docs/compatibility.md and docs/compaction.md what the tests say: a plugin, in conftest.
 
 A test that shows that a feature works, or is refused, is marked with its section and its name:
 
@@ -6,9 +6,10 @@ A test that shows that a feature works, or is refused, is marked with its sectio
     @pytest.mark.compatibility("Schedulers", "{scheduler}")  # a parameter of the test, or {id}
     @pytest.mark.compatibility("Trainer", "FSDP", refused=True)  # with the error it expects
 
-Marks of several tests may name one feature. When all marked tests have passed (in the complete
-suite, or with `-m compatibility`), the page that their outcomes make has to be the one that is
-there, or is written with `--write-compatibility`.
+Marks of several tests may name one feature. A test that measures what a line says has the bare mark
+and passes section, feature and cells to `record_property`, under the mark's name. When all marked
+tests have passed (in the complete suite, or with `-m compatibility`), the pages that their outcomes
+make have to be those that are there, or are written with `--write-compatibility`.
 """
 
 from __future__ import annotations
@@ -39,12 +40,28 @@ SECTIONS = {
     "Callbacks": "Beside ours, listed before or after it.",
     "Checkpoints": "What is saved can be loaded, tested and resumed.",
 }
+SMALLER_PAGE = PAGE.with_name("compaction.md")
+SMALLER_HEAD = """# What can be smaller
+
+What `compact` makes of models, and what it refuses with which layer and reason. Each line is the
+outcome of a test: the compact model was compared with the masked one in float64, and the ONNX file
+of it with the compact model, on clips that neither was made with. A refused model can still take
+the kept joints alone, with `whole=True`. The page is written by
+`python -m pytest -m compatibility --write-compatibility`, and the complete suite fails where it is
+out of date.
+"""
+SMALLER = {
+    "Ways to take a skeleton": "One linear layer over all frames, joints and coordinates, called "
+    "as modules are called; 7 of 21 joints are kept. That layer fixes the number of frames.",
+    "Encoders": "What happens to the joints' axis; 4 of 9 joints are kept, and dropped ones are 0.",
+}
+SMALLER_CELLS = ("pattern", "outcome", "first layer of joints", "equal within, or why not", "ONNX")
 PARTIAL = ("keyword", "lf", "deselect", "ignore", "ignore_glob", "collectonly")
-Rows = dict[tuple[str, str], set[str]]  # the results of each section and feature
+Rows = dict[tuple[str, str], set[tuple[str, ...]]]  # the cells of each section and feature
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-compatibility", action="store_true", help=f"write docs/{PAGE.name}")
+    parser.addoption("--write-compatibility", action="store_true", help="write the pages in docs")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Note what the test shows in its report, which is all that other processes hear of it."""
-    marks, errors = list(item.iter_markers(MARK)), []
+    marks, errors = [mark for mark in item.iter_markers(MARK) if mark.args], []
     try:
         with noting_errors(errors) if marks else contextlib.nullcontext():
             yield
@@ -83,8 +100,8 @@ def noting_errors(errors: list[str]) -> Iterator[None]:
         yield
 
 
-def shown(item: Any, mark: pytest.Mark, errors: Sequence[str]) -> tuple[str, str, str]:
-    """Section, feature and result, should the test pass."""
+def shown(item: Any, mark: pytest.Mark, errors: Sequence[str]) -> tuple[Any, ...]:
+    """Section, feature and cells, should the test pass."""
     section, feature = mark.args
     if section not in SECTIONS:
         raise ValueError(f"Expected a section out of {', '.join(SECTIONS)} but got {section!r}.")
@@ -92,7 +109,7 @@ def shown(item: Any, mark: pytest.Mark, errors: Sequence[str]) -> tuple[str, str
         values = {name: written(value) for name, value in item.callspec.params.items()}
         feature = feature.format(**values, id=item.callspec.id)
     refused = mark.kwargs.get("refused", False)
-    return section, feature, f"refused: {''.join(errors[-1:])}" if refused else "works"
+    return section, feature, (f"refused: {''.join(errors[-1:])}" if refused else "works",)
 
 
 def written(value: Any) -> str:
@@ -117,11 +134,10 @@ class Outcomes:
             return
         for name, row in report.user_properties:
             if name == MARK:
-                section, feature, result = row
-                result = (
-                    f"does not work: {report.wasxfail}" if hasattr(report, "wasxfail") else result
-                )
-                self.rows.setdefault((section, feature), set()).add(result)
+                section, feature, cells = row
+                if hasattr(report, "wasxfail"):
+                    cells = (f"does not work: {report.wasxfail}",)
+                self.rows.setdefault((section, feature), set()).add(tuple(cells))
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         wanted = self.config.getoption("write_compatibility")
@@ -129,16 +145,18 @@ class Outcomes:
             return
         if exitstatus != pytest.ExitCode.OK or not is_complete(self.config):
             if wanted:
-                self.note = f"{PAGE.name} is as it was: all marked tests have to pass first."
-        elif wanted:
-            PAGE.write_text(page(self.rows), encoding="utf-8")
-            self.note = f"{PAGE.name} is written."
-        elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page(self.rows):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            self.note = (
-                f"docs/{PAGE.name} is not what the tests say. Run python -m pytest -m {MARK} "
-                "--write-compatibility, look at the difference and commit it."
-            )
+                self.note = "The pages are as they were: all marked tests have to pass first."
+            return
+        for path, text in pages(self.rows).items():
+            if wanted:
+                path.write_text(text, encoding="utf-8")
+                self.note += f"{path.name} is written. "
+            elif not path.exists() or path.read_text(encoding="utf-8") != text:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+                self.note += (
+                    f"docs/{path.name} is not what the tests say. Run python -m pytest -m {MARK} "
+                    "--write-compatibility, look at the difference and commit it. "
+                )
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.note:
@@ -152,16 +170,39 @@ def is_complete(config: pytest.Config) -> bool:
     return whole and not any(config.getoption(name, None) for name in PARTIAL)
 
 
-def page(rows: Rows) -> str:
-    """The page: sections in their order, features by name."""
-    parts = [HEAD]
-    for section, sentence in SECTIONS.items():
-        parts.append(f"\n## {section}\n\n{sentence}\n\n| feature | result |\n|---|---|\n")
+def pages(rows: Rows) -> dict[Path, str]:
+    """The pages of which there are rows, and their text."""
+    texts = {
+        PAGE: page(rows),
+        SMALLER_PAGE: page(rows, SMALLER_HEAD, SMALLER, SMALLER_CELLS),
+    }
+    sections = {section for section, _ in rows}
+    return {
+        path: text
+        for (path, text), of in zip(texts.items(), (SECTIONS, SMALLER), strict=True)
+        if sections & set(of)
+    }
+
+
+def page(
+    rows: Rows,
+    head: str = HEAD,
+    sections: Mapping[str, str] = SECTIONS,
+    columns: Sequence[str] = ("feature", "result"),
+) -> str:
+    """A page: sections in their order, features by name."""
+    parts = [head]
+    for section, sentence in sections.items():
+        parts.append(f"\n## {section}\n\n{sentence}\n\n{line(columns)}|{'---|' * len(columns)}\n")
         features = sorted((one for one in rows if one[0] == section), key=lambda it: it[1].lower())
         for feature in features:
-            result = "; ".join(sorted(rows[feature]))
-            parts.append(f"| {escaped(feature[1])} | {escaped(result)} |\n")
+            cells = ("; ".join(sorted(set(some))) for some in zip(*rows[feature], strict=True))
+            parts.append(line([feature[1], *cells]))
     return "".join(parts)
+
+
+def line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(map(escaped, cells))} |\n"
 
 
 def escaped(text: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +48,16 @@ def blank_report(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank_report: None) -> None:
     """Runs leave their files in a folder of their own, with a report that takes no time."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def one_table_of_operations() -> Iterator[None]:
+    """What ONNX knows, which PyTorch reads anew for each model, for a second or two."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    read = ONNXRegistry.from_torchlib
+    once = functools.cache(lambda version: read(opset_version=version))
+    with pytest.MonkeyPatch.context() as patch:
+        kept = staticmethod(lambda opset_version=18: once(opset_version))
+        patch.setattr(ONNXRegistry, "from_torchlib", kept)
+        yield

@@ -27,6 +27,8 @@ AXES = {
     "st_gcn": "b c t j",
     "pooled_frames_and_joints": "b c t j",
     "channels_then_joints": "b t (c j)",
+    "two_stream_agcn": "b c t j",
+    "ctr_gcn": "b c t j",
     "persons": "b c t j m",
 }
 
@@ -235,6 +237,112 @@ class GraphOfInput(Encoder):
         return self.head(torch.relu(self.conv(x @ self.edges)).amax((2, 3)))
 
 
+class GraphBlock(nn.Module):
+    """A block of ST-GCN: space by a graph, time by a convolution, and a residual."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool) -> None:
+        super().__init__()
+        self.space = nn.Conv2d(inputs, 2 * outputs, 1, bias=bias)
+        self.time = nn.Sequential(
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, (3, 1), padding=(1, 0), bias=bias),
+            nn.BatchNorm2d(outputs),
+        )
+        self.residual = nn.Conv2d(inputs, outputs, 1, bias=bias)
+
+    def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+        parts = self.space(x).unflatten(1, (2, -1))
+        mixed = torch.einsum("nkctv,kvw->nctw", parts, edges)
+        return torch.relu(self.time(mixed) + self.residual(x))
+
+
+class STGCN(Encoder):
+    """Yan et al. 2018: batch norm over joints, then blocks of graph and temporal convolutions."""
+
+    adjacency: Tensor
+
+    def __init__(self, blocks: int = 2) -> None:
+        super().__init__(norm=nn.BatchNorm1d(J * C), head=nn.Conv2d(6, SIGNS, 1))
+        self.blocks = nn.ModuleList(GraphBlock(6 if n else C, 6, True) for n in range(blocks))
+        self.register_buffer("adjacency", torch.rand(2, J, J))
+        self.importance = nn.ParameterList(torch.rand(2, J, J) for _ in range(blocks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, t, v = x.shape
+        x = self.norm(x.permute(0, 3, 1, 2).reshape(n, v * c, t))
+        x = x.view(n, v, c, t).permute(0, 2, 3, 1)
+        for block, importance in zip(self.blocks, self.importance, strict=True):
+            x = block(x, self.adjacency * importance)
+        pooled = functional.avg_pool2d(x, x.shape[2:])
+        return self.head(pooled).flatten(1)
+
+
+class AdaptiveGraph(Encoder):
+    """2s-AGCN, Shi et al. 2019: a fixed graph, a learned one, and one of each clip."""
+
+    adjacency: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(
+            theta=nn.Conv2d(C, 4, 1),
+            phi=nn.Conv2d(C, 4, 1),
+            space=nn.Conv2d(C, 6, 1, bias=False),
+            head=nn.Linear(6, SIGNS),
+        )
+        self.register_buffer("adjacency", torch.rand(J, J))
+        self.learned = nn.Parameter(torch.rand(J, J))
+
+    def forward(self, x: Tensor) -> Tensor:
+        theta = self.theta(x).permute(0, 3, 1, 2).flatten(2)
+        phi = self.phi(x).flatten(1, 2)
+        own = torch.softmax(theta @ phi / theta.shape[-1], dim=-2)
+        edges = self.adjacency + self.learned + own
+        mixed = self.space(x).flatten(1, 2) @ edges
+        return self.head(torch.relu(mixed.unflatten(1, (6, -1))).mean((2, 3)))
+
+
+class RefinedTopology(Encoder):
+    """CTR-GCN, Chen et al. 2021: a graph for each channel, of differences between joints."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            one=nn.Conv2d(C, 4, 1),
+            other=nn.Conv2d(C, 4, 1),
+            refine=nn.Conv2d(4, 6, 1),
+            space=nn.Conv2d(C, 6, 1),
+            head=nn.Linear(6, SIGNS),
+        )
+        self.shared = nn.Parameter(torch.rand(J, J))
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = self.one(x).mean(2), self.other(x).mean(2)
+        refined = self.refine(torch.tanh(one[..., :, None] - other[..., None, :]))
+        mixed = torch.einsum("ncuv,nctv->nctu", refined + self.shared, self.space(x))
+        return self.head(torch.relu(mixed).mean((2, 3)))
+
+
+class Bert(Encoder):
+    """A token per frame of all joints, a class token, learned positions, two layers."""
+
+    def __init__(self) -> None:
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, activation="gelu")
+        super().__init__(
+            embed=nn.Linear(J * C, 8),
+            norm=nn.LayerNorm(8),
+            encoder=nn.TransformerEncoder(layer, 2, enable_nested_tensor=False),
+            head=nn.Linear(8, SIGNS),
+        )
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+        self.positions = nn.Parameter(torch.randn(1, 64, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = self.embed(x.flatten(2))
+        tokens = torch.cat([self.token.expand(x.shape[0], -1, -1), frames], dim=1)
+        tokens = self.norm(tokens + self.positions[:, : tokens.shape[1]])
+        return self.head(self.encoder(tokens)[:, 0])
+
+
 class JointAttention(Encoder):
     def __init__(self) -> None:
         super().__init__(
@@ -372,6 +480,7 @@ COMPACTED: dict[str, Callable[[], nn.Module]] = {
     "lstm_both_ways": BothWays,
     "conv1d": Conv1d,
     "conv2d_over_all_joints": Conv2d,
+    "bert": Bert,
     "joint_tokens": JointTokens,
     "mean_of_tokens": MeanOfTokens,
     "sum_of_tokens": SumOfTokens,
@@ -388,6 +497,9 @@ ONLY_WITH_0: dict[str, Callable[[], nn.Module]] = {
     "graph_of_kept": GraphOfKept,
 }
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "st_gcn": (STGCN, "add a constant"),
+    "two_stream_agcn": (AdaptiveGraph, "joints meet joints along another axis"),
+    "ctr_gcn": (RefinedTopology, "joints meet others along another axis"),
     "gcn_with_bias": (lambda: GraphConvolution(bias=True), "add a constant"),
     "persons": (lambda: Persons(norm=True), "add a constant"),  # another one for each person
     "mean_of_all_nodes": (MeanOfAllNodes, "take on what depends on the input"),

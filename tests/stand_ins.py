@@ -63,7 +63,8 @@ class MyData(pl.LightningDataModule):
 
 
 def finished_runs(folder: Path) -> None:
-    """Two runs of other seeds in `lightning_logs`, and `best.ckpt` of a ladder's."""
+    """Two runs of other seeds in `lightning_logs`, `best.ckpt` of a ladder's, and `my_model.py`."""
+    (folder / "my_model.py").write_text("from tests.stand_ins import MyModel\n")
     for seed in (0, 1):
         pl.seed_everything(seed, verbose=False)
         callback = JointPruningCallback(skeleton="mediapipe_hands", budget=[8, 4])

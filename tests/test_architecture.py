@@ -44,6 +44,7 @@ PUBLIC = {
     "compact",
     "save_compact",
     "from_compact",
+    "export_model",
     "random_masks",
     "stability",
 }
@@ -89,7 +90,18 @@ def test_the_package_has_modules_to_check() -> None:
 
 
 @pytest.mark.parametrize(
-    "heavy", ["plotly", "transformers", "av", "jsonargparse", "scipy", "pyarrow"]
+    "heavy",
+    [
+        "plotly",
+        "transformers",
+        "av",
+        "jsonargparse",
+        "scipy",
+        "pyarrow",
+        "onnx",
+        "onnxruntime",
+        "onnxscript",
+    ],
 )
 def test_importing_the_package_does_not_load(heavy: str) -> None:
     # Only what the package itself adds counts: Lightning may load some of these on its own.

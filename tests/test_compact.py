@@ -9,18 +9,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from lightning_jointprune.attach import attach, attached_layers
-from lightning_jointprune.compaction.compact import compact, compaction_of
+from lightning_jointprune.compaction.compact import compact
+from lightning_jointprune.compaction.request import compaction_of
 from lightning_jointprune.compaction.tracing import CompactionError
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.layout import Layout, part_targets
 from lightning_jointprune.pruned import analyze_pruning
 from lightning_jointprune.record import JointSelection
 from tests.skeleton_models import (
+    AXES,
     COMPACTED,
     KEPT,
+    REFUSED,
     FlatLinear,
     J,
     NumberInForward,
@@ -58,9 +60,9 @@ def test_refuses_a_model_without_a_frozen_mask() -> None:
         compact(model, selection, example("linear"))
     with pytest.raises(ValueError, match=r"mask in front .* FlatLinear with 0.*load_pruned"):
         compact(FlatLinear(), selection, example("linear"))
-    inside = nn.Sequential(layer, nn.Flatten())
-    with pytest.raises(ValueError, match="own forward cannot be compacted"):
-        compact(inside, selection, example("linear"))
+    layer.mode, layer.mask = None, None
+    with pytest.raises(ValueError, match=r"trained yourself .* layer\.freeze\("):
+        compact(model, selection, example("linear"))
 
 
 def test_refuses_a_model_that_is_compacted_already() -> None:
@@ -148,6 +150,94 @@ def test_parts_of_a_skeleton_are_compacted_each() -> None:
     body, hand = x[:, :, :4], x[:, :, 4:]
     small = compact(model, analyze_pruning(model), (body, hand))
     torch.testing.assert_close(small(body[:, :, [1, 3]], hand[:, :, [0, 4]]), model(body, hand))
+
+
+# --- the whole network behind the kept joints ----------------------------------------------------
+
+
+@pytest.mark.parametrize("fill", [0.0, 0.7])
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refusal_names_the_way_out_which_is_exact(name: str, fill: Any) -> None:
+    axes, x = AXES.get(name, "b t j c"), example(name)
+    model = masked(REFUSED[name][0](), axes, fill=fill)
+    with pytest.raises(CompactionError, match="whole=True for a model that takes the kept joints"):
+        compact(model, analyze_pruning(model), x)
+    whole = compact(model, analyze_pruning(model), x, whole=True)
+    other = 2 * example(name)
+    with torch.no_grad():
+        assert torch.equal(whole(picked(other, axes)), model(other))
+    assert [p.shape for p in whole.parameters()] == [p.shape for p in model.parameters()]
+    assert compaction_of(whole).fill is not None
+    with pytest.raises(ValueError, match="all 9 joints but got one that is compacted to 4"):
+        compact(whole, analyze_pruning(model), x)
+
+
+def test_the_whole_network_sees_padding_as_the_masked_one_does() -> None:
+    model, x = masked(FlatLinear(), fill=0.5), example("linear")
+    whole = compact(model, analyze_pruning(model), x, whole=True)
+    x[0, -2:], x[1, -1:] = 0.0, torch.nan
+    torch.testing.assert_close(
+        whole(picked(x, "b t j c")), model(x), rtol=0, atol=0, equal_nan=True
+    )
+
+
+def test_the_whole_network_is_refused_where_it_would_not_be_what_was_asked_for() -> None:
+    class Random(FlatLinear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x + torch.rand(()))
+
+    model = masked(Random())
+    with pytest.raises(CompactionError, match="may draw no random numbers"):
+        compact(model, analyze_pruning(model), example("linear"), whole=True)
+    model = linear()
+    with pytest.raises(ValueError, match=r'takes="kept" with whole=True but got takes=.all'):
+        compact(model, analyze_pruning(model), example("linear"), takes="all", whole=True)
+
+
+# --- other entrances -----------------------------------------------------------------------------
+
+
+class Gated(FlatLinear):
+    """Calls a gate of its own, after the channels are put first."""
+
+    def __init__(self, calls: int = 1) -> None:
+        super().__init__()
+        self.gates = JointPruningLayer(J)
+        self.calls = calls
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.permute(0, 3, 1, 2)
+        for _ in range(self.calls):
+            x = self.gates(x, axes=("b", "c", "t", "j"))
+        return super().forward(x.permute(0, 2, 3, 1))
+
+    def loss(self, x: torch.Tensor) -> torch.Tensor:
+        return self(x).square().mean() + 0.1 * self.gates.expected_l0()
+
+
+def gated(**how: Any) -> Gated:
+    model = Gated(**how).eval()
+    model.gates.freeze(torch.tensor([joint in KEPT for joint in range(J)]))
+    return model
+
+
+def test_a_layer_in_the_models_own_forward_becomes_what_picks_the_joints_out() -> None:
+    model, x = gated(), example("linear")
+    small = compact(model, analyze_pruning(model), x, takes="all")
+    x[:, :, 0] = torch.nan
+    torch.testing.assert_close(small(x), model(x))
+    assert small.embed.in_features == 3 * len(KEPT)
+    assert "gates.joint_logits" in model.state_dict()
+    assert not any(name.startswith("gates") for name in small.state_dict())
+    small.loss(x).backward()
+    with pytest.raises(ValueError, match=r'enter in the model.s own forward but got gates.*"all"'):
+        compact(model, analyze_pruning(model), x)
+
+
+def test_a_layer_in_a_forward_that_does_not_call_it_is_refused() -> None:
+    model = gated(calls=0)
+    with pytest.raises(ValueError, match=r"calls `gates` on one kind of axes but got one that"):
+        compact(model, analyze_pruning(model), example("linear"), takes="all")
 
 
 @given(

@@ -14,17 +14,19 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lightning_jointprune import analyze_pruning, compact, from_compact, save_compact
-from lightning_jointprune.compaction.compact import compaction_of
+from lightning_jointprune.compaction.request import compaction_of
 from tests.skeleton_models import (
     AXES,
     COMPACTED,
     KEPT,
+    REFUSED,
     FlatLinear,
     GraphConvolution,
     example,
     masked,
     picked,
 )
+from tests.test_compact import Gated, gated
 
 
 def small_one(name: str, **how: Any) -> Any:
@@ -103,6 +105,28 @@ def test_has_cut_buffers_that_state_dict_leaves_out(tmp_path: Path) -> None:
     again = from_compact(tmp_path / "small.safetensors", Unsaved)
     x = picked(example("gcn_without_bias"), "b c t j")
     assert torch.equal(again(x), small(x))
+
+
+@pytest.mark.parametrize("fill", [0.0, -0.3, "mean"])
+def test_gives_back_a_whole_network_with_what_it_puts_between_the_joints(
+    fill: Any, tmp_path: Path
+) -> None:
+    model = masked(REFUSED["joint_attention"][0](), fill=fill)
+    whole = compact(model, analyze_pruning(model), example("joint_attention"), whole=True)
+    save_compact(whole, tmp_path / "whole.safetensors")
+    again, x = from_compact(tmp_path / "whole.safetensors", type(model)), example("joint_attention")
+    assert compaction_of(again) == compaction_of(whole)
+    assert torch.equal(again(picked(x, "b t j c")), model(x))
+    assert torch.equal(step(again, picked(x, "b t j c")), step(whole, picked(x, "b t j c")))
+
+
+def test_gives_back_a_model_that_had_a_layer_of_its_own(tmp_path: Path) -> None:
+    model, x = gated(), example("linear")
+    small = compact(model, analyze_pruning(model), x, takes="all")
+    save_compact(small, tmp_path / "small.safetensors")
+    again = from_compact(tmp_path / "small.safetensors", Gated)
+    assert torch.equal(again(x), small(x))
+    assert torch.equal(step(again, x), step(small, x))
 
 
 class WithHyperparameters(pl.LightningModule):

@@ -36,6 +36,10 @@ def test_fsdp():
     with pytest.raises(ValueError, match="Expected"):
         raise ValueError("Expected one | two but\\n  got FSDP.")
 
+@pytest.mark.compatibility
+def test_measured(record_property):
+    record_property("compatibility", ("Encoders", "linear", ("compacted", "a|b")))
+
 @pytest.mark.compatibility("Checkpoints", "weights alone")
 @pytest.mark.xfail(reason="nobody is asked")
 def test_weights():
@@ -54,6 +58,7 @@ def written(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the page is, in a folder with a suite of its own."""
     path = pytester.path / "page.md"
     monkeypatch.setattr("tests.compatibility.PAGE", path)
+    monkeypatch.setattr("tests.compatibility.SMALLER_PAGE", pytester.path / "smaller.md")
     pytester.makeini(INI)
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_suite=SUITE)
@@ -71,6 +76,8 @@ def test_the_page_holds_what_passed_was_refused_and_is_known_to_fail(
     assert run(pytester, "--write-compatibility", *workers) == 0
     lines = [line for line in written.read_text("utf-8").splitlines() if line.startswith("| ")]
     assert [line for line in lines if line != "| feature | result |"] == ROWS
+    measured = written.with_name("smaller.md").read_text("utf-8").splitlines()
+    assert "| linear | compacted | a\\|b |" in measured
 
 
 def test_a_complete_suite_fails_where_the_page_is_out_of_date(
@@ -114,6 +121,6 @@ def test_a_mark_that_cannot_be_right_fails_its_test(
 
 
 def test_features_are_in_the_order_of_their_names() -> None:
-    rows = {("Optimizers", name): {"works"} for name in ("SGD", "adam", "Adam W")}
+    rows = {("Optimizers", name): {("works",)} for name in ("SGD", "adam", "Adam W")}
     text = page(rows)
     assert text.index("| adam |") < text.index("| Adam W |") < text.index("| SGD |")

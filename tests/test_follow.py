@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.compaction.compact import compact, compaction_of
+from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.follow import Kept, Shifted, shifted
+from lightning_jointprune.compaction.request import compaction_of
 from lightning_jointprune.compaction.tracing import CompactionError
 from lightning_jointprune.pruned import analyze_pruning
 from tests.skeleton_models import C, FlatLinear, J, example, masked

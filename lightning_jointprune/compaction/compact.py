@@ -8,55 +8,48 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.attach import attach, attached_layers, detach, module_at
+from lightning_jointprune.attach import attach, detach, module_at
 from lightning_jointprune.compaction.follow import Plan, Refused, Walk
+from lightning_jointprune.compaction.proof import TOLERANCE, difference, outputs, seeds
+from lightning_jointprune.compaction.request import (
+    Compaction,
+    called_by_users,
+    check_fill,
+    check_selection,
+    masked_entrance,
+    set_compaction,
+    with_layer_in_front,
+)
 from lightning_jointprune.compaction.rules import RULES
-from lightning_jointprune.compaction.surgery import SelectLayer, fit, numbers_of, resized
-from lightning_jointprune.compaction.tracing import Call, CompactionError, trace
+from lightning_jointprune.compaction.surgery import (
+    PutBackLayer,
+    SelectLayer,
+    fit,
+    numbers_of,
+    resized,
+)
+from lightning_jointprune.compaction.tracing import WAY_OUT, Call, CompactionError, trace
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.layout import Target
 from lightning_jointprune.record import JointSelection
 
 M = TypeVar("M", bound=nn.Module)
-TOLERANCE = 1e-5  # largest difference to the masked model, over its largest output
-DRAWS = 3  # random skeletons that the models are compared on
-_COMPACTED = "_joint_compaction"  # in a model's __dict__
 
 
-@dataclass(frozen=True)
-class Compaction:
-    """What was done to a model; `compaction_of` gives that of a model.
-
-    Args:
-        selection: the joints it is made for.
-        targets: where they enter.
-        takes: `"kept"`, the kept joints in their order, or `"all"`.
-        cut: name of each parameter and buffer that has another shape, with the shape before.
-        numbers: paths and names of attributes that were J and are K.
-        error: largest difference to the masked model in float64, over its largest output.
-    """
-
-    selection: JointSelection
-    targets: tuple[Target, ...]
-    takes: str
-    cut: dict[str, tuple[int, ...] | None]
-    numbers: tuple[tuple[str, str], ...]
-    error: float
-
-
-def compaction_of(model: nn.Module) -> Compaction | None:
-    """What `compact` did to a model, if it is one of those it returned."""
-    found: Compaction | None = model.__dict__.get(_COMPACTED)
-    return found
-
-
-def compact(model: M, selection: JointSelection, example_inputs: Any, *, takes: str = "kept") -> M:
+def compact(
+    model: M,
+    selection: JointSelection,
+    example_inputs: Any,
+    *,
+    takes: str = "kept",
+    whole: bool = False,
+) -> M:
     """Make a model that has the kept joints alone and equals the masked one.
 
     Args:
@@ -66,11 +59,14 @@ def compact(model: M, selection: JointSelection, example_inputs: Any, *, takes: 
             dict of named ones, or one tensor. Where the model has no forward, what the submodule
             takes that the skeleton enters.
         takes: `"kept"`, the result takes the kept joints in their order, or `"all"`, it takes all
-            joints and picks them out.
+            joints and picks them out. A `JointPruningLayer` in the model's own forward needs
+            `"all"`, and becomes what picks them out.
+        whole: whether to leave the network as it is, for models that cannot be smaller. The result
+            takes the kept joints and puts what dropped ones are between them, so it is exact.
 
     Returns:
-        A model of the same class in evaluation mode, with fewer parameters under the same names.
-        It can be trained, saved by `save_compact` and compacted no further.
+        A model of the same class in evaluation mode, with fewer parameters under the same names
+        unless it is `whole`. It can be trained, saved by `save_compact` and compacted no further.
 
     Raises:
         CompactionError: if it cannot be smaller and equal; says which layer needs the dropped
@@ -82,10 +78,15 @@ def compact(model: M, selection: JointSelection, example_inputs: Any, *, takes: 
     """
     if takes not in ("kept", "all"):
         raise ValueError(f'Expected takes="kept" or "all" but got {takes!r}.')
+    call = Call.of(example_inputs)
+    model = with_layer_in_front(model, call)
     layer, targets = masked_entrance(model)
     check_selection(layer, selection)
+    check_fill(layer)
     caller = _caller(model, targets, takes)
-    call = Call.of(example_inputs).double()
+    if whole:
+        return _whole(model, selection, call, takes)
+    call = call.double()
     plain = _plain(model)
     walk = Walk(
         trace(plain, caller, targets, layer.num_joints, call),
@@ -105,97 +106,79 @@ def compact(model: M, selection: JointSelection, example_inputs: Any, *, takes: 
 
 def finished(model: M, done: Compaction) -> M:
     """The compact model with what stands in front of it."""
-    if done.takes == "all":
-        for target in done.targets:
-            attach(model, target, SelectLayer(torch.tensor(done.selection.mask)))
-    model.__dict__[_COMPACTED] = done
+    mask = torch.tensor(done.selection.mask)
+    for target in done.targets:
+        if done.fill is not None:
+            part = target.joints or range(len(mask))
+            attach(model, replace(target, joints=None), _put_back(mask, done.fill, part, target))
+        elif done.takes == "all":
+            attach(model, target, SelectLayer(mask))
+    set_compaction(model, done)
     return model.eval()
+
+
+# --- the whole network ---------------------------------------------------------------------------
+
+
+def _whole(model: M, selection: JointSelection, call: Call, takes: str) -> M:
+    if takes != "kept":
+        raise ValueError(
+            f'Expected takes="kept" with whole=True but got takes={takes!r}. The model that '
+            "load_pruned returns takes all joints and is exact."
+        )
+    layer, targets = masked_entrance(model)
+    result, caller = _with_layers_off(model), called_by_users(model, targets)
+    fill = layer.fill_mean.tolist() if layer.fill_mean is not None else layer.fill
+    both = _SelectedAndPutBack(layer.current_mask().cpu(), fill, targets[0])
+    error = max(
+        difference(
+            outputs(result, targets, layer, caller, call, seed, dtype=None),
+            outputs(result, targets, both, caller, call, seed, dtype=None),
+        )
+        for seed in seeds()
+    )
+    if error:
+        raise CompactionError(
+            "Expected a model that equals the masked one with its kept joints put back but got "
+            f"one that differs by {error:.2g} of the largest output. In evaluation a forward may "
+            "draw no random numbers."
+        )
+    return finished(result, Compaction(selection, targets, takes, {}, (), error, fill))
+
+
+class _SelectedAndPutBack:
+    """What a whole model makes of all joints, for the proof."""
+
+    def __init__(self, mask: Tensor, fill: Any, target: Target) -> None:
+        self.mask, self.fill, self.target, self.num_joints = mask, fill, target, len(mask)
+
+    def __call__(self, x: Tensor, axes: tuple[str, ...], joints: range | None = None) -> Tensor:
+        part = range(self.num_joints) if joints is None else joints
+        back = _put_back(self.mask, self.fill, part, self.target)
+        found: Tensor = back(SelectLayer(self.mask)(x, axes, joints), axes)
+        return found
+
+
+def _put_back(mask: Tensor, fill: Any, part: range, target: Target) -> PutBackLayer:
+    filled = torch.tensor(fill)
+    if filled.ndim:
+        filled = filled.narrow(target.layout.words.index("j"), part.start, len(part))
+    return PutBackLayer(mask[part.start : part.stop], filled)
 
 
 # --- what is asked for ---------------------------------------------------------------------------
 
 
-def masked_entrance(model: nn.Module) -> tuple[JointPruningLayer, tuple[Target, ...]]:
-    """The layer with the frozen mask in front of a model, and where it stands.
-
-    Raises:
-        ValueError: if there is none, or the mask is not frozen, or the model is compact already.
-    """
-    done = compaction_of(model)
-    if done is not None:
-        kept = len(done.selection.indices)
-        raise ValueError(
-            f"Expected a model of all {done.selection.num_joints} joints but got one that is "
-            f"compacted to {kept}. Pass the model that load_pruned returns."
-        )
-    found = [(t, one) for t, one in attached_layers(model) if isinstance(one, JointPruningLayer)]
-    layers = {id(one): one for _, one in found}
-    if len(layers) != 1:
-        inside = any(isinstance(module, JointPruningLayer) for module in model.modules())
-        fix = (
-            "A layer in the model's own forward cannot be compacted"
-            if inside
-            else 'Pass load_pruned(MyModel, "best.ckpt")'
-        )
-        raise ValueError(
-            f"Expected a model with a mask in front of it but got {type(model).__name__} with "
-            f"{len(layers)}. {fix}."
-        )
-    (layer,) = layers.values()
-    if layer.mask is None or layer.mode not in ("masked", None):
-        raise ValueError(
-            f"Expected a frozen mask but got gates in the mode {layer.mode!r}, which are still "
-            'searched. Finish the run, and pass load_pruned(MyModel, "best.ckpt").'
-        )
-    if not isinstance(layer.fill, float) and layer.fill != "mean":
-        raise CompactionError(
-            f"Expected a fill that is the same for every input but got {layer.fill!r}, with which "
-            'dropped joints still reach the model. Train with fill=0.0 or fill="mean".'
-        )
-    return layer, tuple(target for target, _ in found)
-
-
-def check_selection(layer: JointPruningLayer, selection: JointSelection) -> None:
-    """Make sure that a selection is that of a mask.
-
-    Raises:
-        ValueError: if it has other joints, another order or number of them, or keeps others.
-    """
-    names = layer.joint_names or tuple(f"joint_{n}" for n in range(layer.num_joints))
-    if selection.num_joints != layer.num_joints:
-        raise ValueError(
-            f"Expected a selection out of the model's {layer.num_joints} joints but got one out of "
-            f"{selection.num_joints}. Pass the selection.json of the model's own run."
-        )
-    if layer.joint_names and tuple(selection.joint_names) != tuple(names):
-        place = next(n for n, name in enumerate(names) if name != selection.joint_names[n])
-        raise ValueError(
-            f"Expected the model's joints in their order, with {names[place]!r} as joint {place}, "
-            f"but got {selection.joint_names[place]!r}. Pass the selection.json of its own run."
-        )
-    kept = tuple(layer.get_active_joints())
-    if tuple(selection.indices) != kept:
-        raise ValueError(
-            f"Expected a selection of the joints that the mask keeps, {list(kept)}, but got "
-            f"{list(selection.indices)}. Pass analyze_pruning(model), or load the rung with "
-            "load_pruned(..., joints=)."
-        )
-
-
 def _caller(model: nn.Module, targets: Sequence[Target], takes: str) -> str:
     """Path of the module that the example is for."""
-    (entered, *others) = {target.module for target in targets}
-    forward = type(model).forward
-    own = forward.__name__ != "_forward_unimplemented" and forward.__module__.split(".")[0] not in (
-        "lightning",
-        "pytorch_lightning",
-    )
-    if takes == "kept" and own and (entered or others):
+    called = called_by_users(model, targets)
+    deeper = [target.module for target in targets if target.module != called]
+    if takes == "kept" and deeper:
         raise ValueError(
-            f"Expected the skeleton to enter in the model's own forward but got {entered}, to "
+            f"Expected the skeleton to enter in the model's own forward but got {deeper[0]}, to "
             'which something else passes it. Pass takes="all".'
         )
-    return "" if own or others else entered
+    return called
 
 
 def _plain(model: M) -> M:
@@ -237,29 +220,11 @@ def _followed(walk: Walk) -> Plan:
         ) from failed
     except Refused as refused:
         raise CompactionError(
-            f"Expected a model that needs nothing of dropped joints but got {refused}. Keep the "
-            "model as load_pruned returns it, or read the kept joints alone with SelectJoints and "
-            "train a model of that many joints."
+            f"Expected a model that needs nothing of dropped joints but got {refused}. {WAY_OUT}"
         ) from refused
 
 
 # --- the proof -----------------------------------------------------------------------------------
-
-
-class _Noisy:
-    """Puts a random skeleton in the place of the example's, and a layer behind it."""
-
-    def __init__(self, layer: Any, seed: int | None) -> None:
-        self.layer, self.seed, self.num_joints = layer, seed, layer.num_joints
-
-    def __call__(self, x: Tensor, axes: tuple[str, ...], joints: range | None = None) -> Tensor:
-        x = x.double()
-        if self.seed is not None:
-            generator = torch.Generator().manual_seed(self.seed)
-            noise = torch.randn(x.shape, generator=generator, dtype=x.dtype) * (1 + self.seed)
-            x = torch.where(x == 0, x, noise.to(x.device))  # padding stays padding
-        result: Tensor = self.layer(x, axes, joints)
-        return result
 
 
 def _proved(
@@ -277,14 +242,14 @@ def _proved(
         CompactionError: if it does not.
     """
     layer, _ = masked_entrance(model)
-    before = [_outputs(plain, targets, layer, caller, call, seed) for seed in _seeds()]
+    before = [outputs(plain, targets, layer, caller, call, seed) for seed in seeds()]
     said = ""
     for numbers in dict.fromkeys([(), tuple(numbers_of(plain, len(mask)))]):
         small = copy.deepcopy(plain)
         _shrink(small, changed, numbers, int(mask.sum()))
         try:
             after = [
-                _outputs(small, targets, SelectLayer(mask), caller, call, seed) for seed in _seeds()
+                outputs(small, targets, SelectLayer(mask), caller, call, seed) for seed in seeds()
             ]
             error = max(map(difference, before, after))
         except (RuntimeError, ValueError, IndexError, AssertionError) as failed:
@@ -296,12 +261,8 @@ def _proved(
     raise CompactionError(
         f"Expected a compact model that equals the masked one but got one that does not: {said}. "
         "A size or a number of a joint may be written into the forward; take it from the input's "
-        "shape, or keep the number of joints in an attribute."
+        f"shape, or keep the number of joints in an attribute. {WAY_OUT}"
     )
-
-
-def _seeds() -> list[int | None]:
-    return [None, *range(DRAWS)]
 
 
 def _shrink(
@@ -313,44 +274,6 @@ def _shrink(
     fit(model, changed)
     for path, word in numbers:
         setattr(module_at(model, path), word, kept)
-
-
-def _outputs(
-    model: nn.Module,
-    targets: Sequence[Target],
-    layer: Any,
-    caller: str,
-    call: Call,
-    seed: int | None,
-) -> list[Tensor]:
-    """The tensors that a model returns with a layer in front."""
-    for target in targets:
-        attach(model, target, _Noisy(layer, seed))
-    try:
-        return call.on(module_at(model, caller))
-    finally:
-        detach(model)
-
-
-def difference(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
-    """Largest difference over the largest value, of outputs that belong together.
-
-    Raises:
-        ValueError: if they have other shapes, or one is not finite.
-    """
-    shapes = [[tuple(one.shape) for one in some] for some in (before, after)]
-    if shapes[0] != shapes[1] or not before:
-        raise ValueError(f"Expected outputs of the shapes {shapes[0]} but got {shapes[1]}.")
-    worst = 0.0
-    for one, other in zip(before, after, strict=True):
-        if not one.is_floating_point():
-            worst = max(worst, float((one != other).any()))
-            continue
-        if not (one.isfinite().all() and other.isfinite().all()):
-            raise ValueError("Expected finite outputs but got some that are not.")
-        scale = one.abs().max().clamp(min=1e-30)
-        worst = max(worst, float((one - other).abs().max() / scale))
-    return worst
 
 
 def _shapes(model: nn.Module, changed: dict[str, Tensor]) -> dict[str, tuple[int, ...] | None]:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from lightning_jointprune.attach import module_at
-from lightning_jointprune.compaction.compact import Compaction, compaction_of, finished
+from lightning_jointprune.compaction.compact import finished
+from lightning_jointprune.compaction.request import Compaction, compaction_of, opened
 from lightning_jointprune.compaction.surgery import fit
 from lightning_jointprune.files import PathLike, write_bytes
 from lightning_jointprune.layout import read_targets, written
@@ -57,6 +58,7 @@ def _described(model: nn.Module, done: Compaction) -> dict[str, Any]:
         "cut": done.cut,
         "numbers": done.numbers,
         "error": done.error,
+        "fill": done.fill,
         "hyperparameters": _plain(dict(getattr(model, "hparams", {}))),
     }
 
@@ -90,6 +92,7 @@ def from_compact(path: PathLike, model_class: type[M], **kwargs: Any) -> M:
     """
     tensors, said = read_compact(path)
     model = model_class(**{**said["hyperparameters"], **kwargs})
+    opened(model)
     before = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for name, shape in said["cut"].items():
         found = tuple(before[name].shape) if name in before else None
@@ -112,6 +115,7 @@ def from_compact(path: PathLike, model_class: type[M], **kwargs: Any) -> M:
         {name: shape and tuple(shape) for name, shape in said["cut"].items()},
         tuple((owner, word) for owner, word in said["numbers"]),
         said["error"],
+        said.get("fill"),
     )
     return finished(model, done)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lightning_jointprune.attach import named_modules
 from lightning_jointprune.compaction.follow import Plan
+from lightning_jointprune.fills import padding
 
 
 class SelectLayer(nn.Module):
@@ -29,6 +30,35 @@ class SelectLayer(nn.Module):
         """The kept ones of all joints, or of those in the range `joints`."""
         mask = self.mask if joints is None else self.mask[joints.start : joints.stop]
         return x.index_select(axes.index("j"), mask.nonzero().flatten().to(x.device))
+
+
+class PutBackLayer(nn.Module):
+    """Puts kept joints among what dropped ones are; stands in front of a model of all joints.
+
+    Args:
+        mask: the kept joints, shape `(joints,)`, bool.
+        fill: what dropped joints are: a number, or a tensor that broadcasts to all joints.
+    """
+
+    places: Tensor
+    fill: Tensor
+
+    def __init__(self, mask: Tensor, fill: Tensor) -> None:
+        super().__init__()
+        self.num_joints, self.all_joints = int(mask.sum()), len(mask)
+        self.pads = self.num_joints > 0 and bool(fill.any())  # known before a trace asks for it
+        behind = self.num_joints + torch.arange(len(mask))
+        self.register_buffer("places", torch.where(mask, mask.cumsum(0) - 1, behind))
+        self.register_buffer("fill", fill.clone())
+
+    def forward(self, x: Tensor, axes: tuple[str, ...]) -> Tensor:
+        """All joints; frames of padding stay padding where `fill` is not 0."""
+        dim = axes.index("j")
+        shape = [self.all_joints if place == dim else size for place, size in enumerate(x.shape)]
+        filled = self.fill.to(x).expand(shape)
+        if self.pads:
+            filled = torch.where(padding(x, axes), x.narrow(dim, 0, 1), filled)
+        return torch.cat([x, filled], dim).index_select(dim, self.places.to(x.device))
 
 
 def resized(model: nn.Module, plan: Plan) -> dict[str, Tensor]:

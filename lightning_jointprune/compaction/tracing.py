@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,11 @@ from torch.utils import _pytree as pytree
 
 from lightning_jointprune.attach import attach, detach, module_at
 from lightning_jointprune.layout import Target
+
+WAY_OUT = (
+    "Pass whole=True for a model that takes the kept joints alone, is exact, and leaves the "
+    "network as it is; or train a model of that many joints behind SelectJoints."
+)
 
 
 class CompactionError(ValueError):
@@ -81,17 +87,28 @@ def _doubled(x: Tensor) -> Tensor:
     return x.detach().double() if x.is_floating_point() else x
 
 
-class _Called(nn.Module):
-    """A model whose only arguments are tensors; what else it was called with is a constant."""
+class Called(nn.Module):
+    """A model whose only arguments are tensors; what else it was called with is a constant.
 
-    def __init__(self, model: nn.Module, called: str, spec: Any, leaves: Sequence[Any]) -> None:
+    Args:
+        model: the model.
+        called: path of the module in it whose forward is called.
+        call: what it is called with.
+
+    Attributes:
+        tensors: those of the call, in the order of its arguments.
+    """
+
+    def __init__(self, model: nn.Module, called: str, call: Call) -> None:
         super().__init__()
+        leaves, self.spec = pytree.tree_flatten((call.args, call.kwargs))
         self.model = model
         self.called = called
-        self.spec = spec
         self.others = [(isinstance(leaf, Tensor), leaf) for leaf in leaves]
+        self.tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
 
     def forward(self, *tensors: Tensor) -> Any:
+        """What the model returns, as a list."""
         rest = iter(tensors)
         leaves = [next(rest) if is_tensor else leaf for is_tensor, leaf in self.others]
         args, kwargs = pytree.tree_unflatten(leaves, self.spec)
@@ -127,29 +144,36 @@ def trace(
     Raises:
         CompactionError: if `torch.export` cannot trace it.
     """
-    leaves, spec = pytree.tree_flatten((call.args, call.kwargs))
-    tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
-    mark, fast = Mark(num_joints), torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the fused operation hides its layers
+    traced = Called(model, called, call)
+    mark = Mark(num_joints)
     try:
         for target in targets:
             attach(model, target, mark)
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of attributes that a forward sets
-            program = torch.export.export(
-                _Called(model, called, spec, leaves), tensors, strict=False
-            )
+        with ready_to_trace():
+            program = torch.export.export(traced, traced.tensors, strict=False)
     except Exception as error:
         raise CompactionError(
             "Expected a forward that torch.export can trace but got "
             f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]} A forward that "
-            "asks for values (`if x.any():`) cannot be traced."
+            f"asks for values (`if x.any():`) cannot be traced. {WAY_OUT}"
         ) from error
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
         for target in targets:
             detach(model, target)
-    return _read(program, tensors)
+    return _read(program, traced.tensors)
+
+
+@contextmanager
+def ready_to_trace() -> Iterator[None]:
+    """Without gradients, fused operations, and warnings of attributes that a forward sets."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the fused operation hides its layers
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _read(program: torch.export.ExportedProgram, inputs: Sequence[Tensor]) -> Graph:

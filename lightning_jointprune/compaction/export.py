@@ -1,0 +1,329 @@
+"""A model as a program that runs without its class: ONNX, or `torch.export`'s `.pt2`.
+
+What is written is what was compared with the model, on other batch sizes and lengths too, and it
+says which joints it takes.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree as pytree
+
+from lightning_jointprune.attach import attached_layers
+from lightning_jointprune.compaction.proof import difference
+from lightning_jointprune.compaction.recurrence import (
+    in_one_operation,
+    onnx_operations,
+    with_own_operations,
+)
+from lightning_jointprune.compaction.request import (
+    called_by_users,
+    compaction_of,
+    masked_entrance,
+)
+from lightning_jointprune.compaction.sizes import SIZES, Input, read_inputs
+from lightning_jointprune.compaction.tracing import Call, Called, ready_to_trace
+from lightning_jointprune.files import PathLike, write_bytes
+from lightning_jointprune.record import JointSelection
+
+TOLERANCE = 1e-4  # largest difference to the model, over its largest output
+FORMATS = ("onnx", "torch")
+KEY, SCHEMA = "joints", 1  # under which a program says what its joints are
+Run = Callable[[Sequence[Tensor]], list[Tensor]]
+
+
+class Export(NamedTuple):
+    """What was written.
+
+    Attributes:
+        path: the file.
+        inputs: names of what the program takes, in their order.
+        dynamic: which of `"batch"` and `"time"` may be of any size.
+        error: largest difference to the model, over its largest output.
+    """
+
+    path: Path
+    inputs: tuple[str, ...]
+    dynamic: tuple[str, ...]
+    error: float
+
+
+def export_model(
+    model: nn.Module,
+    path: PathLike,
+    example_inputs: Any,
+    to: str = "onnx",
+    *,
+    dynamic: Collection[str] = ("batch", "time"),
+) -> Export:
+    """Write a compact or masked model as a program that runs without its class.
+
+    Before it is written, the program is run beside the model: on the example, on one clip and on
+    one more, and with more frames. The file says which joints the program takes, as JSON under
+    `joints`: in the `metadata_props` of ONNX, or the extra file of that name of a `.pt2`. There,
+    `names` are the joints of the input in their order, and `digest` is the SHA-256 of `names` as
+    JSON, by which to know the order again.
+
+    Args:
+        model: what `compact`, `from_compact` or `load_pruned` returned.
+        path: the file, such as `small.onnx` or `small.pt2`; whole or not at all.
+        example_inputs: what the model takes, at least 2 clips of 2 frames: a tuple of arguments,
+            a dict of named ones, or one tensor. What is no tensor becomes part of the program.
+        to: `"onnx"`, or `"torch"` for what `torch.export.load` reads.
+        dynamic: which of the skeleton's `"batch"` and `"time"` are to be of any size. What a
+            model's forward fixes is as in the example, with a warning.
+
+    Returns:
+        What was written, and how far from the model it is.
+
+    Raises:
+        ValueError: if the model has no joints, if it cannot be exported, or if the program is not
+            equal to it (within 1e-4 of the largest output).
+    """
+    wanted = _checked(to, dynamic)
+    model = copy.deepcopy(model).cpu().eval()
+    targets, said = _described(model)
+    call = Call(*pytree.tree_map_only(Tensor, Tensor.cpu, Call.of(example_inputs)))
+    traced = Called(model, called_by_users(model, targets), call)
+    inputs = read_inputs(model, traced.called, targets, call)
+    program, free = _traced(
+        traced, inputs, wanted & {w for one in inputs for w in one.words.values()}
+    )
+    said |= {"inputs": [one.name for one in inputs], "dynamic": [SIZES[w] for w in sorted(free)]}
+    content = (_as_onnx if to == "onnx" else _as_torch)(program, inputs, json.dumps({**said}))
+    run = _onnx_runner(content) if to == "onnx" else _torch_runner(content)
+    error = _compared(traced, run, inputs, free, Path(path))
+    write_bytes(path, content)
+    _warn_of_fixed(Path(path), inputs, wanted - free)
+    return Export(Path(path), tuple(said["inputs"]), tuple(said["dynamic"]), error)
+
+
+# --- what is asked for ---------------------------------------------------------------------------
+
+
+def _checked(to: str, dynamic: Collection[str]) -> set[str]:
+    """The words of the axes that are to be dynamic."""
+    if to not in FORMATS:
+        raise ValueError(f'Expected to="onnx" or "torch" but got {to!r}.')
+    words = {name: word for word, name in SIZES.items()}
+    unknown = [one for one in dynamic if one not in words]
+    if unknown or isinstance(dynamic, str):
+        raise ValueError(
+            f'Expected dynamic as a choice of ("batch", "time") but got {dynamic!r}. Pass '
+            'dynamic=("batch",) for clips of one length.'
+        )
+    return {words[one] for one in dynamic}
+
+
+def _described(model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Where the skeleton enters a model, and what the program is to say of its joints."""
+    done = compaction_of(model)
+    if done is not None:
+        targets, takes, selection = done.targets, done.takes, done.selection
+    elif attached_layers(model):
+        layer, targets = masked_entrance(model)
+        names = layer.joint_names or tuple(f"joint_{n}" for n in range(layer.num_joints))
+        kept = tuple(layer.get_active_joints())
+        chances = tuple(layer.keep_probabilities().tolist())
+        takes, selection = "all", JointSelection(kept, layer.num_joints, names, chances)
+    else:
+        raise ValueError(
+            f"Expected a model that says which joints it takes but got {type(model).__name__}, "
+            "which has none. Pass what compact, from_compact or load_pruned returns."
+        )
+    names = tuple(selection.names if takes == "kept" else selection.joint_names)
+    return targets, {
+        "schema": SCHEMA,
+        "model": f"{type(model).__module__}.{type(model).__qualname__}",
+        "takes": takes,
+        "axes": targets[0].axes,
+        "names": list(names),
+        "digest": hashlib.sha256(json.dumps(names).encode()).hexdigest(),
+        "selection": json.loads(selection.to_json()),
+    }
+
+
+def _warn_of_fixed(path: Path, inputs: Sequence[Input], fixed: set[str]) -> None:
+    for word in sorted(fixed):
+        size = next((x.tensor.shape[a] for x in inputs for a, w in x.words.items() if w == word), 0)
+        of, what = ("clips", "batch") if word == "b" else ("frames", "time")
+        if not size:
+            continue
+        rest = tuple(name for name in SIZES.values() if name != what)
+        warnings.warn(
+            f"{path} takes exactly {size} {of}, as in the example: the model's forward fixes "
+            f"their number. Pass as many each time, or take it from x.shape in the forward; with "
+            f"dynamic={rest} it is fixed without this warning.",
+            stacklevel=3,
+        )
+
+
+# --- the program ---------------------------------------------------------------------------------
+
+
+def _traced(
+    traced: Called, inputs: Sequence[Input], wanted: set[str]
+) -> tuple[ExportedProgram, set[str]]:
+    """The program in which the most of what is wanted is dynamic, and what of it is."""
+    strict = False
+    program, free = _exported(traced, inputs, wanted, strict)
+    if free != wanted:
+        try:  # reads Python's `len(x)` as a size, but not every forward
+            other = _exported(traced, inputs, wanted, strict=True)
+        except ValueError:
+            other = program, free
+        if len(other[1]) > len(free):
+            strict, (program, free) = True, other
+    while free != wanted:  # what came out as a number has to be one from the start
+        wanted = free
+        program, free = _exported(traced, inputs, wanted, strict)
+    return program, free
+
+
+def _exported(
+    traced: Called, inputs: Sequence[Input], wanted: set[str], strict: bool
+) -> tuple[ExportedProgram, set[str]]:
+    axes = [{axis: Dim.AUTO for axis, w in one.words.items() if w in wanted} for one in inputs]
+    try:
+        with ready_to_trace(), in_one_operation():
+            program = torch.export.export(
+                traced, traced.tensors, dynamic_shapes={"tensors": tuple(axes)}, strict=strict
+            )
+    except Exception as error:
+        raise ValueError(
+            f"Expected a forward that torch.export can trace but got {type(error).__name__}: "
+            f"{str(error).strip().splitlines()[0][:200]} A forward that asks for values "
+            "(`if x.any():`) cannot be traced."
+        ) from error
+    fixed = {
+        word
+        for one, shape in zip(inputs, _shapes(program), strict=True)
+        for axis, word in one.words.items()
+        if str(shape[axis]).isdigit()  # a symbol that turned out to be a number still is one
+    }
+    return program, wanted - fixed
+
+
+def _shapes(program: ExportedProgram) -> list[Any]:
+    """The shapes of what a program takes, with symbols where they are dynamic."""
+    taken = set(program.graph_signature.user_inputs)
+    return [node.meta["val"].shape for node in program.graph.nodes if node.name in taken]
+
+
+def _as_torch(program: ExportedProgram, inputs: Sequence[Input], said: str) -> bytes:  # noqa: ARG001
+    written = io.BytesIO()
+    torch.export.save(with_own_operations(program), written, extra_files={KEY: said})
+    return written.getvalue()
+
+
+def _as_onnx(program: ExportedProgram, inputs: Sequence[Input], said: str) -> bytes:
+    import onnx
+
+    outputs = len(program.graph_signature.user_outputs)
+    names = ["output", *(f"output_{number}" for number in range(1, outputs))]
+    with _quiet():
+        converted = torch.onnx.export(
+            program,
+            (),
+            dynamo=True,
+            verbose=False,
+            custom_translation_table=onnx_operations(),
+            input_names=[one.name for one in inputs],
+            output_names=names,
+        )
+    assert converted is not None  # it is with dynamo=True
+    proto = converted.model_proto
+    symbols = {
+        str(shape[axis]): SIZES[word]
+        for one, shape in zip(inputs, _shapes(program), strict=True)
+        for axis, word in one.words.items()
+    }
+    graph = proto.graph
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in symbols:
+                dim.dim_param = symbols[dim.dim_param]
+    onnx.helper.set_model_props(proto, {KEY: said})
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without PyTorch's warnings about what is not installed."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+# --- the proof -----------------------------------------------------------------------------------
+
+
+def _onnx_runner(content: bytes) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
+
+    def run(tensors: Sequence[Tensor]) -> list[Tensor]:
+        given = {name: x.numpy() for name, x in zip(names, tensors, strict=True)}
+        return [torch.from_numpy(y) for y in session.run(None, given)]
+
+    return run
+
+
+def _torch_runner(content: bytes) -> Run:
+    module = torch.export.load(io.BytesIO(content)).module()
+
+    def run(tensors: Sequence[Tensor]) -> list[Tensor]:
+        with torch.no_grad():
+            returned: list[Tensor] = module(*tensors)
+        return returned
+
+    return run
+
+
+def _compared(
+    traced: Called, run: Run, inputs: Sequence[Input], free: set[str], path: Path
+) -> float:
+    """How far a program is from the model, on the example and on other sizes of it."""
+    sizes = {w: one.tensor.shape[axis] for one in inputs for axis, w in one.words.items()}
+    others = [{w: sizes[w] + 3} for w in sorted(free)] + [{"b": 1}] * ("b" in free)
+    worst = 0.0
+    for other in ({}, *others):
+        tensors = [one.resized(other).contiguous() for one in inputs]
+        with torch.no_grad():
+            expected = [y for y in traced(*tensors) if isinstance(y, Tensor)]
+        try:
+            error = difference(expected, run(tensors))
+        except Exception as failed:
+            error, said = float("inf"), str(failed).strip().splitlines()[0][:200]
+        else:
+            said = f"it differs by {error:.2g} of the largest output"
+        if not error <= TOLERANCE:
+            at = ", ".join(f"{SIZES[word]} {size}" for word, size in other.items()) or "the example"
+            raise ValueError(
+                f"Expected a program that equals the model but got one that does not, at {at}: "
+                f"{said}. {path} was not written."
+            )
+        worst = max(worst, error)
+    return worst

@@ -1,0 +1,84 @@
+"""Compares two models on one example and on random skeletons in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_jointprune.attach import attach, detach, module_at
+from lightning_jointprune.compaction.tracing import Call
+from lightning_jointprune.layout import Target
+
+TOLERANCE = 1e-5  # largest difference to the masked model, over its largest output
+DRAWS = 3  # random skeletons that the models are compared on
+
+
+class Noisy:
+    """Puts a random skeleton in the place of the example's, and a layer behind it.
+
+    Args:
+        layer: called as what `attach` puts in front.
+        seed: of the skeleton; None takes the example's.
+        dtype: what the skeleton becomes; None leaves it.
+    """
+
+    def __init__(self, layer: Any, seed: int | None, dtype: torch.dtype | None) -> None:
+        self.layer, self.seed, self.num_joints = layer, seed, layer.num_joints
+        self.dtype = dtype
+
+    def __call__(self, x: Tensor, axes: tuple[str, ...], joints: range | None = None) -> Tensor:
+        """What the layer makes of the skeleton, or of the random one."""
+        x = x.to(self.dtype or x.dtype)
+        if self.seed is not None:
+            generator = torch.Generator().manual_seed(self.seed)
+            noise = torch.randn(x.shape, generator=generator, dtype=x.dtype) * (1 + self.seed)
+            x = torch.where(x == 0, x, noise.to(x.device))  # padding stays padding
+        result: Tensor = self.layer(x, axes, joints)
+        return result
+
+
+def seeds() -> list[int | None]:
+    """Of the random skeletons; None is the example itself."""
+    return [None, *range(DRAWS)]
+
+
+def outputs(
+    model: nn.Module,
+    targets: Sequence[Target],
+    layer: Any,
+    caller: str,
+    call: Call,
+    seed: int | None,
+    dtype: torch.dtype | None = torch.float64,
+) -> list[Tensor]:
+    """The tensors that a model returns with a layer in front."""
+    for target in targets:
+        attach(model, target, Noisy(layer, seed, dtype))
+    try:
+        return call.on(module_at(model, caller))
+    finally:
+        detach(model)
+
+
+def difference(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
+    """Largest difference over the largest value, of outputs that belong together.
+
+    Raises:
+        ValueError: if they have other shapes, or one is not finite.
+    """
+    shapes = [[tuple(one.shape) for one in some] for some in (before, after)]
+    if shapes[0] != shapes[1] or not before:
+        raise ValueError(f"Expected outputs of the shapes {shapes[0]} but got {shapes[1]}.")
+    worst = 0.0
+    for one, other in zip(before, after, strict=True):
+        if not one.is_floating_point():
+            worst = max(worst, float((one != other).any()))
+            continue
+        if not (one.isfinite().all() and other.isfinite().all()):
+            raise ValueError("Expected finite outputs but got some that are not.")
+        scale = one.abs().max().clamp(min=1e-30)
+        worst = max(worst, float((one - other).abs().max() / scale))
+    return worst

@@ -1,0 +1,110 @@
+"""GRU and LSTM in a program of any length.
+
+`torch.export` follows a GRU frame by frame, and so fixes their number. Here each is one operation
+while a model is traced, of which only the shapes are asked, and PyTorch's own again afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+
+@torch.library.custom_op("jointprune::gru", mutates_args=())
+def gru(
+    x: Tensor,
+    hx: Tensor,
+    params: list[Tensor],
+    has_biases: bool,
+    num_layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+    batch_first: bool,
+) -> tuple[Tensor, Tensor]:
+    """`aten::gru.input`."""
+    how = (has_biases, num_layers, dropout, train, bidirectional, batch_first)
+    states, last = torch.gru(x, hx, params, *how)
+    return states.clone(), last.clone()
+
+
+@gru.register_fake
+def _(x: Tensor, hx: Tensor, *how: Any) -> tuple[Tensor, Tensor]:
+    return _states(x, hx, bidirectional=how[5]), torch.empty_like(hx)
+
+
+@torch.library.custom_op("jointprune::lstm", mutates_args=())
+def lstm(
+    x: Tensor,
+    hx: list[Tensor],
+    params: list[Tensor],
+    has_biases: bool,
+    num_layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+    batch_first: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`aten::lstm.input`."""
+    how = (has_biases, num_layers, dropout, train, bidirectional, batch_first)
+    states, last, cell = torch.lstm(x, hx, params, *how)
+    return states.clone(), last.clone(), cell.clone()
+
+
+@lstm.register_fake
+def _(x: Tensor, hx: list[Tensor], *how: Any) -> tuple[Tensor, Tensor, Tensor]:
+    last, cell = (torch.empty_like(one) for one in hx)
+    return _states(x, hx[0], bidirectional=how[5]), last, cell
+
+
+def _states(x: Tensor, hx: Tensor, bidirectional: bool) -> Tensor:
+    return x.new_empty(*x.shape[:-1], hx.shape[-1] * (2 if bidirectional else 1))
+
+
+@contextmanager
+def in_one_operation() -> Iterator[None]:
+    """Let GRU and LSTM be one operation each in what is traced."""
+    names: dict[str, Callable[..., Any]] = {"gru": gru, "lstm": lstm}
+    own = {name: getattr(torch._VF, name) for name in names}
+
+    def instead(name: str) -> Callable[..., Any]:
+        def called(*args: Any) -> Any:
+            # A PackedSequence brings the sizes of its batches, and flags one fewer in front.
+            packed = isinstance(args[1], Tensor) and isinstance(args[3], (list, tuple))
+            return own[name](*args) if packed else names[name](*args)
+
+        return called
+
+    try:
+        for name in names:
+            setattr(torch._VF, name, instead(name))
+        yield
+    finally:
+        for name, function in own.items():
+            setattr(torch._VF, name, function)
+
+
+def with_own_operations(program: ExportedProgram) -> ExportedProgram:
+    """The program with PyTorch's own GRU and LSTM in it; it is changed in place."""
+    own = {
+        torch.ops.jointprune.gru.default: torch.ops.aten.gru.input,
+        torch.ops.jointprune.lstm.default: torch.ops.aten.lstm.input,
+    }
+    for node in program.graph.nodes:
+        node.target = own.get(node.target, node.target)
+    return program
+
+
+def onnx_operations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """How they are written in ONNX."""
+    from onnxscript.function_libs.torch_lib.ops.core import aten_gru, aten_lstm
+
+    return {
+        torch.ops.jointprune.gru.default: aten_gru,
+        torch.ops.jointprune.lstm.default: aten_lstm,
+    }

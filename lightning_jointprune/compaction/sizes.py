@@ -1,0 +1,153 @@
+"""A model's inputs by name; which of their axes are the batch and the frames; other sizes of them.
+
+In einops' words, as everywhere: `b` is the batch and `t` the frames of a skeleton.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from inspect import Parameter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from lightning_jointprune.attach import attached_layers, module_at, signature_of
+from lightning_jointprune.compaction.tracing import Call
+from lightning_jointprune.layout import Target
+
+SIZES = {"b": "batch", "t": "time"}  # what may be of any size, as people call it
+
+
+@dataclass(frozen=True)
+class Input:
+    """One tensor of a call.
+
+    Args:
+        name: the argument, then keys and indices inside it, such as `"batch.skeleton"`.
+        tensor: the example.
+        words: axis to `"b"` or `"t"`, where it is one of these.
+    """
+
+    name: str
+    tensor: Tensor
+    words: Mapping[int, str]
+
+    def resized(self, sizes: Mapping[str, int]) -> Tensor:
+        """The example with other numbers of clips or frames: repeated, or left out at the end."""
+        x = self.tensor
+        for axis, word in self.words.items():
+            if word in sizes:
+                places = torch.arange(sizes[word], device=x.device) % x.shape[axis]
+                x = x.index_select(axis, places)
+        return x
+
+
+def read_inputs(
+    model: nn.Module, called: str, targets: Sequence[Target], call: Call
+) -> tuple[Input, ...]:
+    """The tensors of a call, in the order of `Called.tensors`.
+
+    The skeleton's axes are those of its target. Of another tensor, the first axis is the batch
+    where it is as long, and another axis the frames where that is as long.
+
+    Args:
+        model: the model.
+        called: path of the module that is called.
+        targets: where the skeleton enters.
+        call: an example.
+
+    Raises:
+        ValueError: if the example has one clip, or one frame, which says nothing of others; or if
+            no tensor of it can be seen.
+    """
+    named = _named(module_at(model, called), call)
+    layouts = {".".join(one.path): one.layout for one in targets if one.module == called}
+    places = {
+        name: {
+            axis: group[0]
+            for axis, group in enumerate(layouts[name].groups)
+            if len(group) == 1 and group[0] in SIZES
+        }
+        for name in named
+        if name in layouts
+    }
+    sizes = _sizes_of({word: named[n].shape[a] for n in places for a, word in places[n].items()})
+    if not places:
+        sizes = _sizes_of(_sizes_inside(model, called, call))
+    small = [f"{size} {SIZES[word]}" for word, size in sizes.items() if size < 2]
+    if small or not named:
+        found = f"one of size {' and '.join(small)}" if small else "one without a tensor in it"
+        raise ValueError(
+            f"Expected an example of at least 2 clips of 2 frames but got {found}. Sizes of 1 "
+            "cannot be told from axes that are always 1; pass torch.cat([x, x])."
+            if small
+            else f"Expected tensors in the example but got {found}. Name its class to PyTorch by "
+            "torch.export.register_dataclass, or pass the tensors themselves."
+        )
+    return tuple(
+        Input(name, x, places[name] if name in places else _alike(x, sizes))
+        for name, x in named.items()
+    )
+
+
+def _sizes_of(found: Mapping[str, int]) -> dict[str, int]:
+    return {word: size for word, size in found.items() if word in SIZES}
+
+
+def _alike(x: Tensor, sizes: Mapping[str, int]) -> dict[int, str]:
+    """The axes of another tensor that are as long as those of the skeleton."""
+    words = {}
+    if x.ndim and x.shape[0] == sizes.get("b"):
+        words[0] = "b"
+    for axis in range(1, x.ndim):
+        if x.shape[axis] == sizes.get("t") and "t" not in words.values():
+            words[axis] = "t"
+    return words
+
+
+def _named(module: nn.Module, call: Call) -> dict[str, Tensor]:
+    """The tensors of a call by name."""
+    signature = signature_of(module)
+    parameters = list(signature.parameters.values()) if signature else []
+    leaves, _ = pytree.tree_flatten_with_path((call.args, call.kwargs))
+    return {
+        ".".join(_path(parameters, keys)): leaf for keys, leaf in leaves if isinstance(leaf, Tensor)
+    }
+
+
+def _path(parameters: Sequence[Parameter], keys: Sequence[Any]) -> list[str]:
+    """The argument's name, and the path inside it, of keys into `(args, kwargs)`."""
+    words = [str(vars_of(key)) for key in keys]
+    if words[0] == "1":
+        return words[1:]
+    place = int(words[1])
+    for at, parameter in enumerate(parameters[: place + 1]):
+        if parameter.kind is Parameter.VAR_POSITIONAL:
+            return [parameter.name, str(place - at), *words[2:]]
+    return [parameters[place].name if place < len(parameters) else f"input_{place}", *words[2:]]
+
+
+def vars_of(key: Any) -> Any:
+    """What a key of PyTorch's trees says: a dict's key, an index, or an attribute's name."""
+    if isinstance(key, pytree.MappingKey):
+        return key.key
+    return key.idx if isinstance(key, pytree.SequenceKey) else key.name
+
+
+def _sizes_inside(model: nn.Module, called: str, call: Call) -> dict[str, int]:
+    """The sizes of a skeleton that enters further inside, as the layer in front of it sees them."""
+    found: dict[str, int] = {}
+
+    def note(_: nn.Module, args: tuple[Any, ...]) -> None:
+        found.update(zip(args[1], args[0].shape, strict=True))
+
+    hooks = [layer.register_forward_pre_hook(note) for _, layer in attached_layers(model)]
+    try:
+        call.on(module_at(model, called))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found

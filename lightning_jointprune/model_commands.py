@@ -1,0 +1,173 @@
+"""The commands that need the model's class: a run's model made smaller, and exported."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lightning_jointprune.attach import attached_layers
+from lightning_jointprune.compaction.compact import compact
+from lightning_jointprune.compaction.compact_files import from_compact, save_compact
+from lightning_jointprune.compaction.export import FORMATS, export_model
+from lightning_jointprune.compaction.request import compaction_of
+from lightning_jointprune.pruned import analyze_pruning, load_pruned
+from lightning_jointprune.selecting import SelectJoints
+
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+
+
+def add_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
+    """Add `compact` and `export` to a parser's commands."""
+    smaller = commands.add_parser("compact", help="make a model of the kept joints alone")
+    _add_model(smaller, "a checkpoint, or a run's folder with one in it")
+    smaller.add_argument("-o", "--output", metavar="FILE", help="default: small.safetensors there")
+    smaller.set_defaults(run=_compact)
+
+    export = commands.add_parser("export", help="write that model as ONNX, or for torch.export")
+    _add_model(export, "a checkpoint, a run's folder with one in it, or what `compact` wrote")
+    export.add_argument("--to", choices=FORMATS, default="onnx", help="default: onnx")
+    export.add_argument("-o", "--output", metavar="FILE", help="default: small.onnx or .pt2 there")
+    export.add_argument("--fixed", action="store_true", help="let clips be of the example's length")
+    export.set_defaults(run=_export)
+    return smaller, export
+
+
+def _add_model(command: argparse.ArgumentParser, where: str) -> None:
+    command.add_argument("source", metavar="RUN", help=where)
+    named = "the LightningModule's class as package.module:Class, from this folder or installed"
+    command.add_argument("--model", metavar="CLASS", required=True, help=named)
+    sizes = "shape of an example with all joints, such as 2,16,42,3; default: the model's own "
+    command.add_argument("--shape", help=f"{sizes}example_input_array")
+    command.add_argument("--joints", type=int, metavar="N", help="of a ladder, the N joints")
+    command.add_argument("--all", action="store_true", help="take all joints, and pick them out")
+    whole = "leave the network as it is behind the kept joints, where it cannot be smaller"
+    command.add_argument("--whole", action="store_true", help=whole)
+
+
+def _compact(arguments: argparse.Namespace) -> None:
+    source = _checkpoint_of(Path(arguments.source))
+    small, _ = _smaller(source, arguments)
+    output = Path(arguments.output or source.with_name("small.safetensors"))
+    save_compact(small, output)
+    done = compaction_of(small)
+    assert done is not None  # it was just made
+    sizes = {
+        name: (shape, tuple(small.state_dict()[name].shape))
+        for name, shape in done.cut.items()
+        if name in small.state_dict()
+    }
+    if arguments.json:
+        said = {name: {"before": one, "after": other} for name, (one, other) in sizes.items()}
+        print(json.dumps({"file": str(output), "error": done.error, "cut": said}, indent=2))
+        return
+    for name, (before, after) in sizes.items():
+        print(f"{name}: {'new' if before is None else list(before)} -> {list(after)}")
+    print(f"Equal to the pruned model within {done.error:.1g} of its largest output.\n{output}")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    source = Path(arguments.source)
+    if source.suffix == ".safetensors":
+        model = from_compact(source, _class_of(arguments.model))
+        example = _example(model, arguments.shape)
+    else:
+        source = _checkpoint_of(source)
+        model, example = _smaller(source, arguments)
+    done = compaction_of(model)
+    assert done is not None  # both are compact
+    if done.takes == "kept":
+        example = _kept(example, model)
+    suffix = SUFFIXES[arguments.to]
+    output = Path(arguments.output or source.with_name(f"small{suffix}"))
+    dynamic = ("batch",) if arguments.fixed else ("batch", "time")
+    written = export_model(model, output, example, arguments.to, dynamic=dynamic)
+    if arguments.json:
+        print(json.dumps({**written._asdict(), "path": str(written.path)}, indent=2))
+        return
+    sizes = " and ".join(written.dynamic) or "the example's size alone"
+    print(f"Takes {', '.join(written.inputs)}; any {sizes}; {len(done.selection.indices)} joints.")
+    print(f"Equal to the model within {written.error:.1g} of its largest output.\n{output}")
+
+
+def _smaller(source: Path, arguments: argparse.Namespace) -> tuple[nn.Module, torch.Tensor]:
+    """The compact model of a checkpoint, and an example with all joints."""
+    model = load_pruned(_class_of(arguments.model), source, joints=arguments.joints)
+    example = _example(model, arguments.shape)
+    takes = "all" if arguments.all else "kept"
+    selection = analyze_pruning(model)
+    return compact(model, selection, example, takes=takes, whole=arguments.whole), example
+
+
+def _kept(example: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    """The kept joints of an example."""
+    done = compaction_of(model)
+    assert done is not None  # it takes the kept joints
+    picked: torch.Tensor = SelectJoints(done.selection, done.targets[0].axes)(example)
+    return picked
+
+
+# --- what is named on the command line -----------------------------------------------------------
+
+
+def _class_of(name: str) -> type[nn.Module]:
+    """The class that `package.module:Class` names."""
+    module, _, word = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` has it
+    try:
+        found = getattr(importlib.import_module(module), word) if word else None
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"Expected a class as package.module:Class but got {name}: {error}. Run the command "
+            "where `python -c 'import package.module'` works."
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ValueError(
+            f"Expected a module's class as package.module:Class but got {name}. Pass, say, "
+            "--model signs.models:SignModel."
+        )
+    return found
+
+
+def _checkpoint_of(path: Path) -> Path:
+    """A checkpoint, or the only one in a folder."""
+    if not path.is_dir():
+        if not path.exists():
+            raise ValueError(f"Expected a checkpoint or a run's folder but got {path}: no file.")
+        return path
+    found = sorted(path.glob("**/*.ckpt"))
+    if len(found) != 1:
+        names = ", ".join(map(str, found[:5])) or "none"
+        raise ValueError(
+            f"Expected a folder with one checkpoint but got {path} with {len(found)}: {names}. "
+            "Pass the checkpoint itself."
+        )
+    return found[0]
+
+
+def _example(model: nn.Module, shape: str | None) -> torch.Tensor:
+    """A random skeleton of all joints."""
+    if shape is not None:
+        try:
+            return torch.randn(*(int(size) for size in shape.split(",")))
+        except ValueError as error:
+            raise ValueError(
+                f"Expected a shape of whole numbers such as 2,16,42,3 but got {shape}."
+            ) from error
+    example = getattr(model, "example_input_array", None)
+    if not isinstance(example, torch.Tensor):
+        done = compaction_of(model)
+        targets = [target for target, _ in attached_layers(model)] if done is None else done.targets
+        raise ValueError(
+            f"Expected --shape, since {type(model).__name__} has no tensor as example_input_array. "
+            f"Pass the sizes of a batch with all joints ({targets[0].axes}), at least 2 of each; "
+            "a model that takes more than a skeleton is compacted from Python."
+        )
+    return example

@@ -1,0 +1,95 @@
+"""`jointprune compact` and `export`: from a checkpoint to a smaller model and a program."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import onnxruntime
+import pytest
+import torch
+
+from lightning_jointprune import JointPruningCallback, from_compact, load_pruned
+from lightning_jointprune.__main__ import main
+from tests.models import CallsItself, J, loader
+from tests.runs import QUIET, SHORT_RUNS
+
+pytestmark = [
+    *SHORT_RUNS,
+    pytest.mark.usefixtures("run_folder", "one_table_of_operations"),
+    pytest.mark.filterwarnings("ignore:.*takes exactly"),
+]
+MODEL = ["--model", "tests.models:CallsItself"]
+SHAPE = ["--shape", f"3,8,{J},3"]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Of a short run, in a folder of its own."""
+    model = CallsItself()
+    callback = JointPruningCallback(J, lr=0.5, dirpath=tmp_path / "run")
+    trainer = pl.Trainer(max_epochs=10, callbacks=[callback], **QUIET)
+    trainer.fit(model, loader(model), loader(model, 2))
+    path = tmp_path / "run" / "last.ckpt"
+    trainer.save_checkpoint(path)
+    return path
+
+
+def test_from_a_runs_folder_to_a_compact_model_and_a_program(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compact", str(checkpoint.parent), *MODEL, *SHAPE, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    small = from_compact(said["file"], CallsItself)
+    model, x = load_pruned(CallsItself, checkpoint), torch.randn(2, 8, J, 3)
+    (layer,) = said["cut"]
+    assert layer == "encoder.head.weight"
+    kept = said["cut"][layer]["after"][1] // 24
+    assert 0 < kept < J
+    assert main(["export", said["file"], *MODEL, *SHAPE, "--fixed"]) == 0
+    assert "any batch;" in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(checkpoint.with_name("small.onnx"))
+    picked = x[:, :, model.__dict__["_joint_gates"][0].layer.get_active_joints()]
+    got = torch.from_numpy(session.run(None, {"x": picked.numpy()})[0])
+    torch.testing.assert_close(got, model(x).detach(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(small(picked), model(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("more", [["--all"], ["--whole"]])
+def test_a_checkpoint_is_exported_as_it_is_asked_for(
+    checkpoint: Path, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(checkpoint), *MODEL, *SHAPE, "--to", "torch", "--json", "--fixed"]
+    assert main([*words, *more]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["path"].endswith("small.pt2")
+    joints = {"joints": ""}
+    torch.export.load(said["path"], extra_files=joints)
+    assert (len(json.loads(joints["joints"])["names"]) == J) == (more == ["--all"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["compact", "nowhere", *MODEL], "checkpoint or a run's folder but got nowhere"),
+        (["compact", ".", *MODEL], "folder with one checkpoint but got . with 0: none"),
+        (["compact", "a.ckpt", "--model", "tests.models"], "package.module:Class but got tests"),
+        (["compact", "a.ckpt", "--model", "tests.nope:A"], "No module named 'tests.nope'"),
+        (["compact", "a.ckpt", "--model", "tests.models:B"], "a module's class as"),
+    ],
+)
+def test_says_in_one_line_what_to_type_instead(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.ckpt").touch() if "a.ckpt" in words else None
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_asks_for_a_shape_where_the_model_has_no_example(checkpoint: Path, capsys: Any) -> None:
+    assert main(["compact", str(checkpoint), *MODEL]) == 2
+    assert "all joints (b t j c)" in capsys.readouterr().err
+    assert main(["compact", str(checkpoint), *MODEL, "--shape", "2,x"]) == 2
+    assert "whole numbers such as 2,16,42,3 but got 2,x" in capsys.readouterr().err
