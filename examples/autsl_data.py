@@ -34,7 +34,7 @@ from examples.autsl_clips import (
 )
 from examples.autsl_files import Depth
 from examples.autsl_labels import SPLITS, read_labels
-from examples.autsl_orders import check_anatomy, get_order
+from examples.autsl_orders import check_anatomy, get_order, saved_order
 from examples.autsl_preprocess import Preprocess
 from examples.autsl_synthetic import (
     JOINT_NAMES,
@@ -69,7 +69,7 @@ class SignData(pl.LightningDataModule):
             finds those that were cut off, `frames` decodes every frame.
         cache: folder to keep sampled and resized frames in; None decodes them every time.
         order: order the joints were saved in, a name out of `examples.autsl_orders`; None takes
-            them as they are.
+            the one that `examples.autsl_extract` has written beside them, else as they are.
         zeros_missing: whether a joint at exactly 0 was not found, as some extractors write it.
         longest_gap: frames of the longest gap of a joint that is filled by a straight line.
         mark_gaps: whether each joint has a coordinate more, 1 where it is missing.
@@ -120,7 +120,7 @@ class SignData(pl.LightningDataModule):
         self.strict = strict
         self.look: Depth = look
         self.cache = cache
-        self.order = order
+        self.wanted_order = order
         self.zeros_missing = zeros_missing
         self.longest_gap = longest_gap
         self.mark_gaps = mark_gaps
@@ -235,6 +235,11 @@ class SignData(pl.LightningDataModule):
         if self.arrays is not None:
             return self.arrays.joint_names
         return JOINT_NAMES if self.planted else None
+
+    @cached_property
+    def order(self) -> str | None:
+        """The order of the joints on disk: the one given, else the one that the data says."""
+        return self.wanted_order or (saved_order(self.root) if self.root.is_dir() else None)
 
     @cached_property
     def skeleton(self) -> str | None:
