@@ -350,7 +350,7 @@ def run(args: Sequence[str] | None = None) -> int:
     parser = ArgumentParser(description=main.__doc__.partition("\n")[0])
     parser.add_function_arguments(main, as_positional=True, skip={"out"})
     parser.add_argument("-o", "--out", type=Path | None, help="where to write, if not beside them")
-    return main(**parser.instantiate_classes(parser.parse_args(args)).as_dict())
+    return main(**parser.parse_args(args).as_dict())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""People who face the camera, in any order of landmarks, and a detector that sees one everywhere."""
+"""People who face the camera, in any order of landmarks, and a detector that sees only them."""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterable
 
 import numpy as np
@@ -52,3 +54,12 @@ class StandIn:
         found[1::2, 1] = False
         joints[1::2, 468:489] = np.nan
         return Landmarks(joints, np.full((len(light), 33), 0.5, np.float32), found, "stand-in")
+
+
+class Killer(StandIn):
+    """Kills the process that has started its own, at the second clip."""
+
+    def __call__(self, frames: Iterable[np.ndarray]) -> Landmarks:
+        if StandIn.clips:
+            os.kill(os.getppid(), signal.SIGKILL)
+        return super().__call__(frames)
