@@ -13,6 +13,7 @@ A batch is a dict:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ class SignData(pl.LightningDataModule):
         mark_gaps: whether each joint has a coordinate more, 1 where it is missing.
         reference: joints to centre and scale a clip by, names or indices, such as the shoulders;
             `FusionCLI` has the pruning keep them. None leaves the clips where they are.
+        kept: joints that are read, names or indices: the others are missing in every clip, and the
+            statistics are those of these joints alone. None reads all. See also `keep_only`.
         folder: where synthetic data is written, in a folder of its own.
         synthetic: what the synthetic data looks like; None takes its defaults.
     """
@@ -101,6 +104,7 @@ class SignData(pl.LightningDataModule):
         longest_gap: int = 0,
         mark_gaps: bool = False,
         reference: list[int | str] | None = None,
+        kept: list[int | str] | None = None,
         folder: str = "data",
         synthetic: SyntheticSettings | None = None,
     ) -> None:
@@ -125,6 +129,7 @@ class SignData(pl.LightningDataModule):
         self.longest_gap = longest_gap
         self.mark_gaps = mark_gaps
         self.reference = reference or []
+        self.kept = kept
         self.folder = folder
         self.synthetic = synthetic or SyntheticSettings()
         self.parts: dict[str, FolderClips | ArrayClips] = {}
@@ -211,7 +216,8 @@ class SignData(pl.LightningDataModule):
     @cached_property
     def joint_shape(self) -> tuple[int, int]:
         """Joints and coordinates on disk, in the named skeleton's order, of the first clip."""
-        joints, coordinates = self._clips("train").skeleton(0).shape[1:]
+        clips = self._clips("train", prepare=Preprocess(self.order))
+        joints, coordinates = clips.skeleton(0).shape[1:]
         return joints, coordinates
 
     @property
@@ -259,10 +265,25 @@ class SignData(pl.LightningDataModule):
         names = self.joint_names
         if self.skeleton is not None:
             names = get_skeleton(self.skeleton).joints
-        reference = resolve_joints(self.reference, names or ()) if self.reference else ()
+        names = names or [f"joint_{index}" for index in range(self.num_joints)]
         return Preprocess(
-            self.order, self.zeros_missing, self.longest_gap, reference, self.mark_gaps
+            self.order,
+            self.zeros_missing,
+            self.longest_gap,
+            resolve_joints(self.reference, names),
+            self.mark_gaps,
+            None if self.kept is None else resolve_joints(self.kept, names),
         )
+
+    def keep_only(self, joints: Sequence[int | str]) -> None:
+        """Read no joints but these from now on, such as those of a run that has frozen them.
+
+        The statistics are fitted again when a trainer next asks for data. They were those of each
+        joint by itself, so the kept joints stay as they are, bit for bit.
+        """
+        self.kept = list(joints)
+        self.__dict__.pop("preprocess", None)
+        self.parts = {}
 
     # Lightning's hooks.
 
@@ -304,10 +325,12 @@ class SignData(pl.LightningDataModule):
         split: str,
         joint_shape: tuple[int, int] | None = None,
         standardize: Standardizer | None = None,
+        prepare: Preprocess | None = None,
     ) -> FolderClips | ArrayClips:
+        prepare = prepare or self.preprocess
         if self.arrays is not None:
             clips, signs = self.arrays.parts[split]
-            return ArrayClips(clips, signs, self.num_frames, standardize, self.preprocess)
+            return ArrayClips(clips, signs, self.num_frames, standardize, prepare)
         return FolderClips(
             self.root / split,
             self.labels[split],
@@ -319,13 +342,12 @@ class SignData(pl.LightningDataModule):
             keep=self.num_workers == 0 and self._fits_in_memory(),
             cache=None if self.cache is None else Path(self.cache),
             strict=self.strict,
-            prepare=self.preprocess,
+            prepare=prepare,
         )
 
     def _some_as_saved(self) -> list[np.ndarray]:
         """Up to 50 training clips as they are on disk, evenly spread."""
-        clips = self._clips("train")
-        clips.prepare = AS_IT_IS
+        clips = self._clips("train", prepare=AS_IT_IS)
         return [clips.skeleton(index) for index in sample_frames(len(clips), min(50, len(clips)))]
 
     def _fits_in_memory(self) -> bool:

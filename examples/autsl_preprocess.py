@@ -69,6 +69,8 @@ class Preprocess:
         longest_gap: frames of the longest gap to fill; 0 fills none.
         reference: joints to centre and scale by, which have to be kept; none leaves the clip.
         mark: whether a coordinate is added that is 1 where the joint is missing.
+        kept: the joints that are read, the reference among them: all others are missing in every
+            frame, so that neither statistics nor a model see them. None reads all.
     """
 
     order: str | None = None
@@ -76,11 +78,23 @@ class Preprocess:
     longest_gap: int = 0
     reference: tuple[int, ...] = ()
     mark: bool = False
+    kept: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kept is not None and not {*self.reference} <= {*self.kept}:
+            raise ValueError(
+                f"Expected the reference joints {sorted(self.reference)} to be kept, since they "
+                f"move all others, but got {sorted(self.kept)}. Keep them, or name no reference."
+            )
 
     def __call__(self, clip: np.ndarray) -> np.ndarray:
         """Map `(frames, joints, coordinates)` to the same shape, NaN where a joint is missing."""
         if self.order is not None:
             clip = get_order(self.order).to_skeleton(clip)
+        if self.kept is not None:
+            read = np.full_like(clip, np.nan)
+            read[:, list(self.kept)] = clip[:, list(self.kept)]
+            clip = read
         if self.zeros_missing:
             clip = np.where((clip == 0).all(axis=-1, keepdims=True), np.nan, clip)
         if self.longest_gap:
