@@ -98,6 +98,8 @@ def _state(script: str, pruned: bool) -> str:
     examples = sorted((HERE.parent / "examples").glob("*.py"))
     if script == "demo":
         files = examples
+    if script == "data_wait":
+        files = [HERE / "data_wait.py", *examples]
     if script == "overhead":
         files += [HERE / "overhead.py", HERE.parent / "tests" / "twins.py", *examples]
     if pruned:

@@ -13,6 +13,8 @@ A batch is a dict:
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,14 +31,13 @@ from examples.autsl_clips import (
     ArrayClips,
     Arrays,
     FolderClips,
-    Standardizer,
     collate,
     sample_frames,
 )
 from examples.autsl_files import Depth
 from examples.autsl_labels import SPLITS, read_labels
 from examples.autsl_orders import check_anatomy, get_order, saved_order
-from examples.autsl_preprocess import Preprocess
+from examples.autsl_preprocess import Preprocess, Standardizer
 from examples.autsl_synthetic import (
     JOINT_NAMES,
     SyntheticSettings,
@@ -59,9 +60,10 @@ class SignData(pl.LightningDataModule):
         num_frames: frames per clip; longer clips are sampled evenly, shorter ones padded.
         image_size: width and height of the videos, in pixels.
         batch_size: clips per batch.
-        num_workers: processes that read clips; 0 reads in the training process.
-        memory_mb: clips are kept in memory once read if all of them fit into this many MiB
-            and `num_workers` is 0.
+        num_workers: processes that read clips; 0 reads in the training process. None takes up to
+            four, and none where all clips fit into memory.
+        memory_mb: clips are kept in memory once read if all of them fit into this many MiB, and
+            no other process reads them.
         val_fraction: share of the training part to hold out where the data has no validation part.
         seed: seed of that choice.
         allow_unlabelled: whether clips that are in no label file are left out in silence.
@@ -91,7 +93,7 @@ class SignData(pl.LightningDataModule):
         num_frames: int = 16,
         image_size: int = 32,
         batch_size: int = 32,
-        num_workers: int = 0,
+        num_workers: int | None = None,
         memory_mb: int = 1024,
         val_fraction: float = 0.15,
         seed: int = 0,
@@ -193,7 +195,7 @@ class SignData(pl.LightningDataModule):
                 self.look,
                 self.strict,
                 self.allow_unlabelled,
-                self.num_workers,
+                self.num_workers or 1,
             )
             for split in SPLITS
         }
@@ -339,7 +341,7 @@ class SignData(pl.LightningDataModule):
             self.image_size,
             joint_shape,
             standardize,
-            keep=self.num_workers == 0 and self._fits_in_memory(),
+            keep=self.workers == 0 and self._fits_in_memory(),
             cache=None if self.cache is None else Path(self.cache),
             strict=self.strict,
             prepare=prepare,
@@ -350,9 +352,17 @@ class SignData(pl.LightningDataModule):
         clips = self._clips("train", prepare=AS_IT_IS)
         return [clips.skeleton(index) for index in sample_frames(len(clips), min(50, len(clips)))]
 
+    @cached_property
+    def workers(self) -> int:
+        """Processes that read clips."""
+        if self.num_workers is not None:
+            return self.num_workers
+        return 0 if self._fits_in_memory() else min(4, os.cpu_count() or 1)
+
     def _fits_in_memory(self) -> bool:
         channels = 3 * ("rgb" in self.modalities) + ("depth" in self.modalities)
-        bytes_per_clip = self.num_frames * self.image_size**2 * channels + 100_000
+        bytes_per_frame = self.image_size**2 * channels + 4 * math.prod(self.joint_shape)
+        bytes_per_clip = self.num_frames * bytes_per_frame
         clips = sum(len(labels) for labels in self.labels.values())
         return clips * bytes_per_clip <= self.memory_mb * 2**20
 
@@ -361,7 +371,7 @@ class SignData(pl.LightningDataModule):
             self.parts[split],
             batch_size=self.batch_size,
             shuffle=shuffle,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
             collate_fn=collate,
         )

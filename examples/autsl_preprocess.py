@@ -7,7 +7,7 @@ others stay as they are, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +87,11 @@ class Preprocess:
                 f"move all others, but got {sorted(self.kept)}. Keep them, or name no reference."
             )
 
+    @property
+    def frame_by_frame(self) -> bool:
+        """Whether no frame says anything of another, so that those left out need not be read."""
+        return not self.longest_gap and not self.reference
+
     def __call__(self, clip: np.ndarray) -> np.ndarray:
         """Map `(frames, joints, coordinates)` to the same shape, NaN where a joint is missing."""
         if self.order is not None:
@@ -102,6 +107,41 @@ class Preprocess:
         if self.reference:
             clip = centre(clip, self.reference)
         return clip
+
+
+@dataclass(frozen=True)
+class Standardizer:
+    """Mean and spread of every joint's coordinates, so that no joint leaks into another.
+
+    Args:
+        mean: shape `(joints, coordinates)`, in the data's units.
+        std: the same shape and units, above 0.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def fit(cls, clips: Iterable[np.ndarray]) -> Standardizer:
+        """Fit on training clips of shape `(frames, joints, coordinates)`; NaN is left out.
+
+        A joint that is never seen, or never moves, keeps a spread of 1.
+        """
+        seen, total, squares = 0.0, 0.0, 0.0
+        for clip in clips:
+            there = np.isfinite(clip)
+            values = np.where(there, clip, 0.0).astype(np.float64)
+            seen = seen + there.sum(axis=0)
+            total = total + values.sum(axis=0)
+            squares = squares + (values**2).sum(axis=0)
+        mean = total / np.maximum(seen, 1)
+        std = np.sqrt(np.maximum(squares / np.maximum(seen, 1) - mean**2, 0.0))
+        return cls(mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32))
+
+    def __call__(self, clip: np.ndarray) -> np.ndarray:
+        """Standardise; a missing joint (NaN) becomes its mean over the training clips, 0."""
+        moved = (clip - self.mean) / self.std
+        return np.where(np.isfinite(moved), moved, np.float32(0))
 
 
 def with_marks(clip: np.ndarray, standardized: np.ndarray) -> np.ndarray:

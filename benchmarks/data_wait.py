@@ -1,0 +1,152 @@
+"""How much of a training step is spent waiting for clips?
+
+    python -m benchmarks.data_wait
+
+Rows: skeleton. A folder in AUTSL's layout is made, of arrays as `examples.autsl_extract` writes
+them, and read as in a training: `SignData` with its own defaults, more clips than fit into memory.
+A step is the wait for its batch and then forward, backward and optimizer on one thread; the first
+epoch, in which processes start and files are read for the first time, is not measured.
+`python -m benchmarks.report_results` writes the results into RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from benchmarks.rows import Figure, Row, at_most, measure, parser, product, results, spread
+from benchmarks.store import Result, Settings, Store
+from examples.autsl_data import SignData
+from examples.autsl_fusion import SignFusion
+from examples.autsl_labels import SPLITS
+from examples.autsl_orders import ORDERS, save_order
+from lightning_jointprune.skeletons import get_skeleton
+
+ORDER, FRAMES, SIGNS = "face-left-pose-right", 60, 8  # AUTSL's clips have about 60 frames
+CLIPS = {"train": 320, "val": SIGNS, "test": SIGNS}
+SHARE = 0.1
+
+
+def run(cell: Settings) -> Result:
+    """Milliseconds of a step, and of the wait in it, over an epoch."""
+    torch.manual_seed(cell["seed"])
+    with tempfile.TemporaryDirectory() as folder:
+        _write(Path(folder), np.random.default_rng(cell["seed"]))
+        data = SignData(folder, "skeleton", batch_size=cell["batch"], memory_mb=0)
+        data.setup("fit")
+        model = SignFusion(
+            data.num_signs,
+            *data.joint_shape,
+            ("skeleton",),
+            hidden_size=cell["hidden"],
+            num_layers=cell["layers"],
+            num_frames=data.num_frames,
+        )
+        optimizer = torch.optim.AdamW(model.parameters(), foreach=True)
+        loader = data.train_dataloader()
+        waited = steps = took = 0.0
+        for epoch in range(2):
+            before = time.perf_counter()
+            for batch in loader:
+                ready = time.perf_counter()
+                optimizer.zero_grad()
+                logits = model(batch["skeleton_keypoints"], frame_mask=batch["frame_mask"])
+                cross_entropy(logits, batch["sign"]).backward()
+                optimizer.step()
+                done = time.perf_counter()
+                if epoch and steps:  # the first batch of an epoch is always waited for
+                    waited += ready - before
+                    took += done - before
+                steps += epoch
+                before = done
+    return {
+        "wait_ms": 1e3 * waited / (steps - 1),
+        "step_ms": 1e3 * took / (steps - 1),
+        "processes": data.workers,
+    }
+
+
+def _write(folder: Path, rng: np.random.Generator) -> None:
+    """People at rest with noise, in the order that the extraction writes."""
+    joints = ORDERS[ORDER].num_joints
+    rest = np.zeros((joints, 3), np.float32)
+    places = {"left_shoulder": (0.6, 0.4), "right_shoulder": (0.4, 0.4)}
+    places |= {"left_elbow": (0.7, 0.6), "right_elbow": (0.3, 0.6)}
+    places |= {"left_wrist": (0.6, 0.8), "right_wrist": (0.4, 0.8)}
+    names = get_skeleton("mediapipe_holistic").joints
+    for joint, name in enumerate(names):
+        hand = "left_wrist" if name.startswith("left_hand") else "right_wrist"
+        in_hand = "_hand_" in name
+        rest[joint, :2] = places.get(name.removeprefix("pose_"), (0.5, 0.2))
+        rest[joint, :2] = places[hand] if in_hand else rest[joint, :2]
+    signer = 0
+    for split in SPLITS:
+        rows = []
+        for clip in range(CLIPS[split]):
+            name = f"signer{signer}_sample{clip}"
+            noise = rng.normal(0, 0.01, (FRAMES, joints, 3))
+            path = folder / split / f"{name}_skeleton.npy"
+            path.parent.mkdir(exist_ok=True)
+            np.save(path, (rest + noise).astype(np.float32))
+            rows.append(f"{name},{clip % SIGNS}\n")
+        (folder / f"{split}_labels.csv").write_text("".join(rows))
+        signer += 1
+    save_order(folder, ORDER)
+
+
+def cells(store: Store, seeds: int) -> list[Settings]:
+    def cell(seed: int, size: tuple[int, int]) -> Settings:
+        hidden, layers = size
+        return {
+            "script": "data_wait",
+            "seed": seed,
+            "batch": 16,
+            "hidden": hidden,
+            "layers": layers,
+            "pruned": False,
+        }
+
+    return product(cell, seeds, size=((64, 2), (256, 4)))
+
+
+def figures(store: Store, seeds: int) -> list[Figure]:
+    found = []
+    for width in (64, 256):
+        of_size = [cell for cell in cells(store, seeds) if cell["hidden"] == width]
+        runs = results(store, of_size)
+        if not runs:
+            continue
+        shares = [run["wait_ms"] / run["step_ms"] for run in runs]
+        title = f"{width} units"
+        found.append(at_most(f"{title}: share of a step spent waiting", SHARE, max(shares), shares))
+        found.append(Figure(f"{title}: step, ms", "", spread([r["step_ms"] for r in runs], 1)))
+    return found
+
+
+ROWS = {
+    "skeleton": Row(
+        "waiting for clips, 543 joints",
+        "`SignFusion` of `examples/autsl_fusion.py` on skeletons alone: batches of 16 clips, 16 of "
+        "60 frames, 543 joints; the model at its default size and at that of "
+        "`examples/autsl_full.yaml`. The largest share of all runs must reach the target.",
+        3,
+        cells,
+        figures,
+    )
+}
+
+
+def main() -> None:
+    args = parser(__doc__, ROWS).parse_args()
+    if args.workers != 1:
+        raise SystemExit("Expected one worker, since others would take the time of the readers.")
+    measure("data_wait", ROWS, run, args)
+
+
+if __name__ == "__main__":
+    main()
