@@ -341,7 +341,7 @@ class SignData(pl.LightningDataModule):
             self.image_size,
             joint_shape,
             standardize,
-            keep=self.workers == 0 and self._fits_in_memory(),
+            keep=standardize is not None and self.workers == 0 and self._fits_in_memory(),
             cache=None if self.cache is None else Path(self.cache),
             strict=self.strict,
             prepare=prepare,
