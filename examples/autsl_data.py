@@ -373,5 +373,6 @@ class SignData(pl.LightningDataModule):
             shuffle=shuffle,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
+            prefetch_factor=4 if self.workers else None,
             collate_fn=collate,
         )
