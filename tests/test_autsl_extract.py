@@ -335,7 +335,7 @@ def test_forty_videos_are_checked_extracted_trained_on_studied_and_reported(
     if detector is Holistic:
         pytest.importorskip("mediapipe", reason="the extra `extract` is not installed")
         for number, path in enumerate(sorted(folder.rglob("*_color.mp4"))):
-            write_video(path, walking(4, number))
+            write_video(path, walking(2, number))  # MediaPipe takes its time
     assert check(folder, None, published=False, workers=1, strict=True) == 0
     out = tmp_path / "skeletons"
     extracted = extract(folder, out, make_detector=detector)
