@@ -15,6 +15,7 @@ from statistics import fmean
 from benchmarks import (
     asl_words,
     compaction,
+    data_wait,
     demo,
     extraction,
     last_phase,
@@ -31,6 +32,7 @@ SCRIPTS = {
     "demo": (demo.ROWS, ""),
     "overhead": (overhead.ROWS, ""),
     "compaction": (compaction.ROWS, ""),
+    "data_wait": (data_wait.ROWS, ""),
     "selection": (selection.ROWS, " --data FOLDER"),
     "last_phase": (last_phase.ROWS, " --data FOLDER"),
 }

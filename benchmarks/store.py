@@ -104,6 +104,8 @@ def _state(script: str, pruned: bool) -> str:
         files += [folder / name for name in ("layer.py", "selecting.py", "attach.py")]
         files += sorted((folder / "compaction").glob("*.py"))
         pruned = False  # nothing is searched
+    if script == "data_wait":
+        files = [HERE / "data_wait.py", *examples]
     if script == "overhead":
         files += [HERE / "overhead.py", HERE.parent / "tests" / "twins.py", *examples]
     if pruned:

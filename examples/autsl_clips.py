@@ -7,7 +7,7 @@ shape `(frames, joints, coordinates)`, floating point, NaN where a joint was not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from examples.autsl_files import save_array
-from examples.autsl_preprocess import Preprocess, with_marks
+from examples.autsl_preprocess import Preprocess, Standardizer, with_marks
 from examples.autsl_usable import SUFFIXES, warn_broken
 
 AS_IT_IS = Preprocess()
@@ -71,8 +71,12 @@ def read_video(path: Path, num_frames: int, size: int, channels: int) -> np.ndar
     return np.stack(frames).reshape(num_frames, size, size, channels).transpose(0, 3, 1, 2).copy()
 
 
-def read_skeleton(path: Path) -> np.ndarray:
+def read_skeleton(path: Path, num_frames: int | None = None) -> np.ndarray:
     """Read one clip's joints, shape `(frames, joints, coordinates)`; NaN where a joint is missing.
+
+    Args:
+        path: a `.npy` file.
+        num_frames: frames to return of a longer clip, spread evenly; None returns all.
 
     Raises:
         ValueError: if the file is no such array.
@@ -89,7 +93,9 @@ def read_skeleton(path: Path) -> np.ndarray:
             "Expected a floating-point array of shape (frames, joints, coordinates) but got "
             f"{clip.dtype} of shape {clip.shape} in {path}. Write it again with numpy.save."
         )
-    return clip.astype(np.float32)
+    if num_frames is not None and len(clip) > num_frames:
+        clip = clip[sample_frames(len(clip), num_frames)]
+    return clip.astype(np.float32, copy=False)
 
 
 def collate(items: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
@@ -119,40 +125,6 @@ def fit_length(clip: np.ndarray, num_frames: int) -> tuple[np.ndarray, np.ndarra
     padded = np.zeros((num_frames, *clip.shape[1:]), dtype=clip.dtype)
     padded[: len(clip)] = clip
     return padded, np.arange(num_frames) < len(clip)
-
-
-@dataclass(frozen=True)
-class Standardizer:
-    """Mean and spread of every joint's coordinates, so that no joint leaks into another.
-
-    Args:
-        mean: shape `(joints, coordinates)`, in the data's units.
-        std: the same shape and units, above 0.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-
-    @classmethod
-    def fit(cls, clips: Iterable[np.ndarray]) -> Standardizer:
-        """Fit on training clips of shape `(frames, joints, coordinates)`; NaN is left out.
-
-        A joint that is never seen, or never moves, keeps a spread of 1.
-        """
-        seen, total, squares = 0.0, 0.0, 0.0
-        for clip in clips:
-            there = np.isfinite(clip)
-            values = np.where(there, clip, 0.0).astype(np.float64)
-            seen = seen + there.sum(axis=0)
-            total = total + values.sum(axis=0)
-            squares = squares + (values**2).sum(axis=0)
-        mean = total / np.maximum(seen, 1)
-        std = np.sqrt(np.maximum(squares / np.maximum(seen, 1) - mean**2, 0.0))
-        return cls(mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32))
-
-    def __call__(self, clip: np.ndarray) -> np.ndarray:
-        """Standardise; a missing joint (NaN) becomes its mean over the training clips, 0."""
-        return np.nan_to_num((clip - self.mean) / self.std, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 # --- a folder in AUTSL's layout ------------------------------------------------------------------
@@ -205,10 +177,15 @@ class FolderClips(Dataset[dict[str, Any] | None]):
     def __len__(self) -> int:
         return len(self.names)
 
-    def skeleton(self, index: int) -> np.ndarray:
-        """The clip's joints before they are standardised, `(frames, joints, coordinates)`."""
+    def skeleton(self, index: int, num_frames: int | None = None) -> np.ndarray:
+        """The clip's joints before they are standardised, `(frames, joints, coordinates)`.
+
+        Args:
+            index: number of the clip.
+            num_frames: frames that are needed of a longer clip; None needs all.
+        """
         path = self.folder / f"{self.names[index]}{SUFFIXES['skeleton']}"
-        clip = self.prepare(read_skeleton(path))
+        clip = self.prepare(read_skeleton(path, num_frames))
         if self.joint_shape is not None and clip.shape[1:] != self.joint_shape:
             joints, coordinates = self.joint_shape
             raise ValueError(
@@ -233,7 +210,8 @@ class FolderClips(Dataset[dict[str, Any] | None]):
         return item
 
     def _read(self, index: int) -> dict[str, Any]:
-        clip = _finished(self.skeleton(index), self.standardize, self.prepare.mark)
+        needed = self.num_frames if self.prepare.frame_by_frame else None
+        clip = _finished(self.skeleton(index, needed), self.standardize, self.prepare.mark)
         item = _skeleton_item(clip, self.signs[index], self.num_frames)
         for kind, channels in (("rgb", 3), ("depth", 1)):
             if kind in self.modalities:

@@ -13,6 +13,9 @@ A batch is a dict:
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,14 +31,13 @@ from examples.autsl_clips import (
     ArrayClips,
     Arrays,
     FolderClips,
-    Standardizer,
     collate,
     sample_frames,
 )
 from examples.autsl_files import Depth
 from examples.autsl_labels import SPLITS, read_labels
-from examples.autsl_orders import check_anatomy, get_order
-from examples.autsl_preprocess import Preprocess
+from examples.autsl_orders import check_anatomy, get_order, saved_order
+from examples.autsl_preprocess import Preprocess, Standardizer
 from examples.autsl_synthetic import (
     JOINT_NAMES,
     SyntheticSettings,
@@ -58,9 +60,10 @@ class SignData(pl.LightningDataModule):
         num_frames: frames per clip; longer clips are sampled evenly, shorter ones padded.
         image_size: width and height of the videos, in pixels.
         batch_size: clips per batch.
-        num_workers: processes that read clips; 0 reads in the training process.
-        memory_mb: clips are kept in memory once read if all of them fit into this many MiB
-            and `num_workers` is 0.
+        num_workers: processes that read clips; 0 reads in the training process. None takes up to
+            four, and none where all clips fit into memory.
+        memory_mb: clips are kept in memory once read if all of them fit into this many MiB, and
+            no other process reads them.
         val_fraction: share of the training part to hold out where the data has no validation part.
         seed: seed of that choice.
         allow_unlabelled: whether clips that are in no label file are left out in silence.
@@ -69,12 +72,14 @@ class SignData(pl.LightningDataModule):
             finds those that were cut off, `frames` decodes every frame.
         cache: folder to keep sampled and resized frames in; None decodes them every time.
         order: order the joints were saved in, a name out of `examples.autsl_orders`; None takes
-            them as they are.
+            the one that `examples.autsl_extract` has written beside them, else as they are.
         zeros_missing: whether a joint at exactly 0 was not found, as some extractors write it.
         longest_gap: frames of the longest gap of a joint that is filled by a straight line.
         mark_gaps: whether each joint has a coordinate more, 1 where it is missing.
         reference: joints to centre and scale a clip by, names or indices, such as the shoulders;
             `FusionCLI` has the pruning keep them. None leaves the clips where they are.
+        kept: joints that are read, names or indices: the others are missing in every clip, and the
+            statistics are those of these joints alone. None reads all. See also `keep_only`.
         folder: where synthetic data is written, in a folder of its own.
         synthetic: what the synthetic data looks like; None takes its defaults.
     """
@@ -88,7 +93,7 @@ class SignData(pl.LightningDataModule):
         num_frames: int = 16,
         image_size: int = 32,
         batch_size: int = 32,
-        num_workers: int = 0,
+        num_workers: int | None = None,
         memory_mb: int = 1024,
         val_fraction: float = 0.15,
         seed: int = 0,
@@ -101,6 +106,7 @@ class SignData(pl.LightningDataModule):
         longest_gap: int = 0,
         mark_gaps: bool = False,
         reference: list[int | str] | None = None,
+        kept: list[int | str] | None = None,
         folder: str = "data",
         synthetic: SyntheticSettings | None = None,
     ) -> None:
@@ -120,11 +126,12 @@ class SignData(pl.LightningDataModule):
         self.strict = strict
         self.look: Depth = look
         self.cache = cache
-        self.order = order
+        self.wanted_order = order
         self.zeros_missing = zeros_missing
         self.longest_gap = longest_gap
         self.mark_gaps = mark_gaps
         self.reference = reference or []
+        self.kept = kept
         self.folder = folder
         self.synthetic = synthetic or SyntheticSettings()
         self.parts: dict[str, FolderClips | ArrayClips] = {}
@@ -188,7 +195,7 @@ class SignData(pl.LightningDataModule):
                 self.look,
                 self.strict,
                 self.allow_unlabelled,
-                self.num_workers,
+                self.num_workers or 1,
             )
             for split in SPLITS
         }
@@ -211,7 +218,8 @@ class SignData(pl.LightningDataModule):
     @cached_property
     def joint_shape(self) -> tuple[int, int]:
         """Joints and coordinates on disk, in the named skeleton's order, of the first clip."""
-        joints, coordinates = self._clips("train").skeleton(0).shape[1:]
+        clips = self._clips("train", prepare=Preprocess(self.order))
+        joints, coordinates = clips.skeleton(0).shape[1:]
         return joints, coordinates
 
     @property
@@ -237,6 +245,11 @@ class SignData(pl.LightningDataModule):
         return JOINT_NAMES if self.planted else None
 
     @cached_property
+    def order(self) -> str | None:
+        """The order of the joints on disk: the one given, else the one that the data says."""
+        return self.wanted_order or (saved_order(self.root) if self.root.is_dir() else None)
+
+    @cached_property
     def skeleton(self) -> str | None:
         """The skeleton's name: the one given, else the one whose joints have the data's names."""
         if self.wanted_skeleton is not None:
@@ -254,10 +267,25 @@ class SignData(pl.LightningDataModule):
         names = self.joint_names
         if self.skeleton is not None:
             names = get_skeleton(self.skeleton).joints
-        reference = resolve_joints(self.reference, names or ()) if self.reference else ()
+        names = names or [f"joint_{index}" for index in range(self.num_joints)]
         return Preprocess(
-            self.order, self.zeros_missing, self.longest_gap, reference, self.mark_gaps
+            self.order,
+            self.zeros_missing,
+            self.longest_gap,
+            resolve_joints(self.reference, names),
+            self.mark_gaps,
+            None if self.kept is None else resolve_joints(self.kept, names),
         )
+
+    def keep_only(self, joints: Sequence[int | str]) -> None:
+        """Read no joints but these from now on, such as those of a run that has frozen them.
+
+        The statistics are fitted again when a trainer next asks for data. They were those of each
+        joint by itself, so the kept joints stay as they are, bit for bit.
+        """
+        self.kept = list(joints)
+        self.__dict__.pop("preprocess", None)
+        self.parts = {}
 
     # Lightning's hooks.
 
@@ -299,10 +327,12 @@ class SignData(pl.LightningDataModule):
         split: str,
         joint_shape: tuple[int, int] | None = None,
         standardize: Standardizer | None = None,
+        prepare: Preprocess | None = None,
     ) -> FolderClips | ArrayClips:
+        prepare = prepare or self.preprocess
         if self.arrays is not None:
             clips, signs = self.arrays.parts[split]
-            return ArrayClips(clips, signs, self.num_frames, standardize, self.preprocess)
+            return ArrayClips(clips, signs, self.num_frames, standardize, prepare)
         return FolderClips(
             self.root / split,
             self.labels[split],
@@ -311,21 +341,28 @@ class SignData(pl.LightningDataModule):
             self.image_size,
             joint_shape,
             standardize,
-            keep=self.num_workers == 0 and self._fits_in_memory(),
+            keep=standardize is not None and self.workers == 0 and self._fits_in_memory(),
             cache=None if self.cache is None else Path(self.cache),
             strict=self.strict,
-            prepare=self.preprocess,
+            prepare=prepare,
         )
 
     def _some_as_saved(self) -> list[np.ndarray]:
         """Up to 50 training clips as they are on disk, evenly spread."""
-        clips = self._clips("train")
-        clips.prepare = AS_IT_IS
+        clips = self._clips("train", prepare=AS_IT_IS)
         return [clips.skeleton(index) for index in sample_frames(len(clips), min(50, len(clips)))]
+
+    @cached_property
+    def workers(self) -> int:
+        """Processes that read clips."""
+        if self.num_workers is not None:
+            return self.num_workers
+        return 0 if self._fits_in_memory() else min(4, os.cpu_count() or 1)
 
     def _fits_in_memory(self) -> bool:
         channels = 3 * ("rgb" in self.modalities) + ("depth" in self.modalities)
-        bytes_per_clip = self.num_frames * self.image_size**2 * channels + 100_000
+        bytes_per_frame = self.image_size**2 * channels + 4 * math.prod(self.joint_shape)
+        bytes_per_clip = self.num_frames * bytes_per_frame
         clips = sum(len(labels) for labels in self.labels.values())
         return clips * bytes_per_clip <= self.memory_mb * 2**20
 
@@ -334,7 +371,8 @@ class SignData(pl.LightningDataModule):
             self.parts[split],
             batch_size=self.batch_size,
             shuffle=shuffle,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            prefetch_factor=4 if self.workers else None,
             collate_fn=collate,
         )

@@ -6,11 +6,16 @@ the order is named, and the anatomy of a few clips has to agree with it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from examples.autsl_files import write_whole
+
+ORDER_FILE = "landmarks.json"
 FACE, IRISES, POSE, HAND = 468, 10, 33, 21
 # Shoulder, elbow and wrist of the left and the right arm, within the block of the pose.
 MEDIAPIPE_ARMS = ((11, 13, 15), (12, 14, 16))
@@ -109,6 +114,26 @@ def get_order(name: str) -> Order:
     if name not in ORDERS:
         raise ValueError(f"Expected an order out of {', '.join(ORDERS)} but got {name!r}.")
     return ORDERS[name]
+
+
+def save_order(folder: Path, name: str) -> None:
+    """Write beside the data in which order its joints are, for `saved_order`."""
+    text = json.dumps({"order": name, "blocks": get_order(name).blocks}, indent=1)
+    write_whole(folder / ORDER_FILE, lambda file: file.write(text.encode()))
+
+
+def saved_order(folder: Path) -> str | None:
+    """The order that a folder says its joints are in; None where it says none.
+
+    Raises:
+        ValueError: no order has the name that it says.
+    """
+    path = folder / ORDER_FILE
+    if not path.is_file():
+        return None
+    name = json.loads(path.read_text(encoding="utf-8"))["order"]
+    get_order(name)
+    return name
 
 
 def check_anatomy(clips: Iterable[np.ndarray], name: str) -> None:

@@ -7,7 +7,7 @@ others stay as they are, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +69,8 @@ class Preprocess:
         longest_gap: frames of the longest gap to fill; 0 fills none.
         reference: joints to centre and scale by, which have to be kept; none leaves the clip.
         mark: whether a coordinate is added that is 1 where the joint is missing.
+        kept: the joints that are read, the reference among them: all others are missing in every
+            frame, so that neither statistics nor a model see them. None reads all.
     """
 
     order: str | None = None
@@ -76,11 +78,28 @@ class Preprocess:
     longest_gap: int = 0
     reference: tuple[int, ...] = ()
     mark: bool = False
+    kept: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kept is not None and not {*self.reference} <= {*self.kept}:
+            raise ValueError(
+                f"Expected the reference joints {sorted(self.reference)} to be kept, since they "
+                f"move all others, but got {sorted(self.kept)}. Keep them, or name no reference."
+            )
+
+    @property
+    def frame_by_frame(self) -> bool:
+        """Whether no frame says anything of another, so that those left out need not be read."""
+        return not self.longest_gap and not self.reference
 
     def __call__(self, clip: np.ndarray) -> np.ndarray:
         """Map `(frames, joints, coordinates)` to the same shape, NaN where a joint is missing."""
         if self.order is not None:
             clip = get_order(self.order).to_skeleton(clip)
+        if self.kept is not None:
+            read = np.full_like(clip, np.nan)
+            read[:, list(self.kept)] = clip[:, list(self.kept)]
+            clip = read
         if self.zeros_missing:
             clip = np.where((clip == 0).all(axis=-1, keepdims=True), np.nan, clip)
         if self.longest_gap:
@@ -88,6 +107,41 @@ class Preprocess:
         if self.reference:
             clip = centre(clip, self.reference)
         return clip
+
+
+@dataclass(frozen=True)
+class Standardizer:
+    """Mean and spread of every joint's coordinates, so that no joint leaks into another.
+
+    Args:
+        mean: shape `(joints, coordinates)`, in the data's units.
+        std: the same shape and units, above 0.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def fit(cls, clips: Iterable[np.ndarray]) -> Standardizer:
+        """Fit on training clips of shape `(frames, joints, coordinates)`; NaN is left out.
+
+        A joint that is never seen, or never moves, keeps a spread of 1.
+        """
+        seen, total, squares = 0.0, 0.0, 0.0
+        for clip in clips:
+            there = np.isfinite(clip)
+            values = np.where(there, clip, 0.0).astype(np.float64)
+            seen = seen + there.sum(axis=0)
+            total = total + values.sum(axis=0)
+            squares = squares + (values**2).sum(axis=0)
+        mean = total / np.maximum(seen, 1)
+        std = np.sqrt(np.maximum(squares / np.maximum(seen, 1) - mean**2, 0.0))
+        return cls(mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32))
+
+    def __call__(self, clip: np.ndarray) -> np.ndarray:
+        """Standardise; a missing joint (NaN) becomes its mean over the training clips, 0."""
+        moved = (clip - self.mean) / self.std
+        return np.where(np.isfinite(moved), moved, np.float32(0))
 
 
 def with_marks(clip: np.ndarray, standardized: np.ndarray) -> np.ndarray:

@@ -96,6 +96,7 @@ def test_the_package_has_modules_to_check() -> None:
         "transformers",
         "av",
         "jsonargparse",
+        "mediapipe",
         "scipy",
         "pyarrow",
         "onnx",

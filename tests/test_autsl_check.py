@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from examples.autsl_check import HARMLESS, KINDS, PUBLISHED, check, main
+from examples.autsl_files import video_problem
 from examples.autsl_labels import SIGN_LIST, read_sign_names
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic, write_video
 
@@ -40,23 +41,26 @@ def write_sound(path: Path) -> None:
         container.mux(stream.encode())
 
 
+def rewritten(path: Path, target: Path, **options: str) -> Path:
+    """The same packets in another container, or with another place for the index."""
+    with av.open(str(path)) as old, av.open(str(target), "w", options=options) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    return target
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 
 
 def cut_after_index(path: Path) -> None:
     """What is cut off of a video whose index stands at its start."""
-    with (
-        av.open(str(path)) as old,
-        av.open(f"{path}.mp4", "w", options={"movflags": "faststart"}) as new,
-    ):
-        stream = new.add_stream_from_template(old.streams.video[0])
-        for packet in old.demux(video=0):
-            if packet.size:
-                packet.stream = stream
-                new.mux(packet)
-    path.write_bytes(Path(f"{path}.mp4").read_bytes()[:-200])
-    Path(f"{path}.mp4").unlink()
+    new = rewritten(path, path.with_suffix(".new.mp4"), movflags="faststart")
+    path.write_bytes(new.read_bytes()[:-200])
+    new.unlink()
 
 
 def without_frames(path: Path) -> None:
@@ -110,6 +114,19 @@ def test_damage_inside_a_video_is_found_by_decoding(folder: Path) -> None:
     first(folder).write_bytes(content)
     assert kinds(folder, depth="packets") == []
     assert kinds(folder, depth="frames") in (["truncated"], ["zero-frame"])
+
+
+@pytest.mark.parametrize(
+    "options", [{"movflags": "faststart"}, {"movflags": "frag_keyframe+empty_moov"}, {}]
+)
+def test_video_is_good_wherever_its_index_is(
+    folder: Path, tmp_path: Path, options: dict[str, str]
+) -> None:
+    name = "a.mp4" if options else "a.mkv"
+    video = rewritten(first(folder), tmp_path / name, **options)
+    for depth in ("packets", "frames"):
+        assert video_problem(video, 32, depth) is None
+        assert video_problem(video, 64, depth)[0] == "wrong-size"
 
 
 def test_wrong_extension_is_named_beside_the_missing_file(folder: Path) -> None:

@@ -9,33 +9,7 @@ import pytest
 
 from examples.autsl_orders import ORDERS, check_anatomy, get_order
 from lightning_jointprune.skeletons import get_skeleton
-
-ARMS = {"shoulder": (0.62, 0.4), "elbow": (0.70, 0.6), "wrist": (0.62, 0.78)}
-
-
-def block(name: str, size: int, arms: tuple) -> np.ndarray:
-    """One block of a person who faces the camera; the left side is at the right."""
-    rng = np.random.default_rng(size)
-    if name in ("left", "right"):
-        points = np.array([0.62, 0.78]) + rng.uniform(-0.04, 0.04, (size, 2))
-        points[0] = (0.625, 0.785)
-        return points if name == "left" else points * [-1, 1] + [1, 0]
-    if name != "pose":
-        return np.array([0.5, 0.2]) + rng.uniform(-0.05, 0.05, (size, 2))
-    points = np.array([0.5, 0.2]) + rng.uniform(-0.05, 0.05, (size, 2))
-    for side, joints in enumerate(arms):
-        for joint, (x, y) in zip(joints, ARMS.values(), strict=True):
-            points[joint] = (x if side == 0 else 1 - x, y)
-    return points
-
-
-def person(order: str) -> np.ndarray:
-    """A clip of a person, shape `(8, joints, 3)`, in this order."""
-    known = get_order(order)
-    pose = np.concatenate([block(name, size, known.arms) for name, size in known.blocks])
-    clip = np.zeros((8, len(pose), 3))
-    clip[..., :2] = pose + np.random.default_rng(0).normal(0, 0.003, (8, len(pose), 2))
-    return clip
+from tests.people import person
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from examples.autsl_data import SignData
 from examples.autsl_fusion import FusionCLI, SignFusion
 from examples.autsl_preprocess import Preprocess, centre, fill_gaps, with_marks
-from examples.autsl_synthetic import SyntheticSettings, make_synthetic
+from examples.autsl_synthetic import JOINT_NAMES, SyntheticSettings, make_synthetic
 from lightning_jointprune import JointPruningLayer
 
 SHOULDERS = (1, 2)
@@ -123,6 +123,53 @@ def scores(folder: Path, model: SignFusion, gates: JointPruningLayer) -> torch.T
     batches = [batch for part in (data.val_dataloader(), data.test_dataloader()) for batch in part]
     with torch.no_grad():
         return torch.cat([model(gates(batch["skeleton_keypoints"])) for batch in batches])
+
+
+def test_statistics_of_the_kept_joints_are_those_of_their_training_clips_by_hand(
+    folder: Path,
+) -> None:
+    for path in folder.glob("*/*.npy"):
+        clip = np.load(path)
+        clip[2, KEPT[1]] = np.nan
+        np.save(path, clip)
+    data = SignData(str(folder), "skeleton", kept=KEPT)
+    data.setup("fit")
+    frames = np.concatenate([np.load(path) for path in (folder / "train").glob("*.npy")])
+    fitted = data.parts["test"].standardize
+    np.testing.assert_allclose(fitted.mean[KEPT], np.nanmean(frames[:, KEPT], 0), rtol=1e-5)
+    np.testing.assert_allclose(fitted.std[KEPT], np.nanstd(frames[:, KEPT], 0), rtol=1e-4)
+    rest = np.setdiff1d(np.arange(42), KEPT)
+    assert (fitted.mean[rest] == 0).all()
+    assert (fitted.std[rest] == 1).all()
+
+
+def test_statistics_fitted_again_after_the_freeze_leave_the_kept_joints_bitwise_as_they_were(
+    folder: Path,
+) -> None:
+    names = [JOINT_NAMES[joint] for joint in KEPT]
+    data = SignData(str(folder), "skeleton", num_frames=8, batch_size=4, longest_gap=2)
+    data.setup("fit")
+    (before,) = data.val_dataloader()
+    data.keep_only(names)
+    data.setup("test")
+    (after,) = data.val_dataloader()
+    gates = torch.isin(torch.arange(42), torch.tensor(KEPT))[:, None]
+    x = after["skeleton_keypoints"]
+    assert torch.equal(x, before["skeleton_keypoints"] * gates)
+    for path in folder.glob("*/*.npy"):
+        clip = np.load(path)
+        clip[:, DROPPED] = 1e6
+        np.save(path, clip)
+    data.keep_only(KEPT)
+    data.setup("test")
+    (changed,) = data.val_dataloader()
+    assert torch.equal(changed["skeleton_keypoints"], x)
+
+
+def test_reference_that_is_not_kept_is_refused(folder: Path) -> None:
+    data = SignData(str(folder), "skeleton", reference=["left_hand_wrist"], kept=[1, 2])
+    with pytest.raises(ValueError, match=r"Expected the reference joints \[0\] to be kept"):
+        data.setup("fit")
 
 
 def test_reference_joints_are_kept_by_the_command_line(folder: Path, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_split_without_a_usable_clip_is_refused(folder: Path) -> None:
 
 
 def test_clip_that_breaks_after_the_start_leaves_its_batch(folder: Path) -> None:
-    data = data_of(folder, memory_mb=0)
+    data = data_of(folder, memory_mb=0, num_workers=0)
     broken = files(folder, "_color.mp4")[0]
     broken.write_bytes(b"no video")
     with pytest.warns(BrokenClipWarning, match=broken.name):

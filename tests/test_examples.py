@@ -19,7 +19,6 @@ from transformers import VideoMAEConfig, VideoMAEModel
 import examples
 from examples.autsl_clips import (
     Arrays,
-    Standardizer,
     fit_length,
     hold_out,
     read_skeleton,
@@ -28,6 +27,7 @@ from examples.autsl_clips import (
 from examples.autsl_data import SignData
 from examples.autsl_fusion import FusionCLI, SignFusion, main, planted_scores
 from examples.autsl_labels import read_labels
+from examples.autsl_preprocess import Standardizer
 from examples.autsl_synthetic import (
     JOINT_NAMES,
     SyntheticSettings,
@@ -210,6 +210,21 @@ def test_clips_are_kept_in_memory_only_where_they_fit(folder: Path) -> None:
     streamed = data_of(folder, memory_mb=0).parts["train"]
     assert streamed[0] is not streamed[0]
     torch.testing.assert_close(kept[0], streamed[0])
+
+
+def test_clips_are_read_by_other_processes_where_they_do_not_fit_into_memory(folder: Path) -> None:
+    assert data_of(folder).workers == 0
+    assert data_of(folder, memory_mb=0).workers > 0
+    assert data_of(folder, memory_mb=0, num_workers=0).workers == 0
+
+
+def test_frames_that_are_left_out_are_not_standardised_and_change_nothing(folder: Path) -> None:
+    clips = data_of(folder, modalities="skeleton", memory_mb=0).parts["train"]
+    clips.num_frames = 3
+    whole = clips.standardize(clips.skeleton(0))
+    assert len(whole) > 3
+    expected = torch.from_numpy(fit_length(whole, 3)[0])
+    assert torch.equal(clips[0]["skeleton_keypoints"], expected)
 
 
 def test_video_is_sampled_evenly_and_resized(tmp_path: Path) -> None:
