@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks import asl_words, demo, overhead, planted, selection
+from benchmarks import asl_study, asl_words, demo, overhead, planted, selection
 from benchmarks.rows import Figure, Row, add_store_arguments
 from benchmarks.store import HERE, Record, Store, code_state
 
 SCRIPTS = {
     "planted": (planted.ROWS, ""),
     "asl_words": (asl_words.ROWS, " --data asl_words.npz"),
+    "asl_study": (asl_study.ROWS, " --data FOLDER"),
     "demo": (demo.ROWS, ""),
     "overhead": (overhead.ROWS, ""),
     "selection": (selection.ROWS, " --data FOLDER"),
