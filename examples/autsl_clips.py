@@ -234,7 +234,7 @@ class FolderClips(Dataset[dict[str, Any] | None]):
 
     def _read(self, index: int) -> dict[str, Any]:
         clip = _finished(self.skeleton(index), self.standardize, self.prepare.mark)
-        item = _skeleton_item(clip, self.signs[index], self.num_frames)
+        item = _skeleton_item(clip, self.signs[index], self.num_frames, index)
         for kind, channels in (("rgb", 3), ("depth", 1)):
             if kind in self.modalities:
                 path = self.folder / f"{self.names[index]}{SUFFIXES[kind]}"
@@ -261,12 +261,13 @@ def _finished(clip: np.ndarray, standardize: Standardizer | None, mark: bool) ->
     return with_marks(clip, finished) if mark else finished
 
 
-def _skeleton_item(clip: np.ndarray, sign: int, num_frames: int) -> dict[str, Any]:
+def _skeleton_item(clip: np.ndarray, sign: int, num_frames: int, index: int) -> dict[str, Any]:
     clip, mask = fit_length(clip, num_frames)
     return {
         "skeleton_keypoints": torch.from_numpy(clip),
         "frame_mask": torch.from_numpy(mask),
         "sign": sign,
+        "clip": index,
     }
 
 
@@ -299,7 +300,7 @@ class ArrayClips(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip = _finished(self.skeleton(index), self.standardize, self.prepare.mark)
-        return _skeleton_item(clip, int(self.signs[index]), self.num_frames)
+        return _skeleton_item(clip, int(self.signs[index]), self.num_frames, index)
 
 
 def hold_out(

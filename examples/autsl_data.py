@@ -8,19 +8,22 @@ A batch is a dict:
 `rgb_frames`          `(batch, frames, 3, height, width)`     uint8; only with modality `rgb`
 `depth_frames`        `(batch, frames, 1, height, width)`     uint8; only with modality `depth`
 `sign`                `(batch,)`                              int64
+`clip`                `(batch,)`                              int64, the clip's number in its part
 ====================  ======================================  ================================
 """
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 
 from examples.autsl_clips import (
     AS_IT_IS,
@@ -33,7 +36,7 @@ from examples.autsl_clips import (
     sample_frames,
 )
 from examples.autsl_files import Depth
-from examples.autsl_labels import SPLITS, read_labels
+from examples.autsl_labels import SPLITS, read_labels, signer_of
 from examples.autsl_orders import check_anatomy, get_order
 from examples.autsl_preprocess import Preprocess
 from examples.autsl_synthetic import (
@@ -44,6 +47,26 @@ from examples.autsl_synthetic import (
 )
 from examples.autsl_usable import usable_clips
 from lightning_jointprune.skeletons import get_skeleton, resolve_joints, skeleton_names
+
+
+class EpochOrder(RandomSampler):
+    """A random order that follows from the run's seed and the epoch alone.
+
+    So a run that goes on after a crash sees the batches that it would have seen.
+
+    Args:
+        clips: the data.
+        epoch: that the run begins with.
+    """
+
+    def __init__(self, clips: Sized, epoch: int) -> None:
+        super().__init__(clips)
+        self.seed = torch.initial_seed()
+        self.set_epoch(epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning says which epoch begins."""
+        self.generator = torch.Generator().manual_seed((self.seed + epoch) % 2**63)
 
 
 class SignData(pl.LightningDataModule):
@@ -259,6 +282,19 @@ class SignData(pl.LightningDataModule):
             self.order, self.zeros_missing, self.longest_gap, reference, self.mark_gaps
         )
 
+    def clip_names(self, split: str) -> list[str]:
+        """The clips of a part, in its order; those of arrays by their numbers."""
+        clips = self.parts[split]
+        if isinstance(clips, FolderClips):
+            return clips.names
+        return [f"clip{number}" for number in range(len(clips))]
+
+    def signers(self, split: str) -> list[str] | None:
+        """Who signs each clip of a part, by the clips' names; None for arrays."""
+        if isinstance(self.parts[split], ArrayClips):
+            return None
+        return [signer_of(name) for name in self.clip_names(split)]
+
     # Lightning's hooks.
 
     def prepare_data(self) -> None:
@@ -330,10 +366,12 @@ class SignData(pl.LightningDataModule):
         return clips * bytes_per_clip <= self.memory_mb * 2**20
 
     def _loader(self, split: str, shuffle: bool = False) -> DataLoader[dict[str, Any]]:
+        clips = self.parts[split]
+        epoch = 0 if self.trainer is None else self.trainer.current_epoch
         return DataLoader(
-            self.parts[split],
+            clips,
             batch_size=self.batch_size,
-            shuffle=shuffle,
+            sampler=EpochOrder(clips, epoch) if shuffle else None,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=collate,

@@ -20,11 +20,11 @@ pytestmark = SHORT_RUNS
 
 @pytest.fixture
 def words() -> Words:
-    """Two words that two joints of 75 tell apart."""
+    """Two words that twenty joints of 75 tell apart."""
     rng = np.random.default_rng(0)
     y = np.arange(96) % 2
     x = rng.standard_normal((96, 8, JOINTS, 3), dtype=np.float32)
-    x[y == 1, :, :2] += 3.0
+    x[y == 1, :, :20] += 3.0
     return Words(*standardised(x[:64], y[:64], x[64:], y[64:]), ("",) * JOINTS, 2)
 
 
@@ -39,7 +39,8 @@ def test_every_number_of_a_ladder_has_its_score_and_its_joints(words: Words, enc
 
 def test_a_model_with_all_joints_learns_without_the_callback(words: Words) -> None:
     result = train_and_score("gru", words, [], epochs=40, seed=0)
-    assert result == {"accuracy": {"75": pytest.approx(1.0, abs=0.1)}}
+    assert set(result) == {"accuracy"}
+    assert result["accuracy"]["75"] > 0.9
 
 
 def test_no_run_is_there_twice_and_a_ladder_serves_all_numbers(tmp_path: Path) -> None:
