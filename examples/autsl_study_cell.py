@@ -29,7 +29,7 @@ METRICS = {"test_acc": "top-1", "test_top5": "top-5", "test_f1": "macro F1"}
 
 
 class SeedEpochs(pl.Callback):
-    """Begins every epoch with random numbers of its own, so that it can be the first of a run.
+    """Gives every epoch random numbers of its own, so that it can be the first of a run.
 
     Args:
         seed: of the run.
@@ -38,8 +38,12 @@ class SeedEpochs(pl.Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        torch.manual_seed(1_000_003 * (self.seed + 1) + trainer.current_epoch)
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # Not before: the data's iterator draws a number, before the epoch or after it has begun.
+        if batch_idx == 0:
+            torch.manual_seed(1_000_003 * (self.seed + 1) + trainer.current_epoch)
 
 
 class KeepOnly(pl.Callback):
@@ -81,7 +85,7 @@ def run_cell(cell: Cell, folder: Path) -> None:
         num_joints = cli.datamodule.num_joints
         joints = joints_of(cell, folder, num_joints, cli.datamodule.skeleton)
         callbacks.append(KeepOnly(joints, num_joints))
-    cli.trainer.callbacks = [*callbacks, SeedEpochs(cell["seed"]), last]
+    cli.trainer.callbacks = [SeedEpochs(cell["seed"]), *callbacks, last]
     path = run / "last.ckpt"
     begun = str(path) if path.is_file() else None
     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=begun)

@@ -5,9 +5,9 @@
 
 Tuned are the learning rate of the model, that of the gates, and, where no number of joints is asked
 for, the price of a joint. A trial is a whole training run; its score is the validation's top-1 at
-the end, under the hard mask (of a ladder, that of the fewest joints). The test part is never scored. Every trial is kept in
-`tune_<encoder>.log`, so that the same command goes on where it was stopped; the best is written to
-`tuned.yaml`. Needs `pip install '.[study]'`.
+the end, under the hard mask (of a ladder, that of the fewest joints). The test part is never
+scored. Every trial is kept in `tune_<encoder>.log`, so that the same command goes on where it was
+stopped; the best is written to `tuned.yaml`. Needs `pip install '.[study]'`.
 """
 
 from __future__ import annotations
