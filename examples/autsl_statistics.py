@@ -56,7 +56,7 @@ class Row(NamedTuple):
     signers: tuple[float, float, float] | None = None
 
 
-class Test(NamedTuple):
+class Comparison(NamedTuple):
     """Two selections compared in pairs, on the same clips and with the same seeds.
 
     Attributes:
@@ -65,8 +65,6 @@ class Test(NamedTuple):
         over: what is exchanged for the test: whole `clips`, or whole `signers`.
         result: the test; its correction is for all tests of the study over the same.
     """
-
-    __test__ = False  # no test of pytest's
 
     encoder: str
     joints: int
@@ -108,7 +106,7 @@ def _signers(results: Sequence[dict[str, Any]]) -> tuple[float, float, float] | 
     return min(means), mean_of_runs(means).value, max(means)
 
 
-def tests_of(runs: Sequence[Run]) -> list[Test]:
+def comparisons_of(runs: Sequence[Run]) -> list[Comparison]:
     """Each chosen set against the others of its encoder with as many joints, and those of its own.
 
     What is right is counted over all seeds that both have. A clip's answers of several seeds are
@@ -143,7 +141,7 @@ def _pairs(runs: Sequence[Run]) -> list[tuple[list[Run], list[Run]]]:
     return pairs
 
 
-def _test(first: Sequence[Run], second: Sequence[Run], over: str) -> Test | None:
+def _test(first: Sequence[Run], second: Sequence[Run], over: str) -> Comparison | None:
     """The test over all seeds that both have; None without two clips or signers."""
     units: list[str] = []
     right: tuple[list[bool], list[bool]] = ([], [])
@@ -163,7 +161,7 @@ def _test(first: Sequence[Run], second: Sequence[Run], over: str) -> Test | None
         return None
     names = _name(first[0]), _name(second[0])
     (result,) = paired_tests(dict(zip(names, right, strict=True)), signers=units)
-    return Test(first[0].encoder, first[0].joints, over, result)
+    return Comparison(first[0].encoder, first[0].joints, over, result)
 
 
 def _name(run: Run) -> str:

@@ -27,7 +27,7 @@ from rich.console import Console
 
 from examples.autsl_engines import run_commands
 from examples.autsl_selections import LADDER, MATCHED, Cell, cells_of, path_of
-from examples.autsl_statistics import rows_of, runs_of, tests_of
+from examples.autsl_statistics import comparisons_of, rows_of, runs_of
 from examples.autsl_study_cell import METRICS
 from examples.autsl_tables import write_tables
 
@@ -67,7 +67,7 @@ def main(
             run_commands(engine, _commands(ready, out), out, engine_settings)
     finally:
         runs = runs_of(cells, out)
-        write_tables(rows_of(runs), tests_of(runs), tuple(METRICS.values()), out)
+        write_tables(rows_of(runs), comparisons_of(runs), tuple(METRICS.values()), out)
         done = sum(path_of(cell, out).is_file() for cell in cells)
         console.print(f"{done} of {len(cells)} cells are finished. Tables: {out / 'study.html'}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
-from examples.autsl_statistics import Row, Test
+from examples.autsl_statistics import Comparison, Row
 from lightning_jointprune.files import write_text
 from lightning_jointprune.intervals import Estimate
 
@@ -28,7 +28,7 @@ HEAD = ("encoder", "selection", "joints", "seeds")
 
 
 def write_tables(
-    rows: Sequence[Row], tests: Sequence[Test], metrics: Sequence[str], folder: Path
+    rows: Sequence[Row], tests: Sequence[Comparison], metrics: Sequence[str], folder: Path
 ) -> None:
     """Write `study.csv`, `tests.csv`, `study.tex` and `study.html`, each whole or not at all."""
     write_text(folder / "study.csv", _rows_csv(rows, metrics))
@@ -56,7 +56,7 @@ def _rows_csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     return _csv(lines)
 
 
-def _tests_csv(tests: Sequence[Test]) -> str:
+def _tests_csv(tests: Sequence[Comparison]) -> str:
     head = ["encoder", "first", "second", "over", "difference", "low", "high", "p", "p Holm"]
     lines: list[Sequence[object]] = [head]
     for test in tests:

@@ -16,7 +16,7 @@ WRITE = (
 ENGINES = [
     ("local", None, {}),
     ("slurm", "submitit", {"cluster": "local", "timeout_min": 5}),
-    ("ray", "ray", {"num_cpus": 1}),
+    pytest.param("ray", "ray", {"num_cpus": 1}, marks=pytest.mark.slow),
 ]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from examples.autsl_metrics import per_signer
 from examples.autsl_selections import Cell, path_of
-from examples.autsl_statistics import Run, rows_of, runs_of, tests_of
+from examples.autsl_statistics import Run, comparisons_of, rows_of, runs_of
 from lightning_jointprune.significance import swap_test
 
 CLIPS = [f"signer{signer}_sample{clip}" for signer in range(4) for clip in range(3)]
@@ -49,7 +49,7 @@ def test_clips_of_two_seeds_are_exchanged_together() -> None:
     seeds = [(range(8), range(3, 9)), (range(9), range(3, 10))]
     runs = [run_of("ladder", [*seeds[n][0]], n) for n in (0, 1)]
     runs += [run_of("random", [*seeds[n][1]], n) for n in (0, 1)]
-    clips, signers = tests_of(runs)
+    clips, signers = comparisons_of(runs)
     won = [sum((c in a) - (c in b) for a, b in seeds) for c in range(len(CLIPS))]
     assert clips.result.p == pytest.approx(swap_test(won))
     assert clips.result.difference.value == pytest.approx(sum(won) / 24)
@@ -68,7 +68,7 @@ def test_a_selection_is_compared_with_its_number_and_with_those_that_have_their_
         run_of("all", [2], joints=42, own=True),
         run_of("ladder", [0], joints=5)._replace(encoder="bert"),
     ]
-    tests = tests_of(runs)
+    tests = comparisons_of(runs)
     pairs = {(t.encoder, t.result.first, t.result.second) for t in tests if t.over == "clips"}
     assert pairs == {
         ("gru", "ladder, 10", "all, 42"),
@@ -84,10 +84,11 @@ def test_correction_is_for_all_tests_over_the_same() -> None:
     runs = [run_of("ladder", list(range(12)))]
     runs += [run_of("random", []), run_of("all", [0, 1], joints=42, own=True)]
     for over in ("clips", "signers"):
-        tests = [test.result for test in tests_of(runs) if test.over == over]
+        tests = [test.result for test in comparisons_of(runs) if test.over == over]
         least = min(tests, key=lambda test: test.p)
         assert least.p_holm == pytest.approx(min(1.0, 2 * least.p))
-    assert {2 * 0.5**12, 2 * 0.5**10} == {t.result.p for t in tests_of(runs) if t.over == "clips"}
+    over_clips = {test.result.p for test in comparisons_of(runs) if test.over == "clips"}
+    assert over_clips == {2 * 0.5**12, 2 * 0.5**10}
 
 
 def test_seeds_and_clips_that_only_one_has_are_left_out() -> None:
@@ -95,14 +96,14 @@ def test_seeds_and_clips_that_only_one_has_are_left_out() -> None:
     for key in ("clips", "signs", "answers", "signers"):
         other.result["test"][key] = other.result["test"][key][1:]
     runs = [run_of("ladder", [0, 1]), run_of("ladder", [5], seed=1), other]
-    assert tests_of(runs)[0].result.difference.value == pytest.approx(1 / 11)
+    assert comparisons_of(runs)[0].result.difference.value == pytest.approx(1 / 11)
 
 
 def test_arrays_without_signers_have_no_test_over_signers() -> None:
     runs = [run_of("ladder", [0, 1]), run_of("random", [3])]
     for run in runs:
         del run.result["test"]["signers"], run.result["test"]["per_signer"]
-    assert [test.over for test in tests_of(runs)] == ["clips"]
+    assert [test.over for test in comparisons_of(runs)] == ["clips"]
     assert [row.signers for row in rows_of(runs)] == [None, None]
 
 

@@ -18,7 +18,7 @@ import examples
 from examples.autsl_check import check
 from examples.autsl_fusion import FusionCLI
 from examples.autsl_selections import cells_of, path_of
-from examples.autsl_statistics import Row, Test
+from examples.autsl_statistics import Comparison, Row
 from examples.autsl_study import main as study
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic
 from examples.autsl_tables import write_tables
@@ -111,7 +111,8 @@ def test_tables_show_means_and_intervals_and_escape_names(tmp_path: Path) -> Non
         Row("<b>", "openhands_27", 27, 3, (Estimate(0.9, 0.88, 0.92),), (0.5, 0.7, 0.9)),
         Row("gru", "ladder", 5, 1, (Estimate(0.5),)),
     ]
-    tests = [Test("gru", 5, "clips", PairedTest("<i>", "b", Estimate(0.1, 0.0, 0.2), 0.01, 0.02))]
+    paired = PairedTest("<i>", "b", Estimate(0.1, 0.0, 0.2), 0.01, 0.02)
+    tests = [Comparison("gru", 5, "clips", paired)]
     write_tables(rows, tests, ["top-1"], tmp_path)
     with (tmp_path / "study.csv").open(newline="") as file:
         assert list(csv.reader(file))[1:] == [
