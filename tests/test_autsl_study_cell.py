@@ -73,6 +73,8 @@ def test_killed_cell_ends_as_if_it_had_not_been(
         run_cell(cell, tmp_path / name)
     whole, resumed = (written(cell, tmp_path / name) for name in ("whole", "killed"))
     assert resumed == whole
+    assert [len(result["kept"]) for result in whole["results"]] == joints
+    assert {*whole["results"][-1]["kept"]} <= {*whole["results"][0]["kept"]}
     weights = [
         torch.load(tmp_path / name / "runs" / target.stem / "last.ckpt", weights_only=True)
         for name in ("whole", "killed")
