@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks import (
+    asl_study,
     asl_words,
     compaction,
     data_wait,
@@ -29,6 +30,7 @@ from benchmarks.store import HERE, Record, Store, code_state
 SCRIPTS = {
     "planted": (planted.ROWS, ""),
     "asl_words": (asl_words.ROWS, " --data asl_words.npz"),
+    "asl_study": (asl_study.ROWS, " --data FOLDER"),
     "demo": (demo.ROWS, ""),
     "overhead": (overhead.ROWS, ""),
     "compaction": (compaction.ROWS, ""),

@@ -36,8 +36,11 @@ DISTRIBUTIONS = ("torch", "lightning", "transformers", "numpy")
 # Modules that read what a training run has left; they can not change its figures.
 READERS = {"__init__", "__main__", "agreement", "compaction", "evaluate"}
 READERS |= {"evaluation", "follow", "products", "record", "report", "rules", "surgery", "tracing"}
-# What the cells of benchmarks/selection.py come from, besides the models and the data.
-CHOICES = {"subset": ["joint_data.py"]} | {
+# What the cells of a script come from, besides the models and the data.
+CHOICES = {
+    "subset": ["joint_data.py"],
+    "asl_study": ["study_models.py", "../examples/autsl_encoders.py"],
+} | {
     script: ["joint_data.py", "selectors/training.py", f"selectors/{script}.py"]
     for script in ("ours", "penalties", "scores")
 }

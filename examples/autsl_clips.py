@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from examples.autsl_files import save_array
 from examples.autsl_preprocess import Preprocess, Standardizer, with_marks
@@ -96,21 +96,6 @@ def read_skeleton(path: Path, num_frames: int | None = None) -> np.ndarray:
     if num_frames is not None and len(clip) > num_frames:
         clip = clip[sample_frames(len(clip), num_frames)]
     return clip.astype(np.float32, copy=False)
-
-
-def collate(items: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
-    """A batch of the clips that could be read.
-
-    Raises:
-        ValueError: none of them could.
-    """
-    there = [item for item in items if item is not None]
-    if not there:
-        raise ValueError(
-            f"Expected a readable clip but got none in a batch of {len(items)}; the warnings "
-            "above name them. Is the disk still there?"
-        )
-    return default_collate(there)
 
 
 def fit_length(clip: np.ndarray, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
@@ -212,7 +197,7 @@ class FolderClips(Dataset[dict[str, Any] | None]):
     def _read(self, index: int) -> dict[str, Any]:
         needed = self.num_frames if self.prepare.frame_by_frame else None
         clip = _finished(self.skeleton(index, needed), self.standardize, self.prepare.mark)
-        item = _skeleton_item(clip, self.signs[index], self.num_frames)
+        item = _skeleton_item(clip, self.signs[index], self.num_frames, index)
         for kind, channels in (("rgb", 3), ("depth", 1)):
             if kind in self.modalities:
                 path = self.folder / f"{self.names[index]}{SUFFIXES[kind]}"
@@ -239,12 +224,13 @@ def _finished(clip: np.ndarray, standardize: Standardizer | None, mark: bool) ->
     return with_marks(clip, finished) if mark else finished
 
 
-def _skeleton_item(clip: np.ndarray, sign: int, num_frames: int) -> dict[str, Any]:
+def _skeleton_item(clip: np.ndarray, sign: int, num_frames: int, index: int) -> dict[str, Any]:
     clip, mask = fit_length(clip, num_frames)
     return {
         "skeleton_keypoints": torch.from_numpy(clip),
         "frame_mask": torch.from_numpy(mask),
         "sign": sign,
+        "clip": index,
     }
 
 
@@ -277,7 +263,7 @@ class ArrayClips(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip = _finished(self.skeleton(index), self.standardize, self.prepare.mark)
-        return _skeleton_item(clip, int(self.signs[index]), self.num_frames)
+        return _skeleton_item(clip, int(self.signs[index]), self.num_frames, index)
 
 
 def hold_out(

@@ -8,6 +8,7 @@ A batch is a dict:
 `rgb_frames`          `(batch, frames, 3, height, width)`     uint8; only with modality `rgb`
 `depth_frames`        `(batch, frames, 1, height, width)`     uint8; only with modality `depth`
 `sign`                `(batch,)`                              int64
+`clip`                `(batch,)`                              int64, the clip's number in its part
 ====================  ======================================  ================================
 """
 
@@ -25,17 +26,17 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
+from examples.autsl_batches import EpochOrder, collate
 from examples.autsl_clips import (
     AS_IT_IS,
     MODALITIES,
     ArrayClips,
     Arrays,
     FolderClips,
-    collate,
     sample_frames,
 )
 from examples.autsl_files import Depth
-from examples.autsl_labels import SPLITS, read_labels
+from examples.autsl_labels import SPLITS, read_labels, signer_of
 from examples.autsl_orders import check_anatomy, get_order, saved_order
 from examples.autsl_preprocess import Preprocess, Standardizer
 from examples.autsl_synthetic import (
@@ -287,6 +288,19 @@ class SignData(pl.LightningDataModule):
         self.__dict__.pop("preprocess", None)
         self.parts = {}
 
+    def clip_names(self, split: str) -> list[str]:
+        """The clips of a part, in its order; those of arrays by their numbers."""
+        clips = self.parts[split]
+        if isinstance(clips, FolderClips):
+            return clips.names
+        return [f"clip{number}" for number in range(len(clips))]
+
+    def signers(self, split: str) -> list[str] | None:
+        """Who signs each clip of a part, by the clips' names; None for arrays."""
+        if isinstance(self.parts[split], ArrayClips):
+            return None
+        return [signer_of(name) for name in self.clip_names(split)]
+
     # Lightning's hooks.
 
     def prepare_data(self) -> None:
@@ -367,10 +381,12 @@ class SignData(pl.LightningDataModule):
         return clips * bytes_per_clip <= self.memory_mb * 2**20
 
     def _loader(self, split: str, shuffle: bool = False) -> DataLoader[dict[str, Any]]:
+        clips = self.parts[split]
+        epoch = 0 if self.trainer is None else self.trainer.current_epoch
         return DataLoader(
-            self.parts[split],
+            clips,
             batch_size=self.batch_size,
-            shuffle=shuffle,
+            sampler=EpochOrder(clips, epoch) if shuffle else None,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             prefetch_factor=4 if self.workers else None,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -21,13 +22,12 @@ import transformers
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from transformers import VideoMAEConfig, VideoMAEModel
 
 from examples.autsl_clips import MODALITIES
 from examples.autsl_data import SignData
 from examples.autsl_encoders import FollowKept, build_encoder
+from examples.autsl_metrics import TestDetail, scores, write_results
 from examples.autsl_synthetic import JOINT_NAMES
 from lightning_jointprune import JointPruningCallback, JointSelection
 from lightning_jointprune.skeletons import get_skeleton
@@ -179,15 +179,9 @@ class SignFusion(pl.LightningModule):
             nn.Dropout(dropout),
             nn.Linear(hidden_size, num_signs),
         )
-        accuracy = MetricCollection(
-            {
-                "acc": MulticlassAccuracy(num_signs, average="micro"),
-                "top5": MulticlassAccuracy(num_signs, average="micro", top_k=min(5, num_signs)),
-                "f1": MulticlassF1Score(num_signs, average="macro"),
-            }
-        )
-        self.val_metrics = accuracy.clone(prefix="val_")
-        self.test_metrics = accuracy.clone(prefix="test_")
+        self.val_metrics = scores(num_signs, "val_")
+        self.test_metrics = scores(num_signs, "test_")
+        self.test_detail = TestDetail(num_signs)
 
     def forward(
         self,
@@ -255,9 +249,13 @@ class SignFusion(pl.LightningModule):
         weights = self.fusion_logits.softmax(dim=0)
         self.log_dict({f"fusion/{kind}": w for kind, w in zip(self.branches, weights, strict=True)})
 
+    def on_test_epoch_start(self) -> None:
+        self.test_detail.reset()
+
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         logits, _ = self._score(batch)
         self.test_metrics.update(logits, batch["sign"])
+        self.test_detail.update(logits, batch["sign"], batch["clip"])
         self.log_dict(self.test_metrics)
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -355,6 +353,11 @@ class FusionCLI(LightningCLI):
         keep += [joint for joint in config.datamodule.reference or () if joint not in keep]
         config.pruning.keep = keep
 
+    def test_results(self, model: SignFusion) -> dict[str, Any]:
+        """What the last test of a model found, see `TestDetail.results`; every process must ask."""
+        data = self.datamodule
+        return model.test_detail.results(data.clip_names("test"), data.signers("test"))
+
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
         self.datamodule = self.config_init.datamodule
@@ -380,7 +383,9 @@ def main(args: Sequence[str] | None = None) -> FusionCLI:
     cli = FusionCLI(args)
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
     cli.trainer.test(cli.model, datamodule=cli.datamodule)
+    results, folder = cli.test_results(cli.model), Path(cli.trainer.log_dir or ".")
     if cli.trainer.is_global_zero:
+        write_results(results, folder / "test_results.json")
         selection = cli.pruning.selection
         print(selection.summary())
         print(selection.sentence(cli.datamodule.title))

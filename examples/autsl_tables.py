@@ -6,10 +6,10 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from jinja2 import Environment
+from jinja2 import Environment, FileSystemLoader
 
+from examples.autsl_statistics import Comparison, Row
 from lightning_jointprune.files import write_text
 from lightning_jointprune.intervals import Estimate
 
@@ -24,81 +24,76 @@ PUBLISHED = (
     ("2-layer BERT, learned", "24", 87.97, "public re-run"),
     ("2-layer BERT, learned", "10", 84.47, "public re-run"),
 )
-CONCLUSION = (
-    "The learned 48 joints share 42 with the hand-picked set, so that row does not show that 48 "
-    "joints are not needed; that rests on the rows with 24 and 10 joints. A kept joint is one that "
-    "this model needs on this data: of several that say the same, a few are kept."
-)
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Joints that are needed on AUTSL</title>
-<style>body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;margin:1rem 0}
-td,th{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #ccc}
-td:first-child,th:first-child{text-align:left}</style>
-<h1>How many joints are needed</h1>
-<p>Means over seeds on the test part, with 95 % intervals where there are two seeds or more.</p>
-<table><tr><th>encoder<th>joints<th>seeds{% for m in metrics %}<th>{{ m }}{% endfor %}</tr>
-{% for row in rows %}<tr><td>{{ row.encoder }}<td>{{ row.joints }}<td>{{ row.seeds }}
-{%- for value in row.values %}<td>{{ value }}{% endfor %}</tr>
-{% endfor %}</table>
-<h2>Published on AUTSL</h2>
-<table><tr><th>model<th>joints<th>top-1, %<th>source</tr>
-{% for model, joints, value, source in published %}<tr><td>{{ model }}<td>{{ joints }}
-<td>{{ '%.2f' % value }}<td>{{ source }}</tr>
-{% endfor %}</table>
-<p>{{ conclusion }}</p></html>
-"""
+HEAD = ("encoder", "selection", "joints", "seeds")
 
 
-class Row(NamedTuple):
-    """One encoder with one number of joints.
-
-    Args:
-        encoder: its name.
-        joints: number of kept joints.
-        seeds: how many runs.
-        values: the mean of each metric, a share from 0 to 1.
-    """
-
-    encoder: str
-    joints: int
-    seeds: int
-    values: tuple[Estimate, ...]
-
-
-def write_tables(rows: Sequence[Row], metrics: Sequence[str], folder: Path) -> None:
-    """Write `study.csv`, `study.tex` and `study.html`, each whole or not at all."""
-    write_text(folder / "study.csv", _csv(rows, metrics))
+def write_tables(
+    rows: Sequence[Row], tests: Sequence[Comparison], metrics: Sequence[str], folder: Path
+) -> None:
+    """Write `study.csv`, `tests.csv`, `study.tex` and `study.html`, each whole or not at all."""
+    write_text(folder / "study.csv", _rows_csv(rows, metrics))
+    write_text(folder / "tests.csv", _tests_csv(tests))
     write_text(folder / "study.tex", _latex(rows, metrics))
-    page = Environment(autoescape=True).from_string(PAGE)
-    html = page.render(rows=rows, metrics=metrics, published=PUBLISHED, conclusion=CONCLUSION)
+    templates = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__).parent))
+    page = templates.get_template("autsl_study.html")
+    html = page.render(rows=rows, tests=tests, metrics=metrics, published=PUBLISHED)
     write_text(folder / "study.html", html)
 
 
-def _csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:
+def _csv(lines: Sequence[Sequence[object]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    ends = [f"{metric}{end}" for metric in metrics for end in ("", " low", " high")]
-    writer.writerow(["encoder", "joints", "seeds", *ends])
-    for row in rows:
-        writer.writerow([row.encoder, row.joints, row.seeds, *(x for v in row.values for x in v)])
+    csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
+
+
+def _rows_csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:
+    ends = [f"{metric}{end}" for metric in metrics for end in ("", " low", " high")]
+    signers = ["worst signer", "mean signer", "best signer"]
+    lines: list[Sequence[object]] = [[*HEAD, *ends, *signers]]
+    for row in rows:
+        values = [end for value in row.values for end in value]
+        lines.append([*row[:4], *values, *(row.signers or [""] * 3)])
+    return _csv(lines)
+
+
+def _tests_csv(tests: Sequence[Comparison]) -> str:
+    head = ["encoder", "first", "second", "over", "difference", "low", "high", "p", "p Holm"]
+    lines: list[Sequence[object]] = [head]
+    for test in tests:
+        found = test.result
+        names = [test.encoder, found.first, found.second, test.over]
+        lines.append([*names, *found.difference, found.p, found.p_holm])
+    return _csv(lines)
 
 
 def _latex(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     """A `booktabs` table in per cent; intervals as ±, where there are several seeds."""
     lines = [
-        rf"\begin{{tabular}}{{lrr{'r' * len(metrics)}}}",
+        rf"\begin{{tabular}}{{llrr{'r' * (len(metrics) + 1)}}}",
         r"\toprule",
-        " & ".join(["Encoder", "Joints", "Seeds", *metrics]) + r" \\",
+        " & ".join([*(name.capitalize() for name in HEAD), *metrics, "Signers"]) + r" \\",
         r"\midrule",
     ]
     for row in rows:
-        cells = [row.encoder, str(row.joints), str(row.seeds), *map(_per_cent, row.values)]
-        lines.append(" & ".join(cells) + r" \\")
+        ends = row.signers and f"{_share(row.signers[0])}--{_share(row.signers[2])}"
+        names = [_escaped(row.encoder), _escaped(row.selection), str(row.joints), str(row.seeds)]
+        lines.append(" & ".join([*names, *map(_per_cent, row.values), ends or ""]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
+def _escaped(text: str) -> str:
+    r"""Text whose special characters LaTeX prints.
+
+    >>> print(_escaped("openhands_27"))
+    openhands\_27
+    """
+    return "".join(f"\\{one}" if one in "&%$#_{}" else one for one in text)
+
+
 def _per_cent(value: Estimate) -> str:
-    half = "" if value.high is None else rf" $\pm$ {100 * (value.high - value.value):.1f}"
-    return f"{100 * value.value:.1f}{half}"
+    half = "" if value.high is None else rf" $\pm$ {_share(value.high - value.value)}"
+    return f"{_share(value.value)}{half}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f}"

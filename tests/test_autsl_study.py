@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,14 @@ import yaml
 import examples
 from examples.autsl_check import check
 from examples.autsl_fusion import FusionCLI
-from examples.autsl_study import cells_of, path_of
+from examples.autsl_selections import cells_of, path_of
+from examples.autsl_statistics import Comparison, Row
 from examples.autsl_study import main as study
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic
-from examples.autsl_tables import Row, write_tables
+from examples.autsl_tables import write_tables
 from lightning_jointprune.intervals import Estimate
+from lightning_jointprune.significance import PairedTest
+from lightning_jointprune.skeletons import get_skeleton
 from tests.runs import SHORT_RUNS
 
 pytestmark = SHORT_RUNS
@@ -55,46 +59,35 @@ def test_forty_videos_become_tables_and_a_killed_study_computes_nothing_twice(
 
     out, args = tmp_path / "study", flags(folder)
     config = tmp_path / "study.yaml"
-    plan = {"out": str(out), "joints": [8, 3], "encoders": ["bert", "gru"], "seeds": [0]}
-    config.write_text(yaml.safe_dump({**plan, "args": args}))
+    plan = {"out": str(out), "joints": [5], "encoders": ["gru"], "seeds": [0], "args": args}
+    config.write_text(yaml.safe_dump({**plan, "selections": ["matched", "ladder"]}))
     command = [sys.executable, "-m", "examples.autsl_study", "--config", str(config)]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as run:
-        assert any(line.startswith("Cell 1 of 2") for line in run.stdout)
+        assert any(line.startswith("Cell 1 of 1: gru_matched_5") for line in run.stdout)
         os.killpg(run.pid, signal.SIGKILL)
 
-    first, second = (path_of(cell, out) for cell in cells_of(["bert", "gru"], [8, 3], [0], args))
-    assert [path.name for path in (out / "cells").iterdir()] == [first.name]
+    cells = cells_of(["gru"], [5], [0], ["matched", "ladder"], args)
+    paths = [path_of(cell, out) for cell in cells]
+    assert [path.name for path in (out / "cells").iterdir()] == [paths[0].name]
     assert not (out / "study.csv").exists()
-    before = first.stat().st_mtime_ns
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    assert first.stat().st_mtime_ns == before
-    assert {path.name for path in (out / "cells").iterdir()} == {first.name, second.name}
+    before = paths[0].stat().st_mtime_ns
+    study(out, [5], ["gru"], [0], args, ["matched", "ladder"])
+    assert paths[0].stat().st_mtime_ns == before
+    assert {path.name for path in (out / "cells").iterdir()} == {path.name for path in paths}
 
-    for path in (first, second):
-        results = json.loads(path.read_text())["results"]
-        assert [len(result["kept"]) for result in results] == [8, 3]
-        assert set(results[1]["kept"]) < set(results[0]["kept"])
+    like, matched = (json.loads(path.read_text())["results"][0] for path in paths)
+    part_of = {j: part for part, js in get_skeleton("mediapipe_hands").groups.items() for j in js}
+    assert len(matched["kept"]) == 5
+    assert Counter(map(part_of.get, matched["kept"])) == Counter(map(part_of.get, like["kept"]))
+    assert len(matched["test"]["clips"]) == 8
+    assert set(matched["test"]["per_signer"]) == set(matched["test"]["signers"])
     with (out / "study.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["encoder"], row["joints"]) for row in rows] == [
-        ("bert", "8"),
-        ("bert", "3"),
-        ("gru", "8"),
-        ("gru", "3"),
-    ]
-    assert all(0 <= float(row["top-1"]) <= 1 for row in rows)
+        rows = {row["selection"]: float(row["top-1"]) for row in csv.DictReader(file)}
+    assert rows == {"ladder": like["test_acc"], "matched": matched["test_acc"]}
     assert (out / "study.tex").is_file()
-    assert len(list((out / "runs").glob("*/lightning_logs/*/joint_importance.html"))) == 2
-
-
-def test_cell_of_other_settings_is_another_cell(tmp_path: Path) -> None:
-    (cell,) = cells_of(["bert"], [5, 10], [0], ["--data=A"])
-    assert cell["joints"] == [10, 5]
-    for change in ({"seed": 1}, {"encoder": "gru"}, {"joints": [9, 5]}, {"args": ["--data=B"]}):
-        assert path_of({**cell, **change}, tmp_path) != path_of(cell, tmp_path)
-    assert path_of(dict(reversed(cell.items())), tmp_path) == path_of(cell, tmp_path)
+    assert len(list((out / "runs").glob("*/lightning_logs/*/joint_importance.html"))) == 1
 
 
 def test_study_without_a_finished_cell_has_empty_tables(tmp_path: Path) -> None:
@@ -105,19 +98,38 @@ def test_study_without_a_finished_cell_has_empty_tables(tmp_path: Path) -> None:
 
 
 def test_tables_show_means_and_intervals_and_escape_names(tmp_path: Path) -> None:
-    rows = [Row("<b>", 5, 3, (Estimate(0.9, 0.88, 0.92),)), Row("gru", 5, 1, (Estimate(0.5),))]
-    write_tables(rows, ["top-1"], tmp_path)
+    rows = [
+        Row("<b>", "openhands_27", 27, 3, (Estimate(0.9, 0.88, 0.92),), (0.5, 0.7, 0.9)),
+        Row("gru", "ladder", 5, 1, (Estimate(0.5),)),
+    ]
+    paired = PairedTest("<i>", "b", Estimate(0.1, 0.0, 0.2), 0.01, 0.02)
+    tests = [Comparison("gru", 5, "clips", paired)]
+    write_tables(rows, tests, ["top-1"], tmp_path)
     with (tmp_path / "study.csv").open(newline="") as file:
         assert list(csv.reader(file))[1:] == [
-            ["<b>", "5", "3", "0.9", "0.88", "0.92"],
-            ["gru", "5", "1", "0.5", "", ""],
+            ["<b>", "openhands_27", "27", "3", "0.9", "0.88", "0.92", "0.5", "0.7", "0.9"],
+            ["gru", "ladder", "5", "1", "0.5", "", "", "", "", ""],
+        ]
+    with (tmp_path / "tests.csv").open(newline="") as file:
+        assert list(csv.reader(file))[1] == [
+            "gru",
+            "<i>",
+            "b",
+            "clips",
+            "0.1",
+            "0.0",
+            "0.2",
+            "0.01",
+            "0.02",
         ]
     latex = (tmp_path / "study.tex").read_text()
-    assert r"<b> & 5 & 3 & 90.0 $\pm$ 2.0 \\" in latex
-    assert r"gru & 5 & 1 & 50.0 \\" in latex
+    assert r"<b> & openhands\_27 & 27 & 3 & 90.0 $\pm$ 2.0 & 50.0--90.0 \\" in latex
+    assert r"gru & ladder & 5 & 1 & 50.0 &  \\" in latex
     page = (tmp_path / "study.html").read_text()
     assert "&lt;b&gt;" in page
+    assert "&lt;i&gt;" in page
     assert "<b>" not in page
+    assert "<i>" not in page
     for shown in ("62.02", "98.42", "98.53", "89.50", "share 42", "0.900 [0.880, 0.920]"):
         assert shown in page
 

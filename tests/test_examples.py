@@ -191,6 +191,7 @@ def test_folder_written_is_folder_read(folder: Path) -> None:
         "rgb_frames": (4, 6, 3, 32, 32),
         "depth_frames": (4, 6, 1, 32, 32),
         "sign": (4,),
+        "clip": (4,),
     }
     assert batch["rgb_frames"].dtype == torch.uint8
     assert [len(data.parts[split]) for split in ("train", "val", "test")] == list(SMALL.clips)
@@ -201,7 +202,7 @@ def test_skeleton_alone_never_opens_a_video(own_folder: Path) -> None:
     for path in own_folder.glob("*/*.mp4"):
         path.unlink()
     batch = next(iter(data_of(own_folder, modalities="skeleton").train_dataloader()))
-    assert set(batch) == {"skeleton_keypoints", "frame_mask", "sign"}
+    assert set(batch) == {"skeleton_keypoints", "frame_mask", "sign", "clip"}
 
 
 def test_clips_are_kept_in_memory_only_where_they_fit(folder: Path) -> None:
@@ -625,7 +626,14 @@ def test_end_to_end_all_modalities_until_the_report(
     assert cli.pruning.report_path.is_file()
     record = json.loads((cli.pruning.report_path.parent / "pruning_record.json").read_text())
     assert record["skeleton"] == "mediapipe_hands"
-    assert {"test_acc", "test_top5"} <= set(cli.trainer.callback_metrics)
+    assert {"test_acc", "test_top5", "test_f1"} <= set(cli.trainer.callback_metrics)
+    found = json.loads((cli.pruning.report_path.parent / "test_results.json").read_text())
+    assert found["clips"] == list(cli.datamodule.labels["test"])
+    assert found["signs"] == list(cli.datamodule.labels["test"].values())
+    right = [a == b for a, b in zip(found["signs"], found["answers"], strict=True)]
+    accuracy = float(cli.trainer.callback_metrics["test_acc"])
+    assert accuracy == pytest.approx(sum(right) / len(right))
+    assert len(found["per_signer"]) == 2
     checkpoint = cli.trainer.checkpoint_callback.best_model_path
     assert isinstance(SignFusion.load_from_checkpoint(checkpoint, strict=True), SignFusion)
 

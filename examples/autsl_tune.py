@@ -1,0 +1,111 @@
+"""Settle the settings that matter before a study, on the validation part alone, with Optuna.
+
+    python -m examples.autsl_tune --config examples/configs/tune.yaml
+    python -m examples.autsl_study --config ...    with `--config=study/tuned.yaml` among its args
+
+Tuned are the learning rate of the model, that of the gates, and, where no number of joints is asked
+for, the price of a joint. A trial is a whole training run; its score is the validation's top-1 at
+the end, under the hard mask (of a ladder, that of the fewest joints). The test part is never
+scored. Every trial is kept in `tune_<encoder>.log`, so that the same command goes on where it was
+stopped; the best is written to `tuned.yaml`. Needs `pip install '.[study]'`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import auto_cli
+
+from examples.autsl_fusion import FusionCLI
+from lightning_jointprune.files import write_text
+
+LR, GATE_LR, PRICE = (1e-4, 1e-2), (0.01, 0.2), (1e-4, 1e-2)  # lowest and highest
+
+
+def main(
+    out: Path,
+    args: list[str],
+    trials: int = 30,
+    encoder: str = "bert",
+    joints: list[int] | None = None,
+    seed: int = 0,
+) -> None:
+    """Tune, and write `tuned.yaml`.
+
+    Args:
+        out: folder of the trials and of `tuned.yaml`.
+        args: arguments of `examples.autsl_fusion` that all trials have.
+        trials: number of finished trials to reach, those of earlier commands included.
+        encoder: bert, gru, st-gcn or joint-tokens.
+        joints: number of joints, or those of a ladder; None tunes a price instead.
+        seed: of the training and of Optuna's proposals.
+    """
+    optuna = _optuna()
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    log = optuna.storages.journal.JournalFileBackend(str(out / f"tune_{encoder}.log"))
+    study = optuna.create_study(
+        study_name=json.dumps([encoder, joints, seed, args]),  # of other settings, another study
+        storage=optuna.storages.JournalStorage(log),
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        direction="maximize",
+        load_if_exists=True,
+    )
+
+    def score(trial: Any) -> float:
+        budget = [] if joints is None else [f"--pruning.budget={json.dumps(joints)}"]
+        flags = [*args, f"--model.encoder={encoder}", f"--seed_everything={seed}", *budget]
+        return validated(flags, _proposed(trial, joints is None), out / "trials")
+
+    finished = optuna.trial.TrialState.COMPLETE
+    study.optimize(score, max(0, trials - len(study.get_trials(states=[finished]))))
+    best = _proposed(optuna.trial.FixedTrial(study.best_params), joints is None)
+    head = f"# {encoder}: validation top-1 {study.best_value:.4f}, best of {trials} trials\n"
+    write_text(out / "tuned.yaml", head + yaml.safe_dump(best))
+
+
+def _proposed(trial: Any, priced: bool) -> dict[str, dict[str, Any]]:
+    """The settings of a trial, as in a file for `--config`."""
+    rate, gates = (
+        trial.suggest_float(name, *ends, log=True)
+        for name, ends in (("lr", LR), ("gate_lr", GATE_LR))
+    )
+    pruning: dict[str, Any] = {"lr": gates}
+    if priced:
+        price = trial.suggest_float("price", *PRICE, log=True)
+        pruning["budget"] = {
+            "class_path": "lightning_jointprune.Price",
+            "init_args": {"value": price},
+        }
+    return {"model": {"lr": rate}, "pruning": pruning}
+
+
+def validated(args: Sequence[str], settings: dict[str, Any], folder: Path) -> float:
+    """Train with these settings, and return the top-1 accuracy of the last validation."""
+    flags = [
+        f"--{part}.{name}={json.dumps(value)}"
+        for part, values in settings.items()
+        for name, value in values.items()
+    ]
+    quiet = [f"--trainer.default_root_dir={folder}", "--trainer.enable_checkpointing=false"]
+    cli = FusionCLI([*args, *quiet, *flags])
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    return float(cli.trainer.callback_metrics["val_acc"])
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise ValueError(
+            "Expected optuna but it is not installed: pip install optuna, or study without tuning."
+        ) from error
+    return optuna
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)
