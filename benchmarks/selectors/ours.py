@@ -9,19 +9,21 @@ from benchmarks.models import fit_and_score
 from benchmarks.selectors.training import EPOCHS, RECIPE, Choice, steps_of_a_run
 
 
-def ladder(data: JointData, encoder: str, counts: Sequence[int], seed: int) -> Choice:
+def ladder(
+    data: JointData, encoder: str, counts: Sequence[int], seed: int, epochs: int = EPOCHS
+) -> Choice:
     """`TargetJoints([K, ...])`, no other argument: one run, whose final model has the fewest."""
     from lightning_jointprune import JointPruningCallback, TargetJoints
 
     callback = JointPruningCallback(num_joints=data.joints, budget=TargetJoints(list(counts)))
     accuracy = fit_and_score(
-        encoder, data.train, data.unseen, data.classes, RECIPE, EPOCHS, seed, callback
+        encoder, data.train, data.unseen, data.classes, RECIPE, epochs, seed, callback
     )
     record = callback.record
     selections = {len(rung.indices): rung for rung in record.rungs or (record.selection,)}
     return Choice(
         {count: [int(joint) for joint in selections[count].indices] for count in counts},
         {},
-        steps_of_a_run(data.train),
+        steps_of_a_run(data.train) * epochs / EPOCHS,
         {min(counts): accuracy},
     )
