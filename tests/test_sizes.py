@@ -44,5 +44,5 @@ def test_the_same_example_is_made_of_other_sizes() -> None:
 def test_refuses_sizes_of_one_and_calls_without_a_tensor() -> None:
     with pytest.raises(ValueError, match=r"size 1 time.*torch.cat"):
         inputs("b t j c", torch.rand(3, 1, 9, 2))
-    with pytest.raises(ValueError, match=r"without a tensor in it.*register_dataclass"):
+    with pytest.raises(ValueError, match=r"without a tensor in it.*as attributes"):
         inputs("b t j c", object())

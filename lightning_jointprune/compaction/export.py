@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torch.utils import _pytree as pytree
 
 from lightning_jointprune.attach import attached_layers
 from lightning_jointprune.compaction.proof import difference
@@ -35,7 +34,7 @@ from lightning_jointprune.compaction.request import (
     masked_entrance,
 )
 from lightning_jointprune.compaction.sizes import SIZES, Input, read_inputs
-from lightning_jointprune.compaction.tracing import Call, Called, ready_to_trace
+from lightning_jointprune.compaction.tracing import Call, Called, opened, ready_to_trace
 from lightning_jointprune.files import PathLike, write_bytes
 from lightning_jointprune.record import JointSelection
 
@@ -96,7 +95,7 @@ def export_model(
     wanted = _checked(to, dynamic)
     model = copy.deepcopy(model).cpu().eval()
     targets, said = _described(model)
-    call = Call(*pytree.tree_map_only(Tensor, Tensor.cpu, Call.of(example_inputs)))
+    call = opened(Call.of(example_inputs))
     traced = Called(model, called_by_users(model, targets), call)
     inputs = read_inputs(model, traced.called, targets, call)
     program, free = _traced(

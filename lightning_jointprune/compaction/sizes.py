@@ -84,8 +84,8 @@ def read_inputs(
             f"Expected an example of at least 2 clips of 2 frames but got {found}. Sizes of 1 "
             "cannot be told from axes that are always 1; pass torch.cat([x, x])."
             if small
-            else f"Expected tensors in the example but got {found}. Name its class to PyTorch by "
-            "torch.export.register_dataclass, or pass the tensors themselves."
+            else f"Expected tensors in the example but got {found}. Pass the tensors themselves, "
+            "or an object that has them as attributes."
         )
     return tuple(
         Input(name, x, places[name] if name in places else _alike(x, sizes))

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -52,6 +53,49 @@ class Mark:
         return marked
 
 
+class Opened:
+    """An object with tensors as attributes, such as a dataclass, as a tree of its attributes.
+
+    PyTorch's trees end at such objects. Put together again, the tree is an object of that class.
+    """
+
+    def __init__(self, of: Any, fields: Mapping[str, Any]) -> None:
+        self.of = of
+        self.fields = fields
+
+
+def opened(tree: Any) -> Any:
+    """The same tree on the CPU, with its objects that have tensors as attributes opened."""
+    return pytree.tree_map(_opened, tree)
+
+
+def _opened(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.cpu()
+    fields = pytree.tree_map_only(Tensor, Tensor.cpu, dict(getattr(leaf, "__dict__", {})))
+    inside = any(isinstance(one, Tensor) for one in pytree.tree_leaves(fields))
+    return Opened(leaf, fields) if inside else leaf
+
+
+def _put_together(values: Iterable[Any], context: tuple[Any, tuple[str, ...]]) -> Any:
+    of, names = context
+    made = copy.copy(of)
+    for name, value in zip(names, values, strict=True):
+        object.__setattr__(made, name, value)  # a dataclass may be frozen
+    return made
+
+
+pytree.register_pytree_node(
+    Opened,
+    lambda one: (list(one.fields.values()), (one.of, tuple(one.fields))),
+    _put_together,
+    flatten_with_keys_fn=lambda one: (
+        [(pytree.MappingKey(name), value) for name, value in one.fields.items()],
+        (one.of, tuple(one.fields)),
+    ),
+)
+
+
 class Call(NamedTuple):
     """What a model is called with.
 
@@ -78,8 +122,9 @@ class Call(NamedTuple):
 
     def on(self, model: nn.Module) -> list[Tensor]:
         """The tensors that a model makes of it."""
+        args, kwargs = pytree.tree_map(lambda leaf: leaf, (self.args, self.kwargs))
         with torch.no_grad():
-            returned = model.forward(*self.args, **self.kwargs)
+            returned = model.forward(*args, **kwargs)
         return [leaf for leaf in pytree.tree_leaves(returned) if isinstance(leaf, Tensor)]
 
 
