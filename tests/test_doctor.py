@@ -11,7 +11,7 @@ from lightning_jointprune.__main__ import main
 from lightning_jointprune.doctor import conflicts, installed, requirements, surroundings
 
 TORCH = Requirement("torch>=2.4")
-EXTRA = Requirement('kaleido>=1.0; extra == "kaleido"')
+EXTRA = Requirement('kaleido>=1.0; extra == "report"')
 
 
 @pytest.mark.parametrize(
