@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from examples.autsl_clips import collate
+from examples.autsl_batches import collate
 from examples.autsl_data import SignData
 from examples.autsl_files import save_array
 from examples.autsl_fusion import main
