@@ -22,11 +22,12 @@ from lightning_jointprune import trainer as trainers
 from lightning_jointprune.checkpoint import STATE_KEY, check_state, find_state, make_state
 from lightning_jointprune.detect import check_input
 from lightning_jointprune.entrance import Entrance
+from lightning_jointprune.files import RunFolder
 from lightning_jointprune.fills import Fill
 from lightning_jointprune.gates import Gate, GumbelSigmoid
 from lightning_jointprune.layer import own_layer
 from lightning_jointprune.preview import preview
-from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
 from lightning_jointprune.schedules import Budget, Price
 from lightning_jointprune.settings import Groups, Settings
 from lightning_jointprune.skeletons import Skeleton
@@ -149,7 +150,8 @@ class JointPruningCallback(pl.Callback):
             if stage == "fit":
                 trainers.check_run(trainer, self._settings.floor_metric)
                 # Asked now: all processes have to answer together, which none does after an error.
-                self._folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
+                path = self.dirpath or trainer.log_dir or trainer.default_root_dir
+                self._folder = RunFolder(path, RECORD_FILE)
             if not self._entrance.known or (stage == "fit" and (new or trainer.global_step == 0)):
                 self._begin(trainer, pl_module)
             elif new:  # what was learned is applied to another copy of the model
