@@ -100,6 +100,8 @@ def _state(script: str, pruned: bool) -> str:
         files = examples
     if script == "overhead":
         files += [HERE / "overhead.py", HERE.parent / "tests" / "twins.py", *examples]
+    if script == "soak":
+        files.append(HERE / "soak.py")
     if pruned:
         package = package_folder()
         files += [
