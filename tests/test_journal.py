@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -214,6 +216,27 @@ def test_a_report_that_fails_is_a_warning_and_leaves_the_record(
     assert PruningRecord.from_json(tmp_path) == journal.record(search)
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_disk_that_fails_costs_a_warning_and_leaves_whole_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, written: int
+) -> None:
+    journal, search = noted()
+    calls = iter(range(10))
+
+    def fail(handle: int) -> None:
+        if next(calls) >= written:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.fsync", fail)  # a network's disk says it is full when it has to write
+    with pytest.warns(UserWarning, match=re.escape(os.strerror(number))):
+        assert journal.write(search, own(tmp_path)) is None
+    files = {"pruning_record.json"} if written else set()
+    assert {path.name for path in tmp_path.iterdir()} == files
+    if written:
+        assert PruningRecord.from_json(tmp_path) == journal.record(search)
+
+
 class Clock:
     """A clock that is set by hand, and that a report moves on by its cost."""
 
@@ -256,6 +279,17 @@ def test_a_short_run_is_not_refreshed(tmp_path: Path, monkeypatch: pytest.Monkey
         journal.refresh(search, own(tmp_path), clock)
         clock.now += 1
     assert (clock.reports, list(tmp_path.iterdir())) == (0, [])
+
+
+def test_a_clock_that_goes_back_delays_a_refresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, search = noted()
+    clock, folder = Clock(monkeypatch, 1.0), own(tmp_path)
+    for moved, reports in ((0, 0), (-1e6, 0), (1e6 + 99, 0), (2, 1), (-1e6, 1), (1e6, 1), (200, 2)):
+        clock.now += moved
+        journal.refresh(search, folder, clock)
+        assert clock.reports == reports
 
 
 def test_a_refresh_that_fails_warns_once_and_is_not_tried_again(
