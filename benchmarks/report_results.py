@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks import asl_words, demo, overhead, planted, selection, soak
+from benchmarks import asl_words, demo, import_time, overhead, planted, selection, soak
 from benchmarks.rows import Figure, Row, add_store_arguments
 from benchmarks.store import HERE, Record, Store, code_state
 
@@ -21,6 +21,7 @@ SCRIPTS = {
     "asl_words": (asl_words.ROWS, " --data asl_words.npz"),
     "demo": (demo.ROWS, ""),
     "overhead": (overhead.ROWS, ""),
+    "import_time": (import_time.ROWS, ""),
     "soak": (soak.ROWS, ""),
     "selection": (selection.ROWS, " --data FOLDER"),
 }

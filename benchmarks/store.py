@@ -100,8 +100,8 @@ def _state(script: str, pruned: bool) -> str:
         files = examples
     if script == "overhead":
         files += [HERE / "overhead.py", HERE.parent / "tests" / "twins.py", *examples]
-    if script == "soak":
-        files.append(HERE / "soak.py")
+    if script in ("import_time", "soak"):
+        files.append(HERE / f"{script}.py")
     if pruned:
         package = package_folder()
         files += [
