@@ -200,6 +200,8 @@ def test_what_a_scheduler_sees_passes_for_the_optimizer_itself() -> None:
     seen = it.scheduler.optimizer
     assert isinstance(seen, torch.optim.SGD)
     assert seen.state is it.optimizer.state
+    assert seen == it.optimizer  # whoever looks for a scheduler of this optimizer finds it
+    assert seen != torch.optim.SGD(it.model.parameters(), lr=0.1)
     assert len(seen.param_groups) == 2
     assert seen.param_groups[0] is it.optimizer.param_groups[0]
 
