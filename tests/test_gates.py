@@ -226,6 +226,13 @@ def test_a_closed_gate_lets_nothing_through_and_an_open_one_changes_nothing(bad:
     torch.testing.assert_close(out[2], x[2], equal_nan=True)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_closed_gate_is_exactly_zero_in_every_precision(dtype: torch.dtype) -> None:
+    x = torch.tensor([math.nan, math.inf, 2.0, -2.0], dtype=dtype)
+    out = blend(x, torch.tensor([0.0, 0.0, 0.5, 1.0], dtype=dtype))
+    assert (out.dtype, out.tolist()) == (dtype, [0.0, 0.0, 1.0, -2.0])
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_value_that_is_not_finite_gives_no_gate_a_gradient_that_is_not(bad: float) -> None:
     x = torch.tensor([[bad, 2.0], [1.0, 3.0]], requires_grad=True)

@@ -429,6 +429,15 @@ def test_an_optimizer_that_divides_by_the_gradient_has_one_rate_for_all_prices(
     assert gate_rate(optimizer.param_groups[0], price) == 0.05
 
 
+def test_an_optimizer_that_slows_down_begins_faster() -> None:
+    """Adagrad's steps fall with the root of their number, Adadelta's begin a thousandth as large."""
+    rates = [
+        gate_rate(OPTIMIZERS[name]([nn.Parameter(torch.ones(1))]).param_groups[0], 0.01)
+        for name in ("Adam", "Adagrad", "Adadelta")
+    ]
+    assert rates == [0.05, 0.3, 30.0]
+
+
 def test_sgd_without_a_price_has_the_usual_rate() -> None:
     assert gate_rate({"momentum": 0.9}, 0.0) == 0.05
 
