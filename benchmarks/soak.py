@@ -1,6 +1,6 @@
 """Does a run that is killed again and again end as the one that is left alone?
 
-    MALLOC_ARENA_MAX=1 python -m benchmarks.soak      twice 2,000 steps, a quarter of an hour
+    MALLOC_ARENA_MAX=1 python -m benchmarks.soak      twice 2,000 steps, some ten minutes
 
 A model is trained in a process of its own, with a validation every 20 steps, the report written
 anew after each of them, and a checkpoint every 50. One process is left alone; the other is killed
@@ -303,9 +303,8 @@ def figures(store: Store, seeds: int) -> list[Figure]:
     wrong = [sum(not same for same in result["same"].values()) for result in found]
     records = [int(not result["same_record"]) for result in found]
     damaged = [len(result["damaged"]) for result in found]
-    grown = [
-        result["memory"][-1] - result["memory"][len(result["memory"]) // 4] for result in found
-    ]
+    used = [result["memory"] for result in found]
+    grown = [one[-1] - one[len(one) // 4] for one in used]
     kills = [len(result["resumed"]) for result in found]
     return [
         Figure("times killed and resumed", "", spread(kills, 0)),
@@ -318,7 +317,7 @@ def figures(store: Store, seeds: int) -> list[Figure]:
             "",
             spread([result["unfinished"] for result in found], 0),
         ),
-        Figure("memory in use, MB", "", spread([used[-1] for used in memory], 0)),
+        Figure("memory in use, MB", "", spread([one[-1] for one in used], 0)),
         at_most("memory gained after the first quarter of a run, MB", 5, max(grown), grown),
     ]
 

@@ -430,7 +430,7 @@ def test_an_optimizer_that_divides_by_the_gradient_has_one_rate_for_all_prices(
 
 
 def test_an_optimizer_that_slows_down_begins_faster() -> None:
-    """Adagrad's steps fall with the root of their number, Adadelta's begin a thousandth as large."""
+    """Adagrad's steps fall with their number, and Adadelta's begin a thousandth as large."""
     rates = [
         gate_rate(OPTIMIZERS[name]([nn.Parameter(torch.ones(1))]).param_groups[0], 0.01)
         for name in ("Adam", "Adagrad", "Adadelta")
