@@ -243,6 +243,13 @@ def test_a_value_that_is_not_finite_gives_no_gate_a_gradient_that_is_not(bad: fl
     assert x.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_gradient_that_reaches_a_value_that_is_not_finite_ends_there(bad: float) -> None:
+    gates = torch.full((2,), 0.5, requires_grad=True)
+    blend(torch.tensor([bad, 3.0]), gates).sum().backward()
+    assert gates.grad.tolist() == [0.0, 3.0]
+
+
 # --- settings ------------------------------------------------------------------------------------
 
 
