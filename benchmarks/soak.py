@@ -222,7 +222,7 @@ def live(run: Soak, kill: tuple[int, float] | None, start: str, used: list[float
     hear.close()
     if process.exitcode not in (0, -signal.SIGKILL):
         raise RuntimeError(f"Expected a run that ends well but got exit code {process.exitcode}.")
-    return steps[0]
+    return steps[0] if steps else run.steps  # a kill may come after the last checkpoint
 
 
 def whole(path: Path) -> bool:

@@ -22,7 +22,6 @@ from lightning_jointprune import trainer as trainers
 from lightning_jointprune.checkpoint import STATE_KEY, check_state, find_state, make_state
 from lightning_jointprune.detect import check_input
 from lightning_jointprune.entrance import Entrance
-from lightning_jointprune.files import RunFolder
 from lightning_jointprune.fills import Fill
 from lightning_jointprune.gates import Gate, GumbelSigmoid
 from lightning_jointprune.layer import own_layer
@@ -88,7 +87,6 @@ class JointPruningCallback(pl.Callback):
         fill: Fill = 0.0,
         dirpath: str | Path | None = None,
     ) -> None:
-        super().__init__()
         with _misconfigured():
             self._settings = Settings.checked(
                 num_joints,
@@ -150,8 +148,7 @@ class JointPruningCallback(pl.Callback):
             if stage == "fit":
                 trainers.check_run(trainer, self._settings.floor_metric)
                 # Asked now: all processes have to answer together, which none does after an error.
-                path = self.dirpath or trainer.log_dir or trainer.default_root_dir
-                self._folder = RunFolder(path, RECORD_FILE)
+                self._folder = trainers.run_folder(trainer, self.dirpath, RECORD_FILE)
             if not self._entrance.known or (stage == "fit" and (new or trainer.global_step == 0)):
                 self._begin(trainer, pl_module)
             elif new:  # what was learned is applied to another copy of the model
@@ -290,6 +287,11 @@ class JointPruningCallback(pl.Callback):
             measure = partial(trainers.validate_again, trainer, DummyLogger())
             self._journal.rung_metrics = self._search.measure_rungs(measure)
         self._finish(trainer)
+
+    @override
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._journal.unwritten:  # killed after its last step; Lightning trains no further
+            self._finish(trainer)
 
     @override
     def on_exception(

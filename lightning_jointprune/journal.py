@@ -71,6 +71,7 @@ class Journal:
         self.samples: int | None = None  # of a validation
         self.pose = MeanPose(len(self.joint_names))
         self.normalisation = Normalisation(len(self.joint_names))
+        self._written: int | None = None  # the last step that is in the files
         self._refreshed_since: float | None = None
         self._refresh_spent, self._refresh_cost = 0.0, REFRESH_COST
 
@@ -127,6 +128,11 @@ class Journal:
     def last_step(self) -> int | None:
         """The optimizer step of the last note, if there is one."""
         return self.history[-1].step if self.history else None
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether there is something that `write` has not tried to write."""
+        return self.last_step != self._written
 
     @property
     def active_joints(self) -> float:
@@ -239,6 +245,7 @@ class Journal:
         Returns:
             Where the report is; None if it could not be written.
         """
+        self._written = self.last_step
         if search.phase == "final" and (doubt := self.floor_doubt(search)):
             warnings.warn(doubt, stacklevel=2)
         report = self._write_files(search, folder)

@@ -1121,6 +1121,18 @@ def test_two_runs_at_once_with_one_dirpath_do_not_mix_their_files(tmp_path: Path
         assert JointSelection.from_json(folder / "selection.json") == one.selection
 
 
+def test_a_run_killed_before_it_left_its_files_leaves_them_when_resumed(tmp_path: Path) -> None:
+    saver = ModelCheckpoint(tmp_path, "last", save_on_train_epoch_end=True)
+    whole = pruning(dirpath=tmp_path / "whole")
+    fit(Classifier(), whole, saver, enable_checkpointing=True)
+
+    resumed = pruning(dirpath=tmp_path / "resumed")
+    one = trainer(resumed)
+    one.fit(Classifier(), clips(), clips(2, seed=1), ckpt_path=saver.best_model_path)
+    assert resumed.report_path == tmp_path / "resumed" / "joint_importance.html"
+    assert PruningRecord.from_json(tmp_path / "resumed") == whole.record
+
+
 # --- more than one run -----------------------------------------------------------------------
 
 

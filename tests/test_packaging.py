@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from lightning_jointprune import __version__
 
@@ -103,8 +104,18 @@ def test_the_oldest_releases_that_ci_tries_are_the_lower_bounds(built: tuple[Pat
         if one.marker is None or one.marker.evaluate({"extra": "compact"})
     ]
     lines = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
-    oldest = [line.replace("==", ">=") for line in lines if not line.startswith("#")]
-    assert sorted(map(str, needed)) == oldest
+    oldest = [Requirement(line) for line in lines if not line.startswith("#")]
+    assert bounds(needed, ">=") == bounds(oldest, "==")
+
+
+def bounds(requirements: list[Requirement], operator: str) -> dict[str, Version]:
+    """The release that each names with the operator, and with no other."""
+    found = {}
+    for one in requirements:
+        (bound,) = one.specifier
+        assert bound.operator == operator, f"Expected {operator} but got {one}"
+        found[one.name] = Version(bound.version)
+    return found
 
 
 def test_an_sdist_has_what_is_named_and_nothing_that_was_made(built: tuple[Path, Path]) -> None:
