@@ -1,5 +1,6 @@
 # make demo    train the example on synthetic data and print where its report is
 # make test    run linters, types and tests
+# make package build wheel and sdist into dist/, and train with each in an environment of its own
 # make docs    build the documentation into site/; a warning or a dead link is an error
 #
 # Both make their own environment in .venv. The CPU build of PyTorch is the default;
@@ -28,7 +29,18 @@ endif
 
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help demo test docs lint format clean
+# A fresh environment has the built file and what it asks for. The folder has no checkout in it.
+define TRAIN_WITH
+$(PYTHON) -m venv --clear dist/venv
+dist/venv/bin/python -m pip --disable-pip-version-check install --quiet \
+	--constraint constraints.txt --extra-index-url $(TORCH_INDEX) $(1)
+cd dist && venv/bin/jointprune doctor && venv/bin/python ../tests/toy_run.py toy && \
+	venv/bin/jointprune show toy && venv/bin/jointprune report toy
+rm -rf dist/venv dist/toy
+
+endef
+
+.PHONY: help demo test package docs lint format clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -38,6 +50,11 @@ demo: $(EXAMPLES)
 
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+package: $(DEV)
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	$(foreach built,dist/*.whl dist/*.tar.gz,$(call TRAIN_WITH,$(built)))
 
 docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

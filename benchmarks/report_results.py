@@ -19,10 +19,12 @@ from benchmarks import (
     data_wait,
     demo,
     extraction,
+    import_time,
     last_phase,
     overhead,
     planted,
     selection,
+    soak,
 )
 from benchmarks.rows import Figure, Row, add_store_arguments
 from benchmarks.store import HERE, Record, Store, code_state
@@ -35,6 +37,8 @@ SCRIPTS = {
     "overhead": (overhead.ROWS, ""),
     "compaction": (compaction.ROWS, ""),
     "data_wait": (data_wait.ROWS, ""),
+    "import_time": (import_time.ROWS, ""),
+    "soak": (soak.ROWS, ""),
     "selection": (selection.ROWS, " --data FOLDER"),
     "last_phase": (last_phase.ROWS, " --data FOLDER"),
 }

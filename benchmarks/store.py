@@ -111,6 +111,8 @@ def _state(script: str, pruned: bool) -> str:
         files = [HERE / "data_wait.py", *examples]
     if script == "overhead":
         files += [HERE / "overhead.py", HERE.parent / "tests" / "twins.py", *examples]
+    if script in ("import_time", "soak"):
+        files.append(HERE / f"{script}.py")
     if pruned:
         package = package_folder()
         files += [

@@ -26,7 +26,7 @@ from lightning_jointprune.fills import Fill
 from lightning_jointprune.gates import Gate, GumbelSigmoid
 from lightning_jointprune.layer import own_layer
 from lightning_jointprune.preview import preview
-from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
 from lightning_jointprune.schedules import Budget, Price
 from lightning_jointprune.settings import Groups, Settings
 from lightning_jointprune.skeletons import Skeleton
@@ -87,7 +87,6 @@ class JointPruningCallback(pl.Callback):
         fill: Fill = 0.0,
         dirpath: str | Path | None = None,
     ) -> None:
-        super().__init__()
         with _misconfigured():
             self._settings = Settings.checked(
                 num_joints,
@@ -149,7 +148,7 @@ class JointPruningCallback(pl.Callback):
             if stage == "fit":
                 trainers.check_run(trainer, self._settings.floor_metric)
                 # Asked now: all processes have to answer together, which none does after an error.
-                self._folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
+                self._folder = trainers.run_folder(trainer, self.dirpath, RECORD_FILE)
             if not self._entrance.known or (stage == "fit" and (new or trainer.global_step == 0)):
                 self._begin(trainer, pl_module)
             elif new:  # what was learned is applied to another copy of the model
@@ -288,6 +287,11 @@ class JointPruningCallback(pl.Callback):
             measure = partial(trainers.validate_again, trainer, DummyLogger())
             self._journal.rung_metrics = self._search.measure_rungs(measure)
         self._finish(trainer)
+
+    @override
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._journal.unwritten:  # killed after its last step; Lightning trains no further
+            self._finish(trainer)
 
     @override
     def on_exception(

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lightning_jointprune.files import RunFolder
 from lightning_jointprune.first_batches import FirstBatches
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.loggers import hand_over
@@ -70,6 +71,7 @@ class Journal:
         self.samples: int | None = None  # of a validation
         self.pose = MeanPose(len(self.joint_names))
         self.normalisation = Normalisation(len(self.joint_names))
+        self._written: int | None = None  # the last step that is in the files
         self._refreshed_since: float | None = None
         self._refresh_spent, self._refresh_cost = 0.0, REFRESH_COST
 
@@ -126,6 +128,11 @@ class Journal:
     def last_step(self) -> int | None:
         """The optimizer step of the last note, if there is one."""
         return self.history[-1].step if self.history else None
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether there is something that `write` has not tried to write."""
+        return self.last_step != self._written
 
     @property
     def active_joints(self) -> float:
@@ -221,7 +228,7 @@ class Journal:
     def write(
         self,
         search: JointSearch,
-        folder: Path,
+        folder: RunFolder,
         loggers: Iterable[Any] = (),
         say: Callable[[str], None] | None = None,
     ) -> Path | None:
@@ -238,6 +245,7 @@ class Journal:
         Returns:
             Where the report is; None if it could not be written.
         """
+        self._written = self.last_step
         if search.phase == "final" and (doubt := self.floor_doubt(search)):
             warnings.warn(doubt, stacklevel=2)
         report = self._write_files(search, folder)
@@ -251,7 +259,7 @@ class Journal:
         return report
 
     def refresh(
-        self, search: JointSearch, folder: Path, clock: Callable[[], float] = time.monotonic
+        self, search: JointSearch, folder: RunFolder, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Write the files in the course of the run, so that it can be watched.
 
@@ -268,17 +276,18 @@ class Journal:
         self._refresh_cost = clock() - now if written else math.inf
         self._refresh_spent += self._refresh_cost
 
-    def _write_files(self, search: JointSearch, folder: Path) -> Path | None:
+    def _write_files(self, search: JointSearch, folder: RunFolder) -> Path | None:
         try:
             record = self.record(search)
-            record.to_json(folder / RECORD_FILE)
-            record.selection.to_json(folder / SELECTION_FILE)
-            from lightning_jointprune.report import write_report
+            with folder.writing() as path:
+                record.to_json(path / RECORD_FILE)
+                record.selection.to_json(path / SELECTION_FILE)
+                from lightning_jointprune.report import write_report
 
-            return write_report(record, folder / REPORT_FILE)
+                return write_report(record, path / REPORT_FILE)
         except Exception as error:  # the model is trained: no failure here may lose it
             warnings.warn(
-                f"The record and the report could not be written to {folder}: {error!r}. The "
+                f"The record and the report could not be written to {folder.path}: {error!r}. The "
                 "training is not affected. callback.record.to_json(PATH) writes them elsewhere, "
                 "and `jointprune report PATH` draws the report.",
                 stacklevel=3,

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_jointprune.files import PathLike, RunFolder
+
 # Callbacks that take all groups of an optimizer for the user's: to match them with the module's
 # parameters, to number them, to give each a rate. And the hooks in which they do.
 COUNTING = {
@@ -27,6 +29,11 @@ COUNTING = {
 def writes_files(trainer: Any) -> bool:
     """Whether this run is meant to leave files: a quick trial is not."""
     return not trainer.fast_dev_run
+
+
+def run_folder(trainer: Any, dirpath: PathLike | None, telling: str) -> RunFolder:
+    """The folder of a run's files: the one that is given, else the logger's; see `RunFolder`."""
+    return RunFolder(dirpath or trainer.log_dir or trainer.default_root_dir, telling)
 
 
 def check_alone(trainer: Any, state_key: str) -> None:

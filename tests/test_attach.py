@@ -24,6 +24,7 @@ from lightning_jointprune.attach import (
     attached_layers,
     detach,
     hook_saving,
+    module_at,
     replaced,
     unhook_saving,
 )
@@ -486,6 +487,28 @@ def test_lightning_trains_the_gated_model(tmp_path: Any) -> None:
     trainer.fit(model, models.loader(model, 2))
     assert layer.calls == 2
     assert torch.equal(model.got[0][:, :, 1:], torch.zeros(B, T, J - 1, C))
+
+
+# --- a module by its name ------------------------------------------------------------------------
+
+
+def test_a_module_is_found_by_each_of_its_names() -> None:
+    encoder = nn.Linear(2, 2)
+    root = nn.Sequential(OrderedDict(first=encoder, again=encoder))
+    assert module_at(root, "first") is module_at(root, "again") is encoder
+
+
+@pytest.mark.filterwarnings("ignore:`?torch.jit.script`? is:DeprecationWarning")
+def test_a_module_that_is_compiled_by_torch_jit_is_refused() -> None:
+    root = nn.Sequential(OrderedDict(inner=torch.jit.script(nn.Linear(2, 2))))
+    with pytest.raises(ValueError, match=r"a Python module but got `inner`, which is compiled by"):
+        module_at(root, "inner")
+
+
+def test_a_name_that_no_module_has_is_refused_with_the_closest() -> None:
+    root = nn.Sequential(OrderedDict(encoder=nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match=r"got `encodr`; .*Did you mean input=\"encoder:"):
+        module_at(root, "encodr")
 
 
 # --- parts of one skeleton -----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
@@ -25,6 +26,7 @@ from torch.utils.data import DataLoader
 from lightning_jointprune import (
     Groups,
     JointPruningCallback,
+    JointSelection,
     MetricFloor,
     Price,
     PruningRecord,
@@ -1065,6 +1067,70 @@ def test_a_quick_trial_goes_through_and_writes_nothing(steps: Any, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
     assert callback.report_path is None
     assert callback.record.phase == ("warmup" if steps is True else "final")
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), PermissionError("ro")])
+def test_a_disk_that_fails_all_along_changes_nothing_of_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: OSError
+) -> None:
+    def run() -> tuple[Classifier, JointPruningCallback]:
+        torch.manual_seed(1)
+        model, callback = Classifier(), pruning(dirpath=tmp_path / "results")
+        fit(model, callback)
+        return model, callback
+
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("lightning_jointprune.journal.REFRESH_COST", 0.0)
+    monkeypatch.setattr("lightning_jointprune.journal.REFRESH_SHARE", 1e9)
+    (model, callback) = run()
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with pytest.warns(UserWarning, match=r"could not be written.*The training is not affected"):
+        other, again = run()
+    assert again.record == callback.record
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_a_clock_that_goes_back_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(2e9, -86_400.0)
+    monkeypatch.setattr("time.time", lambda: next(clock))
+    callback = pruning(dirpath=tmp_path)
+    fit(Classifier(), callback)
+    assert PruningRecord.from_json(tmp_path) == callback.record
+    assert callback.record.phase == "final"
+
+
+def test_two_runs_at_once_with_one_dirpath_do_not_mix_their_files(tmp_path: Path) -> None:
+    class Between(pl.Callback):
+        """A whole run while the other one is in its search."""
+
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+            if trainer.current_epoch == 2:
+                fit(Classifier(), inner)
+
+    inner, outer = (pruning(count, dirpath=tmp_path) for count in (2, 5))
+    with pytest.warns(UserWarning, match="Give each run a dirpath of its own"):
+        fit(Classifier(), outer, Between())
+    assert outer.report_path == tmp_path / "run_2" / "joint_importance.html"
+    for one, folder in ((inner, tmp_path), (outer, tmp_path / "run_2")):
+        assert PruningRecord.from_json(folder) == one.record
+        assert JointSelection.from_json(folder / "selection.json") == one.selection
+
+
+def test_a_run_killed_before_it_left_its_files_leaves_them_when_resumed(tmp_path: Path) -> None:
+    saver = ModelCheckpoint(tmp_path, "last", save_on_train_epoch_end=True)
+    whole = pruning(dirpath=tmp_path / "whole")
+    fit(Classifier(), whole, saver, enable_checkpointing=True)
+
+    resumed = pruning(dirpath=tmp_path / "resumed")
+    one = trainer(resumed)
+    one.fit(Classifier(), clips(), clips(2, seed=1), ckpt_path=saver.best_model_path)
+    assert resumed.report_path == tmp_path / "resumed" / "joint_importance.html"
+    assert PruningRecord.from_json(tmp_path / "resumed") == whole.record
 
 
 # --- more than one run -----------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,10 @@ import pytest
 import torch
 
 from lightning_jointprune.controllers import make_controller
+from lightning_jointprune.files import RunFolder
 from lightning_jointprune.journal import Journal
 from lightning_jointprune.layer import JointPruningLayer
-from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
 from lightning_jointprune.schedules import Budget, MetricFloor, Price, TargetJoints
 from lightning_jointprune.search import JointSearch
 
@@ -30,6 +33,10 @@ def new_search(logits: list[float] = LOGITS) -> JointSearch:
 
 def new_journal(**settings: Any) -> Journal:
     return Journal(NAMES, None, {"lr": 0.05, "keep": (1, 2)}, **settings)
+
+
+def own(path: Path) -> RunFolder:
+    return RunFolder(path, RECORD_FILE)
 
 
 def noted() -> tuple[Journal, JointSearch]:
@@ -178,7 +185,7 @@ def test_the_selection_is_all_joints_in_the_warmup_and_the_mask_after_it() -> No
 def test_files_read_back_are_what_the_run_learned(tmp_path: Path) -> None:
     journal, search = noted()
     folder = tmp_path / "not" / "there" / "yet"
-    report = journal.write(search, folder)
+    report = journal.write(search, own(folder))
     assert report is not None
     assert report.parent == folder
     record = PruningRecord.from_json(folder / "pruning_record.json")
@@ -193,7 +200,7 @@ def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     journal, search = noted()
     (tmp_path / "file").touch()
     with pytest.warns(UserWarning, match=r"could not be written to .*file.* training is not aff"):
-        assert journal.write(search, tmp_path / "file") is None
+        assert journal.write(search, own(tmp_path / "file")) is None
 
 
 def test_a_report_that_fails_is_a_warning_and_leaves_the_record(
@@ -205,8 +212,29 @@ def test_a_report_that_fails_is_a_warning_and_leaves_the_record(
     monkeypatch.setattr("lightning_jointprune.report.write_report", fail)
     journal, search = noted()
     with pytest.warns(UserWarning, match=r"no figure.*`jointprune report PATH` draws the report"):
-        assert journal.write(search, tmp_path) is None
+        assert journal.write(search, own(tmp_path)) is None
     assert PruningRecord.from_json(tmp_path) == journal.record(search)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_disk_that_fails_costs_a_warning_and_leaves_whole_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, written: int
+) -> None:
+    journal, search = noted()
+    calls = iter(range(10))
+
+    def fail(handle: int) -> None:
+        if next(calls) >= written:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.fsync", fail)  # a network's disk says it is full when it has to write
+    with pytest.warns(UserWarning, match=re.escape(os.strerror(number))):
+        assert journal.write(search, own(tmp_path)) is None
+    files = {"pruning_record.json"} if written else set()
+    assert {path.name for path in tmp_path.iterdir()} == files
+    if written:
+        assert PruningRecord.from_json(tmp_path) == journal.record(search)
 
 
 class Clock:
@@ -215,6 +243,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, cost: float, fails: bool = False) -> None:
         self.now, self.cost, self.fails, self.reports = 1000.0, cost, fails, 0
         monkeypatch.setattr("lightning_jointprune.report.write_report", self.write_report)
+        monkeypatch.setattr("os.fsync", lambda handle: None)  # a thousand would take a while
 
     def __call__(self) -> float:
         return self.now
@@ -232,9 +261,9 @@ def test_refreshing_takes_at_most_a_hundredth_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cost: float
 ) -> None:
     journal, search = noted()
-    clock = Clock(monkeypatch, cost)
+    clock, folder = Clock(monkeypatch, cost), own(tmp_path)
     for _ in range(1_000):  # a validation every ten seconds
-        journal.refresh(search, tmp_path, clock)
+        journal.refresh(search, folder, clock)
         clock.now += 10
         before = clock.reports * cost
         # The first one's cost is not known before.
@@ -247,9 +276,20 @@ def test_a_short_run_is_not_refreshed(tmp_path: Path, monkeypatch: pytest.Monkey
     journal, search = noted()
     clock = Clock(monkeypatch, 0.01)
     for _ in range(90):
-        journal.refresh(search, tmp_path, clock)
+        journal.refresh(search, own(tmp_path), clock)
         clock.now += 1
     assert (clock.reports, list(tmp_path.iterdir())) == (0, [])
+
+
+def test_a_clock_that_goes_back_delays_a_refresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, search = noted()
+    clock, folder = Clock(monkeypatch, 1.0), own(tmp_path)
+    for moved, reports in ((0, 0), (-1e6, 0), (1e6 + 99, 0), (2, 1), (-1e6, 1), (1e6, 1), (200, 2)):
+        clock.now += moved
+        journal.refresh(search, folder, clock)
+        assert clock.reports == reports
 
 
 def test_a_refresh_that_fails_warns_once_and_is_not_tried_again(
@@ -257,12 +297,12 @@ def test_a_refresh_that_fails_warns_once_and_is_not_tried_again(
 ) -> None:
     journal, search = noted()
     clock = Clock(monkeypatch, 0.1, fails=True)
-    journal.refresh(search, tmp_path, clock)
+    journal.refresh(search, own(tmp_path), clock)
     clock.now += 200
     with pytest.warns(UserWarning, match="could not be written"):
-        journal.refresh(search, tmp_path, clock)
+        journal.refresh(search, own(tmp_path), clock)
     clock.now += 1e9
-    journal.refresh(search, tmp_path, clock)
+    journal.refresh(search, own(tmp_path), clock)
     assert clock.reports == 1
 
 

@@ -20,6 +20,7 @@ from torch.optim import Optimizer, lr_scheduler, swa_utils
 
 from lightning_jointprune.optim import (
     MARK,
+    GradientShelter,
     UserGroups,
     add_logits,
     add_penalty_gradient,
@@ -200,6 +201,8 @@ def test_what_a_scheduler_sees_passes_for_the_optimizer_itself() -> None:
     seen = it.scheduler.optimizer
     assert isinstance(seen, torch.optim.SGD)
     assert seen.state is it.optimizer.state
+    assert seen == it.optimizer  # whoever looks for a scheduler of this optimizer finds it
+    assert seen != torch.optim.SGD(it.model.parameters(), lr=0.1)
     assert len(seen.param_groups) == 2
     assert seen.param_groups[0] is it.optimizer.param_groups[0]
 
@@ -427,6 +430,15 @@ def test_an_optimizer_that_divides_by_the_gradient_has_one_rate_for_all_prices(
     assert gate_rate(optimizer.param_groups[0], price) == 0.05
 
 
+def test_an_optimizer_that_slows_down_begins_faster() -> None:
+    """Adagrad's steps fall with their number, and Adadelta's begin a thousandth as large."""
+    rates = [
+        gate_rate(OPTIMIZERS[name]([nn.Parameter(torch.ones(1))]).param_groups[0], 0.01)
+        for name in ("Adam", "Adagrad", "Adadelta")
+    ]
+    assert rates == [0.05, 0.3, 30.0]
+
+
 def test_sgd_without_a_price_has_the_usual_rate() -> None:
     assert gate_rate({"momentum": 0.9}, 0.0) == 0.05
 
@@ -472,3 +484,41 @@ def test_the_penalty_reaches_nothing_but_the_logits() -> None:
     logits.grad = torch.zeros(2)
     add_penalty_gradient([logits], torch.sigmoid(logits + other), torch.ones(2))
     assert other.grad is None
+
+
+# --- clipping ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("closure", ["none", "positional", "keyword"])
+def test_sheltered_gradients_are_away_until_the_step_and_used_in_it(closure: str) -> None:
+    weights, logits = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weights], lr=1.0)
+    add_logits(optimizer, [logits], 0.5)
+    shelter = GradientShelter(optimizer, [logits])
+
+    def backward() -> float:
+        for one in (weights, logits):
+            one.grad = torch.ones_like(one)
+        shelter.hide()
+        assert logits.grad is None
+        return 7.0
+
+    if closure == "none":
+        backward()
+        optimizer.step()
+    else:
+        given = ((backward,), {}) if closure == "positional" else ((), {"closure": backward})
+        assert optimizer.step(*given[0], **given[1]) == 7.0
+    assert (weights.tolist(), logits.tolist()) == ([0.0, 0.0], [0.5, 0.5, 0.5])
+    optimizer.zero_grad()
+    optimizer.step()  # nothing is hidden, and nothing comes back
+    assert logits.tolist() == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_the_logits_have_a_first_rate_where_the_other_groups_have_one(scheduled: bool) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=1.0)
+    if scheduled:
+        lr_scheduler.StepLR(optimizer, 1)
+    add_logits(optimizer, [nn.Parameter(torch.ones(3))], 0.5)
+    assert optimizer.param_groups[-1].get("initial_lr") == (0.5 if scheduled else None)

@@ -29,7 +29,12 @@ class CompactionError(ValueError):
     """A model cannot be made smaller and stay equal; the message says where and why."""
 
 
-@torch.library.custom_op("jointprune::entrance", mutates_args=())
+# The schema is written out, since PyTorch 2.4 cannot read annotations that are strings.
+@torch.library.custom_op(
+    "jointprune::entrance",
+    mutates_args=(),
+    schema="(Tensor x, str axes, SymInt start, SymInt stop) -> Tensor",
+)
 def entrance(x: Tensor, axes: str, start: int, stop: int) -> Tensor:  # noqa: ARG001
     """What a skeleton, or the joints from `start` to `stop` of it, goes through at its entrance."""
     return x.clone()
