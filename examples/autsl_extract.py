@@ -38,7 +38,7 @@ from rich.progress import track
 
 from examples.autsl_files import PARTIAL, save_array, video_problem, write_whole
 from examples.autsl_labels import SIGN_LIST, SPLITS, find_labels
-from examples.autsl_orders import get_order, save_order
+from examples.autsl_orders import ORDER_FILE, get_order, save_order, saved_order
 
 ORDER = "face-left-pose-right"  # of the named skeleton mediapipe_holistic
 BLOCKS = get_order(ORDER).blocks
@@ -213,9 +213,16 @@ def extract(
         progress: whether to show a progress bar.
 
     Raises:
-        ValueError: there is no folder at `root`, no video in it, or the pattern is no file name.
+        ValueError: there is no folder at `root`, no video in it, or the pattern is no file name;
+            two videos would become the same file, or arrays at `out` are in another order.
     """
     out = root if out is None else out
+    there = saved_order(out)
+    if there not in (None, ORDER):
+        raise ValueError(
+            f"Expected joints in the order {ORDER} at {out}, as they are written, but got {there} "
+            f"in its {ORDER_FILE}. Pass -o another folder."
+        )
     clips, strangers = find_clips(root, out, pattern)
     left = [clip for clip in clips if not clip.array.is_file()]
     for folder in {clip.array.parent for clip in clips}:
@@ -252,7 +259,16 @@ def find_clips(root: Path, out: Path, pattern: str) -> tuple[list[Clip], list[Ou
             f"Expected videos called {pattern} below {root} but got none. "
             "Pass --pattern, such as '*.mp4'."
         )
-    return [Clip(path, _array_of(out / path.relative_to(root))) for path in videos], strangers
+    clips: dict[Path, Path] = {}  # array to video
+    for path in videos:
+        array = _array_of(out / path.relative_to(root))
+        if array in clips:
+            raise ValueError(
+                f"Expected a video for each array but got {clips[array].name} and {path.name}, "
+                f"which would both become {array}. Pass --pattern with one's ending, or rename it."
+            )
+        clips[array] = path
+    return [Clip(path, array) for array, path in clips.items()], strangers
 
 
 def _array_of(video: Path) -> Path:

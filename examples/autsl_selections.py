@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from examples.autsl_engines import ROOT
 from lightning_jointprune import JointSelection
 from lightning_jointprune.agreement import random_masks
 from lightning_jointprune.skeletons import get_skeleton, published_subsets, resolve_joints
@@ -47,6 +48,7 @@ def cells_of(
         ValueError: no selection has such a name, or a matched one has nothing to match.
     """
     _check(selections)
+    given = _given(args)
     ordered = sorted(selections, key=lambda name: name == MATCHED)
     found = []
     for name in ordered:
@@ -55,13 +57,26 @@ def cells_of(
                 for counts in _counts(name, joints):
                     cell = {"encoder": encoder, "seed": seed, "selection": name, "joints": counts}
                     if name == MATCHED:
-                        cell["like"] = _model_cell(encoder, counts, seed, selections, joints, args)
-                    found.append({**cell, "args": [*args]})
+                        like = _model_cell(encoder, counts, seed, selections, joints)
+                        cell["like"] = {**like, **given}
+                    found.append({**cell, **given})
     return found
 
 
+def _given(args: Sequence[str]) -> Cell:
+    """The arguments, and what the files of `--config` among them hold now."""
+    names = [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
+    files = {name: ROOT / name for name in names}  # cells run there
+    digests = {
+        name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for name, file in files.items()
+        if file.is_file()
+    }
+    return {"args": [*args], **({"configs": digests} if digests else {})}
+
+
 def path_of(cell: Cell, folder: Path) -> Path:
-    """Where a finished cell is; the name changes with every setting."""
+    """Where a finished cell is; the name changes with every setting, also in `--config`'s file."""
     text = json.dumps(cell, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
     numbers = "-".join(map(str, cell["joints"]))
@@ -85,19 +100,12 @@ def _model_cell(
     seed: int,
     selections: Sequence[str],
     joints: Sequence[int],
-    args: Sequence[str],
 ) -> Cell:
     """The cell whose joints a matched one has to match."""
     name = LEARNED if LEARNED in selections else LADDER
     if name == LADDER:
         counts = sorted(joints, reverse=True)
-    return {
-        "encoder": encoder,
-        "seed": seed,
-        "selection": name,
-        "joints": counts,
-        "args": [*args],
-    }
+    return {"encoder": encoder, "seed": seed, "selection": name, "joints": counts}
 
 
 def _check(selections: Sequence[str]) -> None:

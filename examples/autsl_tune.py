@@ -51,20 +51,23 @@ def main(
     study = optuna.create_study(
         study_name=json.dumps([encoder, joints, seed, args]),  # of other settings, another study
         storage=optuna.storages.JournalStorage(log),
-        sampler=optuna.samplers.TPESampler(seed=seed),
         direction="maximize",
         load_if_exists=True,
     )
+
+    finished = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    # Else it would propose again what it proposed before it was stopped.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
 
     def score(trial: Any) -> float:
         budget = [] if joints is None else [f"--pruning.budget={json.dumps(joints)}"]
         flags = [*args, f"--model.encoder={encoder}", f"--seed_everything={seed}", *budget]
         return validated(flags, _proposed(trial, joints is None), out / "trials")
 
-    finished = optuna.trial.TrialState.COMPLETE
-    study.optimize(score, max(0, trials - len(study.get_trials(states=[finished]))))
+    study.optimize(score, max(0, trials - len(finished)))
     best = _proposed(optuna.trial.FixedTrial(study.best_params), joints is None)
-    head = f"# {encoder}: validation top-1 {study.best_value:.4f}, best of {trials} trials\n"
+    done = max(trials, len(finished))
+    head = f"# {encoder}: validation top-1 {study.best_value:.4f}, best of {done} trials\n"
     write_text(out / "tuned.yaml", head + yaml.safe_dump(best))
 
 

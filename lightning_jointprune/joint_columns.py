@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -86,9 +87,11 @@ def pick_columns(
     wanted = [column for joint in joints for column in columns[joint]]
     table = parquet.read(columns=wanted)
     parts = [_numbers(table.column(column).combine_chunks()) for column in wanted]
+    stacked = np.stack(parts, axis=1)
     if len(parts) == len(joints):  # a column per joint: numbers, or lists of coordinates
-        return np.stack(parts, axis=1)
-    return np.stack(parts, axis=1).reshape(table.num_rows, len(joints), -1)
+        return stacked
+    # Not -1, which numpy cannot find out where there are no rows.
+    return stacked.reshape(table.num_rows, len(joints), prod(stacked.shape[1:]) // len(joints))
 
 
 def _numbers(column: Any) -> NDArray[Any]:
@@ -104,8 +107,9 @@ def _numbers(column: Any) -> NDArray[Any]:
             f"Expected lists of as many coordinates in every row but got {sizes} of them. Write "
             "the missing ones as NaN."
         )
-    flat = column.flatten()
-    return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(column), -1)
+    none = kind.list_size if types.is_fixed_size_list(kind) else 0  # where there are no rows
+    flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False))
+    return flat.reshape(len(column), max(sizes, default=none))
 
 
 def batches_of(parquet: Any, columns: Sequence[str]) -> Iterator[Any]:
@@ -132,7 +136,8 @@ def write_columns(
     codec = "none"
     if groups.num_row_groups and groups.num_columns:
         codec = groups.row_group(0).column(0).compression.lower()
-    metadata = {**(old.metadata or {}), **label}
+    new = {key.encode(): text.encode() for key, text in label.items()}  # as pyarrow has the old
+    metadata = {**(old.metadata or {}), **new}
     fields = schema([old.field(column) for column in columns], metadata=metadata)
     codec = "none" if codec == "uncompressed" else codec
     with ParquetWriter(path, fields, compression=codec) as writer:

@@ -28,6 +28,7 @@ class JointLabels:
         num_joints: J, the number of joints they were picked from.
         digest: SHA-256 of the names of those J joints in order, see `digest_of`.
         source: size in bytes and time of change, in ns, of the file they were picked from.
+        axis: the axis that they were asked to be picked from; None where it was found.
 
     >>> hand = JointSelection((0, 2), 3, ("wrist", "thumb", "index"), (0.9, 0.1, 0.9))
     >>> JointLabels.of(hand).joints
@@ -38,13 +39,17 @@ class JointLabels:
     num_joints: int
     digest: str
     source: Mapping[str, int] = field(default_factory=dict)
+    axis: int | None = None
 
     @classmethod
-    def of(cls, selection: JointSelection, source: Path | None = None) -> JointLabels:
+    def of(
+        cls, selection: JointSelection, source: Path | None = None, axis: int | None = None
+    ) -> JointLabels:
         """What a file with the kept joints of another one has to say."""
         state = source.stat() if source else None
         known = {"size": state.st_size, "mtime_ns": state.st_mtime_ns} if state else {}
-        return cls(selection.names, selection.num_joints, digest_of(selection.joint_names), known)
+        digest = digest_of(selection.joint_names)
+        return cls(selection.names, selection.num_joints, digest, known, axis)
 
     def to_json(self) -> str:
         """As JSON, on one line."""

@@ -123,7 +123,7 @@ def _class_of(name: str) -> type[nn.Module]:
         sys.path.insert(0, "")  # as `python -m` has it
     try:
         found = getattr(importlib.import_module(module), word) if word else None
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"Expected a class as package.module:Class but got {name}: {error}. Run the command "
             "where `python -c 'import package.module'` works."
@@ -157,7 +157,7 @@ def _example(model: nn.Module, shape: str | None) -> torch.Tensor:
     if shape is not None:
         try:
             return torch.randn(*(int(size) for size in shape.split(",")))
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             raise ValueError(
                 f"Expected a shape of whole numbers such as 2,16,42,3 but got {shape}."
             ) from error

@@ -34,7 +34,7 @@ class Rewritten(NamedTuple):
 
     Attributes:
         path: the new file.
-        made: whether it was made now; False where it was there and is of this file and selection.
+        made: whether it was made now; False where it was there, of this file, selection and axis.
         before: bytes of the file.
         after: bytes of the new one.
     """
@@ -84,10 +84,11 @@ def rewrite(
 
     Raises:
         ValueError: if the file has other joints, or the kept ones alone, or several axes of J; or
-            if the output is there and was not written by this.
+            if the output is there and was not written by this, or is the file itself.
     """
     source, target = Path(path), Path(output)
-    wanted = JointLabels.of(selection, source)
+    _check_place(source, target)
+    wanted = JointLabels.of(selection, source, axis)
     with source.open("rb", buffering=0) as opened:
         file: Any = opened
         if is_selected(labels_of(file, source), selection, f"`{source}`"):
@@ -102,6 +103,14 @@ def rewrite(
             write = {NPY: _write_npy, ZIP: _write_npz, PARQUET: _write_parquet}[kind]
             write(file, target, selection, wanted, axis)
     return Rewritten(target, made, source.stat().st_size, target.stat().st_size)
+
+
+def _check_place(source: Path, target: Path) -> None:
+    if target.exists() and target.samefile(source):
+        raise ValueError(
+            f"Expected a place for a new file but got {target}, which is the file itself. Pass -o "
+            "another folder."
+        )
 
 
 def _is_there(target: Path, wanted: JointLabels) -> bool:
@@ -152,6 +161,8 @@ def _write_npz(
         zipfile.ZipFile(partial, "w") as new,
     ):
         for key in keys_of(archive):
+            if key == KEY:  # what the file said of its joints, where it was rewritten itself
+                continue
             array, info = member(archive, file, key), archive.getinfo(f"{key}.npy")
             same = zipfile.ZipInfo(info.filename, EPOCH)
             same.compress_type = info.compress_type

@@ -128,7 +128,7 @@ class SelectJoints(nn.Module):
 
     def _read_columns(self, file: Any, selected: bool) -> NDArray[Any]:
         words = self.layout.words
-        if words.index("j") != 1 or len(words) > 3:
+        if words.index("j") != 1 or len(words) > 3 or len(self.layout.groups[0]) > 1:
             raise ValueError(
                 f"Expected axes whose words are frames, joints and coordinates, as parquet has "
                 f'them, but got {self.layout.pattern!r}. Pass axes="t j c", or "t (j c)".'

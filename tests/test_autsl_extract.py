@@ -26,7 +26,7 @@ from examples.autsl_extract import (
     read_results,
     run,
 )
-from examples.autsl_orders import ORDER_FILE, get_order, saved_order
+from examples.autsl_orders import ORDER_FILE, get_order, save_order, saved_order
 from examples.autsl_study import main as study
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic, write_video
 from lightning_jointprune.skeletons import get_skeleton
@@ -265,6 +265,20 @@ def test_folder_without_videos_and_pattern_that_leads_out_are_refused(tmp_path: 
     for pattern in ("../*.mp4", "/etc/*.mp4", "train/*.mp4"):
         with pytest.raises(ValueError, match=r"which leads to other folders.*'\*\.mp4'"):
             quick(tmp_path, pattern=pattern)
+
+
+def test_two_videos_of_one_array_and_a_folder_in_another_order_are_refused(folder: Path) -> None:
+    one = videos(folder)[0]
+    other = one.with_name(one.name.replace("_color", ""))
+    other.touch()
+    with pytest.raises(ValueError, match=rf"{other.name} and {one.name}, which would both become"):
+        quick(folder, pattern="*.mp4")
+    other.unlink()
+    save_order(folder, "pose-left-right")
+    with pytest.raises(ValueError, match=r"but got pose-left-right in its landmarks\.json"):
+        quick(folder)
+    assert saved_order(folder) == "pose-left-right"
+    assert not arrays(folder)
 
 
 def test_missing_mediapipe_is_named_with_what_to_type(

@@ -54,6 +54,17 @@ def test_cell_of_other_settings_is_another_file(tmp_path: Path) -> None:
     assert path_of(dict(reversed(cell.items())), tmp_path) == path_of(cell, tmp_path)
 
 
+def test_configuration_that_was_edited_is_another_file_of_every_cell(tmp_path: Path) -> None:
+    config, paths = tmp_path / "tuned.yaml", []
+    for text in ("model: {lr: 0.1}", "model: {lr: 0.2}", "model: {lr: 0.1}"):
+        config.write_text(text)
+        cells = cells_of(["bert"], [5, 4], [0], ["ladder", "matched"], [f"--config={config}"])
+        assert all(cell["like"] in cells for cell in cells if "like" in cell)
+        paths.append([path_of(cell, tmp_path) for cell in cells])
+    assert not {*paths[0]} & {*paths[1]}
+    assert paths[0] == paths[2]
+
+
 def test_names_that_are_no_selection_are_refused() -> None:
     with pytest.raises(ValueError, match=r"out of learned, .* sl_gcn_27.* but got 'best'"):
         cells_of(["gru"], [5], [0], ["best"], [])

@@ -129,6 +129,31 @@ def test_a_length_that_the_forward_fixes_is_said_and_held(tmp_path: Path) -> Non
         onnx_of(path, kept(3, 8))
 
 
+class Positions(FlatLinear):
+    """Has positions of 8 frames at most, and returns what is no tensor, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(8, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        places = self.positions(torch.arange(x.shape[1]))
+        return super().forward(x + places[:, None]), None, 8
+
+
+@pytest.mark.parametrize("to", ["onnx", "torch"])
+def test_a_model_that_takes_no_longer_clips_is_compared_on_shorter_ones(
+    to: str, tmp_path: Path
+) -> None:
+    model, path = masked(Positions()), tmp_path / ("small.onnx" if to == "onnx" else "small.pt2")
+    assert export_model(model, path, example("linear"), to).dynamic == ("batch", "time")
+    x = torch.randn(2, 4, J, 3)
+    with torch.no_grad():
+        expected = model(x)[0]
+        got = onnx_of(path, x) if to == "onnx" else torch.export.load(path).module()(x)[0]
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
 class Streams(FlatLinear):
     """A second input, of which the first axis is the batch."""
 

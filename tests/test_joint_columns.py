@@ -55,6 +55,19 @@ def test_a_column_may_hold_numbers_or_lists_of_coordinates(tmp_path: Path) -> No
         assert np.array_equal(got, x[:, 1:, 0] if kind == "numbers" else x[:, 1:])
 
 
+@pytest.mark.parametrize("kind", ["numbers", "coordinates", "lists", "fixed"])
+def test_a_clip_without_frames_is_read(kind: str, tmp_path: Path) -> None:
+    ends = ("_x", "_y") if kind == "coordinates" else ("",)
+    types = {"lists": pa.list_(pa.float32()), "fixed": pa.list_(pa.float32(), 2)}
+    empty = pa.array([], types.get(kind, pa.float32()))
+    names = [f"{name}{end}" for name in NAMES for end in ends]
+    pq.write_table(pa.table([empty] * len(names), names=names), tmp_path / "x.parquet")
+    with (tmp_path / "x.parquet").open("rb") as file:
+        got = pick_columns(parquet_file(file), columns_of(names, NAMES), NAMES[1:])
+    rest = {"numbers": (), "coordinates": (2,), "lists": (0,), "fixed": (2,)}[kind]
+    assert got.shape == (0, 2, *rest)
+
+
 def test_what_is_missing_is_nan_and_lists_of_other_lengths_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1.0, None], "b": [[1.0], [2.0, 3.0]]}), tmp_path / "x.parquet")
     with (tmp_path / "x.parquet").open("rb") as file:

@@ -78,6 +78,8 @@ def test_a_checkpoint_is_exported_as_it_is_asked_for(
         (["compact", "a.ckpt", "--model", "tests.models"], "package.module:Class but got tests"),
         (["compact", "a.ckpt", "--model", "tests.nope:A"], "No module named 'tests.nope'"),
         (["compact", "a.ckpt", "--model", "tests.models:B"], "a module's class as"),
+        (["compact", "a.ckpt", "--model", ":A"], "package.module:Class but got :A"),
+        (["compact", "a.ckpt", "--model", ".models:A"], "package.module:Class but got .models:A"),
     ],
 )
 def test_says_in_one_line_what_to_type_instead(
@@ -93,3 +95,5 @@ def test_asks_for_a_shape_where_the_model_has_no_example(checkpoint: Path, capsy
     assert "all joints (b t j c)" in capsys.readouterr().err
     assert main(["compact", str(checkpoint), *MODEL, "--shape", "2,x"]) == 2
     assert "whole numbers such as 2,16,42,3 but got 2,x" in capsys.readouterr().err
+    assert main(["compact", str(checkpoint), *MODEL, "--shape", "2,-1,4,3"]) == 2
+    assert "whole numbers such as 2,16,42,3 but got 2,-1,4,3" in capsys.readouterr().err

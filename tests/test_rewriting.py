@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import tracemalloc
+import zipfile
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 
 from lightning_jointprune import stored_arrays
 from lightning_jointprune.joint_labels import KEY, JointLabels, sidecar
+from lightning_jointprune.record import JointSelection
 from lightning_jointprune.rewriting import axis_of, outputs_of, rewrite
 from tests.joint_files import noise, selection_of, write_parquet
 
@@ -122,11 +125,45 @@ def test_what_is_selected_already_is_refused(name: str, data: Any, tmp_path: Pat
 
 def test_a_file_that_select_did_not_write_is_not_replaced(data: Any, tmp_path: Path) -> None:
     for name in FILES:
+        other = tmp_path / "others" / name
+        other.parent.mkdir(exist_ok=True)
+        shutil.copy(tmp_path / name, other)
         with pytest.raises(
             ValueError, match=r"Expected a place for a new file but got .* is there"
         ):
-            rewrite(tmp_path / name, tmp_path / name, SELECTION)
-    assert np.array_equal(np.load(tmp_path / "x.npy"), data)
+            rewrite(tmp_path / name, other, SELECTION)
+        assert np.array_equal(contents(other), data)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_fewer_joints_of_a_rewritten_file_are_written_beside_it_and_never_over_it(
+    name: str, data: Any, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "small" / name, tmp_path / "smaller" / name
+    rewrite(tmp_path / name, first, SELECTION)
+    fewer = JointSelection((0, 2), 3, SELECTION.names, (0.9, 0.1, 0.9))
+    axis = None if name == "x.parquet" else 1  # the last has three entries too
+    with pytest.raises(ValueError, match=r"which is the file itself\. Pass -o another folder"):
+        rewrite(first, first, fewer, axis)
+    assert np.array_equal(contents(first), data[:, KEPT])
+    assert rewrite(first, second, fewer, axis).made
+    assert np.array_equal(contents(second), data[:, [1, 5]])
+    assert labels(second).joints == ("joint1", "joint5")
+    if name == "x.npz":
+        assert zipfile.ZipFile(second).namelist() == ["x.npy", "sign.npy", f"{KEY}.npy"]
+    assert not rewrite(first, second, fewer, axis).made
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_a_file_of_another_axis_is_made_again(name: str, tmp_path: Path) -> None:
+    x = noise(7, 7, 3)
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "x.npz", x=x)
+    source, target = tmp_path / name, tmp_path / "small" / name
+    rewrite(source, target, SELECTION, axis=0)
+    assert rewrite(source, target, SELECTION, axis=1).made
+    assert np.array_equal(contents(target), x[:, KEPT])
+    assert not rewrite(source, target, SELECTION, axis=1).made
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,8 @@ def test_what_cannot_be_read_says_what_to_pass(tmp_path: Path) -> None:
     write_parquet(tmp_path / "x.parquet", x, NAMES)
     with pytest.raises(ValueError, match="as parquet has them, but got 'c t j'"):
         SelectJoints(selection_of(1), "c t j").read(tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match=r"as parquet has them, but got '\(t j\) c'"):
+        SelectJoints(selection_of(1), "(t j) c").read(tmp_path / "x.parquet")
     with pytest.raises(ValueError, match=r"with 3 axes\. Pass axes='t j c'"):
         SelectJoints(selection_of(1), "t j").read(tmp_path / "x.parquet")
 

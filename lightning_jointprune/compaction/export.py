@@ -71,10 +71,10 @@ def export_model(
     """Write a compact or masked model as a program that runs without its class.
 
     Before it is written, the program is run beside the model: on the example, on one clip and on
-    one more, and with more frames. The file says which joints the program takes, as JSON under
-    `joints`: in the `metadata_props` of ONNX, or the extra file of that name of a `.pt2`. There,
-    `names` are the joints of the input in their order, and `digest` is the SHA-256 of `names` as
-    JSON, by which to know the order again.
+    three more, and with three more frames, or one fewer where the model takes no more. The file
+    says which joints the program takes, as JSON under `joints`: in the `metadata_props` of ONNX, or
+    the extra file of that name of a `.pt2`. There, `names` are the joints of the input in their
+    order, and `digest` is the SHA-256 of `names` as JSON, by which to know the order again.
 
     Args:
         model: what `compact`, `from_compact` or `load_pruned` returned.
@@ -306,12 +306,12 @@ def _compared(
 ) -> float:
     """How far a program is from the model, on the example and on other sizes of it."""
     sizes = {w: one.tensor.shape[axis] for one in inputs for axis, w in one.words.items()}
-    others = [{w: sizes[w] + 3} for w in sorted(free)] + [{"b": 1}] * ("b" in free)
+    others = [{w: _another(traced, inputs, w, sizes[w])} for w in sorted(free)]
     worst = 0.0
-    for other in ({}, *others):
+    for other in ({}, *others, *[{"b": 1}] * ("b" in free)):
         tensors = [one.resized(other).contiguous() for one in inputs]
         with torch.no_grad():
-            expected = [y for y in traced(*tensors) if isinstance(y, Tensor)]
+            expected = traced(*tensors)
         try:
             error = difference(expected, run(tensors))
         except Exception as failed:
@@ -326,3 +326,14 @@ def _compared(
             )
         worst = max(worst, error)
     return worst
+
+
+def _another(traced: Called, inputs: Sequence[Input], word: str, size: int) -> int:
+    """Another number of clips or frames that a model takes: more, or fewer if that is too many."""
+    tensors = [one.resized({word: size + 3}) for one in inputs]
+    try:
+        with torch.no_grad():
+            traced(*tensors)
+    except Exception:  # such as a table of positions that ends
+        return size - 1
+    return size + 3

@@ -157,12 +157,13 @@ class Called(nn.Module):
         self.others = [(isinstance(leaf, Tensor), leaf) for leaf in leaves]
         self.tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
 
-    def forward(self, *tensors: Tensor) -> Any:
-        """What the model returns, as a list."""
+    def forward(self, *tensors: Tensor) -> list[Tensor]:
+        """The tensors that the model returns, as a list."""
         rest = iter(tensors)
         leaves = [next(rest) if is_tensor else leaf for is_tensor, leaf in self.others]
         args, kwargs = pytree.tree_unflatten(leaves, self.spec)
-        return pytree.tree_leaves(module_at(self.model, self.called).forward(*args, **kwargs))
+        returned = module_at(self.model, self.called).forward(*args, **kwargs)
+        return [leaf for leaf in pytree.tree_leaves(returned) if isinstance(leaf, Tensor)]
 
 
 class Graph(NamedTuple):
