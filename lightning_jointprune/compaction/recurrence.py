@@ -14,8 +14,16 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+# Schemas are written out, since PyTorch 2.4 cannot read annotations that are strings.
+HOW = "bool has_biases, SymInt num_layers, float dropout, bool train, bool bidirectional, "
+HOW += "bool batch_first"
 
-@torch.library.custom_op("jointprune::gru", mutates_args=())
+
+@torch.library.custom_op(
+    "jointprune::gru",
+    mutates_args=(),
+    schema=f"(Tensor x, Tensor hx, Tensor[] params, {HOW}) -> (Tensor, Tensor)",
+)
 def gru(
     x: Tensor,
     hx: Tensor,
@@ -38,7 +46,11 @@ def _(x: Tensor, hx: Tensor, *how: Any) -> tuple[Tensor, Tensor]:
     return _states(x, hx, bidirectional=how[5]), torch.empty_like(hx)
 
 
-@torch.library.custom_op("jointprune::lstm", mutates_args=())
+@torch.library.custom_op(
+    "jointprune::lstm",
+    mutates_args=(),
+    schema=f"(Tensor x, Tensor[] hx, Tensor[] params, {HOW}) -> (Tensor, Tensor, Tensor)",
+)
 def lstm(
     x: Tensor,
     hx: list[Tensor],
