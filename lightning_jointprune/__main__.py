@@ -17,7 +17,7 @@ from rich.text import Text
 from lightning_jointprune.evaluation import EVALUATION_FILE, JointEvaluation
 from lightning_jointprune.extraction import extraction_plan
 from lightning_jointprune.model_commands import add_commands
-from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
+from lightning_jointprune.record import RECORD_FILE, REPORT_FILE, JointSelection, PruningRecord
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
 from lightning_jointprune.tables import as_text
 
@@ -166,7 +166,7 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from lightning_jointprune.report import REPORT_FILE, write_report  # loads Plotly
+    from lightning_jointprune.report import write_report
     from lightning_jointprune.report.frontier import POINTS_FILE, read_points
 
     run = Path(arguments.record)
@@ -206,7 +206,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     named = dict(zip(labels, records, strict=True))
     found, frontier = compare(named), frontier_numbers(named)
     if arguments.output:
-        from lightning_jointprune.report import write_comparison  # loads Plotly
+        from lightning_jointprune.report import write_comparison
 
         write_comparison(named, arguments.output, arguments.plotly)
     selections = [record.selection for record in records]

@@ -21,6 +21,7 @@ from lightning_jointprune.normalisation import Normalisation
 from lightning_jointprune.pose import MeanPose
 from lightning_jointprune.record import (
     RECORD_FILE,
+    REPORT_FILE,
     SELECTION_FILE,
     JointSelection,
     PruningRecord,
@@ -30,7 +31,6 @@ from lightning_jointprune.schedules import higher_is_better
 from lightning_jointprune.search import JointSearch
 from lightning_jointprune.skeletons import Skeleton
 
-REPORT_FILE = "joint_importance.html"
 REFRESH_SHARE = 0.01  # of the run's time that files in the course of it may cost
 REFRESH_COST = 1.0  # seconds that the first of them is expected to take
 SCREEN = 48  # joints whose table still fits
