@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from lightning_jointprune.agreement import jaccard
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.report import plot_comparison
-from lightning_jointprune.report.comparison import compare, jaccard
+from lightning_jointprune.report.comparison import compare
 from tests.records import HOSTILE, record_of, unnamed
 
 

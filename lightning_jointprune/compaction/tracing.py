@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from lightning_jointprune.attach import attach, detach, module_at
+from lightning_jointprune.attach import MISSING, attach, detach, module_at
 from lightning_jointprune.layout import Target
 
 WAY_OUT = (
@@ -271,6 +271,3 @@ def arguments(node: Node) -> dict[str, Any]:
         value = node.args[place] if given else node.kwargs.get(argument.name, MISSING)
         found[argument.name] = argument.default_value if value is MISSING else value
     return found
-
-
-MISSING: Any = object()
