@@ -127,6 +127,7 @@ class Call(NamedTuple):
 
     def on(self, model: nn.Module) -> list[Tensor]:
         """The tensors that a model makes of it."""
+        # A tree that was opened is put together again, and the model may change its containers.
         args, kwargs = pytree.tree_map(lambda leaf: leaf, (self.args, self.kwargs))
         with torch.no_grad():
             returned = model.forward(*args, **kwargs)
