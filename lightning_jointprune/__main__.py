@@ -17,9 +17,9 @@ from rich.text import Text
 from lightning_jointprune.evaluation import EVALUATION_FILE, JointEvaluation
 from lightning_jointprune.extraction import extraction_plan
 from lightning_jointprune.model_commands import add_commands
-from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
+from lightning_jointprune.record import RECORD_FILE, REPORT_FILE, JointSelection, PruningRecord
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
-from lightning_jointprune.tables import as_text
+from lightning_jointprune.tables import as_text, printable
 
 if TYPE_CHECKING:
     from lightning_jointprune.report.comparison import Comparison
@@ -157,16 +157,16 @@ def _show(arguments: argparse.Namespace) -> None:
         print(f"Not a result yet: this was written in the {record.phase} phase.")
     said_of = [sentence] if count else [one.sentence(arguments.title) for one in record.rungs]
     for text in said_of or [sentence]:
-        print(_clean(text), end="\n\n")
+        print(printable(text), end="\n\n")
     print(said.title if worst else f"{said.title} {said.advice}")
-    print("".join(f"- {_clean(title)}\n" for title in worst))
+    print("".join(f"- {printable(title)}\n" for title in worst))
     if plan:
         print(plan.sentence(), end="\n\n")
     print(selection.summary())
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from lightning_jointprune.report import REPORT_FILE, write_report  # loads Plotly
+    from lightning_jointprune.report import write_report
     from lightning_jointprune.report.frontier import POINTS_FILE, read_points
 
     run = Path(arguments.record)
@@ -206,7 +206,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     named = dict(zip(labels, records, strict=True))
     found, frontier = compare(named), frontier_numbers(named)
     if arguments.output:
-        from lightning_jointprune.report import write_comparison  # loads Plotly
+        from lightning_jointprune.report import write_comparison
 
         write_comparison(named, arguments.output, arguments.plotly)
     selections = [record.selection for record in records]
@@ -233,7 +233,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         _print_frontier(found.runs, frontier)
     _print_overlaps(found)
     _print_votes(found)
-    print(_clean(found.words()))
+    print(printable(found.words()))
 
 
 def _labels(paths: Sequence[str]) -> list[str]:
@@ -259,7 +259,7 @@ def _print_frontier(runs: Sequence[str], frontier: Frontier) -> None:
         for point in line
     }
     counts = sorted({joints for joints, _ in values}, reverse=True)
-    print(f"{_clean(frontier.metric)} by the number of joints")
+    print(f"{printable(frontier.metric)} by the number of joints")
     numbers = [str(number + 1) for number in range(len(runs))]
     rows = [[str(count), *(values.get((count, run), "") for run in runs)] for count in counts]
     _print_table(["joints", *numbers], rows)
@@ -314,7 +314,7 @@ def _select(arguments: argparse.Namespace) -> None:
     if arguments.json:
         _print_json(files=[{**one._asdict(), "path": str(one.path)} for one in done])
         return
-    print("\n".join(_clean(str(one)) for one in done))
+    print("\n".join(printable(str(one)) for one in done))
 
 
 def _selection(run: str) -> JointSelection:
@@ -372,13 +372,8 @@ def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for title in titles:
         table.add_column(title, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_clean(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     print(as_text(table), end="\n\n")
-
-
-def _clean(text: str) -> str:
-    """Text that cannot move a terminal's cursor or change its colours."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 if __name__ == "__main__":

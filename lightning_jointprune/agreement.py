@@ -94,8 +94,6 @@ def seed_agreement(
 ) -> SeedAgreement:
     """How alike runs with other seeds are, against runs with the same: by the Jaccard index.
 
-    Of two runs it is the joints that both keep over those that one of them keeps (Jaccard 1901).
-
     Args:
         selections: of the runs, with the same joints.
         seeds: of the runs, in the same order, at least two different.
@@ -112,9 +110,17 @@ def seed_agreement(
     across: list[float] = []
     same: list[float] = []
     for (first, a), (second, b) in combinations(zip(selections, seeds, strict=True), 2):
-        both, either = {*first.indices} & {*second.indices}, {*first.indices, *second.indices}
-        (same if a == b else across).append(len(both) / len(either) if either else 1.0)
+        (same if a == b else across).append(jaccard(first.indices, second.indices))
     return SeedAgreement(statistics.fmean(across), statistics.fmean(same) if same else None)
+
+
+def jaccard(first: Sequence[int], second: Sequence[int]) -> float:
+    """Joints that both keep, over joints that one of them keeps, in [0, 1]; 1 for two empty ones.
+
+    Jaccard 1901: |A ∩ B| / |A ∪ B|.
+    """
+    both, either = set(first) & set(second), {*first, *second}
+    return len(both) / len(either) if either else 1.0
 
 
 def frontier(

@@ -224,7 +224,7 @@ def unhook_saving(module: nn.Module, save: Callable[[dict[str, Any]], None] | No
             module.__dict__[_SAVE] = hook.before
 
 
-# --- the tree of modules, also for `detect` -----------------------------------------------------
+# --- the tree of modules, for others too -----------------------------------------------------
 
 
 def restore_forward(module: nn.Module, forward: Any) -> None:

@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lightning_jointprune.doctor import installed
 from lightning_jointprune.files import RunFolder
 from lightning_jointprune.first_batches import FirstBatches
 from lightning_jointprune.layer import JointPruningLayer
@@ -21,6 +21,7 @@ from lightning_jointprune.normalisation import Normalisation
 from lightning_jointprune.pose import MeanPose
 from lightning_jointprune.record import (
     RECORD_FILE,
+    REPORT_FILE,
     SELECTION_FILE,
     JointSelection,
     PruningRecord,
@@ -29,11 +30,10 @@ from lightning_jointprune.record import (
 from lightning_jointprune.schedules import higher_is_better
 from lightning_jointprune.search import JointSearch
 from lightning_jointprune.skeletons import Skeleton
+from lightning_jointprune.tables import SCREEN
 
-REPORT_FILE = "joint_importance.html"
 REFRESH_SHARE = 0.01  # of the run's time that files in the course of it may cost
 REFRESH_COST = 1.0  # seconds that the first of them is expected to take
-SCREEN = 48  # joints whose table still fits
 PACKAGES = ("lightning-jointprune", "torch", "lightning", "pytorch-lightning", "torchmetrics")
 
 
@@ -219,7 +219,7 @@ class Journal:
             edges=own.edges if own else (),
             parts=own.groups if own else {},
             settings=self.settings,
-            versions=_versions(),
+            versions={"python": platform.python_version(), **installed(PACKAGES)},
             phase=search.phase,
             pose=(own.drawing if own else ()) or self.pose.places(),
             normalisation=self.normalisation.found(),
@@ -323,13 +323,3 @@ class Journal:
 def _recent_loss(search: JointSearch) -> float | None:
     """Mean training loss of the latest batches, if training_step returns it."""
     return float(search.controller.recent) if search.controller.losses_seen else None
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

@@ -81,16 +81,16 @@ def markdown(selection: JointSelection, report: Path) -> str:
     probabilities, mask = selection.keep_probabilities, selection.mask
     order = sorted(range(selection.num_joints), key=lambda joint: (-probabilities[joint], joint))
     rows = [
-        f"| {joint} | {_plain(selection.joint_names[joint])} | {probabilities[joint]:.3f} "
+        f"| {joint} | {_escaped(selection.joint_names[joint])} | {probabilities[joint]:.3f} "
         f"| {'KEEP' if mask[joint] else 'PRUNE'} |"
         for joint in order
     ]
     head = ["| index | joint | keep probability | verdict |", "|---:|---|---:|---|"]
-    said = [_plain(selection.sentence()), "", f"The report: {_plain(str(report))}", ""]
+    said = [_escaped(selection.sentence()), "", f"The report: {_escaped(str(report))}", ""]
     return "\n".join([*said, *head, *rows])
 
 
-def _plain(text: str) -> str:
+def _escaped(text: str) -> str:
     """Text that Markdown shows as it is."""
     signs = {c: f"\\{c}" for c in "\\`*_{}[]()#+-!"} | {c: f"&#{ord(c)};" for c in "<>&|~"}
     return "".join(signs.get(c, c) if c.isprintable() else "?" for c in text)

@@ -19,6 +19,7 @@ from lightning_jointprune.wording import selection_sentence
 SCHEMA = 1
 PHASES = ("warmup", "search", "final")
 RECORD_FILE, SELECTION_FILE = "pruning_record.json", "selection.json"
+REPORT_FILE = "joint_importance.html"
 WHOLE = 2e-3  # what single precision leaves of a whole number, up to some 10,000
 D = TypeVar("D")
 
@@ -200,7 +201,6 @@ class PruningRecord:
         settings: the callback's arguments; what JSON does not know is kept as its text.
         versions: versions of the packages that were used, by name.
         phase: the phase the run was in when this was written; only `"final"` is a result.
-
         normalisation: how the joints were normalised before the gates, as far as the first batches
             show it: `"centred"` and `"scaled"` by all of them in each `"frame"` or `"sequence"`,
             `"origin"`, the joint that is always at 0, `"standardised"`.

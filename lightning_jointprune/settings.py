@@ -1,4 +1,4 @@
-"""What the callback's arguments mean: checked, resolved by name, and a search made of them."""
+"""What the callback's arguments mean: checked, resolved by name, made a search and a journal."""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+SCREEN = 48  # joints whose table still fits a screen in one block
+
 
 def joint_table(
     names: Sequence[str], probabilities: Sequence[float], mask: Sequence[bool], width: int
@@ -25,9 +27,9 @@ def joint_table(
         width: in characters.
     """
     verdicts = ["KEEP" if kept else "PRUNE" for kept in mask]
-    names = ["".join(c if c.isprintable() else "?" for c in name) for name in names]
+    names = [printable(name) for name in names]
     order = sorted(range(len(names)), key=lambda joint: (-probabilities[joint], joint))
-    blocks = max(1, width // (33 + max(map(cell_len, names)))) if len(order) > 48 else 1
+    blocks = max(1, width // (33 + max(map(cell_len, names)))) if len(order) > SCREEN else 1
     table = Table(box=box.ASCII2, show_edge=False, pad_edge=False)
     for _ in range(blocks):
         for title in ("index", "keep prob.", "joint", ""):
@@ -48,3 +50,8 @@ def as_text(table: Table, width: int | None = None) -> str:
     file = io.StringIO()  # a console of stdout would end the program where nobody reads on
     Console(file=file, width=width, color_system=None, force_terminal=False).print(table)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def printable(text: str) -> str:
+    """Text that cannot move a terminal's cursor or change its colours."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -18,7 +18,7 @@ from lightning_jointprune import (
     random_masks,
     stability,
 )
-from lightning_jointprune.agreement import FrontierPoint, mean_of_runs, seed_agreement
+from lightning_jointprune.agreement import FrontierPoint, jaccard, mean_of_runs, seed_agreement
 from lightning_jointprune.intervals import Estimate
 
 NAMES = ("nose", "wrist", "thumb", "index", "ring", "little")
@@ -112,6 +112,16 @@ def test_where_it_is_not_defined_it_is_refused(
 
 
 # --- agreement of seeds ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "overlap"),
+    [((0, 1), (0, 1), 1.0), ((0, 1), (2,), 0.0), ((0, 1, 2), (1, 2, 3), 0.5), ((), (), 1.0)],
+)
+def test_overlap_is_the_intersection_over_the_union(
+    first: tuple[int, ...], second: tuple[int, ...], overlap: float
+) -> None:
+    assert jaccard(first, second) == overlap
 
 
 def test_other_seeds_are_compared_with_the_same() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.report import plot_comparison
-from lightning_jointprune.report.comparison import compare, jaccard
+from lightning_jointprune.report.comparison import compare
 from tests.records import HOSTILE, record_of, unnamed
 
 
@@ -21,16 +21,6 @@ def test_joints_are_in_the_order_of_votes_and_then_of_their_keep_probability() -
     assert found.rows[2].kept == (False, True)
     assert found.overlaps == {(0, 1): 2}
     assert found.jaccard == {(0, 1): pytest.approx(2 / 3)}
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "overlap"),
-    [((0, 1), (0, 1), 1.0), ((0, 1), (2,), 0.0), ((0, 1, 2), (1, 2, 3), 0.5), ((), (), 1.0)],
-)
-def test_overlap_is_the_intersection_over_the_union(
-    first: tuple[int, ...], second: tuple[int, ...], overlap: float
-) -> None:
-    assert jaccard(first, second) == overlap
 
 
 @pytest.mark.parametrize("kept", [0.9, 0.1])

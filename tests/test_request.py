@@ -6,7 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_jointprune.attach import attached_layers
-from lightning_jointprune.compaction.request import called_by_users, opened, with_layer_in_front
+from lightning_jointprune.compaction.request import (
+    called_by_users,
+    take_layers_out,
+    with_layer_in_front,
+)
 from lightning_jointprune.compaction.tracing import Call
 from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.layout import Target
@@ -41,7 +45,7 @@ def test_a_layer_of_ones_own_stands_in_front_on_the_axes_it_is_called_on() -> No
 
 def test_an_opened_model_passes_its_joints_and_has_no_price() -> None:
     model, x = Gated(), torch.rand(2, 3, 4, 3)
-    opened(model)
+    take_layers_out(model)
     assert torch.equal(model(x), x)
     assert model.parts[0].expected_l0() == 0
     assert not model.state_dict()

@@ -83,20 +83,20 @@ def compact(
     layer, targets = masked_entrance(model)
     check_selection(layer, selection)
     check_fill(layer)
-    caller = _caller(model, targets, takes)
+    called = _called(model, targets, takes)
     if whole:
         return _whole(model, selection, call, takes)
     call = call.double()
-    plain = _plain(model)
+    plain = _in_float64(model)
     walk = Walk(
-        trace(plain, caller, targets, layer.num_joints, call),
+        trace(plain, called, targets, layer.num_joints, call),
         RULES,
         lambda x, axes, start, stop: _masked(layer, x, axes, range(start, stop)),
     )
     plan = _followed(walk)
     mask = layer.current_mask().cpu()
     changed = resized(plain, plan)
-    numbers, error = _proved(model, plain, changed, mask, targets, caller, call)
+    numbers, error = _proved(model, plain, changed, mask, targets, called, call)
     result = _with_layers_off(model)
     cut = _shapes(result, changed)
     _shrink(result, resized(result, plan), numbers, int(mask.sum()))
@@ -127,13 +127,13 @@ def _whole(model: M, selection: JointSelection, call: Call, takes: str) -> M:
             "load_pruned returns takes all joints and is exact."
         )
     layer, targets = masked_entrance(model)
-    result, caller = _with_layers_off(model), called_by_users(model, targets)
+    result, called = _with_layers_off(model), called_by_users(model, targets)
     fill = layer.fill_mean.tolist() if layer.fill_mean is not None else layer.fill
     both = _SelectedAndPutBack(layer.current_mask().cpu(), fill, targets[0])
     error = max(
         difference(
-            outputs(result, targets, layer, caller, call, seed, dtype=None),
-            outputs(result, targets, both, caller, call, seed, dtype=None),
+            outputs(result, targets, layer, called, call, seed, dtype=None),
+            outputs(result, targets, both, called, call, seed, dtype=None),
         )
         for seed in seeds()
     )
@@ -169,7 +169,7 @@ def _put_back(mask: Tensor, fill: Any, part: range, target: Target) -> PutBackLa
 # --- what is asked for ---------------------------------------------------------------------------
 
 
-def _caller(model: nn.Module, targets: Sequence[Target], takes: str) -> str:
+def _called(model: nn.Module, targets: Sequence[Target], takes: str) -> str:
     """Path of the module that the example is for."""
     called = called_by_users(model, targets)
     deeper = [target.module for target in targets if target.module != called]
@@ -181,7 +181,7 @@ def _caller(model: nn.Module, targets: Sequence[Target], takes: str) -> str:
     return called
 
 
-def _plain(model: M) -> M:
+def _in_float64(model: M) -> M:
     return _with_layers_off(model).double().eval()
 
 
@@ -196,12 +196,12 @@ def _masked(layer: JointPruningLayer, x: Tensor, axes: str, joints: range) -> tu
     words = tuple(axes.split())
     mask = layer.current_mask()[joints.start : joints.stop].cpu()
     masked = layer(x, words, joints)
-    note_dead = masked.index_select(words.index("j"), (~mask).nonzero().flatten())
+    dead = masked.index_select(words.index("j"), (~mask).nonzero().flatten())
     others = [dim for dim, word in enumerate(words) if word not in ("j", "c")]
-    first = note_dead
+    first = dead
     for dim in others:
         first = first.narrow(dim, 0, 1)
-    if not (note_dead == first).all():
+    if not (dead == first).all():
         raise CompactionError(
             "Expected an example whose frames are no padding, since this model's dropped joints "
             "become a value that is not 0 and padding does not, but got one with frames of nothing "
@@ -233,7 +233,7 @@ def _proved(
     changed: dict[str, Tensor],
     mask: Tensor,
     targets: Sequence[Target],
-    caller: str,
+    called: str,
     call: Call,
 ) -> tuple[tuple[tuple[str, str], ...], float]:
     """The attributes to change so that the compact model equals the masked one, and how far.
@@ -242,14 +242,14 @@ def _proved(
         CompactionError: if it does not.
     """
     layer, _ = masked_entrance(model)
-    before = [outputs(plain, targets, layer, caller, call, seed) for seed in seeds()]
+    before = [outputs(plain, targets, layer, called, call, seed) for seed in seeds()]
     said = ""
     for numbers in dict.fromkeys([(), tuple(numbers_of(plain, len(mask)))]):
         small = copy.deepcopy(plain)
         _shrink(small, changed, numbers, int(mask.sum()))
         try:
             after = [
-                outputs(small, targets, SelectLayer(mask), caller, call, seed) for seed in seeds()
+                outputs(small, targets, SelectLayer(mask), called, call, seed) for seed in seeds()
             ]
             error = max(map(difference, before, after))
         except (RuntimeError, ValueError, IndexError, AssertionError) as failed:

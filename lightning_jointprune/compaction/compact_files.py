@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_jointprune.attach import module_at
 from lightning_jointprune.compaction.compact import finished
-from lightning_jointprune.compaction.request import Compaction, compaction_of, opened
+from lightning_jointprune.compaction.request import Compaction, compaction_of, take_layers_out
 from lightning_jointprune.compaction.surgery import fit
 from lightning_jointprune.files import PathLike, write_bytes
 from lightning_jointprune.layout import read_targets, written
@@ -59,11 +59,11 @@ def _described(model: nn.Module, done: Compaction) -> dict[str, Any]:
         "numbers": done.numbers,
         "error": done.error,
         "fill": done.fill,
-        "hyperparameters": _plain(dict(getattr(model, "hparams", {}))),
+        "hyperparameters": _storable(dict(getattr(model, "hparams", {}))),
     }
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def _storable(values: dict[str, Any]) -> dict[str, Any]:
     """What of the hyperparameters JSON gives back as it was."""
     plain = {}
     for name, value in values.items():
@@ -92,7 +92,7 @@ def from_compact(path: PathLike, model_class: type[M], **kwargs: Any) -> M:
     """
     tensors, said = read_compact(path)
     model = model_class(**{**said["hyperparameters"], **kwargs})
-    opened(model)
+    take_layers_out(model)
     before = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for name, shape in said["cut"].items():
         found = tuple(before[name].shape) if name in before else None

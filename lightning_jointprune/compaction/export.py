@@ -7,7 +7,6 @@ says which joints it takes.
 from __future__ import annotations
 
 import copy
-import hashlib
 import io
 import json
 import logging
@@ -36,6 +35,7 @@ from lightning_jointprune.compaction.request import (
 from lightning_jointprune.compaction.sizes import SIZES, Input, read_inputs
 from lightning_jointprune.compaction.tracing import Call, Called, opened, ready_to_trace
 from lightning_jointprune.files import PathLike, write_bytes
+from lightning_jointprune.joint_labels import digest_of
 from lightning_jointprune.record import JointSelection
 
 TOLERANCE = 1e-4  # largest difference to the model, over its largest output
@@ -150,7 +150,7 @@ def _described(model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "takes": takes,
         "axes": targets[0].axes,
         "names": list(names),
-        "digest": hashlib.sha256(json.dumps(names).encode()).hexdigest(),
+        "digest": digest_of(names),
         "selection": json.loads(selection.to_json()),
     }
 

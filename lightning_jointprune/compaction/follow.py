@@ -303,7 +303,7 @@ class Walk:
     def _demand_looked_up(self, node: Node, dim: int, mask: Tensor) -> None:
         """What looks up rows of a table by number needs fewer rows, or fewer numbers."""
         table, numbers = node.all_input_nodes[:2]
-        if any(name for name in _roots(numbers) if name.op == "placeholder"):
+        if any(root.op == "placeholder" for root in _roots(numbers)):
             self.demand(numbers, dim, mask, node)
             return
         found = self.value[numbers].movedim(dim, -1)

@@ -49,7 +49,7 @@ def outputs(
     model: nn.Module,
     targets: Sequence[Target],
     layer: Any,
-    caller: str,
+    called: str,
     call: Call,
     seed: int | None,
     dtype: torch.dtype | None = torch.float64,
@@ -58,7 +58,7 @@ def outputs(
     for target in targets:
         attach(model, target, Noisy(layer, seed, dtype))
     try:
-        return call.on(module_at(model, caller))
+        return call.on(module_at(model, called))
     finally:
         detach(model)
 

@@ -151,7 +151,7 @@ class Open(nn.Module):
         return torch.zeros(())
 
 
-def opened(model: nn.Module) -> None:
+def take_layers_out(model: nn.Module) -> None:
     """Take the layers that a model has in its own forward out of it."""
     for path, module in list(model.named_modules(remove_duplicate=False)):
         if isinstance(module, JointPruningLayer):
@@ -193,6 +193,6 @@ def with_layer_in_front(model: M, call: Call) -> M:
     ((axes, _),) = seen
     copied = copy.deepcopy(model)
     layer = copied.get_submodule(path)
-    opened(copied)
+    take_layers_out(copied)
     attach(copied, Target.parse(f"{path}:x", " ".join(axes)), layer)  # type: ignore[arg-type]
     return copied

@@ -120,7 +120,7 @@ def _named(module: nn.Module, call: Call) -> dict[str, Tensor]:
 
 def _path(parameters: Sequence[Parameter], keys: Sequence[Any]) -> list[str]:
     """The argument's name, and the path inside it, of keys into `(args, kwargs)`."""
-    words = [str(vars_of(key)) for key in keys]
+    words = [str(_word_of(key)) for key in keys]
     if words[0] == "1":
         return words[1:]
     place = int(words[1])
@@ -130,7 +130,7 @@ def _path(parameters: Sequence[Parameter], keys: Sequence[Any]) -> list[str]:
     return [parameters[place].name if place < len(parameters) else f"input_{place}", *words[2:]]
 
 
-def vars_of(key: Any) -> Any:
+def _word_of(key: Any) -> Any:
     """What a key of PyTorch's trees says: a dict's key, an index, or an attribute's name."""
     if isinstance(key, pytree.MappingKey):
         return key.key

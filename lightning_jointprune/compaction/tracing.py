@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from lightning_jointprune.attach import attach, detach, module_at
+from lightning_jointprune.attach import MISSING, attach, detach, module_at
 from lightning_jointprune.layout import Target
 
 WAY_OUT = (
@@ -127,6 +127,7 @@ class Call(NamedTuple):
 
     def on(self, model: nn.Module) -> list[Tensor]:
         """The tensors that a model makes of it."""
+        # A tree that was opened is put together again, and the model may change its containers.
         args, kwargs = pytree.tree_map(lambda leaf: leaf, (self.args, self.kwargs))
         with torch.no_grad():
             returned = model.forward(*args, **kwargs)
@@ -271,6 +272,3 @@ def arguments(node: Node) -> dict[str, Any]:
         value = node.args[place] if given else node.kwargs.get(argument.name, MISSING)
         found[argument.name] = argument.default_value if value is MISSING else value
     return found
-
-
-MISSING: Any = object()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lightning_jointprune.record import REPORT_FILE
 from lightning_jointprune.report.figures import (
     for_paper,
     plot_classes,
@@ -12,7 +13,7 @@ from lightning_jointprune.report.figures import (
     plot_skeleton,
 )
 from lightning_jointprune.report.frontier import Point
-from lightning_jointprune.report.page import REPORT_FILE, render, write_comparison, write_report
+from lightning_jointprune.report.page import render, write_comparison, write_report
 
 __all__ = [
     "plot_importance",

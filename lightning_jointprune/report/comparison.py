@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from lightning_jointprune.agreement import stability
+from lightning_jointprune.agreement import jaccard, stability
 from lightning_jointprune.record import JointSelection, PruningRecord
 
 
@@ -130,15 +130,6 @@ def compare(records: Mapping[str, PruningRecord]) -> Comparison:
         _stability(selections),
         _settings(records.values()),
     )
-
-
-def jaccard(first: Sequence[int], second: Sequence[int]) -> float:
-    """Joints that both keep, over joints that one of them keeps, in [0, 1]; 1 for two empty ones.
-
-    Jaccard 1901: |A ∩ B| / |A ∪ B|.
-    """
-    both, either = set(first) & set(second), {*first, *second}
-    return len(both) / len(either) if either else 1.0
 
 
 def _settings(records: Iterable[PruningRecord]) -> tuple[int, ...]:

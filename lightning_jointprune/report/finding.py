@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from lightning_jointprune.record import PruningRecord
 
-LEVELS = ("good", "note", "check", "bad")
 NAMED = 8  # joints that a finding names
 
 

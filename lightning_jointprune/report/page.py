@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
 from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.files import PathLike, write_text
-from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.record import REPORT_FILE, PruningRecord
 from lightning_jointprune.report.comparison import compare
 from lightning_jointprune.report.figures import (
     CERTAINTY,
@@ -45,7 +45,6 @@ from lightning_jointprune.report.numbers import (
 from lightning_jointprune.report.trust import findings, verdict
 from lightning_jointprune.report.usage import callback_code, idle_components, papers
 
-REPORT_FILE = "joint_importance.html"
 PLOTLY_FILE = "plotly.min.js"
 SOURCES = {"inline": "", "cdn": " https://cdn.plot.ly", "directory": " file: 'self'"}
 PLOTLY = tuple(SOURCES)
