@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -154,6 +155,18 @@ def _checkpoint_of(path: Path) -> Path:
 
 def _example(model: nn.Module, shape: str | None) -> torch.Tensor:
     """A random skeleton of all joints."""
+    takes = [
+        parameter.name
+        for parameter in inspect.signature(model.forward).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if len(takes) > 1:
+        raise ValueError(
+            f"Expected a model whose forward takes a skeleton alone but that of "
+            f"{type(model).__name__} takes {', '.join(takes)}. Do it from Python: "
+            "compact(model, selection, example_inputs), then save_compact or export_model."
+        )
     if shape is not None:
         try:
             return torch.randn(*(int(size) for size in shape.split(",")))
@@ -167,7 +180,6 @@ def _example(model: nn.Module, shape: str | None) -> torch.Tensor:
         targets = [target for target, _ in attached_layers(model)] if done is None else done.targets
         raise ValueError(
             f"Expected --shape, since {type(model).__name__} has no tensor as example_input_array. "
-            f"Pass the sizes of a batch with all joints ({targets[0].axes}), at least 2 of each; "
-            "a model that takes more than a skeleton is compacted from Python."
+            f"Pass the sizes of a batch with all joints ({targets[0].axes}), at least 2 of each."
         )
     return example

@@ -228,6 +228,13 @@ def axis_of(
         )
     where = "an axis" if axis is None else f"axis {axis}"
     hint = " It may have been selected already: then read it as it is." if kept in shape else ""
+    flat = next((size for size in shape if size > joints and size % joints == 0), None)
+    if flat is not None:
+        hint = (
+            f" {flat} may be {joints} joints of {flat // joints} coordinates: give them axes of "
+            f"their own first, x.reshape(-1, {joints}, {flat // joints}) where a joint's "
+            "coordinates are side by side."
+        )
     raise ValueError(
         f"Expected {where} of {joints} joints but got {name}shape {tuple(shape)}. Pass a selection "
         f"of a run on these data, or --axis.{hint}"

@@ -90,6 +90,19 @@ def test_says_in_one_line_what_to_type_instead(
     assert said in capsys.readouterr().err
 
 
+class TakesTwo(CallsItself):
+    def forward(self, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * scale
+
+
+def test_names_the_inputs_of_a_model_that_takes_more_than_a_skeleton(
+    checkpoint: Path, capsys: Any
+) -> None:
+    taking_two = ["--model", "tests.test_model_commands:TakesTwo"]
+    assert main(["compact", str(checkpoint), *taking_two, *SHAPE]) == 2
+    assert "TakesTwo takes x, scale. Do it from Python" in capsys.readouterr().err
+
+
 def test_asks_for_a_shape_where_the_model_has_no_example(checkpoint: Path, capsys: Any) -> None:
     assert main(["compact", str(checkpoint), *MODEL]) == 2
     assert "all joints (b t j c)" in capsys.readouterr().err

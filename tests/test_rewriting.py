@@ -173,6 +173,7 @@ def test_a_file_of_another_axis_is_made_again(name: str, tmp_path: Path) -> None
         ((5, 4, 2), None, r"an axis of 7 joints but got shape \(5, 4, 2\)"),
         ((5, 7, 2), 0, r"axis 0 of 7 joints but got shape \(5, 7, 2\)"),
         ((5, 3, 2), None, r"It may have been selected already"),
+        ((5, 14), 1, r"14 may be 7 joints of 2 coordinates: .* x.reshape\(-1, 7, 2\)"),
     ],
 )
 def test_an_axis_that_is_not_clear_is_refused(shape: Any, axis: Any, message: str) -> None:
