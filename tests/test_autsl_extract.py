@@ -375,4 +375,4 @@ def test_forty_videos_are_checked_extracted_trained_on_studied_and_reported(
     assert {*results[1]["kept"]} < {*results[0]["kept"]} < {*range(len(names))}
     (report,) = (tmp_path / "study").rglob("joint_importance.html")
     assert names[results[1]["kept"][0]] in report.read_text()
-    assert "bert,10,1" in (tmp_path / "study" / "study.csv").read_text()
+    assert "bert,ladder,10,1" in (tmp_path / "study" / "study.csv").read_text()
