@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from lightning_jointprune.attach import attached_layers
 from lightning_jointprune.compaction.tracing import (
@@ -14,6 +16,7 @@ from lightning_jointprune.compaction.tracing import (
     CompactionError,
     arguments,
     layer_of,
+    opened,
     operation,
     trace,
 )
@@ -72,3 +75,26 @@ def test_reads_a_tuple_a_dict_or_one_argument() -> None:
     assert Call.of({"x": x}) == Call((), {"x": x})
     assert Call.of(x) == Call((x,), {})
     assert Call.of([x]).double().args[0][0].dtype == torch.float64
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    x: Tensor
+    name: str
+
+
+class Plain:
+    def __init__(self, x: Tensor, name: str) -> None:
+        self.x, self.name = x, name
+
+
+@pytest.mark.parametrize("kind", [Slots, Plain])
+def test_an_object_with_tensors_is_a_tree_that_becomes_an_object_again(kind: Any) -> None:
+    batch = [kind(torch.ones(2), "a"), "b"]
+    tree = opened(batch)
+    leaves = pytree.tree_leaves(tree)
+    assert [leaf for leaf in leaves if isinstance(leaf, str)] == ["a", "b"]
+    first, last = pytree.tree_map_only(Tensor, lambda x: x + 1, tree)
+    assert (type(first), first.name, last) == (kind, "a", "b")
+    assert torch.equal(first.x, torch.full((2,), 2.0))
+    assert torch.equal(batch[0].x, torch.ones(2))

@@ -9,6 +9,8 @@ import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -77,7 +79,11 @@ def opened(tree: Any) -> Any:
 def _opened(leaf: Any) -> Any:
     if isinstance(leaf, Tensor):
         return leaf.cpu()
-    fields = pytree.tree_map_only(Tensor, Tensor.cpu, dict(getattr(leaf, "__dict__", {})))
+    if is_dataclass(leaf) and not isinstance(leaf, type):  # with slots it has no __dict__
+        attributes = {field.name: getattr(leaf, field.name) for field in dataclass_fields(leaf)}
+    else:
+        attributes = dict(getattr(leaf, "__dict__", {}))
+    fields = pytree.tree_map_only(Tensor, Tensor.cpu, attributes)
     inside = any(isinstance(one, Tensor) for one in pytree.tree_leaves(fields))
     return Opened(leaf, fields) if inside else leaf
 
