@@ -15,16 +15,15 @@ models, do not count. The figures are written to
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
+
+from benchmarks.machine import cpu
 
 COSTS = Path(__file__).resolve().parents[1] / "lightning_jointprune/data/extraction_costs.json"
 SETTING = (
@@ -83,14 +82,6 @@ def measure(count: int) -> tuple[dict[str, list[float]], dict[str, dict[str, flo
             for landmarks in FOUND[name]:
                 seen[name][landmarks] += (getattr(found, landmarks) is not None) / count
     return times, seen
-
-
-def cpu() -> str:
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-        return f"{name}, {os.cpu_count()} cores"
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def record(

@@ -14,7 +14,6 @@ import importlib.metadata
 import importlib.util
 import json
 import multiprocessing
-import os
 import platform
 import time
 import traceback
@@ -26,6 +25,8 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.machine import cpu
 
 Settings = dict[str, Any]  # what JSON can hold; "script", "seed" and "pruned" are always there
 Result = dict[str, Any]
@@ -158,15 +159,6 @@ def versions() -> dict[str, str]:
 
         found["lightning_jointprune"] = lightning_jointprune.__version__
     return found
-
-
-@functools.cache
-def cpu() -> str:
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-        return f"{name}, {os.cpu_count()} cores"
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 # --- running -------------------------------------------------------------------------------------

@@ -301,9 +301,7 @@ def _extract(clip: Clip, make_detector: Callable[[], Detector]) -> Outcome:
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     """Processes that end with this one, also where it is killed."""
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # a fork would not have the progress bar's thread
+    context = multiprocessing.get_context("spawn")  # a fork lacks the progress bar's thread
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
 
 

@@ -77,6 +77,7 @@ def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Have `write` fill a file: whole or not at all, also where several processes do the same."""
+    # Not the package's `whole_file`: it would load torch in every process that extracts.
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{secrets.token_hex(8)}{PARTIAL}")
     try:

@@ -85,7 +85,7 @@ def compact(
     check_fill(layer)
     called = _called(model, targets, takes)
     if whole:
-        return _whole(model, selection, call, takes)
+        return _whole(model, layer, targets, selection, call, takes)
     call = call.double()
     plain = _in_float64(model)
     walk = Walk(
@@ -96,7 +96,7 @@ def compact(
     plan = _followed(walk)
     mask = layer.current_mask().cpu()
     changed = resized(plain, plan)
-    numbers, error = _proved(model, plain, changed, mask, targets, called, call)
+    numbers, error = _proved(layer, plain, changed, mask, targets, called, call)
     result = _with_layers_off(model)
     cut = _shapes(result, changed)
     _shrink(result, resized(result, plan), numbers, int(mask.sum()))
@@ -120,13 +120,19 @@ def finished(model: M, done: Compaction) -> M:
 # --- the whole network ---------------------------------------------------------------------------
 
 
-def _whole(model: M, selection: JointSelection, call: Call, takes: str) -> M:
+def _whole(
+    model: M,
+    layer: JointPruningLayer,
+    targets: tuple[Target, ...],
+    selection: JointSelection,
+    call: Call,
+    takes: str,
+) -> M:
     if takes != "kept":
         raise ValueError(
             f'Expected takes="kept" with whole=True but got takes={takes!r}. The model that '
             "load_pruned returns takes all joints and is exact."
         )
-    layer, targets = masked_entrance(model)
     result, called = _with_layers_off(model), called_by_users(model, targets)
     fill = layer.fill_mean.tolist() if layer.fill_mean is not None else layer.fill
     both = _SelectedAndPutBack(layer.current_mask().cpu(), fill, targets[0])
@@ -228,7 +234,7 @@ def _followed(walk: Walk) -> Plan:
 
 
 def _proved(
-    model: nn.Module,
+    layer: JointPruningLayer,
     plain: nn.Module,
     changed: dict[str, Tensor],
     mask: Tensor,
@@ -241,7 +247,6 @@ def _proved(
     Raises:
         CompactionError: if it does not.
     """
-    layer, _ = masked_entrance(model)
     before = [outputs(plain, targets, layer, called, call, seed) for seed in seeds()]
     said = ""
     for numbers in dict.fromkeys([(), tuple(numbers_of(plain, len(mask)))]):

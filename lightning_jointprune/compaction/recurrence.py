@@ -24,19 +24,8 @@ HOW += "bool batch_first"
     mutates_args=(),
     schema=f"(Tensor x, Tensor hx, Tensor[] params, {HOW}) -> (Tensor, Tensor)",
 )
-def gru(
-    x: Tensor,
-    hx: Tensor,
-    params: list[Tensor],
-    has_biases: bool,
-    num_layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[Tensor, Tensor]:
+def gru(x: Tensor, hx: Tensor, params: list[Tensor], *how: Any) -> tuple[Tensor, Tensor]:
     """`aten::gru.input`."""
-    how = (has_biases, num_layers, dropout, train, bidirectional, batch_first)
     states, last = torch.gru(x, hx, params, *how)
     return states.clone(), last.clone()
 
@@ -52,18 +41,9 @@ def _(x: Tensor, hx: Tensor, *how: Any) -> tuple[Tensor, Tensor]:
     schema=f"(Tensor x, Tensor[] hx, Tensor[] params, {HOW}) -> (Tensor, Tensor, Tensor)",
 )
 def lstm(
-    x: Tensor,
-    hx: list[Tensor],
-    params: list[Tensor],
-    has_biases: bool,
-    num_layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool,
+    x: Tensor, hx: list[Tensor], params: list[Tensor], *how: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`aten::lstm.input`."""
-    how = (has_biases, num_layers, dropout, train, bidirectional, batch_first)
     states, last, cell = torch.lstm(x, hx, params, *how)
     return states.clone(), last.clone(), cell.clone()
 

@@ -104,13 +104,13 @@ def check_selection(layer: JointPruningLayer, selection: JointSelection) -> None
     Raises:
         ValueError: if it has other joints, another order or number of them, or keeps others.
     """
-    names = layer.joint_names or tuple(f"joint_{n}" for n in range(layer.num_joints))
+    names = layer.joint_names
     if selection.num_joints != layer.num_joints:
         raise ValueError(
             f"Expected a selection out of the model's {layer.num_joints} joints but got one out of "
             f"{selection.num_joints}. Pass the selection.json of the model's own run."
         )
-    if layer.joint_names and tuple(selection.joint_names) != tuple(names):
+    if names and tuple(selection.joint_names) != tuple(names):
         place = next(n for n, name in enumerate(names) if name != selection.joint_names[n])
         raise ValueError(
             f"Expected the model's joints in their order, with {names[place]!r} as joint {place}, "
