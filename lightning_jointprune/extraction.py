@@ -25,7 +25,8 @@ class ExtractionPlan:
         components: of each part that the skeleton has, `pose`, `left_hand`, `right_hand` or `face`,
             how many of its joints are kept.
         solutions: what to run, out of `pose`, `hands` and `face`, or `holistic` alone.
-        share: processor time per frame over that of Holistic, where that was measured, in (0, 1].
+        share: processor time per frame over that of Holistic, in (0, 1], an upper bound: where it
+            was measured Holistic saw no hands, and takes longer where it follows some.
         measured: on what, with which MediaPipe, and when.
     """
 
@@ -41,7 +42,7 @@ class ExtractionPlan:
 
     @property
     def saving(self) -> float:
-        """What is saved of Holistic's processor time per frame, in [0, 1)."""
+        """What is saved at least of Holistic's processor time per frame, in [0, 1)."""
         return 1 - self.share
 
     def sentence(self) -> str:
@@ -53,7 +54,8 @@ class ExtractionPlan:
         told = (
             "Nothing is saved."
             if self.solutions == ("holistic",)
-            else f"That is {100 * self.share:.0f} % of Holistic's time per frame ({self.measured})."
+            else f"That is at most {100 * self.share:.0f} % of Holistic's time per frame "
+            f"({self.measured})."
         )
         return f"Kept joints by part: {counts}. To extract them, run MediaPipe's {run}. {told}"
 
