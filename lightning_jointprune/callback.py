@@ -60,7 +60,7 @@ class JointPruningCallback(pl.Callback):
         phases: fractions of the run at which the warm-up and the search end, 0 to 1; what follows
             is the training under the frozen mask.
         lr: the logits' own learning rate, above 0; None chooses it for the optimizer: 0.05 for Adam
-            and its kin, `0.5 (1 - momentum) / price` for SGD. Their weight decay is 0.
+            and its kin, `0.5 (1 - momentum) / price` for SGD; more in a search of under 400 steps.
         fill: what a dropped joint is replaced by: a number in units of the input, `"mean"`, the
             joint's and channel's over the training data, `"hold"`, its first frame, or a function.
         dirpath: folder for the record, the selection and the report; None takes the logger's.
@@ -364,12 +364,12 @@ class JointPruningCallback(pl.Callback):
             rank_zero_info(f"Joint pruning: {found} joints enter at {self._entrance.where}.")
 
     def _begin_search(self, trainer: pl.Trainer) -> None:
-        """Set the logits' rate, which for some optimizers depends on the price."""
+        """Set the logits' rate, which depends on the steps and, for some, the price."""
         with _misconfigured():
             price = self._search.controller.checked_price()
-        groups = [optim.logit_group(one, self._search.logits) for one in trainer.optimizers]
-        rates = (optim.gate_rate(one, price) for one in groups if one)
-        self._rate = self._rate or next(rates, None)
+        length = self._search.length * (1.0 - (self._start or 0.0))
+        how = self._search.logits, price, length * trainers.planned_steps(trainer)
+        self._rate = self._rate or optim.rate_in(trainer.optimizers, *how)
 
     def _begin_final(self, trainer: pl.Trainer) -> None:
         """Make sure that something was learned."""

@@ -52,6 +52,11 @@ class JointSearch:
         layer.mode = "open"
 
     @property
+    def length(self) -> float:
+        """How much of the run the search takes, 0 to 1."""
+        return self.phases[1] - self.phases[0]
+
+    @property
     def done(self) -> float:
         """How much of the search is done, 0 to 1."""
         return search_progress(self.progress, self.phases)

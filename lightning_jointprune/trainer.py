@@ -7,6 +7,7 @@ of their class, since Lightning comes as two packages.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -108,6 +109,17 @@ def progress(trainer: Any, batch_idx: int) -> float:
         in_epoch = batch_idx / batches if batches != float("inf") else 0.0
         fractions.append((trainer.current_epoch + in_epoch) / trainer.max_epochs)
     return min(1.0, max(fractions))
+
+
+def planned_steps(trainer: Any) -> float:
+    """Optimizer steps from the first to the last of the run; infinite where nobody knows."""
+    limits = [math.inf]
+    if trainer.max_steps > 0:
+        limits.append(trainer.max_steps)
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        steps = trainer.num_training_batches / trainer.accumulate_grad_batches
+        limits.append(trainer.max_epochs * steps)
+    return min(limits)
 
 
 def batch_loss(trainer: Any, outputs: Any, alone: bool = False) -> Tensor | None:

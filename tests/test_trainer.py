@@ -25,6 +25,7 @@ from lightning_jointprune.trainer import (
     measured,
     monitored,
     of_kind,
+    planned_steps,
     progress,
     validation_samples,
     writes_files,
@@ -151,6 +152,36 @@ def test_progress_in_a_real_run_goes_from_zero_to_its_end(settings: dict, expect
     if isinstance(settings.get("data"), DataLoader) and "max_epochs" in settings:
         seen = seen[::BATCHES]  # a length that is not known cannot divide an epoch
     assert seen == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_epochs": 3},
+        {"max_epochs": 3, "limit_train_batches": 2},
+        {"max_epochs": 3, "max_steps": 8},
+        {"max_epochs": 2, "max_steps": 100},
+        {"max_epochs": 2, "accumulate_grad_batches": 2},
+        {"max_epochs": -1, "max_steps": 6},
+        {"max_steps": 5, "data": DataLoader(Endless(), batch_size=None)},
+    ],
+)
+def test_the_steps_that_are_planned_are_those_that_are_taken(settings: dict[str, Any]) -> None:
+    planned = []
+
+    class Watch(lightning.pytorch.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+            planned.append(planned_steps(trainer))
+
+    trainer = fit(lightning.pytorch, [], [Watch()], **settings)
+    assert set(planned) == {trainer.global_step}
+
+
+def test_nobody_knows_the_steps_of_epochs_of_unknown_length() -> None:
+    trainer = SimpleNamespace(
+        max_steps=-1, max_epochs=3, num_training_batches=float("inf"), accumulate_grad_batches=2
+    )
+    assert planned_steps(trainer) == float("inf")
 
 
 # --- checks before a run -------------------------------------------------------------------------
