@@ -26,7 +26,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from examples.autsl_batches import EpochOrder, collate
+from examples.autsl_batches import EpochOrder, collate, share_by_name
 from examples.autsl_clips import (
     AS_IT_IS,
     MODALITIES,
@@ -391,4 +391,5 @@ class SignData(pl.LightningDataModule):
             persistent_workers=self.workers > 0,
             prefetch_factor=4 if self.workers else None,
             collate_fn=collate,
+            worker_init_fn=share_by_name,
         )

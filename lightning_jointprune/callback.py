@@ -60,7 +60,7 @@ class JointPruningCallback(pl.Callback):
         phases: fractions of the run at which the warm-up and the search end, 0 to 1; what follows
             is the training under the frozen mask.
         lr: the logits' own learning rate, above 0; None chooses it for the optimizer: 0.05 for Adam
-            and its kin, `0.5 (1 - momentum) / price` for SGD; more in a search of under 400 steps.
+            and its kin, `0.5 (1 - momentum) / price` for SGD; more in a search of under 200 steps.
         fill: what a dropped joint is replaced by: a number in units of the input, `"mean"`, the
             joint's and channel's over the training data, `"hold"`, its first frame, or a function.
         dirpath: folder for the record, the selection and the report; None takes the logger's.

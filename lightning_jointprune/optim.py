@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 MARK = "joint_pruning"  # marks our parameter group; a key of the group, so it is in the state dict
-ENOUGH_STEPS = 400  # of a search; a shorter one needs a higher rate
+ENOUGH_STEPS = 200  # of a search; a shorter one needs a higher rate
 FASTEST = 10.0  # times the rate of a long search
 REFUSED = {  # classes of torch.optim that cannot train the logits, and why
     "LBFGS": "takes only one group",
@@ -141,8 +141,8 @@ def gate_rate(group: dict[str, Any], price: float, steps: float = math.inf) -> f
     Adam and its kin divide by the size of the gradient, so a fixed rate moves a logit by about
     that much per step; Adagrad and Adadelta need a higher one. Plain SGD does not divide: with the
     rate `0.5 (1 - momentum) / price` the price alone moves a logit by `0.5 p (1 - p)` per step, `p`
-    being its keep probability. In a search of fewer than 400 steps all of these are higher, as the
-    search is shorter: at 0.05 per step, 30 % of 400 steps are what a logit takes from 3 to -3.
+    being its keep probability. In a search of fewer than 200 steps all of these are higher, as the
+    search is shorter: 30 % of it, in which `TargetJoints` closes joints, has to move a logit by 3.
 
     Args:
         group: a parameter group of the optimizer.
