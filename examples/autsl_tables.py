@@ -24,6 +24,7 @@ PUBLISHED = (
     ("2-layer BERT, learned", "24", 87.97, "public re-run"),
     ("2-layer BERT, learned", "10", 84.47, "public re-run"),
 )
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 HEAD = ("encoder", "selection", "joints", "seeds")
 
 
@@ -84,10 +85,10 @@ def _latex(rows: Sequence[Row], metrics: Sequence[str]) -> str:
 def _escaped(text: str) -> str:
     r"""Text whose special characters LaTeX prints.
 
-    >>> print(_escaped("openhands_27"))
-    openhands\_27
+    >>> print(_escaped(r"openhands_27, 5 % of ~ \data"))
+    openhands\_27, 5 \% of \textasciitilde{} \textbackslash{}data
     """
-    return "".join(f"\\{one}" if one in "&%$#_{}" else one for one in text)
+    return "".join(LATEX.get(one, f"\\{one}" if one in "&%$#_{}" else one) for one in text)
 
 
 def _per_cent(value: Estimate) -> str:

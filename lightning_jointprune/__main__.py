@@ -109,6 +109,11 @@ def _parser() -> argparse.ArgumentParser:
 def _read(run: str) -> PruningRecord:
     """A run's record; if it is not there, what to type instead."""
     path = Path(run)
+    if path.suffix in (".ckpt", ".safetensors"):
+        raise ValueError(
+            f"Expected a run's folder, or its {RECORD_FILE}, but got a model, {run}. Pass the "
+            "folder; `jointprune compact` and `export` are what take models."
+        )
     try:
         return PruningRecord.from_json(path)
     except FileNotFoundError as error:

@@ -76,6 +76,7 @@ def _compact(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     source = Path(arguments.source)
     if source.suffix == ".safetensors":
+        _refuse_options_of_compact(arguments)
         model = from_compact(source, _class_of(arguments.model))
         example = _example(model, arguments.shape)
     else:
@@ -95,6 +96,16 @@ def _export(arguments: argparse.Namespace) -> None:
     sizes = " and ".join(written.dynamic) or "the example's size alone"
     print(f"Takes {', '.join(written.inputs)}; any {sizes}; {len(done.selection.indices)} joints.")
     print(f"Equal to the model within {written.error:.1g} of its largest output.\n{output}")
+
+
+def _refuse_options_of_compact(arguments: argparse.Namespace) -> None:
+    """What a compact model takes, and how many joints, was settled when it was made."""
+    given = [f"--{name}" for name in ("joints", "all", "whole") if getattr(arguments, name)]
+    if given:
+        raise ValueError(
+            f"Expected a checkpoint for {', '.join(given)} but got {arguments.source}, a model "
+            "that is compact already. Pass the checkpoint, or leave it out."
+        )
 
 
 def _smaller(source: Path, arguments: argparse.Namespace) -> tuple[nn.Module, torch.Tensor]:

@@ -266,6 +266,7 @@ def test_a_skeletons_joints_are_listed_in_order(capsys: pytest.CaptureFixture[st
     [
         (["show", "{tmp}/nowhere"], "which does not exist. Pass the folder"),
         (["show", "{tmp}"], "which has none. Pass"),
+        (["show", "{tmp}/last.ckpt"], "but got a model"),
         (["report", "{tmp}/broken.json"], "it is damaged"),
         (["report", "{tmp}/first", "-o", "{tmp}/broken.json/x.html"], "broken.json"),
         (["report", "{tmp}/first", "--evaluation", "{tmp}/none.json"], "none.json"),

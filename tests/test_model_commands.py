@@ -75,6 +75,7 @@ def test_a_checkpoint_is_exported_as_it_is_asked_for(
     [
         (["compact", "nowhere", *MODEL], "checkpoint or a run's folder but got nowhere"),
         (["compact", ".", *MODEL], "folder with one checkpoint but got . with 0: none"),
+        (["export", "a.safetensors", *MODEL, "--joints", "3", "--all"], "for --joints, --all but"),
         (["compact", "a.ckpt", "--model", "tests.models"], "package.module:Class but got tests"),
         (["compact", "a.ckpt", "--model", "tests.nope:A"], "No module named 'tests.nope'"),
         (["compact", "a.ckpt", "--model", "tests.models:B"], "a module's class as"),
