@@ -221,8 +221,9 @@ def _nothing_fits(
         fix = f"If joints share an axis, pass {_alternatives('axes', choices)}"
         fix += f' and input="{near[0].input}"' if len(near) > 1 else ""
     else:
-        where = f'input="{seen[0].input}", axes="b t (j c)"'
-        fix = f"Pass the num_joints= or skeleton= of the data, or say where they are, e.g. {where}"
+        sizes = {str(size): None for s in seen if s.depth == 0 for size in s.shape[1:]}
+        has = f", which has axes of {', '.join(sizes)}" if sizes else ""
+        fix = f"Pass the num_joints= or skeleton= of the data{has}"
     return f"Expected an input with {wanted} but got none. Seen:\n{_listed(seen)}\n{fix}."
 
 

@@ -311,3 +311,8 @@ def test_parts_are_proposed_where_no_tensor_fits_but_several_do_together() -> No
     with pytest.raises(ValueError, match="none") as caught:
         resolve_parts([*parts(5, 8), one(B, T, 8, C, module="head", path=("z",))], J)
     assert "parts" not in str(caught.value)  # not of one call
+
+
+def test_a_wrong_number_of_joints_is_answered_with_the_sizes_that_there_are() -> None:
+    with pytest.raises(ValueError, match=r"skeleton= of the data, which has axes of 60, 27, 3\.$"):
+        resolve([one(16, 60, 27, 3)], 26)
