@@ -219,6 +219,21 @@ def test_clips_are_read_by_other_processes_where_they_do_not_fit_into_memory(fol
     assert data_of(folder, memory_mb=0, num_workers=0).workers == 0
 
 
+def test_batches_of_other_processes_are_those_read_here(folder: Path) -> None:
+    here = list(data_of(folder, memory_mb=0, num_workers=0).val_dataloader())
+    there = list(data_of(folder, memory_mb=0, num_workers=2).val_dataloader())
+    torch.testing.assert_close(there, here, rtol=0, atol=0)
+
+
+def test_they_pass_batches_on_by_name_and_nothing_changes_here(folder: Path) -> None:
+    """A descriptor each would cost a handshake for every tensor."""
+    strategy = torch.multiprocessing.get_sharing_strategy()
+    loader = data_of(folder, memory_mb=0, num_workers=1).val_dataloader()
+    loader.collate_fn = lambda _: torch.multiprocessing.get_sharing_strategy()
+    assert set(loader) == {"file_system"}
+    assert torch.multiprocessing.get_sharing_strategy() == strategy
+
+
 def test_frames_that_are_left_out_are_not_standardised_and_change_nothing(folder: Path) -> None:
     clips = data_of(folder, modalities="skeleton", memory_mb=0).parts["train"]
     clips.num_frames = 3
