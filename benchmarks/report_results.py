@@ -73,6 +73,8 @@ def section(script: str, flags: str, name: str, row: Row, store: Store) -> str:
 
 
 def side_by_side(lines: Sequence[Sequence[str]]) -> str:
+    if not lines:  # of a row of which too little is finished
+        return ""
     head, *rest = [f"| {' | '.join(line)} |" for line in lines]
     return "\n".join([head, "|---" * len(lines[0]) + "|", *rest])
 
