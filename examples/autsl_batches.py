@@ -32,8 +32,8 @@ class EpochOrder(RandomSampler):
 def share_by_name(_process: int) -> None:
     """Let a process that reads clips pass its batches on as named files in shared memory.
 
-    Passing descriptors, as usual on Linux, takes a handshake for each tensor: in all a fifth of the
-    step of a small model. Files of a process that was killed are removed by torch.
+    Passing descriptors, as usual on Linux, takes a handshake for each tensor, which is most of what
+    a small model waits for its batch. Files of a process that was killed are removed by torch.
     """
     torch.multiprocessing.set_sharing_strategy("file_system")
 

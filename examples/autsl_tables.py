@@ -24,7 +24,10 @@ PUBLISHED = (
     ("2-layer BERT, learned", "24", 87.97, "public re-run"),
     ("2-layer BERT, learned", "10", 84.47, "public re-run"),
 )
-LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+LATEX = str.maketrans(
+    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {one: f"\\{one}" for one in "&%$#_{}"}
+)
 HEAD = ("encoder", "selection", "joints", "seeds")
 
 
@@ -88,7 +91,7 @@ def _escaped(text: str) -> str:
     >>> print(_escaped(r"openhands_27, 5 % of ~ \data"))
     openhands\_27, 5 \% of \textasciitilde{} \textbackslash{}data
     """
-    return "".join(LATEX.get(one, f"\\{one}" if one in "&%$#_{}" else one) for one in text)
+    return text.translate(LATEX)
 
 
 def _per_cent(value: Estimate) -> str:

@@ -153,15 +153,20 @@ def gate_rate(group: dict[str, Any], price: float, steps: float = math.inf) -> f
     Returns:
         The learning rate.
     """
-    faster = min(FASTEST, max(1.0, ENOUGH_STEPS / max(1.0, steps)) ** 2)
+    faster = max(1.0, ENOUGH_STEPS / max(1.0, steps)) ** 2
+    return min(FASTEST, faster) * _long_rate(group, price)
+
+
+def _long_rate(group: dict[str, Any], price: float) -> float:
+    """The rate in a search that is long enough."""
     if "rho" in group:  # Adadelta begins with steps of about lr / 1000
-        return 30.0 * faster
+        return 30.0
     if "initial_accumulator_value" in group or "lr_decay" in group:  # Adagrad slows down
-        return 0.3 * faster
+        return 0.3
     plain = "lambd" in group or ("momentum" in group and "alpha" not in group)  # ASGD and SGD
     if not plain or price <= 0.0:
-        return 0.05 * faster
-    return 0.5 * (1.0 - float(group.get("momentum", 0.0))) / price * faster
+        return 0.05
+    return 0.5 * (1.0 - float(group.get("momentum", 0.0))) / price
 
 
 class UserGroups:
