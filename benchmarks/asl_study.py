@@ -9,8 +9,8 @@ layers. Every run has the same recipe (`benchmarks/study_models.py`), the same n
 seed by seed, the same seed. A model with 75 joints has no callback; one with fewer is the model
 that the callback ends with, which no other training follows. `each` is a run for each number of
 joints, `TargetJoints(K)`; `ladder` is one run for all of them. An ST-GCN takes twenty times as long
-as a GRU and has the ladder alone. The test sessions are scored once, at the end; `--score heldout`
-holds out training sessions instead and never reads the test sessions: use it to choose anything.
+as a GRU. The test sessions are scored once, at the end; `--score heldout` holds out training
+sessions instead and never reads the test sessions: use it to choose anything.
 Finished runs are kept in `--cache` and not repeated: start the same command after a crash.
 """
 
@@ -35,7 +35,7 @@ ENCODERS = {  # to how its joints are chosen, the cheapest encoder first
     "bert": (EACH, LADDER),
     "gru": (EACH, LADDER),
     "joint-tokens": (EACH, LADDER),
-    "st-gcn": (LADDER,),
+    "st-gcn": (EACH, LADDER),
 }
 
 

@@ -3,9 +3,10 @@
     python -m benchmarks.data_wait
 
 Rows: skeleton. A folder in AUTSL's layout is made, of arrays as `examples.autsl_extract` writes
-them, and read as in a training: `SignData` with its own defaults, more clips than fit into memory.
-A step is the wait for its batch and then forward, backward and optimizer on one thread; the first
-steps, in which processes start, are not measured. The files are in the memory of the system.
+them, and trained on by Lightning for an epoch, without the callback: `SignData` and `SignFusion`
+with their own defaults, more clips than fit into memory, the step on one thread. The wait is what
+the trainer's profiler says of the loader, a step lasts from a batch's start to the next one's; the
+first steps, in which processes start, are not measured. The files are in the memory of the system.
 `python -m benchmarks.report_results` writes the results into RESULTS.md.
 """
 
@@ -17,9 +18,9 @@ import time
 from pathlib import Path
 from statistics import fmean
 
+import lightning.pytorch as pl
 import numpy as np
-import torch
-from torch.nn.functional import cross_entropy
+from lightning.pytorch.profilers import SimpleProfiler
 
 from benchmarks.rows import Figure, Row, at_most, measure, parser, product, results, spread
 from benchmarks.store import Result, Settings, Store
@@ -38,7 +39,8 @@ SHARE = 0.1
 
 def run(cell: Settings) -> Result:
     """Milliseconds of a step, and of the wait in it, over an epoch."""
-    torch.manual_seed(cell["seed"])
+    pl.seed_everything(cell["seed"], verbose=False)
+    profiler, starts = SimpleProfiler(), BatchStarts()
     with tempfile.TemporaryDirectory() as folder:
         _write(Path(folder), np.random.default_rng(cell["seed"]))
         data = SignData(folder, "skeleton", batch_size=cell["batch"], memory_mb=0)
@@ -51,24 +53,35 @@ def run(cell: Settings) -> Result:
             num_layers=cell["layers"],
             num_frames=data.num_frames,
         )
-        optimizer = torch.optim.AdamW(model.parameters(), foreach=True)
-        waits, steps = [], []
-        before = time.perf_counter()
-        for batch in data.train_dataloader():
-            ready = time.perf_counter()
-            optimizer.zero_grad()
-            logits = model(batch["skeleton_keypoints"], frame_mask=batch["frame_mask"])
-            cross_entropy(logits, batch["sign"]).backward()
-            optimizer.step()
-            done = time.perf_counter()
-            waits.append(ready - before)
-            steps.append(done - before)
-            before = done
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            max_epochs=1,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            profiler=profiler,
+            callbacks=[starts],
+        )
+        trainer.fit(model, data)
+    waits = profiler.recorded_durations["[_TrainingEpochLoop].train_dataloader_next"]
+    steps = np.diff(starts.times)
     return {
         "wait_ms": 1e3 * fmean(waits[FIRST:]),
         "step_ms": 1e3 * fmean(steps[FIRST:]),
         "processes": data.workers,
     }
+
+
+class BatchStarts(pl.Callback):
+    """When each step began, in seconds."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_batch_start(self, *_: object) -> None:
+        self.times.append(time.perf_counter())
 
 
 def _write(folder: Path, rng: np.random.Generator) -> None:

@@ -50,4 +50,23 @@ def collate(items: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
             f"Expected a readable clip but got none in a batch of {len(items)}; the warnings "
             "above name them. Is the disk still there?"
         )
-    return default_collate(there)
+    return share_storage(default_collate(there))
+
+
+def share_storage(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Lay a batch's small tensors into one storage, which another process gets at the price of one.
+
+    Those of over 64 KiB stay by themselves: a tensor that is kept keeps its whole storage.
+
+    >>> batch = share_storage({"sign": torch.tensor([3]), "frame_mask": torch.tensor([[True]])})
+    >>> batch["frame_mask"]
+    tensor([[True]])
+    """
+    small = [name for name, tensor in batch.items() if tensor.nbytes <= 2**16]
+    small.sort(key=lambda name: -batch[name].element_size())  # so that each begins at a multiple
+    sizes = [batch[name].nbytes for name in small]
+    pieces = torch.empty(sum(sizes), dtype=torch.uint8).split(sizes)
+    laid = {}
+    for name, piece in zip(small, pieces, strict=True):
+        laid[name] = piece.view(batch[name].dtype).view(batch[name].shape).copy_(batch[name])
+    return batch | laid

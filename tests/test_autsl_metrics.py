@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from examples.autsl_batches import EpochOrder
 from examples.autsl_metrics import TestDetail, scores, write_results
 
 SIGNS = 4
@@ -70,19 +69,3 @@ def test_top_five_of_three_signs_is_all_of_them() -> None:
     assert found["test_acc"] == pytest.approx(2 / 3)
     assert found["test_top5"] == 1.0
     assert found["test_f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
-
-
-def test_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
-    torch.manual_seed(3)
-    order = EpochOrder(range(50), 0)
-    first, orders = list(order), {}
-    for epoch in range(3):
-        order.set_epoch(epoch)
-        torch.rand(1)
-        orders[epoch] = list(order)
-    assert orders[0] == first
-    assert orders[1] != orders[2]
-    torch.manual_seed(3)
-    assert list(EpochOrder(range(50), 2)) == orders[2]
-    torch.manual_seed(4)
-    assert list(EpochOrder(range(50), 2)) != orders[2]

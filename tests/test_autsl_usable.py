@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from examples.autsl_batches import collate
 from examples.autsl_data import SignData
 from examples.autsl_files import save_array
 from examples.autsl_fusion import main
@@ -73,11 +72,6 @@ def test_clip_that_breaks_after_the_start_leaves_its_batch(folder: Path) -> None
     with pytest.warns(BrokenClipWarning, match=broken.name):
         batches = list(data.train_dataloader())
     assert sum(len(batch["sign"]) for batch in batches) == 11
-
-
-def test_batch_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="got none in a batch of 2"):
-        collate([None, None])
 
 
 def test_training_survives_a_broken_clip(folder: Path, tmp_path: Path) -> None:
