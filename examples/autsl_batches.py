@@ -38,19 +38,24 @@ def share_by_name(_process: int) -> None:
     torch.multiprocessing.set_sharing_strategy("file_system")
 
 
-def collate(items: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
-    """A batch of the clips that could be read.
+def collate(items: Sequence[dict[str, Any] | None], skip: bool = True) -> dict[str, Any] | None:
+    """A batch of the clips that could be read; None, which a trainer passes over, without any.
+
+    Args:
+        items: the clips, None for each that could not be read.
+        skip: whether the trainer may; processes that train together all need a batch.
 
     Raises:
-        ValueError: none of them could.
+        ValueError: none could be read, and it may not.
     """
     there = [item for item in items if item is not None]
-    if not there:
+    if not there and not skip:
         raise ValueError(
             f"Expected a readable clip but got none in a batch of {len(items)}; the warnings "
-            "above name them. Is the disk still there?"
+            "above name them. Other processes wait for this one: pass --datamodule.look frames, "
+            "which leaves damaged clips out before the training."
         )
-    return share_storage(default_collate(there))
+    return share_storage(default_collate(there)) if there else None
 
 
 def share_storage(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

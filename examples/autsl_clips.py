@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from examples.autsl_files import save_array
 from examples.autsl_preprocess import Preprocess, Standardizer, with_marks
-from examples.autsl_usable import SUFFIXES, warn_broken
+from examples.autsl_usable import SUFFIXES, BrokenClips
 
 AS_IT_IS = Preprocess()
 MODALITIES = ("skeleton", "rgb", "depth")
@@ -127,6 +127,7 @@ class FolderClips(Dataset[dict[str, Any] | None]):
         joint_shape: joints and coordinates that every clip must have; None for any.
         standardize: applied to the joints; None leaves them as they are.
         prepare: applied to the joints before that.
+        skeletons: the folder of the arrays, where they are not beside the videos.
         keep: whether to keep clips in memory once read (small data sets only).
         cache: folder to keep the sampled and resized frames in; None decodes every time.
         strict: whether a clip that cannot be read is an error; else it is named, and None.
@@ -145,8 +146,10 @@ class FolderClips(Dataset[dict[str, Any] | None]):
         cache: Path | None = None,
         strict: bool = True,
         prepare: Preprocess = AS_IT_IS,
+        skeletons: Path | None = None,
     ) -> None:
         self.folder = folder
+        self.skeletons = skeletons or folder
         self.names = list(labels)
         self.signs = list(labels.values())
         self.modalities = tuple(modalities)
@@ -157,6 +160,7 @@ class FolderClips(Dataset[dict[str, Any] | None]):
         self.cache = cache
         self.strict = strict
         self.prepare = prepare
+        self.broken = BrokenClips()
         self._kept: dict[int, dict[str, Any] | None] | None = {} if keep else None
 
     def __len__(self) -> int:
@@ -169,7 +173,7 @@ class FolderClips(Dataset[dict[str, Any] | None]):
             index: number of the clip.
             num_frames: frames that are needed of a longer clip; None needs all.
         """
-        path = self.folder / f"{self.names[index]}{SUFFIXES['skeleton']}"
+        path = self.skeletons / f"{self.names[index]}{SUFFIXES['skeleton']}"
         clip = self.prepare(read_skeleton(path, num_frames))
         if self.joint_shape is not None and clip.shape[1:] != self.joint_shape:
             joints, coordinates = self.joint_shape
@@ -183,13 +187,14 @@ class FolderClips(Dataset[dict[str, Any] | None]):
     def __getitem__(self, index: int) -> dict[str, Any] | None:
         if self._kept and index in self._kept:
             return self._kept[index]
+        item = None
         try:
             item = self._read(index)
+            self.broken.clear()
         except ValueError as error:
             if self.strict:
                 raise
-            warn_broken(error)
-            item = None
+            self.broken.warn(error)
         if self._kept is not None:
             self._kept[index] = item
         return item
@@ -249,6 +254,7 @@ class ArrayClips(Dataset[dict[str, Any]]):
         prepare: Preprocess = AS_IT_IS,
     ) -> None:
         self.clips = clips
+        self.names = [f"clip{number}" for number in range(len(clips))]
         self.prepare = prepare
         self.signs = signs
         self.num_frames = num_frames

@@ -17,13 +17,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_info
+import torch
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
 from examples.autsl_batches import EpochOrder, collate, share_by_name
@@ -37,7 +38,7 @@ from examples.autsl_clips import (
 )
 from examples.autsl_files import Depth
 from examples.autsl_labels import SPLITS, read_labels, signer_of
-from examples.autsl_orders import check_anatomy, get_order, saved_order
+from examples.autsl_orders import check_anatomy, get_order, order_doubt, saved_order
 from examples.autsl_preprocess import Preprocess, Standardizer
 from examples.autsl_synthetic import (
     JOINT_NAMES,
@@ -72,6 +73,7 @@ class SignData(pl.LightningDataModule):
         look: how far to look into the files before training: `files` only lists them, `packets`
             finds those that were cut off, `frames` decodes every frame.
         cache: folder to keep sampled and resized frames in; None decodes them every time.
+        skeletons: a folder's joints, where `examples.autsl_extract` has not written them into it.
         order: order the joints were saved in, a name out of `examples.autsl_orders`; None takes
             the one that `examples.autsl_extract` has written beside them, else as they are.
         zeros_missing: whether a joint at exactly 0 was not found, as some extractors write it.
@@ -102,6 +104,7 @@ class SignData(pl.LightningDataModule):
         strict: bool = False,
         look: Depth = "packets",
         cache: str | None = None,
+        skeletons: str | None = None,
         order: str | None = None,
         zeros_missing: bool = False,
         longest_gap: int = 0,
@@ -127,6 +130,7 @@ class SignData(pl.LightningDataModule):
         self.strict = strict
         self.look: Depth = look
         self.cache = cache
+        self.skeletons = None if skeletons is None else Path(skeletons).expanduser()
         self.wanted_order = order
         self.zeros_missing = zeros_missing
         self.longest_gap = longest_gap
@@ -145,14 +149,10 @@ class SignData(pl.LightningDataModule):
         if self.source == "synthetic":
             return make_synthetic(Path(self.folder), self.synthetic)
         path = Path(self.source).expanduser()
-        if not path.exists():
+        if not path.exists() or (path.is_file() and path.suffix != ".npz"):
             raise ValueError(
-                f"Expected a folder in AUTSL's layout or an .npz file but got nothing at {path}. "
-                "Pass --data PATH, or --data synthetic."
-            )
-        if path.is_file() and path.suffix != ".npz":
-            raise ValueError(
-                f"Expected a folder in AUTSL's layout or an .npz file but got {path}. "
+                "Expected a folder in AUTSL's layout or an .npz file but got "
+                f"{path if path.exists() else f'nothing at {path}'}. "
                 "Pass --data PATH, or --data synthetic."
             )
         return path
@@ -197,6 +197,7 @@ class SignData(pl.LightningDataModule):
                 self.strict,
                 self.allow_unlabelled,
                 self.num_workers or 1,
+                self.skeletons and self.skeletons / split,
             )
             for split in SPLITS
         }
@@ -248,7 +249,8 @@ class SignData(pl.LightningDataModule):
     @cached_property
     def order(self) -> str | None:
         """The order of the joints on disk: the one given, else the one that the data says."""
-        return self.wanted_order or (saved_order(self.root) if self.root.is_dir() else None)
+        there = self.skeletons or self.root
+        return self.wanted_order or (saved_order(there) if self.root.is_dir() else None)
 
     @cached_property
     def skeleton(self) -> str | None:
@@ -289,11 +291,8 @@ class SignData(pl.LightningDataModule):
         self.parts = {}
 
     def clip_names(self, split: str) -> list[str]:
-        """The clips of a part, in its order; those of arrays by their numbers."""
-        clips = self.parts[split]
-        if isinstance(clips, FolderClips):
-            return clips.names
-        return [f"clip{number}" for number in range(len(clips))]
+        """The clips of a part, in its order."""
+        return self.parts[split].names
 
     def signers(self, split: str) -> list[str] | None:
         """Who signs each clip of a part, by the clips' names; None for arrays."""
@@ -314,6 +313,8 @@ class SignData(pl.LightningDataModule):
         train = self._clips("train", joint_shape=self.joint_shape)
         if self.order is not None:
             check_anatomy(self._some_as_saved(), self.order)
+        elif not self.arrays and (doubt := order_doubt(self._some_as_saved(), self.skeleton)):
+            rank_zero_warn(doubt)
         # A few thousand clips settle a mean; reading all 28,142 of AUTSL's would take minutes.
         some = np.random.default_rng(self.seed).permutation(len(train))[:3000]
         standardize = Standardizer.fit(train.skeleton(index) for index in some)
@@ -359,6 +360,7 @@ class SignData(pl.LightningDataModule):
             cache=None if self.cache is None else Path(self.cache),
             strict=self.strict,
             prepare=prepare,
+            skeletons=self.skeletons and self.skeletons / split,
         )
 
     def _some_as_saved(self) -> list[np.ndarray]:
@@ -383,6 +385,7 @@ class SignData(pl.LightningDataModule):
     def _loader(self, split: str, shuffle: bool = False) -> DataLoader[dict[str, Any]]:
         clips = self.parts[split]
         epoch = 0 if self.trainer is None else self.trainer.current_epoch
+        together = self.trainer is not None and self.trainer.world_size > 1
         return DataLoader(
             clips,
             batch_size=self.batch_size,
@@ -390,6 +393,7 @@ class SignData(pl.LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             prefetch_factor=4 if self.workers else None,
-            collate_fn=collate,
+            collate_fn=partial(collate, skip=not (shuffle and together)),
+            pin_memory=torch.cuda.is_available(),
             worker_init_fn=share_by_name,
         )

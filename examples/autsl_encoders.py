@@ -1,8 +1,8 @@
-"""Encoders of a skeleton clip, by name: `bert`, `gru`, `st-gcn` and `joint-tokens`.
+"""Encoders of a skeleton clip, `bert`, `gru`, `st-gcn` and `joint-tokens`, and of a video.
 
-All map `(batch, frames, joints, coordinates)` and a frame mask to `(batch, width)`,
-and say the width as `width`. Each puts the joints into `num_joints` places that never move, so that
-the pruning's gates can stand in front.
+Those of skeletons map `(batch, frames, joints, coordinates)` and a frame mask to `(batch, width)`.
+Each puts the joints into `num_joints` places that never move, so that the pruning's gates can stand
+in front. All say their width as `width`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
+from torch.nn import functional
+from transformers import BertConfig, BertModel, VideoMAEConfig, VideoMAEModel
 
 from lightning_jointprune import JointPruningCallback
 
@@ -246,6 +247,9 @@ class STGCN(nn.Module):
         return masked_mean(mean_of_kept("btjc,j->btc", states, self.kept), frame_mask)
 
 
+FOLLOWERS = (STGCN, JointTokens)  # whose `follow` takes dropped joints out of them
+
+
 def build_encoder(
     name: str,
     joints: int,
@@ -287,6 +291,44 @@ def build_encoder(
     return STGCN(joints, coordinates, width, num_layers, dropout, edges)
 
 
+class VideoBranch(nn.Module):
+    """VideoMAE's encoder (Tong et al. 2022, arXiv:2203.12602), mean over its tokens.
+
+    Args:
+        config: a VideoMAE configuration, for training from scratch; unused with `pretrained`.
+        pretrained: name on a model hub or local folder to load weights from.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: VideoMAEConfig, pretrained: str | None = None) -> None:
+        super().__init__()
+        if pretrained is None:
+            self.backbone = VideoMAEModel(config)
+        else:
+            # Pretrained models arrive in evaluation mode and in the precision they were saved in.
+            self.backbone = VideoMAEModel.from_pretrained(pretrained).float().train()
+        size = self.backbone.config.image_size
+        self.image_size = (size, size) if isinstance(size, int) else tuple(size)
+        self.num_frames = self.backbone.config.num_frames
+        self.width = self.backbone.config.hidden_size
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Map `(batch, frames, channels, height, width)`, 0 to 255, to `(batch, hidden)`."""
+        wanted = torch.linspace(0, video.shape[1] - 1, self.num_frames, device=video.device)
+        video = video[:, wanted.round().long()]
+        pixels = video.flatten(0, 1).to(self.mean.dtype) / 255
+        if pixels.shape[-2:] != self.image_size:
+            pixels = functional.interpolate(pixels, self.image_size, mode="bilinear")
+        rgb = pixels.shape[1] == 3
+        pixels = (pixels - self.mean) / self.std if rgb else 2 * pixels - 1
+        states = self.backbone(pixel_values=pixels.unflatten(0, video.shape[:2]))
+        return states.last_hidden_state.mean(dim=1)
+
+
 class FollowKept(pl.Callback):
     """Takes dropped joints out of graphs and attention, when the final phase has begun.
 
@@ -298,7 +340,7 @@ class FollowKept(pl.Callback):
         self.pruning = pruning
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        graphs = [one for one in pl_module.modules() if isinstance(one, (STGCN, JointTokens))]
+        graphs = [one for one in pl_module.modules() if isinstance(one, FOLLOWERS)]
         if not graphs or trainer.current_epoch == 0:
             return
         record = self.pruning.record

@@ -22,14 +22,14 @@ import transformers
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import VideoMAEConfig, VideoMAEModel
+from transformers import VideoMAEConfig
 
 from examples.autsl_clips import MODALITIES
 from examples.autsl_data import SignData
-from examples.autsl_encoders import FollowKept, build_encoder
+from examples.autsl_encoders import FollowKept, VideoBranch, build_encoder
 from examples.autsl_metrics import TestDetail, scores, write_results
-from examples.autsl_synthetic import JOINT_NAMES
-from lightning_jointprune import JointPruningCallback, JointSelection
+from examples.autsl_synthetic import JOINT_NAMES, planted_scores
+from lightning_jointprune import JointPruningCallback
 from lightning_jointprune.skeletons import get_skeleton
 
 transformers.logging.set_verbosity_error()
@@ -37,44 +37,6 @@ transformers.logging.disable_progress_bar()
 
 
 # --- the model -----------------------------------------------------------------------------------
-
-
-class VideoBranch(nn.Module):
-    """VideoMAE's encoder (Tong et al. 2022, arXiv:2203.12602), mean over its tokens.
-
-    Args:
-        config: a VideoMAE configuration, for training from scratch; unused with `pretrained`.
-        pretrained: name on a model hub or local folder to load weights from.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, config: VideoMAEConfig, pretrained: str | None = None) -> None:
-        super().__init__()
-        if pretrained is None:
-            self.backbone = VideoMAEModel(config)
-        else:
-            # Pretrained models arrive in evaluation mode and in the precision they were saved in.
-            self.backbone = VideoMAEModel.from_pretrained(pretrained).float().train()
-        size = self.backbone.config.image_size
-        self.image_size = (size, size) if isinstance(size, int) else tuple(size)
-        self.num_frames = self.backbone.config.num_frames
-        self.width = self.backbone.config.hidden_size
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
-
-    def forward(self, video: Tensor) -> Tensor:
-        """Map `(batch, frames, channels, height, width)`, 0 to 255, to `(batch, hidden)`."""
-        wanted = torch.linspace(0, video.shape[1] - 1, self.num_frames, device=video.device)
-        video = video[:, wanted.round().long()]
-        pixels = video.flatten(0, 1).to(self.mean.dtype) / 255
-        if pixels.shape[-2:] != self.image_size:
-            pixels = functional.interpolate(pixels, self.image_size, mode="bilinear")
-        rgb = pixels.shape[1] == 3
-        pixels = (pixels - self.mean) / self.std if rgb else 2 * pixels - 1
-        states = self.backbone(pixel_values=pixels.unflatten(0, video.shape[:2]))
-        return states.last_hidden_state.mean(dim=1)
 
 
 class SignFusion(pl.LightningModule):
@@ -88,6 +50,7 @@ class SignFusion(pl.LightningModule):
         encoder: how the skeleton is read: bert, gru, st-gcn or joint-tokens.
         skeleton: name of the skeleton, whose edges `st-gcn` needs.
         freeze: branches that are not trained, such as a pretrained rgb.
+        unfreeze_epoch: the first epoch in which they are trained, counted from 0; None never.
         rgb_model: name or folder of a pretrained VideoMAE for the RGB branch; None trains it from
             scratch.
         hidden_size: width of the branches and of the fusion, a multiple of 32.
@@ -122,6 +85,7 @@ class SignFusion(pl.LightningModule):
         encoder: str = "bert",
         skeleton: str | None = None,
         freeze: Sequence[str] = (),
+        unfreeze_epoch: int | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -162,7 +126,11 @@ class SignFusion(pl.LightningModule):
                 raise ValueError(
                     f"Expected branches out of {', '.join(branches)} to freeze but got {kind!r}."
                 )
-            self.branches[kind].requires_grad_(False)
+        self.unfreeze_epoch = unfreeze_epoch
+        frozen = [one for kind in freeze for one in self.branches[kind].parameters()]
+        self.frozen = [one for one in frozen if one.requires_grad]  # BERT's word table stays so
+        for one in self.frozen:
+            one.requires_grad_(False)
         self.project = nn.ModuleDict(
             {
                 kind: nn.Sequential(
@@ -234,12 +202,27 @@ class SignFusion(pl.LightningModule):
         )
         return logits, functional.cross_entropy(logits, batch["sign"])
 
+    def on_fit_start(self) -> None:
+        if self.unfreeze_epoch is not None and self.trainer.world_size > 1:
+            raise ValueError(
+                f"Expected one process to unfreeze in but got {self.trainer.world_size}, which "
+                "would only average the gradients of what is trained from the start. Pass "
+                "--trainer.devices 1, or leave out --model.unfreeze_epoch."
+            )
+
+    def on_train_epoch_start(self) -> None:
+        if self.unfreeze_epoch is not None and self.current_epoch >= self.unfreeze_epoch:
+            for one in self.frozen:
+                one.requires_grad_(True)
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         _, loss = self._score(batch)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["sign"]))
         return loss
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: dict[str, Tensor] | None, batch_idx: int) -> None:
+        if batch is None:  # none of its clips could be read
+            return
         logits, loss = self._score(batch)
         self.val_metrics.update(logits, batch["sign"])
         self.log("val_loss", loss, batch_size=len(batch["sign"]))
@@ -252,7 +235,9 @@ class SignFusion(pl.LightningModule):
     def on_test_epoch_start(self) -> None:
         self.test_detail.reset()
 
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: dict[str, Tensor] | None, batch_idx: int) -> None:
+        if batch is None:
+            return
         logits, _ = self._score(batch)
         self.test_metrics.update(logits, batch["sign"])
         self.test_detail.update(logits, batch["sign"], batch["clip"])
@@ -275,10 +260,11 @@ class SignFusion(pl.LightningModule):
         }
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Every trainable parameter once: backbones and the rest, each with and without decay."""
+        """Every parameter to be trained once: backbones and the rest, with and without decay."""
+        later = {id(one) for one in self.frozen if self.unfreeze_epoch is not None}
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
+            if parameter.requires_grad or id(parameter) in later:
                 key = (".backbone." in name, parameter.ndim >= 2)
                 groups.setdefault(key, []).append(parameter)
         return [
@@ -329,6 +315,9 @@ class FusionCLI(LightningCLI):
         parser.add_argument(
             "--rgb-model", type=str | None, help="pretrained VideoMAE: name on a hub, or folder"
         )
+        parser.add_argument(
+            "--ckpt-path", type=str | None, help="checkpoint of a run to go on with, to its end"
+        )
         parser.add_lightning_class_args(self.trainer_class, "trainer")
         parser.set_defaults({f"trainer.{key}": v for key, v in self.trainer_defaults.items()})
         parser.add_lightning_class_args(SignFusion, "model")
@@ -365,23 +354,10 @@ class FusionCLI(LightningCLI):
         self.trainer.callbacks.append(FollowKept(self.pruning))
 
 
-def planted_scores(selection: JointSelection, planted: Sequence[str], names: Sequence[str]) -> str:
-    """Compare the kept joints with those that are known to carry the sign."""
-    kept = {names[index] for index in selection.indices}
-    found = len(kept & set(planted))
-    precision = found / len(kept) if kept else 0.0
-    recall = found / len(planted)
-    f1 = 2 * found / (len(kept) + len(planted))
-    return (
-        f"The data was made so that {len(planted)} joints carry the sign: "
-        f"precision {precision:.2f}, recall {recall:.2f}, F1 {f1:.2f}."
-    )
-
-
 def main(args: Sequence[str] | None = None) -> FusionCLI:
     """Train, test, and print which joints the model needs."""
     cli = FusionCLI(args)
-    cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path)
     cli.trainer.test(cli.model, datamodule=cli.datamodule)
     results, folder = cli.test_results(cli.model), Path(cli.trainer.log_dir or ".")
     if cli.trainer.is_global_zero:

@@ -7,13 +7,14 @@ the order is named, and the anatomy of a few clips has to agree with it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from examples.autsl_files import write_whole
+from examples.autsl_labels import SPLITS
 
 ORDER_FILE = "landmarks.json"
 FACE, IRISES, POSE, HAND = 468, 10, 33, 21
@@ -123,17 +124,34 @@ def save_order(folder: Path, name: str) -> None:
 
 
 def saved_order(folder: Path) -> str | None:
-    """The order that a folder says its joints are in; None where it says none.
+    """The order that a folder, or a split in it, says its joints are in; None where none does.
 
     Raises:
-        ValueError: no order has the name that it says.
+        ValueError: no order has the name that it says, or two splits say different ones.
     """
-    path = folder / ORDER_FILE
-    if not path.is_file():
-        return None
-    name = json.loads(path.read_text(encoding="utf-8"))["order"]
-    get_order(name)
-    return name
+    paths = [place / ORDER_FILE for place in (folder, *(folder / split for split in SPLITS))]
+    said = {path: json.loads(path.read_text("utf-8"))["order"] for path in paths if path.is_file()}
+    for name in said.values():
+        get_order(name)
+    if len({*said.values()}) > 1:
+        raise ValueError(
+            f"Expected one order in all of {folder} but got "
+            f"{', '.join(f'{name} in {path}' for path, name in said.items())}. Extract it again."
+        )
+    return next(iter(said.values()), None)
+
+
+def own_order(skeleton: str | None) -> str | None:
+    """The order in which a named skeleton has its joints; None where no order is known for it.
+
+    >>> own_order("mediapipe_holistic")
+    'face-left-pose-right'
+    """
+    for name, order in ORDERS.items():
+        blocks = tuple(block for block, _ in order.blocks)
+        if skeleton is not None and order.skeleton == skeleton and order.wanted in ((), blocks):
+            return name
+    return None
 
 
 def check_anatomy(clips: Iterable[np.ndarray], name: str) -> None:
@@ -166,6 +184,23 @@ def check_anatomy(clips: Iterable[np.ndarray], name: str) -> None:
         ]
         advice = f"Is it {' or '.join(alike)}?" if alike else "Name the order they were saved in."
         raise ValueError(f"Expected joints in the order {name} but {'; '.join(reasons)}. {advice}")
+
+
+def order_doubt(clips: Sequence[np.ndarray], skeleton: str | None) -> str | None:
+    """Why joints of which nobody named the order can not be in their skeleton's own.
+
+    Args:
+        clips: as in `check_anatomy`.
+        skeleton: name of the skeleton that they are read as.
+    """
+    own = own_order(skeleton)
+    if own is None:
+        return None
+    try:
+        check_anatomy(clips, own)
+    except ValueError as error:
+        return f"{error} Pass --datamodule.order with its name."
+    return None
 
 
 def _disagreements(frames: np.ndarray, order: Order) -> list[str]:

@@ -123,7 +123,9 @@ def _check(selections: Sequence[str]) -> None:
 # --- the joints of a cell ------------------------------------------------------------------------
 
 
-def joints_of(cell: Cell, folder: Path, num_joints: int, skeleton: str | None) -> list[int]:
+def joints_of(
+    cell: Cell, folder: Path, num_joints: int, skeleton: str | None, always: Sequence[int] = ()
+) -> list[int]:
     """The joints that a cell's model sees from the start; not of those that the callback chooses.
 
     Args:
@@ -131,15 +133,18 @@ def joints_of(cell: Cell, folder: Path, num_joints: int, skeleton: str | None) -
         folder: of the study, where the cell is that a matched one matches.
         num_joints: J.
         skeleton: the data's skeleton, which published sets and body parts need.
+        always: joints that the clips are centred by, so that a model sees them through all others:
+            they are among the K, and are added to a published set.
 
     Raises:
-        ValueError: the skeleton does not fit, or the cell to match is not finished.
+        ValueError: the skeleton does not fit, the cell to match is not finished, or K is less than
+            the joints that are always there.
     """
     name = cell["selection"]
     if name == ALL:
         return list(range(num_joints))
     if name in (RANDOM, MATCHED):
-        return _drawn(cell, folder, num_joints, skeleton)
+        return _drawn(cell, folder, num_joints, skeleton, always)
     fitting = {} if skeleton is None else published_subsets(skeleton)
     if skeleton is None or name not in fitting:
         raise ValueError(
@@ -147,24 +152,35 @@ def joints_of(cell: Cell, folder: Path, num_joints: int, skeleton: str | None) -
             f"{published_subsets()[name].skeleton}, but got {skeleton}, which fits "
             f"{', '.join(fitting) or 'none'}. Leave {name} out of the selections."
         )
-    return sorted(resolve_joints(fitting[name].joints, get_skeleton(skeleton).joints))
+    published = resolve_joints(fitting[name].joints, get_skeleton(skeleton).joints)
+    return sorted({*published, *always})
 
 
-def _drawn(cell: Cell, folder: Path, num_joints: int, skeleton: str | None) -> list[int]:
+def _drawn(
+    cell: Cell, folder: Path, num_joints: int, skeleton: str | None, always: Sequence[int]
+) -> list[int]:
     (count,) = cell["joints"]
+    if count < len(always):
+        raise ValueError(
+            f"Expected at least the {len(always)} joints that clips are centred by but got {count}."
+            " Ask for more joints, or name fewer as --datamodule.reference."
+        )
     names = tuple(f"joint_{joint}" for joint in range(num_joints))
-    chosen, groups = range(count), None
+    others = [joint for joint in range(num_joints) if joint not in always]
+    chosen, parts = [*always, *others[: count - len(always)]], {}
     if cell["selection"] == MATCHED:
         if skeleton is None:
             raise ValueError(
                 "Expected a named skeleton, whose body parts matched needs, but got none. "
                 "Pass --datamodule.skeleton in args, or leave matched out of the selections."
             )
-        groups = get_skeleton(skeleton).groups
+        parts = get_skeleton(skeleton).groups
         chosen = _matched(cell, folder, count)
-    like = JointSelection(tuple(chosen), num_joints, names, (1.0,) * num_joints)
+    groups = {part: [j for j in joints if j not in always] for part, joints in parts.items()}
+    like = JointSelection(tuple(sorted(chosen)), num_joints, names, (1.0,) * num_joints)
     # Another number for each, so that fewer joints are no part of more.
-    (mask,) = random_masks(like, 1, 1000 * cell["seed"] + count, groups)
+    seed = 1000 * cell["seed"] + count
+    (mask,) = random_masks(like, 1, seed, {**groups, "what clips are centred by": [*always]})
     return mask.nonzero().flatten().tolist()
 
 

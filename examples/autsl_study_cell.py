@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from filelock import FileLock, Timeout
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor, nn
 
-from examples.autsl_encoders import STGCN, FollowKept
+from examples.autsl_data import SignData
+from examples.autsl_encoders import FOLLOWERS, FollowKept
 from examples.autsl_fusion import FusionCLI, SignFusion
 from examples.autsl_selections import CHOSEN, LADDER, Cell, joints_of, path_of
 from lightning_jointprune import analyze_pruning, load_pruned
@@ -46,59 +48,68 @@ class SeedEpochs(pl.Callback):
             torch.manual_seed(1_000_003 * (self.seed + 1) + trainer.current_epoch)
 
 
-class KeepOnly(pl.Callback):
-    """Lets a model see these joints alone, from the first step on; others are at their mean.
+def see_only(model: SignFusion, data: SignData, joints: Sequence[int]) -> None:
+    """Have a model see these joints alone, from the first step on; others are at their mean.
 
     Args:
-        joints: their indices.
-        num_joints: J.
+        model: its graph and attention become those of the joints.
+        data: no longer reads any other joint.
+        joints: their indices; what the clips are centred by is among them.
     """
-
-    def __init__(self, joints: Sequence[int], num_joints: int) -> None:
-        self.kept = torch.zeros(num_joints, dtype=torch.bool)
-        self.kept[list(joints)] = True
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        encoder = pl_module.branches["skeleton"]
-        if isinstance(encoder, STGCN):
-            encoder.follow(self.kept)
-        self.handle = encoder.register_forward_pre_hook(self._mask)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.handle.remove()
-
-    def _mask(self, module: nn.Module, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        keypoints, frames = inputs
-        return keypoints.where(self.kept.to(keypoints.device)[:, None], 0.0), frames
+    data.keep_only(joints)
+    encoder = model.branches["skeleton"]
+    if isinstance(encoder, FOLLOWERS):
+        kept = torch.zeros(data.num_joints, dtype=torch.bool)
+        kept[list(joints)] = True
+        encoder.follow(kept)
 
 
 def run_cell(cell: Cell, folder: Path) -> None:
     """Train a cell's model, test it with every number of joints, and write the cell."""
     target = path_of(cell, folder)
     run = folder / "runs" / target.stem
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run / "running.lock", timeout=0):  # let go of when this process ends
+            if not target.is_file():
+                write_text(target, json.dumps({**cell, "results": _results(cell, folder, run)}))
+    except Timeout:
+        raise SystemExit(
+            f"Expected {target.stem} to wait for its turn but another process runs it. Wait for "
+            "that one, or cancel its job."
+        ) from None
+
+
+def _results(cell: Cell, folder: Path, run: Path) -> list[dict[str, Any]]:
     cli = FusionCLI(_flags(cell, run))
     last = ModelCheckpoint(run, filename="last", enable_version_counter=False)
     callbacks = [one for one in cli.trainer.callbacks if not isinstance(one, ModelCheckpoint)]
-    joints: list[int] = []
+    data, joints = cli.datamodule, None
     if cell["selection"] not in CHOSEN:
         callbacks = [one for one in callbacks if one not in (cli.pruning, *_followers(callbacks))]
-        num_joints = cli.datamodule.num_joints
-        joints = joints_of(cell, folder, num_joints, cli.datamodule.skeleton)
-        callbacks.append(KeepOnly(joints, num_joints))
+        always = data.preprocess.reference
+        joints = joints_of(cell, folder, data.num_joints, data.skeleton, always)
+        see_only(cli.model, data, joints)
     cli.trainer.callbacks = [SeedEpochs(cell["seed"]), *callbacks, last]
     path = run / "last.ckpt"
-    begun = str(path) if path.is_file() else None
-    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=begun)
-    if cell["selection"] in CHOSEN:
-        results = _chosen_results(cli, cell, path)
-    else:
-        (scores,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
-        results = [_result(cli, cli.model, scores, joints)]
-    write_text(target, json.dumps({**cell, "results": results}))
+    cli.trainer.fit(cli.model, datamodule=data, ckpt_path=_begun(path))
+    if joints is None:
+        return _chosen_results(cli, cell, path)
+    (scores,) = cli.trainer.test(cli.model, datamodule=data, verbose=False)
+    return [_result(cli, cli.model, scores, joints)]
+
+
+def _begun(path: Path) -> str | None:
+    """The checkpoint to go on from; none where it was cut off, as by a full disk."""
+    if path.is_file() and not zipfile.is_zipfile(path):  # its index is at the end
+        print(f"{path} is cut off; the run begins anew.", file=sys.stderr)
+        return None
+    return str(path) if path.is_file() else None
 
 
 def _flags(cell: Cell, run: Path) -> list[str]:
     flags = [
+        "--trainer.devices=1",  # a cell is one process: others would not know what to run
         *cell["args"],
         f"--seed_everything={cell['seed']}",
         f"--model.encoder={cell['encoder']}",
@@ -119,6 +130,7 @@ def _chosen_results(cli: FusionCLI, cell: Cell, checkpoint: Path) -> list[dict[s
     tester = pl.Trainer(
         accelerator=cli.config.trainer.accelerator,
         devices=1,
+        precision=cli.config.trainer.precision,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -23,10 +23,13 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
 import numpy as np
+
+from lightning_jointprune import JointSelection
 
 FINGERS = ("index_finger", "middle_finger", "ring_finger", "pinky")
 LANDMARKS = (
@@ -237,3 +240,16 @@ def write_video(path: Path, frames: np.ndarray, fps: int = 30) -> None:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
+
+
+def planted_scores(selection: JointSelection, planted: Sequence[str], names: Sequence[str]) -> str:
+    """Compare the kept joints with those that are known to carry the sign."""
+    kept = {names[index] for index in selection.indices}
+    found = len(kept & set(planted))
+    precision = found / len(kept) if kept else 0.0
+    recall = found / len(planted)
+    f1 = 2 * found / (len(kept) + len(planted))
+    return (
+        f"The data was made so that {len(planted)} joints carry the sign: "
+        f"precision {precision:.2f}, recall {recall:.2f}, F1 {f1:.2f}."
+    )

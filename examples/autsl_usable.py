@@ -32,6 +32,7 @@ def usable_clips(
     strict: bool = False,
     allow_unlabelled: bool = False,
     workers: int = 1,
+    skeletons: Path | None = None,
 ) -> dict[str, int]:
     """The labelled clips whose files can all be read, in the labels' order.
 
@@ -43,28 +44,27 @@ def usable_clips(
         strict: whether a clip that is left out is an error instead of a warning.
         allow_unlabelled: whether clips without a label are left out in silence.
         workers: processes that look into files.
+        skeletons: the folder of the arrays, where they are not beside the videos.
 
     Raises:
         ValueError: there is no such folder, a clip has no label, no clip is left, or `strict` and
             a clip cannot be used.
     """
-    if not folder.is_dir():
-        raise ValueError(
-            f"Expected the folder {folder} but got none. "
-            "Arrange the data as train/, val/ and test/ with one label file each."
-        )
-    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()}
-    _refuse_unlabelled(folder, labels, modalities, sizes, allow_unlabelled)
-    wanted = [name + SUFFIXES[kind] for kind in modalities for name in labels]
-    absent = [name for name in wanted if not sizes.get(name)]
-    broken = {_clip(name): f"{folder / name}: missing or empty." for name in reversed(absent)}
+    places = dict.fromkeys(modalities, folder) | {"skeleton": skeletons or folder}
+    sizes: dict[Path, int] = {}
+    for kind in modalities:
+        sizes |= _sizes(places[kind], SUFFIXES[kind])
+    _refuse_unlabelled(folder, labels, sizes, allow_unlabelled)
+    wanted = [places[kind] / (name + SUFFIXES[kind]) for kind in modalities for name in labels]
+    absent = [path for path in wanted if not sizes.get(path)]
+    broken = {_clip(path.name): f"{path}: missing or empty." for path in reversed(absent)}
     if absent and (strict or len(broken) == len(labels)):
         raise ValueError(
-            f"Expected {len(wanted)} files in {folder} but got {len(absent)} missing or empty, "
+            f"Expected {len(wanted)} files for {folder} but got {len(absent)} missing or empty, "
             f"first {absent[0]}. Extract them again, take their rows out of the label file, "
             "or choose other --modalities."
         )
-    rest = [folder / name for name in wanted if _clip(name) not in broken]
+    rest = [path for path in wanted if _clip(path.name) not in broken]
     broken.update(_look(rest, depth, workers))
     if (broken and strict) or len(broken) == len(labels):
         raise ValueError(
@@ -79,9 +79,34 @@ def usable_clips(
     return {name: sign for name, sign in labels.items() if name not in broken}
 
 
-def warn_broken(error: Exception) -> None:
-    """Name a clip that could be read before the training and no longer can."""
-    warnings.warn(f"Left a clip out of its batch. {error}", BrokenClipWarning, stacklevel=2)
+class BrokenClips:
+    """Names clips that could be read before the training and no longer can, until it is too many.
+
+    Args:
+        most: how many there may be in a row, of all that one process reads.
+    """
+
+    def __init__(self, most: int = 16) -> None:
+        self.most = most
+        self.in_a_row = 0
+
+    def clear(self) -> None:
+        """A clip was read."""
+        self.in_a_row = 0
+
+    def warn(self, error: Exception) -> None:
+        """A clip was not.
+
+        Raises:
+            ValueError: none of the last ones was.
+        """
+        self.in_a_row += 1
+        if self.in_a_row > self.most:
+            raise ValueError(
+                f"Expected a readable clip but got {self.in_a_row} in a row that are not. Is the "
+                f"disk still there? The last: {error}"
+            ) from error
+        warnings.warn(f"Left a clip out of its batch. {error}", BrokenClipWarning, stacklevel=2)
 
 
 def _clip(name: str) -> str:
@@ -93,18 +118,26 @@ def _named(broken: Mapping[str, str]) -> str:
     return " ".join(list(broken.values())[:NAMED]) + (f" And {more} more." if more > 0 else "")
 
 
+def _sizes(folder: Path, ending: str) -> dict[Path, int]:
+    """Size in bytes of the files in a folder whose names end so."""
+    if not folder.is_dir():
+        raise ValueError(
+            f"Expected the folder {folder} but got none. "
+            "Arrange the data as train/, val/ and test/ with one label file each."
+        )
+    with os.scandir(folder) as entries:
+        return {
+            folder / entry.name: entry.stat().st_size
+            for entry in entries
+            if entry.name.endswith(ending) and entry.is_file()
+        }
+
+
 def _refuse_unlabelled(
-    folder: Path,
-    labels: Mapping[str, int],
-    modalities: Sequence[str],
-    sizes: Mapping[str, int],
-    allow: bool,
+    folder: Path, labels: Mapping[str, int], sizes: Mapping[Path, int], allow: bool
 ) -> None:
-    endings = tuple(SUFFIXES[kind] for kind in modalities)
     strangers = sorted(
-        name
-        for name in sizes
-        if name.endswith(endings) and CLIP_NAME.match(name) and _clip(name) not in labels
+        path.name for path in sizes if CLIP_NAME.match(path.name) and _clip(path.name) not in labels
     )
     if strangers and not allow:
         raise ValueError(
@@ -129,15 +162,26 @@ def _look(paths: Sequence[Path], depth: Depth, workers: int) -> Iterator[tuple[s
 
 
 def _other_shapes(paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    """Arrays that are cut off, or have other joints than most of the split has."""
+    """Arrays that are cut off, not of floats, or of other joints than most of the split."""
     shapes: dict[Path, tuple[int, ...]] = {}
     for path in paths:
         try:
-            shapes[path] = np.load(path, mmap_mode="r", allow_pickle=False).shape
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             yield _clip(path.name), f"{path}: Expected a skeleton array but got {error}."
+            continue
+        if array.ndim == 3 and len(array) and np.issubdtype(array.dtype, np.floating):
+            shapes[path] = array.shape
+        else:
+            yield (
+                _clip(path.name),
+                (
+                    f"{path}: Expected floating-point (frames, joints, coordinates) but got "
+                    f"{array.dtype} of shape {array.shape}."
+                ),
+            )
     usual = Counter(shape[1:] for shape in shapes.values()).most_common(1)
     for path, shape in shapes.items():
-        if shape[1:] != usual[0][0] or shape[0] == 0:
+        if shape[1:] != usual[0][0]:
             expected = f"Expected (frames, {', '.join(map(str, usual[0][0]))}) as in most clips"
             yield _clip(path.name), f"{path}: {expected} but got shape {shape}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,3 +62,11 @@ def one_table_of_operations() -> Iterator[None]:
         kept = staticmethod(lambda opset_version=18: once(opset_version))
         patch.setattr(ONNXRegistry, "from_torchlib", kept)
         yield
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of its own and no command line of pytest's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["autsl_fusion"])
+    return tmp_path

@@ -29,9 +29,10 @@ def test_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
     assert list(EpochOrder(range(50), 2)) != orders[2]
 
 
-def test_batch_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="got none in a batch of 2"):
-        collate([None, None])
+def test_batch_of_nothing_is_passed_over_or_refused() -> None:
+    assert collate([None, None]) is None
+    with pytest.raises(ValueError, match=r"got none in a batch of 2.*look frames"):
+        collate([None, None], skip=False)
 
 
 @given(st.lists(st.tuples(st.sampled_from(DTYPES), SHAPES), max_size=6), st.integers(0, 99))

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from examples.autsl_orders import ORDERS, check_anatomy, get_order
+from examples.autsl_data import SignData
+from examples.autsl_orders import (
+    ORDERS,
+    check_anatomy,
+    get_order,
+    own_order,
+    save_order,
+    saved_order,
+)
 from lightning_jointprune.skeletons import get_skeleton
 from tests.people import person
 
@@ -75,3 +84,40 @@ def test_joints_arrive_in_the_order_of_the_named_skeleton(order: str) -> None:
     for name, place in ((wrist, (0.62, 0.78)), (root, (0.625, 0.785))):
         found = clip[:, skeleton.joints.index(name), :2].mean(axis=0)
         np.testing.assert_allclose(found, place, atol=0.01)
+
+
+def test_order_is_read_where_a_split_was_extracted_by_itself(tmp_path: Path) -> None:
+    assert saved_order(tmp_path) is None
+    (tmp_path / "train").mkdir()
+    save_order(tmp_path / "train", "pose-left-right")
+    assert saved_order(tmp_path) == "pose-left-right"
+    (tmp_path / "val").mkdir()
+    save_order(tmp_path / "val", "face-left-pose-right")
+    with pytest.raises(ValueError, match=r"one order in all of .* pose-left-right in .*train"):
+        saved_order(tmp_path)
+
+
+def test_own_order_leaves_the_joints_where_they_are() -> None:
+    for skeleton in ("mediapipe_holistic", "mediapipe_body_hands", "coco_wholebody_133"):
+        clip = person(own_order(skeleton))
+        assert np.array_equal(get_order(own_order(skeleton)).to_skeleton(clip), clip)
+    assert own_order("mediapipe_hands") is None
+    assert own_order(None) is None
+
+
+@pytest.mark.parametrize("order", ["face-left-pose-right", "face-pose-left-right"])
+def test_arrays_that_are_not_in_their_skeletons_order_are_doubted(
+    tmp_path: Path, order: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    for split in ("train", "val", "test"):
+        (tmp_path / split).mkdir()
+        np.save(tmp_path / split / "signer0_sample1_skeleton.npy", person(order))
+        (tmp_path / f"{split}_labels.csv").write_text("signer0_sample1,0\n")
+    SignData(str(tmp_path), "skeleton", "mediapipe_holistic").setup("fit")
+    doubts = [str(one.message) for one in recwarn if "in the order" in str(one.message)]
+    if order == own_order("mediapipe_holistic"):
+        assert doubts == []
+    else:
+        (doubt,) = doubts
+        assert f"Is it {order}" in doubt
+        assert "Pass --datamodule.order" in doubt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -79,6 +80,37 @@ def test_random_joints_are_as_many_as_asked_for(count: int, more: int, seed: int
     assert len({*drawn}) == count
     assert {*drawn} <= {*range(count + more)}
     assert drawn == joints_of(cell_of("random", [count], seed), Path(), count + more, None)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sets(st.integers(0, 74), min_size=1), st.integers(0, 9), st.integers(0, 3), st.data())
+def test_what_clips_are_centred_by_is_among_the_joints_that_are_counted(
+    tmp_path_factory: pytest.TempPathFactory, always: set[int], more: int, seed: int, data: Any
+) -> None:
+    count = min(75, len(always) + more)
+    others = [joint for joint in range(75) if joint not in always]
+    picked = data.draw(st.permutations(others))[: count - len(always)]
+    drawn = joints_of(cell_of("random", [count], seed), Path(), 75, BODY, sorted(always))
+    assert always <= {*drawn}
+    assert len(drawn) == count
+
+    folder, kept = tmp_path_factory.mktemp("study"), always | {*picked}
+    path = path_of(cell_of("ladder", [count], seed), folder)
+    path.parent.mkdir()
+    path.write_text(json.dumps({"results": [{"joints": count, "kept": sorted(kept)}]}))
+    cell = cell_of("matched", [count], seed, like=cell_of("ladder", [count], seed))
+    matched = {*joints_of(cell, folder, 75, BODY, sorted(always))}
+    assert always <= matched
+    for part in get_skeleton(BODY).groups.values():
+        assert len(matched & {*part}) == len(kept & {*part})
+
+
+def test_published_set_gets_what_clips_are_centred_by_and_too_few_joints_are_refused() -> None:
+    alone = joints_of(cell_of("openhands_27", []), Path(), 543, "mediapipe_holistic")
+    more = joints_of(cell_of("openhands_27", []), Path(), 543, "mediapipe_holistic", [0, 1])
+    assert {*more} == {*alone, 0, 1}
+    with pytest.raises(ValueError, match=r"at least the 3 joints .* centred by but got 2\. Ask"):
+        joints_of(cell_of("random", [2]), Path(), 75, None, [4, 5, 6])
 
 
 def test_other_seeds_and_numbers_draw_other_joints() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 
 from examples.autsl_data import SignData
 from examples.autsl_files import save_array
-from examples.autsl_fusion import main
+from examples.autsl_fusion import SignFusion, main
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic
 from examples.autsl_usable import BrokenClipWarning
 from tests.runs import SHORT_RUNS
@@ -40,6 +41,8 @@ DAMAGE = {
     "empty": ("_depth.mp4", lambda path: path.write_bytes(b"")),
     "gone": ("_skeleton.npy", Path.unlink),
     "array cut off": ("_skeleton.npy", lambda path: path.write_bytes(path.read_bytes()[:-200])),
+    "no floats": ("_skeleton.npy", lambda path: np.save(path, np.zeros((9, 42, 3), int))),
+    "no clip": ("_skeleton.npy", lambda path: np.save(path, np.zeros((9, 42), "f4"))),
     "other joints": ("_skeleton.npy", lambda path: np.save(path, np.zeros((9, 21, 3), "f4"))),
 }
 
@@ -72,6 +75,47 @@ def test_clip_that_breaks_after_the_start_leaves_its_batch(folder: Path) -> None
     with pytest.warns(BrokenClipWarning, match=broken.name):
         batches = list(data.train_dataloader())
     assert sum(len(batch["sign"]) for batch in batches) == 11
+
+
+def test_evaluation_passes_over_a_batch_of_broken_clips(folder: Path, tmp_path: Path) -> None:
+    """AUTSL's last batch of a split can be a clip or two."""
+    data = data_of(folder, memory_mb=0, num_workers=0, batch_size=3, modalities="skeleton")
+    sorted((folder / "val").glob("*_skeleton.npy"))[-1].write_bytes(b"no array")
+    assert [None if batch is None else len(batch["sign"]) for batch in data.val_dataloader()] == [
+        3,
+        None,
+    ]
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    model = SignFusion(2, modalities=("skeleton",), num_frames=8, hidden_size=32)
+    with pytest.warns(BrokenClipWarning):
+        (found,) = trainer.validate(model, data, verbose=False)
+    assert 3 * found["val_acc"] == pytest.approx(round(3 * found["val_acc"]))  # of three clips
+
+
+def test_a_disk_that_is_gone_is_an_error(folder: Path) -> None:
+    clips = data_of(folder, memory_mb=0, num_workers=0, modalities="skeleton").parts["train"]
+    clips.broken.most = 3
+    for name in clips.names[:11]:
+        (folder / "train" / f"{name}_skeleton.npy").unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BrokenClipWarning)
+        for place in (0, 1, 2, 11, 0, 1, 2):  # one that is there in between
+            clips[place]
+        with pytest.raises(ValueError, match=r"got 4 in a row that are not\. Is the disk still"):
+            clips[3]
+
+
+def test_joints_are_read_from_a_folder_of_their_own(folder: Path, tmp_path: Path) -> None:
+    before = data_of(folder, modalities="skeleton,rgb").parts["val"][1]
+    other = tmp_path / "skeletons"
+    for path in folder.rglob("*_skeleton.npy"):
+        target = other / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    after = data_of(folder, modalities="skeleton,rgb", skeletons=str(other))
+    torch.testing.assert_close(after.parts["val"][1], before, rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"12 missing or empty, first .*_skeleton\.npy"):
+        data_of(folder, modalities="skeleton,rgb")
 
 
 def test_training_survives_a_broken_clip(folder: Path, tmp_path: Path) -> None:

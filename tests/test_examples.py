@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import sys
 from pathlib import Path
 
 import av
@@ -25,13 +24,14 @@ from examples.autsl_clips import (
     read_video,
 )
 from examples.autsl_data import SignData
-from examples.autsl_fusion import FusionCLI, SignFusion, main, planted_scores
+from examples.autsl_fusion import FusionCLI, SignFusion, main
 from examples.autsl_labels import read_labels
 from examples.autsl_preprocess import Standardizer
 from examples.autsl_synthetic import (
     JOINT_NAMES,
     SyntheticSettings,
     make_synthetic,
+    planted_scores,
     read_planted,
     write_video,
 )
@@ -361,14 +361,14 @@ def test_label_row_of_another_form_is_named(own_folder: Path, row: str) -> None:
 def test_label_without_clip_is_named(own_folder: Path) -> None:
     with (own_folder / "train_labels.csv").open("a") as file:
         file.write("signer9_sample9,1\n")
-    with pytest.raises(ValueError, match=r"3 missing or empty, first signer9_sample9_skeleton"):
+    with pytest.raises(ValueError, match=r"3 missing or empty, first .*signer9_sample9_skeleton"):
         data_of(own_folder, strict=True)
 
 
 def test_empty_video_is_named_before_training(own_folder: Path) -> None:
     video = sorted((own_folder / "train").glob("*_color.mp4"))[0]
     video.write_bytes(b"")
-    with pytest.raises(ValueError, match=f"1 missing or empty, first {video.name}"):
+    with pytest.raises(ValueError, match=f"1 missing or empty, first .*{video.name}"):
         data_of(own_folder, strict=True)
 
 
@@ -572,14 +572,6 @@ def test_warm_up_raises_the_rate_at_every_step(tmp_path: Path) -> None:
 
 
 # --- the command line ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory of its own and no command line of pytest's."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["autsl_fusion"])
-    return tmp_path
 
 
 def test_planted_scores_states_precision_recall_and_f1() -> None:
