@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonargparse import auto_cli
 
 import examples
 from examples.autsl_check import check
 from examples.autsl_fusion import FusionCLI
-from examples.autsl_selections import cells_of, path_of
+from examples.autsl_selections import Cell, cells_of, path_of
 from examples.autsl_statistics import Comparison, Row
 from examples.autsl_study import main as study
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic
@@ -45,6 +46,16 @@ def flags(folder: Path) -> list[str]:
         "--trainer.enable_progress_bar=false",
         "--trainer.enable_model_summary=false",
     ]
+
+
+def write_cell(cell: Cell, folder: Path, *results: dict[str, object]) -> Path:
+    """A finished cell; what a result does not say is 0.5 or empty."""
+    path = path_of(cell, folder)
+    path.parent.mkdir(exist_ok=True)
+    empty = {"test_acc": 0.5, "test_top5": 0.5, "test_f1": 0.5, "kept": []}
+    empty["test"] = {"clips": [], "signs": [], "answers": []}
+    path.write_text(json.dumps({**cell, "results": [{**empty, **one} for one in results]}))
+    return path
 
 
 @pytest.mark.slow
@@ -95,6 +106,19 @@ def test_study_without_a_finished_cell_has_empty_tables(tmp_path: Path) -> None:
     assert (tmp_path / "study.csv").read_text().count("\n") == 1
     with pytest.raises(ValueError, match=r"Expected a cell from 0 to 0 but got --only 1"):
         study(tmp_path, [5, 3], ["bert"], [0], [], only=1)
+
+
+def test_arguments_of_an_encoder_are_those_of_its_finished_cells(tmp_path: Path) -> None:
+    config = tmp_path / "study.yaml"
+    plan = {"out": str(tmp_path), "joints": [5], "seeds": [0], "selections": ["all"], "only": -1}
+    own = {"gru": ["--model.lr=0.1"]}
+    plan |= {"encoders": ["bert", "gru"], "args": ["--data=A"], "encoder_args": own}
+    config.write_text(yaml.safe_dump(plan))
+    for cell in cells_of(["bert", "gru"], [5], [0], ["all"], ["--data=A"], own):
+        write_cell(cell, tmp_path, {"joints": 42})
+    auto_cli(study, args=[f"--config={config}"], as_positional=False)
+    with (tmp_path / "study.csv").open(newline="") as file:
+        assert [row["encoder"] for row in csv.DictReader(file)] == ["bert", "gru"]
 
 
 def test_tables_show_means_and_intervals_and_escape_names(tmp_path: Path) -> None:
