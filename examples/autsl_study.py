@@ -70,7 +70,7 @@ def main(
             run_commands(engine, _commands(ready, out), out, engine_settings)
     finally:
         runs = runs_of(cells, out)
-        write_tables(rows_of(runs), comparisons_of(runs), tuple(METRICS.values()), out)
+        write_tables(rows_of(runs), comparisons_of(runs), tuple(METRICS.values()), out, cells)
         done = sum(path_of(cell, out).is_file() for cell in cells)
         console.print(f"{done} of {len(cells)} cells are finished. Tables: {out / 'study.html'}")
 

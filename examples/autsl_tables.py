@@ -1,17 +1,24 @@
-"""The tables of a study: CSV, LaTeX for a paper, HTML beside the published figures."""
+"""The tables of a study: CSV, LaTeX for a paper, and a page with the frontier and the joints."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
+from plotly.offline import get_plotlyjs
 
-from examples.autsl_statistics import Comparison, Row
+from examples.autsl_selections import Cell
+from examples.autsl_statistics import Comparison, Row, kept_of, unfinished_of
 from lightning_jointprune.files import write_text
 from lightning_jointprune.intervals import Estimate
+from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.report import Point, plot_frontier
 
 # What others reached on AUTSL, signer-independent test, top-1 in per cent.
 PUBLISHED = (
@@ -32,16 +39,71 @@ HEAD = ("encoder", "selection", "joints", "seeds")
 
 
 def write_tables(
-    rows: Sequence[Row], tests: Sequence[Comparison], metrics: Sequence[str], folder: Path
+    rows: Sequence[Row],
+    tests: Sequence[Comparison],
+    metrics: Sequence[str],
+    folder: Path,
+    cells: Sequence[Cell] = (),
 ) -> None:
-    """Write `study.csv`, `tests.csv`, `study.tex` and `study.html`, each whole or not at all."""
+    """Write `study.csv`, `tests.csv`, `study.tex` and `study.html`, each whole or not at all.
+
+    A page that cannot be written costs a warning, never the study.
+
+    Args:
+        rows: of the tables.
+        tests: of the selections.
+        metrics: names of the values of a row; the first is that of the frontier.
+        folder: of the study.
+        cells: those whose joints and reports the page shows.
+    """
     write_text(folder / "study.csv", _rows_csv(rows, metrics))
     write_text(folder / "tests.csv", _tests_csv(tests))
     write_text(folder / "study.tex", _latex(rows, metrics))
+    try:
+        write_text(folder / "study.html", _page(rows, tests, metrics, folder, cells))
+    except Exception as error:  # the models are trained: no failure here may look like theirs
+        warnings.warn(
+            f"The page could not be written to {folder / 'study.html'}: {error!r}. The cells and "
+            "the other tables are not affected. The same study with --only -1 writes it again.",
+            stacklevel=2,
+        )
+
+
+def _page(
+    rows: Sequence[Row],
+    tests: Sequence[Comparison],
+    metrics: Sequence[str],
+    folder: Path,
+    cells: Sequence[Cell],
+) -> str:
     templates = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__).parent))
-    page = templates.get_template("autsl_study.html")
-    html = page.render(rows=rows, tests=tests, metrics=metrics, published=PUBLISHED)
-    write_text(folder / "study.html", html)
+    frontier, kept = _frontier(rows, metrics[0]), kept_of(cells, folder)
+    return templates.get_template("autsl_study.html").render(
+        rows=rows,
+        tests=tests,
+        metrics=metrics,
+        published=PUBLISHED,
+        frontier=frontier,
+        plotly=get_plotlyjs() if frontier["data"] else "",
+        kept=[(row, kept[row[:3]]) for row in rows if row[:3] in kept],
+        unfinished=unfinished_of(cells, folder),
+    )
+
+
+def _frontier(rows: Sequence[Row], metric: str) -> dict[str, Any]:
+    """The figure of the first metric against joints, as plain data; without data below two rows."""
+    points = [
+        Point(joints, values[0].value, f"{encoder}, {selection}", values[0].low, values[0].high)
+        for encoder, selection, joints, _, values, _ in rows
+    ]
+    # A figure has its metric from a record; this one adds no point.
+    named = PruningRecord(JointSelection((), 1, ("joint",), (0.0,), metric=metric))
+    figure = plot_frontier({point.label: named for point in points}, points)
+    figure.update_layout(height=380 + 12 * len(figure.data))  # its legend is above it
+    # 5 and 543 joints in one figure.
+    figure.update_xaxes(type="log", tickvals=sorted({point.joints for point in points}))
+    found: dict[str, Any] = json.loads(figure.to_json(engine="json"))
+    return found
 
 
 def _csv(lines: Sequence[Sequence[object]]) -> str:
