@@ -6,6 +6,7 @@ import csv
 import html
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from examples.autsl_selections import Cell, cells_of, path_of
 from examples.autsl_statistics import Comparison, Row
 from examples.autsl_study import main as study
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic
-from examples.autsl_tables import write_tables
+from examples.autsl_tables import PUBLISHED, write_tables
 from lightning_jointprune.intervals import Estimate
 from lightning_jointprune.record import JointSelection
 from lightning_jointprune.significance import PairedTest
@@ -201,6 +202,30 @@ def test_tables_show_means_and_intervals_and_escape_names(tmp_path: Path) -> Non
     assert "<i>" not in page
     for shown in ("62.02", "98.42", "98.53", "89.50", "share 42", "0.900 [0.880, 0.920]"):
         assert shown in page
+
+
+def test_published_figures_stand_apart_with_their_sources(tmp_path: Path) -> None:
+    rows = [Row("gru", "ladder", 5, 1, (Estimate(0.5), Estimate(0.6)))]
+    write_tables(rows, [], ["top-1", "top-5"], tmp_path)
+    page = Outline(tmp_path / "study.html")
+    _, own, published = (tmp_path / "study.tex").read_text().split("\\midrule\n")
+    lines = [line for line in published.splitlines() if line.endswith(r"\\")]
+    assert own.count(r"\\") == 1
+    assert len(lines) == len(PUBLISHED)
+    for row, line in zip(PUBLISHED, lines, strict=True):
+        assert page.links.count(row.link) == [one.link for one in PUBLISHED].count(row.link)
+        assert row.source in page.text
+        shares = [int(found) for found in re.findall(r"multicolumn\{(\d)\}", line)]
+        assert sum(shares) + line.replace(r"\&", "").count("&") + 1 - len(shares) == 4 + 2 + 1
+        assert f"& {row.joints} & {row.seeds} & {row.value:.2f} &" in line
+    assert r"\multicolumn{2}{l}{Sincan \& Keles 2020, arXiv:2008.00932} \\" in lines[0]
+    assert r"notes in hatch5o6/asl\_classification on GitHub" in lines[-1]
+
+
+def test_page_says_what_a_ladder_shares(tmp_path: Path) -> None:
+    write_tables([], [], ["top-1"], tmp_path)
+    said = " ".join(Outline(tmp_path / "study.html").text.split())
+    assert "share the graph (st-gcn) and the attention (joint-tokens) of its widest rung" in said
 
 
 def test_page_draws_a_curve_with_intervals_for_each_encoder_and_selection(tmp_path: Path) -> None:
