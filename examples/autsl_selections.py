@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,25 @@ def cells_of(
     seeds: Sequence[int],
     selections: Sequence[str],
     args: Sequence[str],
+    encoder_args: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Cell]:
     """The training runs of a study, in their order; each is plain data.
 
-    What others wait for comes first: a matched selection needs the learned one.
+    What others wait for comes first: a matched selection needs the learned one. The arguments of
+    an encoder come after those of all cells.
 
     Raises:
-        ValueError: no selection has such a name, or a matched one has nothing to match.
+        ValueError: no selection has such a name, a matched one has nothing to match, or the study
+            has no such encoder.
     """
     _check(selections)
-    given = _given(args)
+    own = encoder_args or {}
+    if unknown := [name for name in own if name not in encoders]:
+        raise ValueError(
+            f"Expected encoders out of {', '.join(encoders)} but got {unknown[0]!r} in "
+            "encoder_args. Add it to the study's encoders, or leave its arguments out."
+        )
+    given = {name: _given([*args, *own.get(name, ())]) for name in encoders}
     ordered = sorted(selections, key=lambda name: name == MATCHED)
     found = []
     for name in ordered:
@@ -58,14 +68,16 @@ def cells_of(
                     cell = {"encoder": encoder, "seed": seed, "selection": name, "joints": counts}
                     if name == MATCHED:
                         like = _model_cell(encoder, counts, seed, selections, joints)
-                        cell["like"] = {**like, **given}
-                    found.append({**cell, **given})
+                        cell["like"] = {**like, **given[encoder]}
+                    found.append({**cell, **given[encoder]})
     return found
 
 
 def _given(args: Sequence[str]) -> Cell:
     """The arguments, and what the files of `--config` among them hold now."""
-    names = [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
+    flags = ("--config", "-c")
+    names = [name for flag, _, name in (arg.partition("=") for arg in args) if flag in flags]
+    names += [name for flag, name in pairwise(args) if flag in flags]
     files = {name: ROOT / name for name in names}  # cells run there
     digests = {
         name: hashlib.sha256(file.read_bytes()).hexdigest()

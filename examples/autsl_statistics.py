@@ -1,4 +1,4 @@
-"""What the finished cells of a study say: frontiers, signers, and which selection is better."""
+"""What the finished cells of a study say: means, signers, kept joints, the better selection."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from examples.autsl_selections import CHOSEN, Cell, path_of
 from examples.autsl_study_cell import METRICS
 from lightning_jointprune.agreement import mean_of_runs
 from lightning_jointprune.intervals import Estimate
+from lightning_jointprune.record import REPORT_FILE, SELECTION_FILE, JointSelection
 from lightning_jointprune.significance import PairedTest, holm, paired_tests
 
 
@@ -72,6 +74,20 @@ class Comparison(NamedTuple):
     result: PairedTest
 
 
+class Kept(NamedTuple):
+    """What a run of the callback kept.
+
+    Attributes:
+        seed: of the run.
+        names: of the kept joints, in their order; `joint_` and the index where nobody knows them.
+        report: address of the run's own report, from the study's folder; None without one.
+    """
+
+    seed: int
+    names: tuple[str, ...]
+    report: str | None
+
+
 def runs_of(cells: Iterable[Cell], folder: Path) -> list[Run]:
     """The tested models of the finished cells."""
     found = []
@@ -104,6 +120,52 @@ def _signers(results: Sequence[dict[str, Any]]) -> tuple[float, float, float] | 
         return None
     means = [mean_of_runs([one[signer] for one in known]).value for signer in known[0]]
     return min(means), mean_of_runs(means).value, max(means)
+
+
+def kept_of(cells: Iterable[Cell], folder: Path) -> dict[tuple[str, str, int], list[Kept]]:
+    """By encoder, selection and number of joints, what the callback kept in each finished run."""
+    found: dict[tuple[str, str, int], list[Kept]] = {}
+    for cell in cells:
+        if cell["selection"] not in CHOSEN:
+            continue
+        report = _report(cell, folder)
+        names = _names(report)
+        for run in runs_of([cell], folder):
+            joints = tuple(names.get(joint, f"joint_{joint}") for joint in run.result["kept"])
+            found.setdefault(run[:3], []).append(Kept(run.seed, joints, _address(report, folder)))
+    return found
+
+
+def unfinished_of(cells: Iterable[Cell], folder: Path) -> dict[str, str]:
+    """The runs of the callback that have not finished: names of the cells to their reports."""
+    paths = {path_of(cell, folder): cell for cell in cells if cell["selection"] in CHOSEN}
+    reports = {
+        path.stem: _address(_report(cell, folder), folder)
+        for path, cell in paths.items()
+        if not path.is_file()
+    }
+    return {name: report for name, report in reports.items() if report}
+
+
+def _report(cell: Cell, folder: Path) -> Path | None:
+    """The report of the last start of a cell's run."""
+    found = (folder / "runs" / path_of(cell, folder).stem).rglob(REPORT_FILE)
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def _names(report: Path | None) -> dict[int, str]:
+    """The names of all joints, by their index, as the selection beside a report has them."""
+    if report is None:
+        return {}
+    try:
+        selection = JointSelection.from_json(report.with_name(SELECTION_FILE))
+    except (OSError, ValueError):  # joints can be told by their numbers
+        return {}
+    return dict(enumerate(selection.joint_names))
+
+
+def _address(report: Path | None, folder: Path) -> str | None:
+    return None if report is None else quote(report.relative_to(folder).as_posix())
 
 
 def comparisons_of(runs: Sequence[Run]) -> list[Comparison]:

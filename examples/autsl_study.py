@@ -11,7 +11,8 @@ at all, and never computed again; a cell with other settings has another file. A
 stopped goes on from its last epoch, with the result that it would have had. After a crash, start
 the same command again.
 
-To settle learning rates first, on the validation part alone: `python -m examples.autsl_tune`.
+To settle learning rates first, on the validation part alone: `python -m examples.autsl_tune`, for
+each encoder. What it finds is a file for that encoder's `encoder_args`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def main(
     seeds: list[int],
     args: list[str],
     selections: list[str] | None = None,
+    encoder_args: dict[str, list[str]] | None = None,
     engine: str = "local",
     engine_settings: dict[str, Any] | None = None,
     only: int | None = None,
@@ -52,12 +54,13 @@ def main(
         seeds: seeds of the training.
         args: arguments of `examples.autsl_fusion` that all cells have.
         selections: how joints are chosen, see `examples.autsl_selections`; None is a ladder.
+        encoder_args: name of an encoder to further arguments for its cells alone, after `args`.
         engine: local, slurm or ray.
         engine_settings: of the engine, see `examples.autsl_engines`.
         only: index of the only cell to run; -1 runs none.
     """
     out, console = out.resolve(), Console()
-    cells = cells_of(encoders, joints, seeds, selections or [LADDER], args)
+    cells = cells_of(encoders, joints, seeds, selections or [LADDER], args, encoder_args)
     if only is not None and not -1 <= only < len(cells):
         raise ValueError(f"Expected a cell from 0 to {len(cells) - 1} but got --only {only}.")
     chosen = cells if only is None else cells[only : only + 1] if only >= 0 else []
@@ -67,7 +70,7 @@ def main(
             run_commands(engine, _commands(ready, out), out, engine_settings)
     finally:
         runs = runs_of(cells, out)
-        write_tables(rows_of(runs), comparisons_of(runs), tuple(METRICS.values()), out)
+        write_tables(rows_of(runs), comparisons_of(runs), tuple(METRICS.values()), out, cells)
         done = sum(path_of(cell, out).is_file() for cell in cells)
         console.print(f"{done} of {len(cells)} cells are finished. Tables: {out / 'study.html'}")
 

@@ -1,28 +1,62 @@
-"""The tables of a study: CSV, LaTeX for a paper, HTML beside the published figures."""
+"""The tables of a study: CSV, LaTeX for a paper, and a page with the frontier and the joints."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader
+from plotly.offline import get_plotlyjs
 
-from examples.autsl_statistics import Comparison, Row
+from examples.autsl_selections import Cell
+from examples.autsl_statistics import Comparison, Row, kept_of, unfinished_of
 from lightning_jointprune.files import write_text
 from lightning_jointprune.intervals import Estimate
+from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.report import Point, plot_frontier
 
-# What others reached on AUTSL, signer-independent test, top-1 in per cent.
+
+class Published(NamedTuple):
+    """What others reached on AUTSL's signer-independent test part.
+
+    Attributes:
+        model: what it is, and what it sees.
+        joints: how many of them it sees; empty of videos.
+        seeds: how many runs the value is the mean of; empty where it is not said.
+        value: top-1 in per cent.
+        source: who reports it.
+        link: where to read it.
+    """
+
+    model: str
+    joints: str
+    seeds: str
+    value: float
+    source: str
+    link: str
+
+
+BASELINE = ("Sincan & Keles 2020, arXiv:2008.00932", "https://arxiv.org/abs/2008.00932")
+SAM_SLR = ("Jiang et al. 2021, arXiv:2103.08833", "https://arxiv.org/abs/2103.08833")
+NOTES = "56fbe265496df9500ec76926b3d59a99d0d7aa68/EXPERIMENT_PROVENANCE.md"
+RERUN = (
+    "public re-run, notes in hatch5o6/asl_classification on GitHub",
+    f"https://github.com/hatch5o6/asl_classification/blob/{NOTES}",
+)
 PUBLISHED = (
-    ("baseline: CNN, FPM, BLSTM, attention; RGB and depth", "", 62.02, "Sincan & Keles 2020"),
-    ("SAM-SLR; RGB", "", 98.42, "Jiang et al. 2021, arXiv:2103.08833"),
-    ("SAM-SLR; RGB and depth", "", 98.53, "Jiang et al. 2021, arXiv:2103.08833"),
-    ("2-layer BERT, all joints", "543", 83.40, "public re-run"),
-    ("2-layer BERT, hand-picked", "50", 87.04, "public re-run"),
-    ("2-layer BERT, learned", "48", 89.50, "public re-run"),
-    ("2-layer BERT, learned", "24", 87.97, "public re-run"),
-    ("2-layer BERT, learned", "10", 84.47, "public re-run"),
+    Published("baseline: CNN, FPM, BLSTM, attention; RGB and depth", "", "", 62.02, *BASELINE),
+    Published("SAM-SLR; RGB", "", "", 98.42, *SAM_SLR),
+    Published("SAM-SLR; RGB and depth", "", "", 98.53, *SAM_SLR),
+    Published("2-layer BERT, all joints", "543", "3", 83.40, *RERUN),
+    Published("2-layer BERT, hand-picked", "50", "5", 87.04, *RERUN),
+    Published("2-layer BERT, learned", "48", "3", 89.50, *RERUN),
+    Published("2-layer BERT, learned", "24", "3", 87.97, *RERUN),
+    Published("2-layer BERT, learned", "10", "3", 84.47, *RERUN),
 )
 LATEX = str.maketrans(
     {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -32,16 +66,71 @@ HEAD = ("encoder", "selection", "joints", "seeds")
 
 
 def write_tables(
-    rows: Sequence[Row], tests: Sequence[Comparison], metrics: Sequence[str], folder: Path
+    rows: Sequence[Row],
+    tests: Sequence[Comparison],
+    metrics: Sequence[str],
+    folder: Path,
+    cells: Sequence[Cell] = (),
 ) -> None:
-    """Write `study.csv`, `tests.csv`, `study.tex` and `study.html`, each whole or not at all."""
+    """Write `study.csv`, `tests.csv`, `study.tex` and `study.html`, each whole or not at all.
+
+    A page that cannot be written costs a warning, never the study.
+
+    Args:
+        rows: of the tables.
+        tests: of the selections.
+        metrics: names of the values of a row; the first is that of the frontier.
+        folder: of the study.
+        cells: those whose joints and reports the page shows.
+    """
     write_text(folder / "study.csv", _rows_csv(rows, metrics))
     write_text(folder / "tests.csv", _tests_csv(tests))
     write_text(folder / "study.tex", _latex(rows, metrics))
+    try:
+        write_text(folder / "study.html", _page(rows, tests, metrics, folder, cells))
+    except Exception as error:  # the models are trained: no failure here may look like theirs
+        warnings.warn(
+            f"The page could not be written to {folder / 'study.html'}: {error!r}. The cells and "
+            "the other tables are not affected. The same study with --only -1 writes it again.",
+            stacklevel=2,
+        )
+
+
+def _page(
+    rows: Sequence[Row],
+    tests: Sequence[Comparison],
+    metrics: Sequence[str],
+    folder: Path,
+    cells: Sequence[Cell],
+) -> str:
     templates = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__).parent))
-    page = templates.get_template("autsl_study.html")
-    html = page.render(rows=rows, tests=tests, metrics=metrics, published=PUBLISHED)
-    write_text(folder / "study.html", html)
+    frontier, kept = _frontier(rows, metrics[0]), kept_of(cells, folder)
+    return templates.get_template("autsl_study.html").render(
+        rows=rows,
+        tests=tests,
+        metrics=metrics,
+        published=PUBLISHED,
+        frontier=frontier,
+        plotly=get_plotlyjs() if frontier["data"] else "",
+        kept=[(row, kept[row[:3]]) for row in rows if row[:3] in kept],
+        unfinished=unfinished_of(cells, folder),
+    )
+
+
+def _frontier(rows: Sequence[Row], metric: str) -> dict[str, Any]:
+    """The figure of the first metric against joints, as plain data; without data below two rows."""
+    points = [
+        Point(joints, values[0].value, f"{encoder}, {selection}", values[0].low, values[0].high)
+        for encoder, selection, joints, _, values, _ in rows
+    ]
+    # A figure has its metric from a record; this one adds no point.
+    named = PruningRecord(JointSelection((), 1, ("joint",), (0.0,), metric=metric))
+    figure = plot_frontier({point.label: named for point in points}, points)
+    figure.update_layout(height=380 + 12 * len(figure.data))  # its legend is above it
+    # 5 and 543 joints in one figure.
+    figure.update_xaxes(type="log", tickvals=sorted({point.joints for point in points}))
+    found: dict[str, Any] = json.loads(figure.to_json(engine="json"))
+    return found
 
 
 def _csv(lines: Sequence[Sequence[object]]) -> str:
@@ -71,7 +160,10 @@ def _tests_csv(tests: Sequence[Comparison]) -> str:
 
 
 def _latex(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """A `booktabs` table in per cent; intervals as ±, where there are several seeds."""
+    """A `booktabs` table in per cent; intervals as ±, where there are several seeds.
+
+    The published rows are apart, each with its source in place of the metrics that it lacks.
+    """
     lines = [
         rf"\begin{{tabular}}{{llrr{'r' * (len(metrics) + 1)}}}",
         r"\toprule",
@@ -82,6 +174,12 @@ def _latex(rows: Sequence[Row], metrics: Sequence[str]) -> str:
         ends = row.signers and f"{_share(row.signers[0])}--{_share(row.signers[2])}"
         names = [_escaped(row.encoder), _escaped(row.selection), str(row.joints), str(row.seeds)]
         lines.append(" & ".join([*names, *map(_per_cent, row.values), ends or ""]) + r" \\")
+    lines.append(r"\midrule")
+    for one in PUBLISHED:
+        model = rf"\multicolumn{{2}}{{l}}{{{_escaped(one.model)}}}"
+        source = rf"\multicolumn{{{len(metrics)}}}{{l}}{{{_escaped(one.source)}}}"
+        cells = [model, one.joints, one.seeds, f"{one.value:.2f}", source]
+        lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 

@@ -1,13 +1,14 @@
 """Settle the settings that matter before a study, on the validation part alone, with Optuna.
 
-    python -m examples.autsl_tune --config examples/configs/tune.yaml
-    python -m examples.autsl_study --config ...    with `--config=study/tuned.yaml` among its args
+    python -m examples.autsl_tune --config examples/configs/tune.yaml --encoder gru
+    python -m examples.autsl_study --config ...    with what was found, as in its encoder_args
+                                                   `gru: ["--config=study/tuned_gru.yaml"]`
 
 Tuned are the learning rate of the model, that of the gates, and, where no number of joints is asked
 for, the price of a joint. A trial is a whole training run; its score is the validation's top-1 at
 the end, under the hard mask (of a ladder, that of the fewest joints). The test part is never
 scored. Every trial is kept in `tune_<encoder>.log`, so that the same command goes on where it was
-stopped; the best is written to `tuned.yaml`. Needs `pip install '.[study]'`.
+stopped; the best is written to `tuned_<encoder>.yaml`. Needs `pip install '.[study]'`.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ def main(
     joints: list[int] | None = None,
     seed: int = 0,
 ) -> None:
-    """Tune, and write `tuned.yaml`.
+    """Tune, and write `tuned_<encoder>.yaml`.
 
     Args:
-        out: folder of the trials and of `tuned.yaml`.
+        out: folder of the trials and of what was found.
         args: arguments of `examples.autsl_fusion` that all trials have.
         trials: number of finished trials to reach, those of earlier commands included.
         encoder: bert, gru, st-gcn or joint-tokens.
@@ -68,7 +69,7 @@ def main(
     best = _proposed(optuna.trial.FixedTrial(study.best_params), joints is None)
     done = max(trials, len(finished))
     head = f"# {encoder}: validation top-1 {study.best_value:.4f}, best of {done} trials\n"
-    write_text(out / "tuned.yaml", head + yaml.safe_dump(best))
+    write_text(out / f"tuned_{encoder}.yaml", head + yaml.safe_dump(best))
 
 
 def _proposed(trial: Any, priced: bool) -> dict[str, dict[str, Any]]:

@@ -66,6 +66,49 @@ def test_configuration_that_was_edited_is_another_file_of_every_cell(tmp_path: P
     assert paths[0] == paths[2]
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from(["--config", "--config=", "-c", "-c="]), min_size=1, max_size=4))
+def test_every_way_to_name_a_configuration_is_read(
+    tmp_path_factory: pytest.TempPathFactory, ways: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("configs")
+    files = [folder / f"{number}.yaml" for number in range(len(ways))]
+    args = ["--data=A"]
+    for way, file in zip(ways, files, strict=True):
+        file.write_text("model: {lr: 0.1}")
+        args += [f"{way}{file}"] if way.endswith("=") else [way, str(file)]
+    args += ["--modalities", "skeleton"]
+    found = {path_of(*cells_of(["bert"], [5, 4], [0], ["ladder"], args), Path())}
+    for file in files:
+        file.write_text("model: {lr: 0.2}")
+        found.add(path_of(*cells_of(["bert"], [5, 4], [0], ["ladder"], args), Path()))
+    assert len(found) == len(files) + 1
+
+
+def test_arguments_of_one_encoder_reach_its_cells_alone(tmp_path: Path) -> None:
+    config, names = tmp_path / "tuned_gru.yaml", ["ladder", "matched"]
+    encoders, own = ["bert", "gru"], {"gru": ["--config", str(config)]}
+    plain = cells_of(encoders, [5, 4], [0], names, ["--data=A"])
+    seen = []
+    for text in ("model: {lr: 0.1}", "model: {lr: 0.2}"):
+        config.write_text(text)
+        cells = cells_of(encoders, [5, 4], [0], names, ["--data=A"], own)
+        assert [cell for cell in cells if cell["encoder"] == "bert"] == [
+            cell for cell in plain if cell["encoder"] == "bert"
+        ]
+        tuned = [cell for cell in cells if cell["encoder"] == "gru"]
+        assert all(cell["args"] == ["--data=A", *own["gru"]] for cell in tuned)
+        assert all(cell["like"] in cells for cell in cells if "like" in cell)
+        seen += [path_of(cell, tmp_path) for cell in tuned]
+    seen += [path_of(cell, tmp_path) for cell in plain if cell["encoder"] == "gru"]
+    assert len({*seen}) == len(seen) == 9
+
+
+def test_arguments_of_an_encoder_that_the_study_does_not_have_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"out of bert, gru but got 'lstm' in encoder_args\. Add"):
+        cells_of(["bert", "gru"], [5, 4], [0], ["ladder"], [], {"gru": [], "lstm": ["--a=1"]})
+
+
 def test_names_that_are_no_selection_are_refused() -> None:
     with pytest.raises(ValueError, match=r"out of learned, .* sl_gcn_27.* but got 'best'"):
         cells_of(["gru"], [5], [0], ["best"], [])

@@ -41,7 +41,7 @@ def test_best_of_the_trials_is_found_and_trials_are_not_repeated(
     for trials, total in ((3, 3), (8, 8), (8, 8)):
         autsl_tune.main(tmp_path, ["--data=A"], trials, "gru", [5])
         assert len(set(tried)) == len(tried) == total
-        found = yaml.safe_load((tmp_path / "tuned.yaml").read_text())
+        found = yaml.safe_load((tmp_path / "tuned_gru.yaml").read_text())
         assert found["model"]["lr"] == max(tried)[1]
         assert 0.01 <= found["pruning"]["lr"] <= 0.2
 
@@ -61,12 +61,28 @@ def test_trial_never_tests_and_what_it_found_is_a_configuration(
 
     monkeypatch.setattr("examples.autsl_data.SignData.test_dataloader", refuse)
     autsl_tune.main(tmp_path / "out", args, 1, "gru")
-    cli = FusionCLI([*args, f"--config={tmp_path / 'out' / 'tuned.yaml'}"])
-    found = yaml.safe_load((tmp_path / "out" / "tuned.yaml").read_text())
+    tuned = tmp_path / "out" / "tuned_gru.yaml"
+    cli = FusionCLI([*args, f"--config={tuned}"])
+    found = yaml.safe_load(tuned.read_text())
     assert cli.model.hparams["lr"] == found["model"]["lr"]
     price = found["pruning"]["budget"]["init_args"]["value"]
     assert cli.config.pruning.budget.value == price
     assert 1e-4 <= price <= 1e-2
+
+
+def test_tuning_an_encoder_leaves_what_was_found_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optuna = pytest.importorskip("optuna")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    monkeypatch.setattr(autsl_tune, "validated", lambda *_: 0.5)
+    autsl_tune.main(tmp_path, [], 1, "gru", [5])
+    first = (tmp_path / "tuned_gru.yaml").read_text()
+    autsl_tune.main(tmp_path, [], 1, "bert", [5], seed=1)
+    second = (tmp_path / "tuned_bert.yaml").read_text()
+    assert (tmp_path / "tuned_gru.yaml").read_text() == first
+    assert first.startswith("# gru:")
+    assert second.startswith("# bert:")
 
 
 def test_without_optuna_it_says_what_to_install(
