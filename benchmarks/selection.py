@@ -44,6 +44,7 @@ from benchmarks.store import Result, Settings, Store
 
 ASKED = (2, 4, 8, 16, 24, 48)
 RECORDINGS = {"hand_static": 21, "uiprmd_vicon": 39, "asl_words": 75}  # to their joints
+STABLE = {"hand_static": 10, "uiprmd_vicon": 10}  # to the seeds that stability is measured over
 FEWER = 0.8  # joints within a point of all, in those of the best peer
 DEARER = 1.05  # training runs
 LONGER = 30  # epochs
@@ -99,6 +100,13 @@ def agreement(plan: Plan, found: Sequence[Result]) -> float | None:
             mask[result["joints"][str(count)]] = True
         values.append(stability(masks).value)
     return fmean(values)
+
+
+def stability_of(plan: Plan, store: Store, method: str, seeds: int) -> float | None:
+    """Of a recording, over more seeds than new models are trained for: a choice costs less."""
+    if method not in SCRIPT_OF:
+        return None
+    return agreement(plan, plan.results(store, method, range(max(seeds, STABLE.get(plan.name, 0)))))
 
 
 def interval(values: Sequence[float]) -> str:
@@ -162,6 +170,13 @@ def longer_figures(store: Store, seeds: int) -> list[Figure]:
     return figures
 
 
+def recording_cells(plan: Plan, store: Store, seeds: int) -> list[Settings]:
+    """Those of the plan, and then choices with more seeds, for the stability."""
+    found = plan.cells(store, seeds)
+    more = plan.choices(STABLE.get(plan.name, 0))
+    return found + [cell for cell in more if cell["seed"] >= seeds]
+
+
 def recording_table(plan: Plan, store: Store, seeds: int) -> list[list[str]]:
     counts = [*plan.counts, plan.joints]
     lines = [["method", *map(str, counts), "area", "within 1 point", "stability", *COMMON]]
@@ -179,7 +194,7 @@ def recording_table(plan: Plan, store: Store, seeds: int) -> list[list[str]]:
             mean = mean_curve(curves)
             summary = [f"{area(mean):.3f}", f"{enough(mean):.1f}"]
         found = plan.results(store, method, range(seeds)) if method in SCRIPT_OF else []
-        stable = agreement(plan, found)
+        stable = stability_of(plan, store, method, seeds)
         summary.append("" if stable is None else f"{stable:.2f}")
         lines.append([f"{method} (n = {len(curves)})", *cells, *summary, *common(found)])
         if method == RANDOM:
@@ -257,13 +272,14 @@ def hand_picked_figures(plan: Plan, store: Store, own: Mapping[int, Curve]) -> l
 
 
 def stability_figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
-    found = {m: agreement(plan, plan.results(store, m, range(seeds))) for m in SCRIPT_OF}
+    found = {method: stability_of(plan, store, method, seeds) for method in SCRIPT_OF}
     known = {method: value for method, value in found.items() if value is not None}
     if OURS not in known or len(known) < 2:
         return []
     best = max((method for method in known if method != OURS), key=known.__getitem__)
     value = f"{known[OURS]:.2f} against {known[best]:.2f} ({best})"
-    measured = f"stability over the seeds, {OURS} against the best peer"
+    runs = len(plan.results(store, OURS, range(max(seeds, STABLE.get(plan.name, 0)))))
+    measured = f"stability over {runs} seeds, {OURS} against the best peer"
     return [Figure(measured, "at least", value, known[OURS] >= known[best])]
 
 
@@ -320,11 +336,12 @@ def make_rows() -> dict[str, Row]:
             "under accuracy over the logarithm of the number of joints, as a mean; the fewest "
             f"joints *within 1 point* of all. {EPOCHS} epochs a run, at most {RUNS} runs a method; "
             f"{DRAWS} random sets of each number, uniform and with as many of each body part as "
-            "ours has."
+            "ours has. Stability is over ten seeds, but for asl_words."
         )
         figures, table = partial(recording_figures, plan), partial(recording_table, plan)
         title = f"choosing joints: {name}, {joints} joints"
-        rows[name] = Row(title, setting, SEEDS, plan.cells, figures, table)
+        cells = partial(recording_cells, plan)
+        rows[name] = Row(title, setting, SEEDS, cells, figures, table)
     return rows
 
 
