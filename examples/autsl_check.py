@@ -29,6 +29,7 @@ from examples.autsl_files import Depth, video_problem
 from examples.autsl_labels import (
     CLIP_NAME,
     NUM_SIGNS,
+    SIGN_LIST,
     SPLITS,
     Problem,
     find_labels,
@@ -42,6 +43,8 @@ PUBLISHED = {"train": (28142, 31), "val": (4418, 6), "test": (3742, 6)}  # clips
 KINDS = {
     "folder": "a split's folder is not there",
     "labels": "a split's label file is not there, or has no row",
+    "signs": "the list of signs cannot be read; 226 signs are expected",
+    "separator": "a label file with another separator than the comma; no row of it counts",
     "row": "a row is not a clip name and a class",
     "header": "the first row is a header",
     "class": "a class that AUTSL does not have",
@@ -108,9 +111,7 @@ def check(
     """
     if not root.is_dir():
         raise ValueError(f"Expected AUTSL's folder but got nothing at {root}. Pass its path.")
-    signs = read_sign_names(root)
-    num_signs = NUM_SIGNS if signs is None else max(signs) + 1
-    problems: list[Problem] = []
+    num_signs, problems = _num_signs(root)
     labels: dict[str, dict[str, int]] = {}
     videos: list[tuple[Path, str, str]] = []
     bad: set[tuple[str, str]] = set()
@@ -142,13 +143,22 @@ def check(
     return Checked(problems, usable, files)
 
 
+def _num_signs(root: Path) -> tuple[int, list[Problem]]:
+    """Number of classes by the list of signs, or AUTSL's own where it cannot be read."""
+    try:
+        signs = read_sign_names(root)
+    except ValueError as error:
+        return NUM_SIGNS, [Problem("signs", str(root / SIGN_LIST), str(error))]
+    return (NUM_SIGNS if signs is None else max(signs) + 1), []
+
+
 def _read(root: Path, split: str, num_signs: int) -> tuple[dict[str, int], list[Problem]]:
     path = find_labels(root, split)
     if path is None:
         text = f"Expected {split}_labels.csv but got no such file. Put AUTSL's labels there."
         return {}, [Problem("labels", str(root), text)]
     labels, problems = scan_labels(path, num_signs)
-    if not labels:
+    if not labels and all(problem.kind != "separator" for problem in problems):
         problems.append(Problem("labels", str(path), "Expected labels but got no good row."))
     return labels, problems
 

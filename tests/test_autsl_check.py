@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from examples.autsl_check import HARMLESS, KINDS, PUBLISHED, check, main
 from examples.autsl_files import video_problem
-from examples.autsl_labels import SIGN_LIST, read_sign_names
+from examples.autsl_labels import NUM_SIGNS, SIGN_LIST, read_sign_names
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic, write_video
 
 
@@ -149,8 +150,16 @@ ROWS = {
     "duplicate": (lambda text: text + text.splitlines()[0] + "\n", ["duplicate"]),
     "path": (lambda text: f"{text}../val/signer9_sample9,1\n", ["path"]),
     "absolute path": (lambda text: f"{text}/etc/passwd,1\n", ["path"]),
+    "quote that is not closed": (lambda text: f'{text}"signer9_sample9,1\n', ["row"]),
+    "quote that is not closed, at first": (lambda text: f'"signer9_sample9,1\n{text}', ["row"]),
+    "far too long": (lambda text: f"{text}signer9_sample9{'9' * 200_000},1\n", ["row"]),
+    "class of far too many digits": (lambda text: f"{text}signer9_sample9,{'1' * 5000}\n", ["row"]),
+    "semicolons": (lambda text: text.replace(",", ";"), ["separator", *["unlabelled"] * 8]),
+    "tabs": (lambda text: text.replace(",", "\t"), ["separator", *["unlabelled"] * 8]),
+    "one semicolon": (lambda text: f"{text}signer9_sample9;1\n", ["row"]),
     "nothing": (lambda text: "", ["labels", *["unlabelled"] * 8]),
 }
+UNREADABLE = ("semicolons", "tabs", "nothing")
 
 
 @pytest.mark.parametrize("case", ROWS)
@@ -160,7 +169,7 @@ def test_label_file_of_another_form_is_named(folder: Path, case: str) -> None:
     path.write_bytes(change(path.read_text()).encode())
     found = check(folder, size=32, published=False)
     assert [problem.kind for problem in found.problems] == expected
-    assert len(found.usable["train"]) == (0 if case == "nothing" else 4)
+    assert len(found.usable["train"]) == (0 if case in UNREADABLE else 4)
 
 
 def test_missing_label_file_and_folder_are_named(folder: Path) -> None:
@@ -194,6 +203,31 @@ def test_sign_list_says_which_classes_there_are(folder: Path) -> None:
     assert "class" in kinds(folder)
 
 
+SIGN_LISTS = {
+    "semicolons": ("ClassId;TR;EN\n0;abla;sister\n", "Separate the columns by commas"),
+    "another header": ("Id,Turkish,English\n0,abla,sister\n", "Call the columns ClassId,TR,EN"),
+    "a comma in a name": ("0,abla,sister, elder\n", "Put a name that has a comma in it between"),
+    "a quote that is not closed": ('0,abla,"sister\n1,acele,hurry\n', "Close the quote"),
+    "no row": ("ClassId,TR,EN\n", "Expected signs but got no row"),
+    "a word for a class": ("ClassId,TR,EN\nzero,abla,sister\n", "Take the file from AUTSL's"),
+    "a class of far too many digits": (f"{'1' * 5000},abla,sister\n", "Expected a row like"),
+}
+
+
+@pytest.mark.parametrize("case", [*SIGN_LISTS, "of Turkish Windows"])
+def test_sign_list_of_another_form_is_named_and_autsl_has_its_226_signs(
+    folder: Path, case: str
+) -> None:
+    text, fix = SIGN_LISTS.get(case, ("0,abla,sister\n1,ağaç,tree\n", "Save it as UTF-8.*cp1254"))
+    (folder / SIGN_LIST).write_bytes(text.encode("utf-8" if case in SIGN_LISTS else "cp1254"))
+    path = folder / "train_labels.csv"
+    path.write_text(f"{path.read_text()}signer9_sample9,{NUM_SIGNS}\n")
+    problem, of_class = check(folder, size=32, published=False).problems
+    assert (problem.kind, problem.where) == ("signs", str(folder / SIGN_LIST))
+    assert re.search(fix, problem.text)
+    assert of_class.text.startswith("Expected a class from 0 to 225 but got")
+
+
 def test_strict_fails_for_what_is_wrong_and_not_for_what_is_harmless(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,7 +245,8 @@ def test_every_kind_has_a_test() -> None:
     tested = {kind for kind, _ in FILES.values()} | set(
         itertools.chain.from_iterable(found for _, found in ROWS.values())
     )
-    assert tested | {"folder", "wrong-extension", "signer", "count"} == set(KINDS)
+    others = {"folder", "wrong-extension", "signer", "count", "signs"}
+    assert tested | others == set(KINDS)
     assert set(HARMLESS) < set(KINDS)
 
 
