@@ -12,6 +12,7 @@ SPLITS = ("train", "val", "test")
 NUM_SIGNS = 226
 CLIP_NAME = re.compile(r"signer(\d+)_sample\d+")
 SIGN_LIST = "SignList_ClassId_TR_EN.csv"
+LABEL_FILES = {"val": ("val_labels.csv", "validation_labels.csv")}  # where there are other names
 CLASS = re.compile(r"[0-9]{1,9}")  # a number that is short enough to be one
 OTHER_SEPARATOR = re.compile(r"[^,]*[;\t][^,]*")
 LONGEST = 60  # characters of a row that are shown
@@ -46,10 +47,12 @@ def signer_of(clip: str) -> str:
 def find_labels(root: Path, split: str) -> Path | None:
     """The label file of a split, beside its folder or in it; None where there is none.
 
-    The challenge's own archives call the file `ground_truth.csv` for val and test.
+    The challenge's own archives call the file `ground_truth.csv` for val and test; that of val is
+    also found as `validation_labels.csv`.
     """
-    names = (root / f"{split}_labels.csv", root / split / f"{split}_labels.csv")
-    return next((p for p in (*names, root / split / "ground_truth.csv") if p.is_file()), None)
+    names = LABEL_FILES.get(split, (f"{split}_labels.csv",))
+    paths = [folder / name for name in names for folder in (root, root / split)]
+    return next((p for p in (*paths, root / split / "ground_truth.csv") if p.is_file()), None)
 
 
 def scan_labels(path: Path, num_signs: int | None) -> tuple[dict[str, int], list[Problem]]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from examples.autsl_data import SignData
 from examples.autsl_labels import (
     SIGN_LIST,
+    find_labels,
     read_labels,
     read_sign_names,
     scan_labels,
@@ -62,6 +63,25 @@ def test_row_in_quotes_and_blank_lines_are_read(tmp_path: Path) -> None:
     path = tmp_path / "train_labels.csv"
     path.write_text('"signer0_sample1","41"\n\nsigner0_sample2, 7\n')
     assert scan_labels(path, 226) == ({"signer0_sample1": 41, "signer0_sample2": 7}, [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "val_labels.csv",
+        "val/val_labels.csv",
+        "validation_labels.csv",
+        "val/validation_labels.csv",
+        "val/ground_truth.csv",
+    ],
+)
+def test_labels_of_val_are_found_under_each_of_their_names(tmp_path: Path, name: str) -> None:
+    (tmp_path / "val").mkdir()
+    assert find_labels(tmp_path, "val") is None
+    (tmp_path / name).write_text("signer0_sample1,41\n")
+    assert read_labels(tmp_path, "val") == {"signer0_sample1": 41}
+    assert find_labels(tmp_path, "train") is None
+    assert find_labels(tmp_path, "test") is None
 
 
 @pytest.fixture(scope="module")
