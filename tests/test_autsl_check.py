@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +14,13 @@ import av
 import numpy as np
 import pytest
 
-from examples.autsl_check import HARMLESS, KINDS, PUBLISHED, check, main
+import examples
+from examples.autsl_check import HARMLESS, KINDS, PUBLISHED, Checked, check, endings_of, main
 from examples.autsl_files import video_problem
 from examples.autsl_labels import NUM_SIGNS, SIGN_LIST, read_sign_names
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic, write_video
+
+ROOT = Path(examples.__file__).parents[1]
 
 
 @pytest.fixture
@@ -241,8 +246,70 @@ def test_strict_fails_for_what_is_wrong_and_not_for_what_is_harmless(
     assert f"empty: {first(folder)}: Expected a video but got zero bytes." in shown
 
 
+def modalities_of(folder: Path, modalities: str | None, **settings: object) -> Checked:
+    return check(folder, 32, published=False, endings=endings_of(modalities), **settings)
+
+
+def test_download_without_depth_is_good_where_it_is_not_asked_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in folder.glob("*/*_depth.mp4"):
+        path.unlink()
+    found = modalities_of(folder, "rgb")
+    assert (found.problems, len(found.usable["train"])) == ([], 4)
+    assert {problem.kind for problem in modalities_of(folder, None).problems} == {"missing"}
+    line = [sys.executable, "-m", "examples.autsl_check", str(folder), "--size=32"]
+    line += ["--published=false", "--strict=true"]
+    assert subprocess.run(line, cwd=ROOT, capture_output=True).returncode == 1
+    assert subprocess.run([*line, "--modalities=rgb"], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("modalities", ["rgb,sound", "", "rgb,", "RGB"])
+def test_unknown_modality_is_refused(folder: Path, modalities: str) -> None:
+    with pytest.raises(ValueError, match=f"out of skeleton, rgb, depth but got '{modalities}'"):
+        main(folder, modalities=modalities)
+
+
+ARRAYS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "missing": ("missing", Path.unlink),
+    "zero bytes": ("empty", lambda path: path.write_bytes(b"")),
+    "cut off": ("array", cut),
+    "no array at all": ("array", lambda path: path.write_text("<html>not found</html>")),
+    "other joints": ("array", lambda path: np.save(path, np.zeros((9, 21, 3), np.float32))),
+    "no frames": ("array", lambda path: np.save(path, np.zeros((0, 42, 3), np.float32))),
+}
+
+
+@pytest.mark.parametrize("case", ARRAYS)
+@pytest.mark.parametrize("modalities", ["skeleton", "skeleton, rgb,skeleton"])
+def test_bad_array_is_named_and_only_its_clip_is_left_out(
+    folder: Path, case: str, modalities: str
+) -> None:
+    assert modalities_of(folder, modalities).problems == []
+    clip = (folder / "train_labels.csv").read_text().split(",")[0]
+    path = folder / "train" / f"{clip}_skeleton.npy"
+    kind, damage = ARRAYS[case]
+    damage(path)
+    found = modalities_of(folder, modalities)
+    (problem,) = found.problems
+    assert (problem.kind, problem.where) == (kind, str(path))
+    assert problem.text.startswith("Expected ")
+    assert [len(rows) for rows in found.usable.values()] == [3, 2, 2]
+    assert clip not in found.usable["train"]
+    assert modalities_of(folder, "rgb,depth").problems == []
+    seen = [problem.kind for problem in modalities_of(folder, modalities, depth="files").problems]
+    assert seen == [kind] * (kind != "array")
+
+
+def test_check_of_videos_loads_no_torch(folder: Path) -> None:
+    code = "import sys; from pathlib import Path; from examples.autsl_check import main;"
+    code += f"main(Path({str(folder)!r}), 32); print('torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    assert shown.stdout.endswith(b"False\n")
+
+
 def test_every_kind_has_a_test() -> None:
-    tested = {kind for kind, _ in FILES.values()} | set(
+    tested = {kind for kind, _ in [*FILES.values(), *ARRAYS.values()]} | set(
         itertools.chain.from_iterable(found for _, found in ROWS.values())
     )
     others = {"folder", "wrong-extension", "signer", "count", "signs"}
