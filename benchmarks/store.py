@@ -110,6 +110,10 @@ def _state(script: str, pruned: bool) -> str:
         pruned = False  # nothing is searched
     if script == "data_wait":
         files = [HERE / "data_wait.py", *examples]
+    if script == "listing":
+        checked = ("check", "files", "labels", "synthetic")
+        files = [HERE / "listing.py"]
+        files += [HERE.parent / "examples" / f"autsl_{name}.py" for name in checked]
     if script == "overhead":
         files += [HERE / "overhead.py", HERE.parent / "tests" / "twins.py", *examples]
     if script in ("import_time", "soak"):

@@ -4,6 +4,8 @@
     python -m examples.autsl_check AUTSL --depth frames        decodes every frame too
     python -m examples.autsl_check AUTSL --depth files         opens no video: seconds
     python -m examples.autsl_check AUTSL --strict true         fails where anything is wrong
+    python -m examples.autsl_check AUTSL --modalities rgb      a download without depth
+    python -m examples.autsl_check OUT --modalities skeleton   what examples.autsl_extract wrote
 
 The layout is that of the ChaLearn challenge (Sincan & Keles 2020, arXiv:2008.00932): `train/`,
 `val/` and `test/` with `signer0_sample1_color.mp4` and `_depth.mp4`, and one label file each.
@@ -11,6 +13,7 @@ The layout is that of the ChaLearn challenge (Sincan & Keles 2020, arXiv:2008.00
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections import Counter
@@ -25,12 +28,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from examples.autsl_files import Depth, video_problem
+from examples.autsl_files import Depth, array_problems, video_problem
 from examples.autsl_labels import (
     CLIP_NAME,
     NUM_SIGNS,
+    SIGN_LIST,
     SPLITS,
+    SUFFIXES,
     Problem,
+    clip_of,
     find_labels,
     read_sign_names,
     scan_labels,
@@ -42,6 +48,8 @@ PUBLISHED = {"train": (28142, 31), "val": (4418, 6), "test": (3742, 6)}  # clips
 KINDS = {
     "folder": "a split's folder is not there",
     "labels": "a split's label file is not there, or has no row",
+    "signs": "the list of signs cannot be read; 226 signs are expected",
+    "separator": "a label file with another separator than the comma; no row of it counts",
     "row": "a row is not a clip name and a class",
     "header": "the first row is a header",
     "class": "a class that AUTSL does not have",
@@ -50,12 +58,13 @@ KINDS = {
     "bom": "a byte-order mark; harmless",
     "crlf": "Windows line ends; harmless",
     "missing": "a labelled clip has no file",
+    "array": "an array that is cut off, or has another shape than most",
     "empty": "a file of zero bytes",
     "truncated": "a video that ends too early, or cannot be read",
     "zero-frame": "a video without a frame",
     "audio-only": "a file with sound and no picture",
     "wrong-size": "a video of another size",
-    "unlabelled": "a video whose clip has no row",
+    "unlabelled": "a file whose clip has no row",
     "wrong-extension": "a video that is not called .mp4",
     "signer": "a signer is in two splits",
     "count": "another number of clips or signers than published",
@@ -97,7 +106,7 @@ def check(
     Args:
         root: the folder with train/, val/ and test/.
         size: width and height of the videos, in pixels; None for any.
-        depth: how far to look into a video, as in `video_problem`.
+        depth: how far to look into a video, as in `video_problem`; `files` opens no array either.
         published: whether to compare the numbers of clips and signers with the published ones.
         endings: what every clip must have a file of.
         workers: processes that look into videos.
@@ -108,11 +117,9 @@ def check(
     """
     if not root.is_dir():
         raise ValueError(f"Expected AUTSL's folder but got nothing at {root}. Pass its path.")
-    signs = read_sign_names(root)
-    num_signs = NUM_SIGNS if signs is None else max(signs) + 1
-    problems: list[Problem] = []
+    num_signs, problems = _num_signs(root)
     labels: dict[str, dict[str, int]] = {}
-    videos: list[tuple[Path, str, str]] = []
+    there: list[Path] = []
     bad: set[tuple[str, str]] = set()
     files = 0
     for split in SPLITS:
@@ -123,15 +130,18 @@ def check(
         for clip, problem in _listing(root / split, labels[split], sizes, endings):
             problems.append(problem)
             bad.add((split, clip))
-        videos += [
-            (root / split / f"{clip}{ending}", split, clip)
+        there += [
+            root / split / f"{clip}{ending}"
             for clip in labels[split]
             for ending in endings
-            if ending.endswith(".mp4") and sizes.get(f"{clip}{ending}")
+            if sizes.get(f"{clip}{ending}")
         ]
     if depth != "files":
-        for path, split, clip, problem in _look(videos, size, depth, workers, progress):
-            problems.append(Problem(problem[0], str(path), problem[1]))
+        videos = [path for path in there if path.suffix == ".mp4"]
+        arrays = [path for path in there if path.suffix == ".npy"]
+        looked = _look(videos, size, depth, workers, progress)
+        for split, clip, problem in itertools.chain(looked, _arrays(arrays)):
+            problems.append(problem)
             bad.add((split, clip))
     problems += _signers(labels)
     problems += _counts(labels) if published else []
@@ -142,13 +152,22 @@ def check(
     return Checked(problems, usable, files)
 
 
+def _num_signs(root: Path) -> tuple[int, list[Problem]]:
+    """Number of classes by the list of signs, or AUTSL's own where it cannot be read."""
+    try:
+        signs = read_sign_names(root)
+    except ValueError as error:
+        return NUM_SIGNS, [Problem("signs", str(root / SIGN_LIST), str(error))]
+    return (NUM_SIGNS if signs is None else max(signs) + 1), []
+
+
 def _read(root: Path, split: str, num_signs: int) -> tuple[dict[str, int], list[Problem]]:
     path = find_labels(root, split)
     if path is None:
         text = f"Expected {split}_labels.csv but got no such file. Put AUTSL's labels there."
         return {}, [Problem("labels", str(root), text)]
     labels, problems = scan_labels(path, num_signs)
-    if not labels:
+    if not labels and all(problem.kind != "separator" for problem in problems):
         problems.append(Problem("labels", str(path), "Expected labels but got no good row."))
     return labels, problems
 
@@ -175,7 +194,8 @@ def _listing(
                 text = "Expected this file but got none. Extract it again, or delete its row."
                 yield clip, Problem("missing", str(folder / name), text)
             elif not sizes[name]:
-                text = "Expected a video but got zero bytes. Extract it again."
+                what = "a video" if name.endswith(".mp4") else "an array"
+                text = f"Expected {what} but got zero bytes. Extract it again."
                 yield clip, Problem("empty", str(folder / name), text)
     for name in sorted(sizes):
         clip = CLIP_NAME.match(name)
@@ -189,23 +209,29 @@ def _listing(
 
 
 def _look(
-    videos: Sequence[tuple[Path, str, str]],
-    size: int | None,
-    depth: Depth,
-    workers: int,
-    progress: bool,
-) -> Iterator[tuple[Path, str, str, tuple[str, str]]]:
-    """Look into videos, several at a time; those with something wrong."""
+    paths: Sequence[Path], size: int | None, depth: Depth, workers: int, progress: bool
+) -> Iterator[tuple[str, str, Problem]]:
+    """Look into videos, several at a time; split, clip and what is wrong."""
     look = partial(video_problem, size=size, depth=depth)
-    paths = [path for path, _, _ in videos]
     with ProcessPoolExecutor(workers) as pool:
         results = map(look, paths) if workers == 1 else pool.map(look, paths, chunksize=64)
         shown: Iterable[tuple[str, str] | None] = track(
             results, "Videos", total=len(paths), disable=not progress
         )
-        for (path, split, clip), problem in zip(videos, shown, strict=True):
+        for path, problem in zip(paths, shown, strict=True):
             if problem is not None:
-                yield path, split, clip, problem
+                yield (
+                    path.parent.name,
+                    clip_of(path.name),
+                    Problem(problem[0], str(path), problem[1]),
+                )
+
+
+def _arrays(paths: Sequence[Path]) -> Iterator[tuple[str, str, Problem]]:
+    """Split, clip and what is wrong, of arrays that differ from most in their folder."""
+    for folder, group in itertools.groupby(paths, key=lambda path: path.parent):
+        for path, text in array_problems([*group]):
+            yield folder.name, clip_of(path.name), Problem("array", str(path), text)
 
 
 def _signers(labels: Mapping[str, Mapping[str, int]]) -> list[Problem]:
@@ -254,6 +280,23 @@ def print_checked(checked: Checked, limit: int) -> None:
             console.print(f"{kind}: and {len(of_kind) - limit} more; see --limit.", markup=False)
 
 
+def endings_of(modalities: str | None) -> Sequence[str]:
+    """How the names of the files of some modalities end; None takes the videos.
+
+    Raises:
+        ValueError: one of the names is unknown.
+    """
+    if modalities is None:
+        return VIDEOS
+    names = [name.strip() for name in modalities.split(",")]
+    if not {*names} <= {*SUFFIXES}:
+        raise ValueError(
+            f"Expected modalities out of {', '.join(SUFFIXES)} but got {modalities!r}. "
+            "Pass --modalities rgb,depth, say."
+        )
+    return [SUFFIXES[name] for name in dict.fromkeys(names)]
+
+
 def main(
     root: Path,
     size: int | None = 512,
@@ -262,19 +305,23 @@ def main(
     workers: int = 4,
     limit: int = 10,
     strict: bool = False,
+    modalities: str | None = None,
 ) -> int:
     """Check AUTSL's folder, and say what is wrong with it.
 
     Args:
         root: the folder with train/, val/ and test/.
         size: width and height of the videos, in pixels; null for any.
-        depth: files opens no video, packets finds those cut off, frames decodes them all.
+        depth: files opens nothing, packets finds what is cut off, frames decodes all videos.
         published: whether to compare with the published numbers of clips and signers.
         workers: processes that look into videos.
         limit: how many problems of each kind to print.
         strict: whether to end with status 1 where anything but a harmless thing is wrong.
+        modalities: what every clip must have, any of rgb, depth and skeleton, separated by commas;
+            rgb,depth if left out.
     """
-    checked = check(root, size, depth, published, workers=workers, progress=True)
+    endings = endings_of(modalities)
+    checked = check(root, size, depth, published, endings, workers, progress=True)
     print_checked(checked, limit)
     return int(strict and bool(checked.serious))
 

@@ -18,8 +18,9 @@ import torch
 from torch.utils.data import Dataset
 
 from examples.autsl_files import save_array
+from examples.autsl_labels import SUFFIXES
 from examples.autsl_preprocess import Preprocess, Standardizer, with_marks
-from examples.autsl_usable import SUFFIXES, BrokenClips
+from examples.autsl_usable import BrokenClips
 
 AS_IT_IS = Preprocess()
 MODALITIES = ("skeleton", "rgb", "depth")

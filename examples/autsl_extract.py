@@ -129,6 +129,10 @@ class Clip(NamedTuple):
     array: Path
 
 
+class DetectorError(Exception):
+    """The detector has raised something; it may be of no use for other clips."""
+
+
 class Outcome(NamedTuple):
     """What became of a clip.
 
@@ -151,14 +155,24 @@ def frames_of(video: Path) -> Iterator[np.ndarray]:
 
 
 def extract_clip(clip: Clip, detect: Detector) -> Outcome:
-    """Write the two files of a clip, the array last; a video that cannot be read writes none."""
+    """Write the two files of a clip, the array last; a video that cannot be read writes none.
+
+    Raises:
+        DetectorError: the detector has raised anything; nothing is written.
+    """
     if not clip.video.stat().st_size:
         return Outcome(clip.video, "Expected a video but got zero bytes. Extract it again.")
     # Decoding twice costs a hundredth of the detection, and leaves nothing half read.
     problem = video_problem(clip.video, None, "frames")
     if problem is not None:
         return Outcome(clip.video, problem[1])
-    marks = detect(frames_of(clip.video))
+    try:
+        marks = detect(frames_of(clip.video))
+    except Exception as error:
+        raise DetectorError(
+            f"Expected joints but got {type(error).__name__} from the detector: {error}. Give the "
+            "same command again; if it comes again, look at the video."
+        ) from error
     more = {
         "found": marks.found,
         "visibility": marks.visibility,
@@ -202,6 +216,8 @@ def extract(
     progress: bool = False,
 ) -> Extracted:
     """Extract the skeletons of all videos below `root` that are not finished.
+
+    A video that cannot be read, or on which the detector fails, is left out with a problem.
 
     Args:
         root: the folder with the videos, at any depth.
@@ -296,7 +312,12 @@ def _made(make_detector: Callable[[], Detector]) -> Detector:
 
 
 def _extract(clip: Clip, make_detector: Callable[[], Detector]) -> Outcome:
-    return extract_clip(clip, _made(make_detector))
+    detector = _made(make_detector)  # where none can be made, no clip can be extracted
+    try:
+        return extract_clip(clip, detector)
+    except DetectorError as error:
+        _made.cache_clear()  # what has failed once may fail for every clip from now on
+        return Outcome(clip.video, str(error))
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -336,6 +357,10 @@ def print_extracted(extracted: Extracted) -> None:
             console.print(f"{outcome.video}: nobody was found in it.", markup=False)
     for outcome in extracted.problems:
         console.print(f"{outcome.video}: {outcome.problem}", markup=False, highlight=False)
+    reasons = {outcome.problem for outcome in extracted.problems}
+    if len(reasons) == 1 < len(extracted.problems) == len(extracted.outcomes):
+        text = f"All {len(extracted.outcomes)} videos of this run were left out for one reason: "
+        console.print(text + reasons.pop(), markup=False, highlight=False)
 
 
 def main(

@@ -1,10 +1,11 @@
-"""What is wrong with a video file; arrays that are written whole or not at all."""
+"""What is wrong with a video or an array; files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -73,6 +74,31 @@ def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> 
     if len(stream.index_entries):
         return sum(entry.pos + entry.size <= end for entry in stream.index_entries)
     return sum(1 for packet in container.demux(stream) if packet.size and not packet.is_corrupt)
+
+
+def array_problems(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """What is wrong with the arrays of a split: cut off, no clip, or not the joints that most have.
+
+    Args:
+        paths: `.npy` files that should hold `(frames, joints, coordinates)`, floating point.
+    """
+    shapes: dict[Path, tuple[int, ...]] = {}
+    for path in paths:
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            yield path, f"Expected a skeleton array but got {error}."
+            continue
+        if array.ndim == 3 and len(array) and np.issubdtype(array.dtype, np.floating):
+            shapes[path] = array.shape
+        else:
+            found = f"{array.dtype} of shape {array.shape}"
+            yield path, f"Expected floating-point (frames, joints, coordinates) but got {found}."
+    usual = Counter(shape[1:] for shape in shapes.values()).most_common(1)
+    for path, shape in shapes.items():
+        if shape[1:] != usual[0][0]:
+            expected = f"Expected (frames, {', '.join(map(str, usual[0][0]))}) as in most clips"
+            yield path, f"{expected} but got shape {shape}."
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
-from examples.autsl_files import Depth, video_problem
-from examples.autsl_labels import CLIP_NAME
+from examples.autsl_files import Depth, array_problems, video_problem
+from examples.autsl_labels import CLIP_NAME, SUFFIXES, clip_of
 
-SUFFIXES = {"skeleton": "_skeleton.npy", "rgb": "_color.mp4", "depth": "_depth.mp4"}
 NAMED = 5
 
 
@@ -57,14 +54,14 @@ def usable_clips(
     _refuse_unlabelled(folder, labels, sizes, allow_unlabelled)
     wanted = [places[kind] / (name + SUFFIXES[kind]) for kind in modalities for name in labels]
     absent = [path for path in wanted if not sizes.get(path)]
-    broken = {_clip(path.name): f"{path}: missing or empty." for path in reversed(absent)}
+    broken = {clip_of(path.name): f"{path}: missing or empty." for path in reversed(absent)}
     if absent and (strict or len(broken) == len(labels)):
         raise ValueError(
             f"Expected {len(wanted)} files for {folder} but got {len(absent)} missing or empty, "
             f"first {absent[0]}. Extract them again, take their rows out of the label file, "
             "or choose other --modalities."
         )
-    rest = [path for path in wanted if _clip(path.name) not in broken]
+    rest = [path for path in wanted if clip_of(path.name) not in broken]
     broken.update(_look(rest, depth, workers))
     if (broken and strict) or len(broken) == len(labels):
         raise ValueError(
@@ -109,10 +106,6 @@ class BrokenClips:
         warnings.warn(f"Left a clip out of its batch. {error}", BrokenClipWarning, stacklevel=2)
 
 
-def _clip(name: str) -> str:
-    return name.rsplit("_", 1)[0]
-
-
 def _named(broken: Mapping[str, str]) -> str:
     more = len(broken) - NAMED
     return " ".join(list(broken.values())[:NAMED]) + (f" And {more} more." if more > 0 else "")
@@ -137,7 +130,9 @@ def _refuse_unlabelled(
     folder: Path, labels: Mapping[str, int], sizes: Mapping[Path, int], allow: bool
 ) -> None:
     strangers = sorted(
-        path.name for path in sizes if CLIP_NAME.match(path.name) and _clip(path.name) not in labels
+        path.name
+        for path in sizes
+        if CLIP_NAME.match(path.name) and clip_of(path.name) not in labels
     )
     if strangers and not allow:
         raise ValueError(
@@ -157,31 +152,6 @@ def _look(paths: Sequence[Path], depth: Depth, workers: int) -> Iterator[tuple[s
         found = pool.map(look, videos, chunksize=64) if workers > 1 else map(look, videos)
         for path, problem in zip(videos, found, strict=True):
             if problem is not None:
-                yield _clip(path.name), f"{path}: {problem[1]}"
-    yield from _other_shapes([path for path in paths if path.suffix == ".npy"])
-
-
-def _other_shapes(paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    """Arrays that are cut off, not of floats, or of other joints than most of the split."""
-    shapes: dict[Path, tuple[int, ...]] = {}
-    for path in paths:
-        try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            yield _clip(path.name), f"{path}: Expected a skeleton array but got {error}."
-            continue
-        if array.ndim == 3 and len(array) and np.issubdtype(array.dtype, np.floating):
-            shapes[path] = array.shape
-        else:
-            yield (
-                _clip(path.name),
-                (
-                    f"{path}: Expected floating-point (frames, joints, coordinates) but got "
-                    f"{array.dtype} of shape {array.shape}."
-                ),
-            )
-    usual = Counter(shape[1:] for shape in shapes.values()).most_common(1)
-    for path, shape in shapes.items():
-        if shape[1:] != usual[0][0]:
-            expected = f"Expected (frames, {', '.join(map(str, usual[0][0]))}) as in most clips"
-            yield _clip(path.name), f"{path}: {expected} but got shape {shape}."
+                yield clip_of(path.name), f"{path}: {problem[1]}"
+    for path, problem in array_problems([path for path in paths if path.suffix == ".npy"]):
+        yield clip_of(path.name), f"{path}: {problem}"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +14,13 @@ import av
 import numpy as np
 import pytest
 
-from examples.autsl_check import HARMLESS, KINDS, PUBLISHED, check, main
+import examples
+from examples.autsl_check import HARMLESS, KINDS, PUBLISHED, Checked, check, endings_of, main
 from examples.autsl_files import video_problem
-from examples.autsl_labels import SIGN_LIST, read_sign_names
+from examples.autsl_labels import NUM_SIGNS, SIGN_LIST, read_sign_names
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic, write_video
+
+ROOT = Path(examples.__file__).parents[1]
 
 
 @pytest.fixture
@@ -149,8 +155,16 @@ ROWS = {
     "duplicate": (lambda text: text + text.splitlines()[0] + "\n", ["duplicate"]),
     "path": (lambda text: f"{text}../val/signer9_sample9,1\n", ["path"]),
     "absolute path": (lambda text: f"{text}/etc/passwd,1\n", ["path"]),
+    "quote that is not closed": (lambda text: f'{text}"signer9_sample9,1\n', ["row"]),
+    "quote that is not closed, at first": (lambda text: f'"signer9_sample9,1\n{text}', ["row"]),
+    "far too long": (lambda text: f"{text}signer9_sample9{'9' * 200_000},1\n", ["row"]),
+    "class of far too many digits": (lambda text: f"{text}signer9_sample9,{'1' * 5000}\n", ["row"]),
+    "semicolons": (lambda text: text.replace(",", ";"), ["separator", *["unlabelled"] * 8]),
+    "tabs": (lambda text: text.replace(",", "\t"), ["separator", *["unlabelled"] * 8]),
+    "one semicolon": (lambda text: f"{text}signer9_sample9;1\n", ["row"]),
     "nothing": (lambda text: "", ["labels", *["unlabelled"] * 8]),
 }
+UNREADABLE = ("semicolons", "tabs", "nothing")
 
 
 @pytest.mark.parametrize("case", ROWS)
@@ -160,7 +174,7 @@ def test_label_file_of_another_form_is_named(folder: Path, case: str) -> None:
     path.write_bytes(change(path.read_text()).encode())
     found = check(folder, size=32, published=False)
     assert [problem.kind for problem in found.problems] == expected
-    assert len(found.usable["train"]) == (0 if case == "nothing" else 4)
+    assert len(found.usable["train"]) == (0 if case in UNREADABLE else 4)
 
 
 def test_missing_label_file_and_folder_are_named(folder: Path) -> None:
@@ -194,6 +208,31 @@ def test_sign_list_says_which_classes_there_are(folder: Path) -> None:
     assert "class" in kinds(folder)
 
 
+SIGN_LISTS = {
+    "semicolons": ("ClassId;TR;EN\n0;abla;sister\n", "Separate the columns by commas"),
+    "another header": ("Id,Turkish,English\n0,abla,sister\n", "Call the columns ClassId,TR,EN"),
+    "a comma in a name": ("0,abla,sister, elder\n", "Put a name that has a comma in it between"),
+    "a quote that is not closed": ('0,abla,"sister\n1,acele,hurry\n', "Close the quote"),
+    "no row": ("ClassId,TR,EN\n", "Expected signs but got no row"),
+    "a word for a class": ("ClassId,TR,EN\nzero,abla,sister\n", "Take the file from AUTSL's"),
+    "a class of far too many digits": (f"{'1' * 5000},abla,sister\n", "Expected a row like"),
+}
+
+
+@pytest.mark.parametrize("case", [*SIGN_LISTS, "of Turkish Windows"])
+def test_sign_list_of_another_form_is_named_and_autsl_has_its_226_signs(
+    folder: Path, case: str
+) -> None:
+    text, fix = SIGN_LISTS.get(case, ("0,abla,sister\n1,ağaç,tree\n", "Save it as UTF-8.*cp1254"))
+    (folder / SIGN_LIST).write_bytes(text.encode("utf-8" if case in SIGN_LISTS else "cp1254"))
+    path = folder / "train_labels.csv"
+    path.write_text(f"{path.read_text()}signer9_sample9,{NUM_SIGNS}\n")
+    problem, of_class = check(folder, size=32, published=False).problems
+    assert (problem.kind, problem.where) == ("signs", str(folder / SIGN_LIST))
+    assert re.search(fix, problem.text)
+    assert of_class.text.startswith("Expected a class from 0 to 225 but got")
+
+
 def test_strict_fails_for_what_is_wrong_and_not_for_what_is_harmless(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,11 +246,74 @@ def test_strict_fails_for_what_is_wrong_and_not_for_what_is_harmless(
     assert f"empty: {first(folder)}: Expected a video but got zero bytes." in shown
 
 
+def modalities_of(folder: Path, modalities: str | None, **settings: object) -> Checked:
+    return check(folder, 32, published=False, endings=endings_of(modalities), **settings)
+
+
+def test_download_without_depth_is_good_where_it_is_not_asked_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in folder.glob("*/*_depth.mp4"):
+        path.unlink()
+    found = modalities_of(folder, "rgb")
+    assert (found.problems, len(found.usable["train"])) == ([], 4)
+    assert {problem.kind for problem in modalities_of(folder, None).problems} == {"missing"}
+    line = [sys.executable, "-m", "examples.autsl_check", str(folder), "--size=32"]
+    line += ["--published=false", "--strict=true"]
+    assert subprocess.run(line, cwd=ROOT, capture_output=True).returncode == 1
+    assert subprocess.run([*line, "--modalities=rgb"], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("modalities", ["rgb,sound", "", "rgb,", "RGB"])
+def test_unknown_modality_is_refused(folder: Path, modalities: str) -> None:
+    with pytest.raises(ValueError, match=f"out of skeleton, rgb, depth but got '{modalities}'"):
+        main(folder, modalities=modalities)
+
+
+ARRAYS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "missing": ("missing", Path.unlink),
+    "zero bytes": ("empty", lambda path: path.write_bytes(b"")),
+    "cut off": ("array", cut),
+    "no array at all": ("array", lambda path: path.write_text("<html>not found</html>")),
+    "other joints": ("array", lambda path: np.save(path, np.zeros((9, 21, 3), np.float32))),
+    "no frames": ("array", lambda path: np.save(path, np.zeros((0, 42, 3), np.float32))),
+}
+
+
+@pytest.mark.parametrize("case", ARRAYS)
+@pytest.mark.parametrize("modalities", ["skeleton", "skeleton, rgb,skeleton"])
+def test_bad_array_is_named_and_only_its_clip_is_left_out(
+    folder: Path, case: str, modalities: str
+) -> None:
+    assert modalities_of(folder, modalities).problems == []
+    clip = (folder / "train_labels.csv").read_text().split(",")[0]
+    path = folder / "train" / f"{clip}_skeleton.npy"
+    kind, damage = ARRAYS[case]
+    damage(path)
+    found = modalities_of(folder, modalities)
+    (problem,) = found.problems
+    assert (problem.kind, problem.where) == (kind, str(path))
+    assert problem.text.startswith("Expected ")
+    assert [len(rows) for rows in found.usable.values()] == [3, 2, 2]
+    assert clip not in found.usable["train"]
+    assert modalities_of(folder, "rgb,depth").problems == []
+    seen = [problem.kind for problem in modalities_of(folder, modalities, depth="files").problems]
+    assert seen == [kind] * (kind != "array")
+
+
+def test_check_of_videos_loads_no_torch(folder: Path) -> None:
+    code = "import sys; from pathlib import Path; from examples.autsl_check import main;"
+    code += f"main(Path({str(folder)!r}), 32); print('torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    assert shown.stdout.endswith(b"False\n")
+
+
 def test_every_kind_has_a_test() -> None:
-    tested = {kind for kind, _ in FILES.values()} | set(
+    tested = {kind for kind, _ in [*FILES.values(), *ARRAYS.values()]} | set(
         itertools.chain.from_iterable(found for _, found in ROWS.values())
     )
-    assert tested | {"folder", "wrong-extension", "signer", "count"} == set(KINDS)
+    others = {"folder", "wrong-extension", "signer", "count", "signs"}
+    assert tested | others == set(KINDS)
     assert set(HARMLESS) < set(KINDS)
 
 

@@ -6,13 +6,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import examples
 from examples.autsl_check import main as check
@@ -22,6 +25,7 @@ from examples.autsl_extract import (
     ORDER,
     Extracted,
     Holistic,
+    Landmarks,
     extract,
     read_results,
     run,
@@ -255,6 +259,72 @@ def test_broken_video_fails_a_strict_run_after_the_others_are_done(
     assert f"{videos(folder)[0]}: Expected a video but got zero bytes." in shown
     assert run([str(folder), "-o", str(out), "--workers=1", "--strict=true"]) == 1
     assert "0 clips extracted, 7 were finished before, 1 left out." in capsys.readouterr().out
+
+
+class AfraidOfTheDark(StandIn):
+    """Fails in a dark clip, and has no use after that, as a graph of MediaPipe that has failed."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def __call__(self, frames: Iterable[np.ndarray]) -> Landmarks:
+        frames = list(frames)
+        self.failed = self.failed or frames[0].mean() < 60
+        if self.failed:
+            raise RuntimeError("no such packet")
+        return super().__call__(frames)
+
+
+def lit(folder: Path, dark: list[bool]) -> None:
+    """Clips of two frames, each dark or light."""
+    folder.mkdir(exist_ok=True)
+    for number, is_dark in enumerate(dark):
+        frames = np.full((2, 32, 32, 3), 20 if is_dark else 200, np.uint8)
+        write_video(folder / f"signer0_sample{number}_color.mp4", frames)
+
+
+@given(dark=st.lists(st.booleans(), min_size=1, max_size=5))
+def test_clip_on_which_the_detector_fails_is_named_and_the_others_have_a_new_one(
+    dark: list[bool],
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        lit(folder, dark)
+        for attempt in range(2):  # a second run tries the failed ones, and those alone
+            extracted = extract(folder, make_detector=AfraidOfTheDark)
+            failed = [f"signer0_sample{n}_color.mp4" for n, is_dark in enumerate(dark) if is_dark]
+            assert [outcome.video.name for outcome in extracted.problems] == failed
+            assert extracted.finished == attempt * (len(dark) - len(failed))
+        assert {outcome.problem.partition(". ")[0] for outcome in extracted.problems} <= {
+            "Expected joints but got RuntimeError from the detector: no such packet"
+        }
+        assert len(arrays(folder)) == len(dark) - len(failed)
+        assert len(list(folder.iterdir())) == len(dark) + 2 * len(arrays(folder)) + 1
+
+
+def test_detector_that_fails_in_another_process_stops_no_other_clip(tmp_path: Path) -> None:
+    lit(tmp_path, [False, True, False, True, False, False])
+    extracted = extract(tmp_path, workers=2, make_detector=AfraidOfTheDark)
+    assert [outcome.video.name[14] for outcome in extracted.problems] == ["1", "3"]
+    assert len(arrays(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(("dark", "alike"), [([True] * 3, True), ([True, True, False], False)])
+def test_summary_says_when_all_videos_were_left_out_for_one_reason(
+    dark: list[bool],
+    alike: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    extract_so = partial(extract, make_detector=AfraidOfTheDark)
+    monkeypatch.setattr("examples.autsl_extract.extract", extract_so)
+    lit(tmp_path, dark)
+    assert run([str(tmp_path), "--workers=1", "--strict=true"]) == 1
+    shown = capsys.readouterr().out
+    assert "signer0_sample0_color.mp4: Expected joints but got RuntimeError" in shown
+    same = "All 3 videos of this run were left out for one reason: Expected joints"
+    assert (same in shown) == alike
 
 
 def test_folder_without_videos_and_pattern_that_leads_out_are_refused(tmp_path: Path) -> None:
