@@ -134,11 +134,6 @@ class Journal:
         """Whether there is something that `write` has not tried to write."""
         return self.last_step != self._written
 
-    @property
-    def active_joints(self) -> float:
-        """The number of kept joints in the last note."""
-        return float(self.history[-1].active_joints)
-
     def floor_doubt(self, search: JointSearch) -> str | None:
         """What is wrong with the floor at the end of a run, if anything."""
         if search.controller.floor is None or self.metric is None or self.floor is None:
@@ -163,7 +158,7 @@ class Journal:
         now = self.history[-1]
         figures = {
             "pruning_ratio": 1.0 - now.active_joints / len(self.joint_names),
-            "active_joints": self.active_joints,
+            "active_joints": float(now.active_joints),
             "expected_joints": now.expected_joints,
             "l0_penalty": now.price * now.expected_joints,
             "gate_temperature": now.temperature,
@@ -294,11 +289,15 @@ class Journal:
             )
             return None
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that changes during the run, as plain values."""
+    def state_dict(self, goes_on: bool = True) -> dict[str, Any]:
+        """Everything that changes during the run, as plain values.
+
+        Args:
+            goes_on: whether a run can go on from there, for which the history is kept.
+        """
         return {
             "settings": self.settings,
-            "history": [asdict(snapshot) for snapshot in self.history],
+            "history": [asdict(snapshot) for snapshot in self.history if goes_on],
             "metrics": self.metrics,
             "metrics_all_joints": self.metrics_all_joints,
             "rung_metrics": self.rung_metrics,

@@ -292,6 +292,10 @@ class Companions:
         forget_best(trainer)
         self.released = True
 
+    def judge(self, trainer: Any, final: bool) -> None:
+        """Let what is measured from now on count if it is the final phase's, else nothing."""
+        (self.release if final else self.hold)(trainer)
+
     def give_back(self) -> None:
         """Give early stopping the thresholds back that it had."""
         for one, threshold in self._thresholds:

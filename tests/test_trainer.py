@@ -316,9 +316,7 @@ def hold_until(pl: ModuleType, epoch: int) -> Any:
     companions = Companions()
 
     def act(trainer: Any) -> None:
-        companions.hold(trainer)
-        if trainer.current_epoch == epoch:
-            companions.release(trainer)
+        companions.judge(trainer, trainer.current_epoch == epoch)
 
     return before_epochs(pl, act)
 
