@@ -168,12 +168,17 @@ class Journal:
     def closing(self, search: JointSearch, report: Path | None) -> str:
         """What there is to read at the end of a run: the sentence, the table and the report.
 
-        The table of more joints than a screen has lines is left to `jointprune show`.
+        Instead of the table of more joints than a screen has lines, it says what shows it.
         """
         selection = self.selection(search)
-        table = [selection.summary()] if selection.num_joints <= SCREEN else []
-        where = [] if report is None else [f"The report is {report}"]
-        return "\n".join([f"Joint pruning: {selection.sentence()}", *table, *where])
+        said = [f"Joint pruning: {selection.sentence()}"]
+        if selection.num_joints <= SCREEN:
+            said.append(selection.summary())
+        elif report is not None:
+            said.append(f'The table is shown by: jointprune show "{report.parent}"')
+        if report is not None:
+            said.append(f"The report is {report}")
+        return "\n".join(said)
 
     def selection(self, search: JointSearch) -> JointSelection:
         """The joints kept so far."""
