@@ -44,26 +44,22 @@ class Journal:
         joint_names: names of all joints, shape `(J,)`.
         skeleton: the skeleton, if it is known.
         settings: the callback's arguments, as plain values.
+
+    Attributes:
         metric: the metric to quote, with its floor if one was asked for; None until it is known.
         floor: in units of the metric.
         more_is_better: whether higher values of the metric are better.
     """
 
     def __init__(
-        self,
-        joint_names: Sequence[str],
-        skeleton: Skeleton | None,
-        settings: Mapping[str, Any],
-        metric: str | None = None,
-        floor: float | None = None,
-        more_is_better: bool = True,
+        self, joint_names: Sequence[str], skeleton: Skeleton | None, settings: Mapping[str, Any]
     ) -> None:
         self.joint_names = tuple(joint_names)
         self.skeleton = skeleton
         self.settings = dict(settings)
-        self.metric = metric
-        self.floor = floor
-        self.more_is_better = more_is_better
+        self.metric: str | None = None
+        self.floor: float | None = None
+        self.more_is_better = True
         self.history: list[Snapshot] = []
         self.metrics: dict[str, float] = {}
         self.metrics_all_joints: dict[str, float] = {}

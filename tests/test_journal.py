@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -33,8 +32,10 @@ def new_search(logits: list[float] = LOGITS) -> JointSearch:
     return search
 
 
-def new_journal(**settings: Any) -> Journal:
-    return Journal(NAMES, None, {"lr": 0.05, "keep": (1, 2)}, **settings)
+def new_journal(metric: str | None = None, floor: float | None = None) -> Journal:
+    journal = Journal(NAMES, None, {"lr": 0.05, "keep": (1, 2)})
+    journal.metric, journal.floor = metric, floor
+    return journal
 
 
 def own(path: Path) -> RunFolder:
