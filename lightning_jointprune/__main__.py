@@ -356,10 +356,9 @@ def _skeletons(arguments: argparse.Namespace) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
-    from lightning_jointprune.doctor import conflicts, installed, requirements, surroundings
+    from lightning_jointprune.doctor import known_conflicts, surroundings
 
-    required, around = requirements(), surroundings()
-    found = conflicts(installed({*around, *(one.name for one in required)}), required)
+    around, found = surroundings(), known_conflicts()
     if arguments.json:
         _print_json(versions=around, conflicts=found)
         return

@@ -23,8 +23,8 @@ from lightning_jointprune.checkpoint import STATE_KEY, check_state, find_state, 
 from lightning_jointprune.detect import check_input
 from lightning_jointprune.entrance import Entrance
 from lightning_jointprune.fills import Fill
+from lightning_jointprune.gated import own_layer
 from lightning_jointprune.gates import Gate, GumbelSigmoid
-from lightning_jointprune.layer import own_layer
 from lightning_jointprune.preview import preview
 from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
 from lightning_jointprune.schedules import Budget, Price
@@ -88,7 +88,7 @@ class JointPruningCallback(pl.Callback):
         dirpath: str | Path | None = None,
     ) -> None:
         with _misconfigured():
-            self._settings = Settings.checked(
+            self._settings = self._given = Settings.checked(
                 num_joints,
                 skeleton,
                 input=input,
@@ -104,7 +104,6 @@ class JointPruningCallback(pl.Callback):
             )
         self.dirpath = dirpath
         self.report_path: Path | None = None
-        self._given = self._settings  # a layer in the model may bring others
         self._search = self._settings.new_search()
         self._journal = self._settings.new_journal()
         self._entrance = Entrance(self._save)
@@ -112,7 +111,6 @@ class JointPruningCallback(pl.Callback):
         self._start: float | None = None  # progress of the run when the callback came in
         self._companions = trainers.Companions()
         self._counting = ExitStack()  # closed, it ends what `on_fit_start` did to other callbacks
-        self._metrics_before: dict[str, Tensor] = {}
 
     # --- what a run learned --------------------------------------------------------------------
 
@@ -181,6 +179,7 @@ class JointPruningCallback(pl.Callback):
         apart = partial(optim.without_logits, optimizer, partial(trainers.schedulers, trainer))
         with apart():
             self._counting = trainers.count_apart(trainer, apart)
+        self._unshown: int | None = sum(self._search.mask())  # joints the bar has yet to show
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -203,6 +202,9 @@ class JointPruningCallback(pl.Callback):
             for doubt in self._search.doubts():
                 rank_zero_warn(doubt)
             rank_zero_info(self._search.announcement())
+            self._unshown = sum(self._search.mask())
+        if self._unshown is not None:
+            self._show(pl_module, self._unshown)
 
     @override
     def on_before_backward(
@@ -217,11 +219,8 @@ class JointPruningCallback(pl.Callback):
         self._resolve(skipped=True)  # with manual optimization there may be no hook before
         if self._entrance.passed_once() and self._settings.drop:  # they were in these gradients
             optimizer.zero_grad(set_to_none=False)
-        group = optim.logit_group(optimizer, self._search.logits)
-        if group is None:
+        if not optim.hold_rate(optimizer, self._search.logits, self._rate):
             return
-        if self._rate is not None:
-            group["lr"] = self._rate  # whoever sets the rates of all groups does not mean ours
         trainers.average_gradients(trainer, self._search.logits)
         with _misconfigured():
             self._search.add_penalty(trainers.loss_scale(trainer, optimizer))
@@ -249,9 +248,7 @@ class JointPruningCallback(pl.Callback):
             self.on_test_start(trainer, pl_module)
             return
         self._search.evaluate(all_joints=trainer.sanity_checking)
-        self._companions.hold(trainer)
-        if self._search.phase == "final":
-            self._companions.release(trainer)
+        self._companions.judge(trainer, self._search.phase == "final")
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -271,13 +268,14 @@ class JointPruningCallback(pl.Callback):
         self._journal.quote(trainers.monitored(trainer), list(trainer.progress_bar_metrics))
         if trainer.is_global_zero and trainers.writes_files(trainer):
             self._journal.refresh(self._search, self._folder)
+        self._unshown = sum(self._search.mask())  # asked now: no step waits for the device
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._journal.last_step != trainer.global_step:  # else a validation has noted it
             self._journal.note(self._search, trainer.global_step, trainer.current_epoch, {})
         pl_module.log_dict(self._journal.figures())
-        pl_module.log("active_joints", self._journal.active_joints, prog_bar=True, logger=False)
+        self._show(pl_module, sum(self._search.mask()))
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -331,7 +329,7 @@ class JointPruningCallback(pl.Callback):
         """Start from nothing with this module, whatever was in front of it."""
         self.detach()
         layer = own_layer(pl_module)
-        self._settings = self._given.with_layer(layer)
+        self._settings = self._given.with_layer(layer)  # which may bring others
         self._search = self._settings.new_search(layer)
         self._journal = self._settings.new_journal()
         self._journal.watch(self._search.layer)
@@ -345,16 +343,19 @@ class JointPruningCallback(pl.Callback):
         states = checkpoint.setdefault("callbacks", {})
         if self.state_key in states:
             return
-        state = states[self.state_key] = {
+        states[self.state_key] = {
             **make_state(self._settings, self._search),
             **self._entrance.state_dict(),
             "rate": self._rate,
             "start": self._start,
             "released": self._companions.released,
-            "journal": self._journal.state_dict(),
+            "journal": self._journal.state_dict(goes_on="optimizer_states" in checkpoint),
         }
-        if "optimizer_states" not in checkpoint:  # of weights alone no run goes on
-            state["journal"]["history"] = []
+
+    def _show(self, pl_module: pl.LightningModule, joints: int) -> None:
+        """Give the progress bar the number of joints: on the host, as it asks at every step."""
+        pl_module.log("active_joints", torch.tensor(joints).float(), prog_bar=True, logger=False)
+        self._unshown = None
 
     def _resolve(self, skipped: bool = False) -> None:
         """Find the input in what the first training step did, before a weight is changed."""
@@ -367,8 +368,8 @@ class JointPruningCallback(pl.Callback):
         """Set the logits' rate, which depends on the steps and, for some, the price."""
         with _misconfigured():
             price = self._search.controller.checked_price()
-        length = self._search.length * (1.0 - (self._start or 0.0))
-        how = self._search.logits, price, length * trainers.planned_steps(trainer)
+        steps = self._search.length * (1.0 - (self._start or 0.0)) * trainers.planned_steps(trainer)
+        how = self._search.logits, price, steps
         self._rate = self._rate or optim.rate_in(trainer.optimizers, *how)
 
     def _begin_final(self, trainer: pl.Trainer) -> None:
@@ -377,9 +378,8 @@ class JointPruningCallback(pl.Callback):
             with _misconfigured():
                 self._search.check_learning(self._entrance.where)
         self._search.share(trainer.strategy.broadcast)
-        self._companions.hold(trainer)  # a validation in this epoch may have counted the search
-        if not trainer.enable_validation:
-            self._companions.release(trainer)
+        # A validation in this epoch may have counted the search.
+        self._companions.judge(trainer, not trainer.enable_validation)
 
     def _finish(self, trainer: pl.Trainer) -> None:
         """Leave the model with its mask, and write what was learned."""

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from lightning_jointprune.agreement import indices_of
 from lightning_jointprune.confounds import InputStatistics
 from lightning_jointprune.evaluation import JointEvaluation
+from lightning_jointprune.gated import layer_of
 from lightning_jointprune.intervals import Estimate, proportion
 from lightning_jointprune.layer import JointPruningLayer
-from lightning_jointprune.passes import Trial, layer_of, observe
+from lightning_jointprune.passes import Trial, observe
 from lightning_jointprune.predictions import Predict
 from lightning_jointprune.significance import PairedTest, paired_tests
 from lightning_jointprune.tables import as_text
@@ -221,8 +222,7 @@ def _per_signer(right: Tensor, signers: Sequence[Hashable]) -> dict[str, Estimat
 
 
 def _names(layer: JointPruningLayer, joint_names: Sequence[str] | None) -> tuple[str, ...]:
-    numbered = [f"joint_{index}" for index in range(layer.num_joints)]
-    names = tuple(joint_names or layer.joint_names or numbered)
+    names = tuple(joint_names or layer.names)
     if len(names) != layer.num_joints or len(set(names)) < len(names):
         raise ValueError(
             f"Expected {layer.num_joints} different joint names but got {len(names)}. Name every "

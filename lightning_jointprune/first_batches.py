@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from lightning_jointprune.layer import JointPruningLayer
@@ -58,7 +59,8 @@ class FirstBatches(ABC):
             self._add(x.float(), axes, joints)
         except Exception as error:  # what is only looked at may not cost the run
             self._handle.remove()
-            warnings.warn(f"The first batches could not be looked at: {error!r}", stacklevel=2)
+            if not dist.is_available() or not dist.is_initialized() or dist.get_rank() == 0:
+                warnings.warn(f"The first batches could not be looked at: {error!r}", stacklevel=2)
 
     @abstractmethod
     def _add(self, x: Tensor, axes: Sequence[str], joints: range) -> None:

@@ -44,26 +44,22 @@ class Journal:
         joint_names: names of all joints, shape `(J,)`.
         skeleton: the skeleton, if it is known.
         settings: the callback's arguments, as plain values.
+
+    Attributes:
         metric: the metric to quote, with its floor if one was asked for; None until it is known.
         floor: in units of the metric.
         more_is_better: whether higher values of the metric are better.
     """
 
     def __init__(
-        self,
-        joint_names: Sequence[str],
-        skeleton: Skeleton | None,
-        settings: Mapping[str, Any],
-        metric: str | None = None,
-        floor: float | None = None,
-        more_is_better: bool = True,
+        self, joint_names: Sequence[str], skeleton: Skeleton | None, settings: Mapping[str, Any]
     ) -> None:
         self.joint_names = tuple(joint_names)
         self.skeleton = skeleton
         self.settings = dict(settings)
-        self.metric = metric
-        self.floor = floor
-        self.more_is_better = more_is_better
+        self.metric: str | None = None
+        self.floor: float | None = None
+        self.more_is_better = True
         self.history: list[Snapshot] = []
         self.metrics: dict[str, float] = {}
         self.metrics_all_joints: dict[str, float] = {}
@@ -134,11 +130,6 @@ class Journal:
         """Whether there is something that `write` has not tried to write."""
         return self.last_step != self._written
 
-    @property
-    def active_joints(self) -> float:
-        """The number of kept joints in the last note."""
-        return float(self.history[-1].active_joints)
-
     def floor_doubt(self, search: JointSearch) -> str | None:
         """What is wrong with the floor at the end of a run, if anything."""
         if search.controller.floor is None or self.metric is None or self.floor is None:
@@ -163,7 +154,7 @@ class Journal:
         now = self.history[-1]
         figures = {
             "pruning_ratio": 1.0 - now.active_joints / len(self.joint_names),
-            "active_joints": self.active_joints,
+            "active_joints": float(now.active_joints),
             "expected_joints": now.expected_joints,
             "l0_penalty": now.price * now.expected_joints,
             "gate_temperature": now.temperature,
@@ -173,12 +164,17 @@ class Journal:
     def closing(self, search: JointSearch, report: Path | None) -> str:
         """What there is to read at the end of a run: the sentence, the table and the report.
 
-        The table of more joints than a screen has lines is left to `jointprune show`.
+        Instead of the table of more joints than a screen has lines, it says what shows it.
         """
         selection = self.selection(search)
-        table = [selection.summary()] if selection.num_joints <= SCREEN else []
-        where = [] if report is None else [f"The report is {report}"]
-        return "\n".join([f"Joint pruning: {selection.sentence()}", *table, *where])
+        said = [f"Joint pruning: {selection.sentence()}"]
+        if selection.num_joints <= SCREEN:
+            said.append(selection.summary())
+        elif report is not None:
+            said.append(f'The table is shown by: jointprune show "{report.parent}"')
+        if report is not None:
+            said.append(f"The report is {report}")
+        return "\n".join(said)
 
     def selection(self, search: JointSearch) -> JointSelection:
         """The joints kept so far."""
@@ -294,11 +290,15 @@ class Journal:
             )
             return None
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that changes during the run, as plain values."""
+    def state_dict(self, goes_on: bool = True) -> dict[str, Any]:
+        """Everything that changes during the run, as plain values.
+
+        Args:
+            goes_on: whether a run can go on from there, for which the history is kept.
+        """
         return {
             "settings": self.settings,
-            "history": [asdict(snapshot) for snapshot in self.history],
+            "history": [asdict(snapshot) for snapshot in self.history if goes_on],
             "metrics": self.metrics,
             "metrics_all_joints": self.metrics_all_joints,
             "rung_metrics": self.rung_metrics,

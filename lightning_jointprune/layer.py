@@ -126,6 +126,11 @@ class JointPruningLayer(nn.Module):
     def temperature(self, value: float) -> None:
         self._temperature.fill_(value)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all joints, shape `(joints,)`: `joint_names`, or made up from their numbers."""
+        return self.joint_names or numbered(self.num_joints)
+
     # --- what the gates say --------------------------------------------------------------------
 
     @property
@@ -381,20 +386,6 @@ class JointPruningLayer(nn.Module):
         return torch.where(padding(x, axes), x, fill)
 
 
-def own_layer(model: nn.Module) -> JointPruningLayer | None:
-    """The layer that a model has in its own forward, if it has one.
-
-    Raises:
-        ValueError: if it has several.
-    """
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, JointPruningLayer)
-    }
-    if len(layers) > 1:
-        raise ValueError(
-            f"Expected at most one JointPruningLayer in the model but got {len(layers)}, at "
-            f"{', '.join(layers)}. Gate the skeleton once."
-        )
-    return next(iter(layers.values()), None)
+def numbered(num_joints: int) -> tuple[str, ...]:
+    """Names for joints that have none."""
+    return tuple(f"joint_{joint}" for joint in range(num_joints))

@@ -107,6 +107,23 @@ def logit_group(optimizer: Optimizer, logits: Sequence[nn.Parameter]) -> dict[st
     return next((group for group in groups if group["params"][0] is logits[0]), None)
 
 
+def hold_rate(optimizer: Optimizer, logits: Sequence[nn.Parameter], rate: float | None) -> bool:
+    """Give these logits their rate again: whoever sets the rates of all groups does not mean it.
+
+    Args:
+        optimizer: about to step.
+        logits: whose group it is.
+        rate: above 0; None leaves the rate that there is.
+
+    Returns:
+        Whether the optimizer has these logits.
+    """
+    group = logit_group(optimizer, logits)
+    if group is not None and rate is not None:
+        group["lr"] = rate
+    return group is not None
+
+
 @contextmanager
 def without_logits(optimizer: Optimizer, schedulers: Callable[[], Sequence[Any]]) -> Iterator[None]:
     """Leave an optimizer to the user's groups for a while; the logits' are its last ones after.

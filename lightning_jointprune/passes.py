@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from lightning_jointprune.attach import attached_layers
 from lightning_jointprune.confounds import InputStatistics
+from lightning_jointprune.gated import layer_of
 from lightning_jointprune.intervals import Estimate, difference, proportion
-from lightning_jointprune.layer import JointPruningLayer, own_layer
+from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.predictions import (
     Predict,
     are_classes,
@@ -171,22 +171,6 @@ def observe(
         [single(one.compute()) for one in metrics],
         -1 if metric is not None and metric.higher_is_better is False else 1,
     )
-
-
-def layer_of(model: nn.Module) -> JointPruningLayer:
-    """The gates in front of a model, or in its own forward.
-
-    Raises:
-        ValueError: if there are none, or several.
-    """
-    layers = [own_layer(model), *(layer for _, layer in attached_layers(model))]
-    found = {id(one): one for one in layers if isinstance(one, JointPruningLayer)}
-    if len(found) != 1:
-        raise ValueError(
-            f"Expected a model with one JointPruningLayer but got {len(found)}. Pass the model "
-            "that was trained with JointPruningCallback, or load it with load_pruned."
-        )
-    return next(iter(found.values()))
 
 
 # --- details --------------------------------------------------------------------------------------

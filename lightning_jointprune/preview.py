@@ -24,9 +24,9 @@ from lightning_jointprune.skeletons import Skeleton
 _CHANNELS = 4  # an axis of up to so many values is hardly one of joints
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Preview:
-    """What a training step showed; printed, it is a table and what to pass.
+    """What a training step showed. `preview` has printed its `summary`, so it is short in words.
 
     Args:
         seen: every tensor that reached a forward, in the order of the calls.
@@ -42,7 +42,11 @@ class Preview:
     axes: str | None
     advice: str
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        return f"Preview(input={self.input!r}, axes={self.axes!r})"
+
+    def summary(self) -> str:
+        """The tensors as a table, and what to pass."""
         rows = [[*str(s).split("  "), note] for s, note in zip(self.seen, self.notes, strict=True)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         cells = [map(str.ljust, row, widths) for row in rows]
@@ -71,7 +75,7 @@ def preview(
         axes: the axes of the skeleton in einops' words; None infers them.
 
     Returns:
-        What was printed.
+        What was seen; its `summary` is what was printed.
 
     Raises:
         TypeError: if the model is no LightningModule, or cannot be copied.
@@ -94,7 +98,7 @@ def preview(
             advice = str(error)
     notes = tuple(_note(one, joints) + _mark(one, found["input"]) for one in seen)
     shown = Preview(tuple(seen), notes, found["input"], found["axes"], advice)
-    print(shown)  # noqa: T201 -- what it is for
+    print(shown.summary())  # noqa: T201 -- what it is for
     return shown
 
 

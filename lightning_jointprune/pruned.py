@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.attach import attach, attached_layers
+from lightning_jointprune.attach import attach
 from lightning_jointprune.checkpoint import STATE_KEY, find_state
 from lightning_jointprune.fills import FillFunction, restored_fill
-from lightning_jointprune.layer import JointPruningLayer, own_layer
+from lightning_jointprune.gated import layer_of, own_layer
+from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.layout import read_targets
 from lightning_jointprune.record import JointSelection
 
@@ -101,21 +102,10 @@ def analyze_pruning(model: nn.Module, joint_names: Sequence[str] | None = None) 
     Raises:
         ValueError: if the model has no such layer, or several, or the names do not fit.
     """
-    inside = [module for module in model.modules() if isinstance(module, JointPruningLayer)]
-    in_front = [one for _, one in attached_layers(model) if isinstance(one, JointPruningLayer)]
-    layers = list(dict.fromkeys(inside + in_front))  # one may be in front of several parts
-    if len(layers) != 1:
-        raise ValueError(
-            f"Expected a model with one JointPruningLayer but got {len(layers)}. Pass the model "
-            "that was trained with JointPruningCallback, or the submodule that has the layer."
-        )
-    layer = layers[0]
-    names = (
-        joint_names or layer.joint_names or [f"joint_{index}" for index in range(layer.num_joints)]
-    )
+    layer = layer_of(model)
     return JointSelection(
         indices=tuple(layer.get_active_joints()),
         num_joints=layer.num_joints,
-        joint_names=tuple(names),
+        joint_names=tuple(joint_names or layer.names),
         keep_probabilities=tuple(layer.keep_probabilities().tolist()),
     )

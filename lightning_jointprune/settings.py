@@ -12,7 +12,7 @@ from lightning_jointprune.controllers import make_controller
 from lightning_jointprune.fills import Fill, check_frames, checked_fill, fill_name
 from lightning_jointprune.gates import Gate, make_gate
 from lightning_jointprune.journal import Journal
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.layer import JointPruningLayer, numbered
 from lightning_jointprune.layout import Layout, Target
 from lightning_jointprune.masks import hard_mask_of_units
 from lightning_jointprune.schedules import (
@@ -276,7 +276,7 @@ def named_joints(num_joints: int | None, skeleton: str | Skeleton | None) -> tup
             f"Expected the number of joints but got num_joints={num_joints!r}. Pass num_joints=42 "
             'or skeleton="mediapipe_hands", say.'
         )
-    return tuple(f"joint_{index}" for index in range(num_joints))
+    return numbered(num_joints)
 
 
 def _resolve_groups(

@@ -48,7 +48,9 @@ def joint_table(
 def as_text(table: Table, width: int | None = None) -> str:
     """A table as text of `width` characters, by default the terminal's, without colours."""
     file = io.StringIO()  # a console of stdout would end the program where nobody reads on
-    Console(file=file, width=width, color_system=None, force_terminal=False).print(table)
+    # Nor one that finds itself in a notebook, where rich writes to the cell and not to a file.
+    how: dict[str, Any] = {"color_system": None, "force_terminal": False, "force_jupyter": False}
+    Console(file=file, width=width, **how).print(table)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 

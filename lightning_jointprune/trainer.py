@@ -199,7 +199,8 @@ def validate_again(trainer: Any, silent: Any) -> dict[str, float]:
     try:
         trainer.fit_loop.epoch_loop.val_loop.run()
     except Exception as error:
-        warnings.warn(f"A rung of the ladder could not be validated: {error!r}", stacklevel=2)
+        if trainer.is_global_zero:  # the others have the same to say
+            warnings.warn(f"A rung of the ladder could not be validated: {error!r}", stacklevel=2)
         return {}
     finally:
         trainer.callbacks, trainer.loggers, trainer.training = callbacks, loggers, True
@@ -291,6 +292,10 @@ class Companions:
         self.give_back()
         forget_best(trainer)
         self.released = True
+
+    def judge(self, trainer: Any, final: bool) -> None:
+        """Let what is measured from now on count if it is the final phase's, else nothing."""
+        (self.release if final else self.hold)(trainer)
 
     def give_back(self) -> None:
         """Give early stopping the thresholds back that it had."""

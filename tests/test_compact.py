@@ -58,7 +58,7 @@ def test_refuses_a_model_without_a_frozen_mask() -> None:
     layer.mode = "sampled"
     with pytest.raises(ValueError, match="frozen mask but got gates in the mode 'sampled'"):
         compact(model, selection, example("linear"))
-    with pytest.raises(ValueError, match=r"mask in front .* FlatLinear with 0.*load_pruned"):
+    with pytest.raises(ValueError, match=r"in front of it but got 0 for FlatLinear.*load_pruned"):
         compact(FlatLinear(), selection, example("linear"))
     layer.mode, layer.mask = None, None
     with pytest.raises(ValueError, match=r"trained yourself .* layer\.freeze\("):

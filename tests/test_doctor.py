@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 from lightning_jointprune.__main__ import main
-from lightning_jointprune.doctor import conflicts, installed, requirements, surroundings
+from lightning_jointprune.doctor import (
+    conflicts,
+    installed,
+    known_conflicts,
+    requirements,
+    surroundings,
+)
 
 TORCH = Requirement("torch>=2.4")
 EXTRA = Requirement('kaleido>=1.0; extra == "report"')
+
+
+def install(folder: Path, name: str, version: str, *asks: str) -> None:
+    """Leave behind what pip leaves of a package that is installed."""
+    info = folder / f"{name}-{version}.dist-info"
+    info.mkdir()
+    lines = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {one}" for one in asks)]
+    (info / "METADATA").write_text("\n".join(["Metadata-Version: 2.1", *lines, ""]))
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose packages come before those that are installed."""
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -42,6 +64,46 @@ def test_the_environment_of_the_tests_has_no_conflict() -> None:
     required = requirements()
     assert {"torch", "lightning", "plotly"} <= {one.name for one in required}
     assert conflicts(installed(one.name for one in required), required) == []
+    assert known_conflicts() == []
+
+
+@pytest.mark.parametrize("name", ["captum", "mkdocs", "pytest"])
+def test_old_tools_of_who_works_on_the_package_are_no_conflict(site: Path, name: str) -> None:
+    install(site, name, "0.0.1")
+    assert installed([name]) == {name: "0.0.1"}
+    assert known_conflicts() == []
+
+
+def test_a_conflict_with_several_extras_is_told_once(site: Path) -> None:
+    install(site, "transformers", "4.0")  # for the examples, and for two extras that hold them
+    (found,) = known_conflicts()
+    assert found.startswith("Expected transformers>=4.48 but got 4.0.")
+
+
+@pytest.mark.parametrize(
+    ("asked", "numpy", "told"),
+    [
+        ("numpy<2", "2.4.6", True),
+        ("numpy<2", "1.26.4", False),
+        ("numpy", "2.4.6", False),
+        ('numpy<2; python_version < "3"', "2.4.6", False),
+    ],
+)
+def test_mediapipe_with_a_numpy_that_it_does_not_allow_is_a_conflict(
+    site: Path, asked: str, numpy: str, told: bool
+) -> None:
+    install(site, "mediapipe", "0.10.14", "absl-py", asked)
+    install(site, "numpy", numpy)
+    expected = "Expected numpy<2 for mediapipe 0.10.14 but got 2.4.6. Run `pip install 'numpy<2'`."
+    assert known_conflicts() == [expected] * told
+
+
+def test_what_users_install_with_extras_is_listed(site: Path) -> None:
+    names = ("onnx", "onnxruntime", "onnxscript", "safetensors", "pyarrow", "av", "tensorboard")
+    for name in names:
+        install(site, name, "99.9")
+    assert {name: surroundings().get(name) for name in names} == dict.fromkeys(names, "99.9")
+    assert "ruff" not in surroundings()
 
 
 def test_doctor_prints_every_version_and_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import io
+import warnings
+from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from lightning_jointprune.pose import MeanPose
 from tests.test_pose import PLACES, batch, watched
@@ -42,3 +45,23 @@ def test_a_layer_that_is_watched_can_be_copied_and_saved() -> None:
     for other in (copy.deepcopy(layer), torch.load(file, weights_only=False)):
         other(batch())
     assert pose.calls == 1
+
+
+@pytest.mark.parametrize(("rank", "warned"), [(None, 1), (0, 1), (1, 0)])
+def test_what_cannot_be_looked_at_costs_the_first_process_a_warning_and_no_other(
+    rank: int | None, warned: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no joints there")
+
+    pose, layer = watched()
+    monkeypatch.setattr(pose, "_add", fail)
+    if rank is not None:
+        monkeypatch.setattr(dist, "is_initialized", lambda: True)
+        monkeypatch.setattr(dist, "get_rank", lambda: rank)
+    x = batch()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert torch.equal(layer(x), x)
+    assert len([one for one in told if "no joints there" in str(one.message)]) == warned
+    assert not layer._forward_pre_hooks

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from lightning_jointprune.__main__ import main
 from lightning_jointprune.controllers import make_controller
 from lightning_jointprune.files import RunFolder
 from lightning_jointprune.journal import Journal
@@ -31,8 +32,10 @@ def new_search(logits: list[float] = LOGITS) -> JointSearch:
     return search
 
 
-def new_journal(**settings: Any) -> Journal:
-    return Journal(NAMES, None, {"lr": 0.05, "keep": (1, 2)}, **settings)
+def new_journal(metric: str | None = None, floor: float | None = None) -> Journal:
+    journal = Journal(NAMES, None, {"lr": 0.05, "keep": (1, 2)})
+    journal.metric, journal.floor = metric, floor
+    return journal
 
 
 def own(path: Path) -> RunFolder:
@@ -180,6 +183,26 @@ def test_the_selection_is_all_joints_in_the_warmup_and_the_mask_after_it() -> No
         torch.sigmoid(torch.tensor(LOGITS)).tolist()
     )
     assert (selection.metric, selection.floor, selection.metrics) == ("acc", 0.75, {"acc": 0.8})
+
+
+@pytest.mark.parametrize(("joints", "table"), [(48, True), (49, False)])
+def test_a_table_that_fits_no_screen_is_where_the_last_words_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], joints: int, table: bool
+) -> None:
+    search = JointSearch(JointPruningLayer(joints), make_controller(Price(0.1), joints), PHASES)
+    journal = Journal([f"joint_{joint}" for joint in range(joints)], None, {})
+    search.advance(0.8)
+    journal.note(search, 8, 4, {})
+    said: list[str] = []
+    report = journal.write(search, own(tmp_path / "my run"), say=said.append)
+    assert ("KEEP" in said[0]) == table
+    shown = [line.split("jointprune ")[1] for line in said[0].splitlines() if " show " in line]
+    assert len(shown) == (not table)
+    for command in shown:
+        assert main(shlex.split(command)) == 0
+        assert capsys.readouterr().out.count("KEEP") == joints
+    assert said[0].endswith(f"The report is {report}")
+    assert "jointprune show" not in journal.closing(search, None)  # nothing is there
 
 
 def test_files_read_back_are_what_the_run_learned(tmp_path: Path) -> None:

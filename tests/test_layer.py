@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from lightning_jointprune import HardConcrete, JointPruningLayer, StochasticGate
 from lightning_jointprune.gates import Gate, GumbelSigmoid
-from lightning_jointprune.layer import own_layer
 
 
 def trained_layer(**settings) -> JointPruningLayer:
@@ -344,6 +343,13 @@ def test_a_layer_that_was_reset_is_a_new_one_and_learns_again() -> None:
     assert all(parameter.requires_grad for parameter in layer.parameters())
 
 
+def test_joints_without_names_have_their_numbers() -> None:
+    layer = JointPruningLayer(2)
+    assert layer.names == ("joint_0", "joint_1")
+    layer.joint_names = ("wrist", "thumb")
+    assert layer.names == ("wrist", "thumb")
+
+
 def test_a_released_layer_samples_in_training_and_masks_in_evaluation() -> None:
     layer = JointPruningLayer(3)
     layer.mode = "open"
@@ -355,11 +361,3 @@ def test_a_released_layer_samples_in_training_and_masks_in_evaluation() -> None:
     assert not torch.equal(layer(x), layer(x))
     layer.joint_logits.data[0] = -3.0
     assert layer.eval()(x)[0].flatten().tolist() == [0.0, 1.0, 1.0]
-
-
-def test_a_models_own_layer_is_found_and_two_are_refused() -> None:
-    layer = JointPruningLayer(3)
-    assert own_layer(torch.nn.Linear(2, 2)) is None
-    assert own_layer(torch.nn.Sequential(torch.nn.Sequential(layer))) is layer
-    with pytest.raises(ValueError, match=r"at most one JointPruningLayer .* got 2, at 0, 1\."):
-        own_layer(torch.nn.Sequential(layer, JointPruningLayer(3)))

@@ -322,6 +322,26 @@ def test_names_cannot_reach_the_terminal(
     assert "\x1b" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("variable", ["NO_COLOR", "FORCE_COLOR", None])
+def test_what_is_printed_has_no_colours_whatever_a_terminal_asks_for(
+    run: Path,
+    other: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str | None,
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    if variable is not None:
+        monkeypatch.setenv(variable, "1")
+    for words in (["show", str(run)], ["compare", str(run), str(other)], ["skeletons"], ["doctor"]):
+        assert main(words) == 0
+        out = capsys.readouterr().out
+        assert out
+        assert "\x1b" not in out
+
+
 def test_a_reader_that_stops_early_is_no_error(run: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "lightning_jointprune", "show", str(run)],

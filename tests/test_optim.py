@@ -27,6 +27,7 @@ from lightning_jointprune.optim import (
     add_to_first,
     gate_rate,
     hide_logits,
+    hold_rate,
     logit_group,
     without_logits,
 )
@@ -393,6 +394,17 @@ def test_a_state_of_other_groups_is_still_refused() -> None:
 def test_an_optimizer_without_our_group_says_so() -> None:
     it = setup(sgd, with_us=False)
     assert logit_group(it.optimizer, [it.logits]) is None
+    assert not hold_rate(it.optimizer, [it.logits], 0.3)
+    assert all(group["lr"] != 0.3 for group in it.optimizer.param_groups)
+
+
+def test_the_logits_get_their_rate_again_and_no_other_group_does() -> None:
+    it = setup(sgd)
+    others = [group["lr"] for group in it.optimizer.param_groups[:-1]]
+    for rate, held in ((0.3, 0.3), (None, 0.3), (0.4, 0.4)):
+        assert hold_rate(it.optimizer, [it.logits], rate)
+        assert logit_group(it.optimizer, [it.logits])["lr"] == held
+    assert [group["lr"] for group in it.optimizer.param_groups[:-1]] == others
 
 
 def test_the_gates_of_two_inputs_have_groups_of_their_own() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lightning_jointprune import JointPruningLayer
 from lightning_jointprune.attach import attach, attached_layers
 from lightning_jointprune.layout import Layout, Target
-from lightning_jointprune.passes import Trial, layer_of, masked, observe
+from lightning_jointprune.passes import Trial, masked, observe
 
 KEPT = torch.tensor([True, False, True])
 
@@ -62,11 +62,3 @@ def test_each_trial_has_its_own_joints_and_all_the_same_samples(model: nn.Module
     assert seen.effect(1, gain=False).value == 0.5
     assert seen.effect(2, gain=True).value == -1.0
     assert seen.accuracy(1, label=0) == 1.0
-
-
-def test_a_layer_in_two_places_is_one_and_two_layers_are_refused(model: nn.Module) -> None:
-    own = nn.Sequential(layer_of(model))
-    assert layer_of(own) is layer_of(model)
-    attach(own, Target("", ("input",), Layout.parse("b t j c")), JointPruningLayer(3))
-    with pytest.raises(ValueError, match="one JointPruningLayer but got 2"):
-        layer_of(own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -167,11 +168,27 @@ def test_without_a_number_every_plausible_axis_is_listed() -> None:
     shown = preview(model, model.batch())
     assert shown.input is None
     assert 'num_joints=42, axes="b t j c"' in shown.notes[1]
-    assert "num_joints=3," not in str(shown)
+    assert "num_joints=3," not in shown.summary()
     assert shown.advice.startswith("Pass num_joints= or skeleton=")
-    rgb, keypoints = str(shown).splitlines()[1:3]
+    rgb, keypoints = shown.summary().splitlines()[1:3]
     assert rgb == '  rgb                      (4, 8, 4, 4)   float32  num_joints=8, axes="b j t c"'
     assert keypoints.startswith("  keypoints                (4, 8, 42, 3)  float32  num_joints=8, ")
+
+
+SHOWN = [lambda shown: None, print, lambda shown: sys.stdout.write(repr(shown))]
+
+
+@pytest.mark.parametrize("show", SHOWN, ids=["statement", "printed", "last in a cell"])
+def test_the_table_is_seen_once_in_a_script_when_printed_and_in_a_notebook(
+    show: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = models.CallsItself()
+    shown = JointPruningCallback.inspect(model, model.batch(), J)
+    show(shown)
+    out = capsys.readouterr().out
+    assert out.startswith(shown.summary())
+    assert out.removeprefix(shown.summary()).strip() in ("", repr(shown))
+    assert "\n" not in repr(shown)
 
 
 def test_a_named_skeleton_is_what_is_to_be_pasted() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
+
+import pytest
 from rich.cells import cell_len
 from rich.table import Table
 
@@ -53,3 +56,12 @@ def test_the_blocks_of_wide_names_leave_each_name_in_one_line() -> None:
     lines = joint_table(names, [0.1] * 60, [False] * 60, 120).splitlines()
     assert max(map(cell_len, lines)) <= 120
     assert all(any(f"{name} " in line for line in lines) for name in names)
+
+
+def test_a_notebook_gets_the_table_that_a_terminal_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = (("wrist", "thumb"), (0.9, 0.1), (True, False), 80)
+    in_a_terminal = joint_table(*one)
+    assert "wrist" in in_a_terminal
+    shell = type("ZMQInteractiveShell", (), {})()  # by whose name rich knows a notebook
+    monkeypatch.setattr(builtins, "get_ipython", lambda: shell, raising=False)
+    assert joint_table(*one) == in_a_terminal

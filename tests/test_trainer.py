@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -27,6 +28,7 @@ from lightning_jointprune.trainer import (
     of_kind,
     planned_steps,
     progress,
+    validate_again,
     validation_samples,
     writes_files,
 )
@@ -307,6 +309,22 @@ def test_callbacks_are_found_by_their_kind_also_where_a_subclass_is(pl: ModuleTy
     assert monitored(trainer) == [("acc", True), ("val_loss", False)]
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_the_first_process_alone_warns_that_a_rung_could_not_be_validated(first: bool) -> None:
+    def fail() -> None:
+        raise RuntimeError("disk full")
+
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(val_loop=SimpleNamespace(run=fail)))
+    trainer = SimpleNamespace(
+        callbacks=["theirs"], loggers=[], callback_metrics={}, fit_loop=loop, is_global_zero=first
+    )
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert validate_again(trainer, None) == {}
+    assert ["disk full" in str(one.message) for one in told] == [True] * first
+    assert trainer.callbacks == ["theirs"]
+
+
 # --- early stopping ------------------------------------------------------------------------------
 
 WORSE = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
@@ -316,9 +334,7 @@ def hold_until(pl: ModuleType, epoch: int) -> Any:
     companions = Companions()
 
     def act(trainer: Any) -> None:
-        companions.hold(trainer)
-        if trainer.current_epoch == epoch:
-            companions.release(trainer)
+        companions.judge(trainer, trainer.current_epoch == epoch)
 
     return before_epochs(pl, act)
 

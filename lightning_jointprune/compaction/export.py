@@ -134,10 +134,9 @@ def _described(model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
         targets, takes, selection = done.targets, done.takes, done.selection
     elif attached_layers(model):
         layer, targets = masked_entrance(model)
-        names = layer.joint_names or tuple(f"joint_{n}" for n in range(layer.num_joints))
         kept = tuple(layer.get_active_joints())
         chances = tuple(layer.keep_probabilities().tolist())
-        takes, selection = "all", JointSelection(kept, layer.num_joints, names, chances)
+        takes, selection = "all", JointSelection(kept, layer.num_joints, layer.names, chances)
     else:
         raise ValueError(
             f"Expected a model that says which joints it takes but got {type(model).__name__}, "

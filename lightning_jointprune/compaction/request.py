@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from lightning_jointprune.attach import attach, attached_layers
 from lightning_jointprune.compaction.tracing import Call, CompactionError
-from lightning_jointprune.layer import JointPruningLayer, own_layer
+from lightning_jointprune.gated import layer_of, own_layer
+from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.layout import Target
 from lightning_jointprune.record import JointSelection
 
@@ -68,21 +69,14 @@ def masked_entrance(model: nn.Module) -> tuple[JointPruningLayer, tuple[Target, 
             f"Expected a model of all {done.selection.num_joints} joints but got one that is "
             f"compacted to {kept}. Pass the model that load_pruned returns."
         )
-    found = [(t, one) for t, one in attached_layers(model) if isinstance(one, JointPruningLayer)]
-    layers = {id(one): one for _, one in found}
-    if len(layers) != 1:
-        raise ValueError(
-            f"Expected a model with a mask in front of it but got {type(model).__name__} with "
-            f'{len(layers)}. Pass load_pruned(MyModel, "best.ckpt").'
-        )
-    (layer,) = layers.values()
+    layer = layer_of(model, inside=False)
     if layer.mask is None or layer.mode not in ("masked", None):
         raise ValueError(
             f"Expected a frozen mask but got gates in the mode {layer.mode!r}, which are still "
             'searched. Finish the run, and pass load_pruned(MyModel, "best.ckpt"); gates that you '
             "trained yourself are frozen by layer.freeze(layer.current_mask())."
         )
-    return layer, tuple(target for target, _ in found)
+    return layer, tuple(target for target, one in attached_layers(model) if one is layer)
 
 
 def check_fill(layer: JointPruningLayer) -> None:

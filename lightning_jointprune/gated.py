@@ -1,0 +1,48 @@
+"""The layer that a model has, in its own forward or in front of it."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from lightning_jointprune.attach import attached_layers
+from lightning_jointprune.layer import JointPruningLayer
+
+
+def own_layer(model: nn.Module) -> JointPruningLayer | None:
+    """The layer that a model has in its own forward, if it has one.
+
+    Raises:
+        ValueError: if it has several.
+    """
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, JointPruningLayer)
+    }
+    if len(layers) > 1:
+        raise ValueError(
+            f"Expected at most one JointPruningLayer in the model but got {len(layers)}, at "
+            f"{', '.join(layers)}. Gate the skeleton once."
+        )
+    return next(iter(layers.values()), None)
+
+
+def layer_of(model: nn.Module, inside: bool = True) -> JointPruningLayer:
+    """The one layer in front of a model, which may gate several parts, or in its own forward.
+
+    Args:
+        model: any module.
+        inside: whether a layer in its own forward counts.
+
+    Raises:
+        ValueError: if there is none, or several.
+    """
+    layers = [*(model.modules() if inside else ()), *(one for _, one in attached_layers(model))]
+    found = {id(one): one for one in layers if isinstance(one, JointPruningLayer)}
+    if len(found) != 1:
+        raise ValueError(
+            f"Expected a model with one JointPruningLayer{'' if inside else ' in front of it'} but "
+            f"got {len(found)} for {type(model).__name__}. Pass what load_pruned returns, the "
+            "model that was trained with JointPruningCallback, or the submodule that has the layer."
+        )
+    return next(iter(found.values()))

@@ -1,0 +1,42 @@
+"""A model's layer is found wherever it is, and is one however often it is there."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from lightning_jointprune import JointPruningLayer
+from lightning_jointprune.attach import attach
+from lightning_jointprune.gated import layer_of, own_layer
+from lightning_jointprune.layout import Layout, Target
+
+
+def gate(model: nn.Module, layer: nn.Module, where: str = "") -> None:
+    attach(model, Target(where, ("input",), Layout.parse("b t j c")), layer)
+
+
+def test_a_models_own_layer_is_found_and_two_are_refused() -> None:
+    layer = JointPruningLayer(3)
+    assert own_layer(nn.Linear(2, 2)) is None
+    assert own_layer(nn.Sequential(nn.Sequential(layer))) is layer
+    with pytest.raises(ValueError, match=r"at most one JointPruningLayer .* got 2, at 0, 1\."):
+        own_layer(nn.Sequential(layer, JointPruningLayer(3)))
+
+
+def test_a_layer_in_two_places_is_one_and_two_layers_are_refused() -> None:
+    layer = JointPruningLayer(3)
+    model = nn.Sequential(nn.Identity(), layer)
+    gate(model, layer, "0")
+    assert layer_of(model) is layer
+    gate(model, JointPruningLayer(3))
+    with pytest.raises(ValueError, match="one JointPruningLayer but got 2"):
+        layer_of(model)
+
+
+def test_where_a_layer_has_to_be_in_front_one_in_the_forward_is_none() -> None:
+    model = nn.Sequential(JointPruningLayer(3))
+    with pytest.raises(ValueError, match="in front of it but got 0 for Sequential"):
+        layer_of(model, inside=False)
+    layer = JointPruningLayer(3)
+    gate(model, layer)
+    assert layer_of(model, inside=False) is layer
