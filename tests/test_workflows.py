@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 GITHUB = ROOT / ".github"
@@ -75,6 +76,25 @@ def test_nothing_is_published_that_was_not_tested_and_built() -> None:
     assert set(load(GITHUB / "workflows" / "release.yml")["jobs"]["publish"]["needs"]) == {
         "build",
         "test",
+    }
+
+
+def test_every_release_of_the_constraints_is_audited() -> None:
+    jobs = load(GITHUB / "workflows" / "audit.yml")["jobs"]
+    audited = jobs["audit"]["strategy"]["matrix"]["python-version"]
+    supported = load(GITHUB / "workflows" / "ci.yml")["jobs"]["test"]["strategy"]["matrix"]
+    assert releases_for(audited) == releases_for(supported["python-version"])
+
+
+def releases_for(pythons: list[str]) -> set[str]:
+    """The releases in constraints.txt that are for any of these Pythons, at their last patch."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    places = [{"python_version": one, "python_full_version": f"{one}.99"} for one in pythons]
+    return {
+        f"{pin.name}{pin.specifier}"
+        for pin in pins
+        if pin.marker is None or any(map(pin.marker.evaluate, places))
     }
 
 
