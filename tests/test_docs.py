@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+import runpy
 import shlex
 import shutil
+import sys
+from functools import cache
 from pathlib import Path
 
 import jsonargparse
@@ -15,12 +19,14 @@ from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 import lightning_jointprune
-from lightning_jointprune.__main__ import main
+from lightning_jointprune.__main__ import _parser, main
 from tests.runs import SHORT_RUNS
 from tests.stand_ins import finished_runs, names_of_pages
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+WITH_COMMANDS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "RESULTS.md"]
+EXTRAS = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 pytestmark = SHORT_RUNS
 
 
@@ -33,6 +39,50 @@ def run_commands(example: Example) -> None:
         elif words[:1] == ["-m"] and words[1].startswith(("examples.", "benchmarks.")):
             files = [f"{words[1].replace('.', '/')}.py", *(w for w in words if w.endswith(".yaml"))]
             assert all((ROOT / name).is_file() for name in files), line
+
+
+class Parsing(Exception):  # noqa: N818 -- no error: the program has come to its command line
+    """Ends a program with its parser."""
+
+
+@cache
+def options_of(module: str) -> frozenset[str]:
+    """The options of a program of this repository, from the parser that it makes."""
+
+    def shown(parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        raise Parsing(parser)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(sys, "argv", [module])
+        for kind in (argparse.ArgumentParser, jsonargparse.ArgumentParser):
+            patch.setattr(kind, "parse_args", shown)
+        with pytest.raises(Parsing) as ended:
+            runpy.run_module(module, run_name="__main__")
+    return frozenset(ended.value.args[0]._option_string_actions)
+
+
+def commands_of(text: str) -> list[str]:
+    """What a page says to type: lines of its blocks for a shell, and code in its sentences."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [*lines, *re.findall(r"`([^`\n]+)`", text)]
+
+
+def unknown(command: str) -> list[str]:
+    """What a command names that is not there: a program, its options, or extras."""
+    words = command.partition("#")[0].split()  # code in a sentence need not be a shell's
+    given = [word.partition("=")[0] for word in words if re.match("--?[a-z]", word)]
+    if words[:1] == ["jointprune"] and words[1:]:
+        command_of = _parser()._subparsers._group_actions[0].choices
+        return [one for one in given if one not in command_of[words[1]]._option_string_actions]
+    if words[:2] == ["python", "-m"] and words[2].startswith(("examples.", "benchmarks.")):
+        return [one for one in given[1:] if one not in options_of(words[2])]
+    if words[:2] == ["pip", "install"]:
+        named = re.findall(r"(?:\.|lightning-jointprune)\[([\w,]+)\]", command)
+        wanted = [extra for names in named for extra in names.split(",")]
+        return [one for one in wanted if f"\n{one} = [\n" not in EXTRAS]
+    return []
 
 
 def make_callbacks(example: Example) -> None:
@@ -70,6 +120,27 @@ def test_the_code_of_a_page_runs_from_its_first_block_to_its_last(
     document.namespace.update(names_of_pages(tmp_path))
     for example in document.examples():
         example.evaluate()
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_command_names_options_and_extras_that_there_are(page: Path) -> None:
+    commands = commands_of(page.read_text(encoding="utf-8"))
+    assert {one: unknown(one) for one in commands if unknown(one)} == {}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "jointprune show RUN --jsn",
+        "python -m examples.autsl_check DIR --dept files  # seconds",
+        "python -m examples.autsl_fusion --data DIR --datamodule.odrer left",
+        "python -m benchmarks.soak --row soak",
+        "pip install '.[cli,exprot]'",
+    ],
+)
+def test_an_option_or_extra_that_there_is_not_is_found(command: str) -> None:
+    assert len(unknown(command)) == 1
+    assert commands_of(f"Type\n```sh\n{command}\n```\nor `{command}`.") == [command] * 2
 
 
 def test_the_pages_of_the_site_are_those_of_the_folder() -> None:
