@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 import runpy
 import shlex
@@ -26,6 +27,7 @@ from tests.stand_ins import finished_runs, names_of_pages
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 WITH_COMMANDS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "RESULTS.md"]
+REFUSING = ("detect", "attach", "preview", "layout", "entrance")  # what docs/strange.md is about
 EXTRAS = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 pytestmark = SHORT_RUNS
 
@@ -141,6 +143,47 @@ def test_a_command_names_options_and_extras_that_there_are(page: Path) -> None:
 def test_an_option_or_extra_that_there_is_not_is_found(command: str) -> None:
     assert len(unknown(command)) == 1
     assert commands_of(f"Type\n```sh\n{command}\n```\nor `{command}`.") == [command] * 2
+
+
+def messages_of(module: str) -> list[str]:
+    """The texts in a module that begin as a refusal does, "…" where something is filled in."""
+    code = (ROOT / "lightning_jointprune" / f"{module}.py").read_text(encoding="utf-8")
+    nodes = list(ast.walk(ast.parse(code)))
+    filled = [one.values for one in nodes if isinstance(one, ast.JoinedStr)]
+    parts = {id(part) for values in filled for part in values}
+    plain = [[one] for one in nodes if isinstance(one, ast.Constant) and id(one) not in parts]
+    said = ["".join(map(_literal, values)) for values in [*filled, *plain]]
+    return [text for text in said if text.startswith("Expected ")]
+
+
+def _literal(part: ast.expr) -> str:
+    return str(part.value) if isinstance(part, ast.Constant) else "…"
+
+
+def quoted(heading: str) -> list[re.Pattern[str]]:
+    """What a heading quotes of messages; a number, a name or "…" in it stands for anything."""
+    filled = r"\s*(?:\b\d+(?: joints)?|'[^']*'|`[^`]*`|…)\s*"
+    texts = re.findall(r'"([^"]+)"', heading)
+    return [re.compile(".*".join(map(re.escape, re.split(filled, text)))) for text in texts]
+
+
+@pytest.mark.parametrize("module", REFUSING)
+def test_every_refusal_has_a_heading_that_says_what_to_do(module: str) -> None:
+    page = (ROOT / "docs" / "strange.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^(?:##+|\|) (.*\"Expected.*)$", page, re.MULTILINE)
+    known = [pattern for heading in headings for pattern in quoted(heading)]
+    messages = messages_of(module)
+    assert messages
+    assert [one for one in messages if not any(found.match(one) for found in known)] == []
+
+
+def test_a_heading_quotes_a_message_that_there_is() -> None:
+    page = (ROOT / "docs" / "strange.md").read_text(encoding="utf-8")
+    modules = [path.stem for path in (ROOT / "lightning_jointprune").glob("*.py")]
+    messages = [text for module in modules for text in messages_of(module)]
+    for heading in re.findall(r"^##+ (.*\"Expected.*)$", page, re.MULTILINE):
+        stale = [one.pattern for one in quoted(heading) if not any(map(one.match, messages))]
+        assert stale == [], heading
 
 
 def test_the_pages_of_the_site_are_those_of_the_folder() -> None:
