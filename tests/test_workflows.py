@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +80,33 @@ def test_nothing_is_published_that_was_not_tested_and_built() -> None:
         "build",
         "test",
     }
+
+
+@pytest.mark.parametrize(
+    ("metadata", "problem"),
+    [
+        ("Name: it\n\n[how](https://x.y/docs/faq.md)\n", "Expected [project.urls] but got none."),
+        ("Project-URL: Source, https://x.y\n\n[how](docs/faq.md)\n", "Expected addresses"),
+        ("Project-URL: Source, https://x.y\n\n[how](https://x.y/docs/faq.md)\n", ""),
+    ],
+)
+def test_nothing_is_published_whose_links_lead_nowhere(
+    metadata: str, problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "dist").mkdir()
+    with zipfile.ZipFile(tmp_path / "dist" / "it-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("it-1.dist-info/METADATA", metadata)
+    steps = load(GITHUB / "workflows" / "release.yml")["jobs"]["build"]["steps"]
+    (script,) = (step["run"] for step in steps if "project.urls" in step.get("run", ""))
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = subprocess.run(
+        ["bash", "-e", "-c", script],
+        cwd=tmp_path,
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, problem in done.stdout) == (int(bool(problem)), True), done.stderr
 
 
 def test_every_release_of_the_constraints_is_audited() -> None:
