@@ -74,6 +74,7 @@ def test_clip_that_breaks_after_the_start_leaves_its_batch(folder: Path) -> None
     assert sum(len(batch["sign"]) for batch in batches) == 11
 
 
+@pytest.mark.filterwarnings("ignore:The run ended in its search phase")  # of two steps
 def test_training_survives_a_broken_clip(folder: Path, tmp_path: Path) -> None:
     files(folder, "_color.mp4")[0].write_bytes(b"no video")
     flags = f"--data={folder} --trainer.max_epochs=2 --trainer.default_root_dir={tmp_path}"
