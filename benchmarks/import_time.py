@@ -1,6 +1,6 @@
 """What does importing the package add to importing Lightning?
 
-    python -m benchmarks.import_time      a quarter of a minute per pair, on an idle machine
+    python -m benchmarks.import_time      ten pairs, half an hour on a busy machine
 
 Each figure is the processor time of a fresh interpreter that imports Lightning alone, or Lightning
 and the package; the two take turns, so what slows the machine down slows both. Which heavy packages

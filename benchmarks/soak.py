@@ -1,6 +1,6 @@
 """Does a run that is killed again and again end as the one that is left alone?
 
-    MALLOC_ARENA_MAX=1 python -m benchmarks.soak      twice 2,000 steps, some ten minutes
+    MALLOC_ARENA_MAX=1 python -m benchmarks.soak      twice 2,000 steps, most of an hour
 
 A model is trained in a process of its own, with a validation every 20 steps, the report written
 anew after each of them, and a checkpoint every 50. One process is left alone; the other is killed

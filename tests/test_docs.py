@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
 import re
+import runpy
 import shlex
 import shutil
+import sys
+from functools import cache
 from pathlib import Path
 
 import jsonargparse
@@ -15,12 +20,15 @@ from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 import lightning_jointprune
-from lightning_jointprune.__main__ import main
+from lightning_jointprune.__main__ import _parser, main
 from tests.runs import SHORT_RUNS
 from tests.stand_ins import finished_runs, names_of_pages
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+WITH_COMMANDS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "RESULTS.md"]
+REFUSING = ("detect", "attach", "preview", "layout", "entrance")  # what docs/strange.md is about
+EXTRAS = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 pytestmark = SHORT_RUNS
 
 
@@ -33,6 +41,50 @@ def run_commands(example: Example) -> None:
         elif words[:1] == ["-m"] and words[1].startswith(("examples.", "benchmarks.")):
             files = [f"{words[1].replace('.', '/')}.py", *(w for w in words if w.endswith(".yaml"))]
             assert all((ROOT / name).is_file() for name in files), line
+
+
+class Parsing(Exception):  # noqa: N818 -- no error: the program has come to its command line
+    """Ends a program with its parser."""
+
+
+@cache
+def options_of(module: str) -> frozenset[str]:
+    """The options of a program of this repository, from the parser that it makes."""
+
+    def shown(parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        raise Parsing(parser)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(sys, "argv", [module])
+        for kind in (argparse.ArgumentParser, jsonargparse.ArgumentParser):
+            patch.setattr(kind, "parse_args", shown)
+        with pytest.raises(Parsing) as ended:
+            runpy.run_module(module, run_name="__main__")
+    return frozenset(ended.value.args[0]._option_string_actions)
+
+
+def commands_of(text: str) -> list[str]:
+    """What a page says to type: lines of its blocks for a shell, and code in its sentences."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [*lines, *re.findall(r"`([^`\n]+)`", text)]
+
+
+def unknown(command: str) -> list[str]:
+    """What a command names that is not there: a program, its options, or extras."""
+    words = command.partition("#")[0].split()  # code in a sentence need not be a shell's
+    given = [word.partition("=")[0] for word in words if re.match("--?[a-z]", word)]
+    if words[:1] == ["jointprune"] and words[1:]:
+        command_of = _parser()._subparsers._group_actions[0].choices
+        return [one for one in given if one not in command_of[words[1]]._option_string_actions]
+    if words[:2] == ["python", "-m"] and words[2].startswith(("examples.", "benchmarks.")):
+        return [one for one in given[1:] if one not in options_of(words[2])]
+    if words[:2] == ["pip", "install"]:
+        named = re.findall(r"(?:\.|lightning-jointprune)\[([\w,]+)\]", command)
+        wanted = [extra for names in named for extra in names.split(",")]
+        return [one for one in wanted if f"\n{one} = [\n" not in EXTRAS]
+    return []
 
 
 def make_callbacks(example: Example) -> None:
@@ -70,6 +122,68 @@ def test_the_code_of_a_page_runs_from_its_first_block_to_its_last(
     document.namespace.update(names_of_pages(tmp_path))
     for example in document.examples():
         example.evaluate()
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_command_names_options_and_extras_that_there_are(page: Path) -> None:
+    commands = commands_of(page.read_text(encoding="utf-8"))
+    assert {one: unknown(one) for one in commands if unknown(one)} == {}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "jointprune show RUN --jsn",
+        "python -m examples.autsl_check DIR --dept files  # seconds",
+        "python -m examples.autsl_fusion --data DIR --datamodule.odrer left",
+        "python -m benchmarks.soak --row soak",
+        "pip install '.[cli,exprot]'",
+    ],
+)
+def test_an_option_or_extra_that_there_is_not_is_found(command: str) -> None:
+    assert len(unknown(command)) == 1
+    assert commands_of(f"Type\n```sh\n{command}\n```\nor `{command}`.") == [command] * 2
+
+
+def messages_of(module: str) -> list[str]:
+    """The texts in a module that begin as a refusal does, "…" where something is filled in."""
+    code = (ROOT / "lightning_jointprune" / f"{module}.py").read_text(encoding="utf-8")
+    nodes = list(ast.walk(ast.parse(code)))
+    filled = [one.values for one in nodes if isinstance(one, ast.JoinedStr)]
+    parts = {id(part) for values in filled for part in values}
+    plain = [[one] for one in nodes if isinstance(one, ast.Constant) and id(one) not in parts]
+    said = ["".join(map(_literal, values)) for values in [*filled, *plain]]
+    return [text for text in said if text.startswith("Expected ")]
+
+
+def _literal(part: ast.expr) -> str:
+    return str(part.value) if isinstance(part, ast.Constant) else "…"
+
+
+def quoted(heading: str) -> list[re.Pattern[str]]:
+    """What a heading quotes of messages; a number, a name or "…" in it stands for anything."""
+    filled = r"\s*(?:\b\d+(?: joints)?|'[^']*'|`[^`]*`|…)\s*"
+    texts = re.findall(r'"([^"]+)"', heading)
+    return [re.compile(".*".join(map(re.escape, re.split(filled, text)))) for text in texts]
+
+
+@pytest.mark.parametrize("module", REFUSING)
+def test_every_refusal_has_a_heading_that_says_what_to_do(module: str) -> None:
+    page = (ROOT / "docs" / "strange.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^(?:##+|\|) (.*\"Expected.*)$", page, re.MULTILINE)
+    known = [pattern for heading in headings for pattern in quoted(heading)]
+    messages = messages_of(module)
+    assert messages
+    assert [one for one in messages if not any(found.match(one) for found in known)] == []
+
+
+def test_a_heading_quotes_a_message_that_there_is() -> None:
+    page = (ROOT / "docs" / "strange.md").read_text(encoding="utf-8")
+    modules = [path.stem for path in (ROOT / "lightning_jointprune").glob("*.py")]
+    messages = [text for module in modules for text in messages_of(module)]
+    for heading in re.findall(r"^##+ (.*\"Expected.*)$", page, re.MULTILINE):
+        stale = [one.pattern for one in quoted(heading) if not any(map(one.match, messages))]
+        assert stale == [], heading
 
 
 def test_the_pages_of_the_site_are_those_of_the_folder() -> None:

@@ -32,7 +32,7 @@ DATA = {
 }
 IN_SDIST = {"benchmarks", "docs", "examples", PACKAGE, "tests", "mkdocs.yml", "pyproject.toml"}
 IN_SDIST |= {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "PKG-INFO", "README.md"}
-IN_SDIST |= {".gitignore", "constraints.txt", "constraints-oldest.txt"}
+IN_SDIST |= {"Makefile", "SECURITY.md", ".gitignore", "constraints.txt", "constraints-oldest.txt"}
 SCRIPT = """
 import sys, lightning_jointprune
 from lightning_jointprune import JointSelection, PruningRecord

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 GITHUB = ROOT / ".github"
@@ -75,6 +79,52 @@ def test_nothing_is_published_that_was_not_tested_and_built() -> None:
     assert set(load(GITHUB / "workflows" / "release.yml")["jobs"]["publish"]["needs"]) == {
         "build",
         "test",
+    }
+
+
+@pytest.mark.parametrize(
+    ("metadata", "problem"),
+    [
+        ("Name: it\n\n[how](https://x.y/docs/faq.md)\n", "Expected [project.urls] but got none."),
+        ("Project-URL: Source, https://x.y\n\n[how](docs/faq.md)\n", "Expected addresses"),
+        ("Project-URL: Source, https://x.y\n\n[how](https://x.y/docs/faq.md)\n", ""),
+    ],
+)
+def test_nothing_is_published_whose_links_lead_nowhere(
+    metadata: str, problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "dist").mkdir()
+    with zipfile.ZipFile(tmp_path / "dist" / "it-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("it-1.dist-info/METADATA", metadata)
+    steps = load(GITHUB / "workflows" / "release.yml")["jobs"]["build"]["steps"]
+    (script,) = (step["run"] for step in steps if "project.urls" in step.get("run", ""))
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = subprocess.run(
+        ["bash", "-e", "-c", script],
+        cwd=tmp_path,
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, problem in done.stdout) == (int(bool(problem)), True), done.stderr
+
+
+def test_every_release_of_the_constraints_is_audited() -> None:
+    jobs = load(GITHUB / "workflows" / "audit.yml")["jobs"]
+    audited = jobs["audit"]["strategy"]["matrix"]["python-version"]
+    supported = load(GITHUB / "workflows" / "ci.yml")["jobs"]["test"]["strategy"]["matrix"]
+    assert releases_for(audited) == releases_for(supported["python-version"])
+
+
+def releases_for(pythons: list[str]) -> set[str]:
+    """The releases in constraints.txt that are for any of these Pythons, at their last patch."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    places = [{"python_version": one, "python_full_version": f"{one}.99"} for one in pythons]
+    return {
+        f"{pin.name}{pin.specifier}"
+        for pin in pins
+        if pin.marker is None or any(map(pin.marker.evaluate, places))
     }
 
 
