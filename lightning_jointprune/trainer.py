@@ -194,7 +194,11 @@ def validate_again(trainer: Any, silent: Any) -> dict[str, float]:
         The scalar metrics.
     """
     callbacks, loggers, before = trainer.callbacks, trainer.loggers, dict(trainer.callback_metrics)
-    trainer.callbacks, trainer.validating = [], True
+    bars = of_kind(trainer, "RichProgressBar")  # whose thread looks for them all the time
+    enabled = [bar for bar in bars if bar.is_enabled]
+    for bar in enabled:
+        bar.disable()
+    trainer.callbacks, trainer.validating = bars, True
     trainer.loggers = [silent for _ in loggers]
     try:
         trainer.fit_loop.epoch_loop.val_loop.run()
@@ -204,6 +208,8 @@ def validate_again(trainer: Any, silent: Any) -> dict[str, float]:
         return {}
     finally:
         trainer.callbacks, trainer.loggers, trainer.training = callbacks, loggers, True
+        for bar in enabled:
+            bar.enable()
     return measured(trainer, before)
 
 

@@ -60,7 +60,7 @@ def options_of(module: str) -> frozenset[str]:
         for kind in (argparse.ArgumentParser, jsonargparse.ArgumentParser):
             patch.setattr(kind, "parse_args", shown)
         with pytest.raises(Parsing) as ended:
-            runpy.run_module(module, run_name="__main__")
+            runpy.run_path(str(ROOT / f"{module.replace('.', '/')}.py"), run_name="__main__")
     return frozenset(ended.value.args[0]._option_string_actions)
 
 

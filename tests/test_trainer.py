@@ -325,6 +325,22 @@ def test_the_first_process_alone_warns_that_a_rung_could_not_be_validated(first:
     assert trainer.callbacks == ["theirs"]
 
 
+@each_package
+def test_a_bar_with_a_thread_stays_among_the_callbacks_of_a_silent_validation_and_shows_none(
+    pl: ModuleType,
+) -> None:
+    """The thread asserts that it is there, ten times a second."""
+    bar, heard = pl.callbacks.RichProgressBar(), []
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(val_loop=SimpleNamespace()))
+    theirs = [pl.Callback(), bar]
+    trainer = SimpleNamespace(callbacks=theirs, loggers=[], callback_metrics={}, fit_loop=loop)
+    loop.epoch_loop.val_loop.run = lambda: heard.append((trainer.callbacks, bar.is_enabled))
+    validate_again(trainer, None)
+    assert heard == [([bar], False)]
+    assert trainer.callbacks == theirs
+    assert bar.is_enabled
+
+
 # --- early stopping ------------------------------------------------------------------------------
 
 WORSE = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
