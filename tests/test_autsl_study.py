@@ -222,9 +222,10 @@ def test_published_figures_stand_apart_with_their_sources(tmp_path: Path) -> Non
     assert r"notes in hatch5o6/asl\_classification on GitHub" in lines[-1]
 
 
-def test_page_says_what_a_ladder_shares(tmp_path: Path) -> None:
+def test_page_says_what_a_ladder_shares_and_that_nothing_is_compared_yet(tmp_path: Path) -> None:
     write_tables([], [], ["top-1"], tmp_path)
     said = " ".join(Outline(tmp_path / "study.html").text.split())
+    assert "No encoder has two selections" in said
     assert "share the graph (st-gcn) and the attention (joint-tokens) of its widest rung" in said
 
 
