@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from statistics import fmean
 
@@ -56,12 +57,11 @@ sequences that no run was trained on or chosen by.
 
 def section(script: str, flags: str, name: str, row: Row, store: Store) -> str:
     """A row's part of the page, from its title on; empty without results."""
-    records = [
-        record for cell in row.cells(store, MOST_SEEDS) if (record := store.find(cell)) is not None
-    ]
+    records = found(row, store, MOST_SEEDS)
     if not records:
         return ""
-    seeds = max(record["settings"]["seed"] for record in records) + 1
+    # A row may have choices of more seeds than models.
+    seeds = next(n for n in count(1) if len(found(row, store, n)) == len(records))
     more = "" if seeds == row.seeds else f" --seeds {seeds}"
     parts = [
         row.title,
@@ -72,6 +72,11 @@ def section(script: str, flags: str, name: str, row: Row, store: Store) -> str:
         provenance(records),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def found(row: Row, store: Store, seeds: int) -> list[Record]:
+    """The finished cells of a row."""
+    return [record for cell in row.cells(store, seeds) if (record := store.find(cell)) is not None]
 
 
 def side_by_side(lines: Sequence[Sequence[str]]) -> str:
