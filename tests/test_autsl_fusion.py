@@ -13,6 +13,7 @@ from transformers import VideoMAEConfig, VideoMAEModel
 
 import examples
 from examples.autsl_data import SignData
+from examples.autsl_encoders import VideoBranch
 from examples.autsl_fusion import FusionCLI, SignFusion, main
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic
 from tests.runs import SHORT_RUNS
@@ -83,6 +84,33 @@ def test_frozen_branch_is_trained_from_the_epoch_that_is_asked_for(
     folder: Path, tmp_path: Path, epoch: int | None, expected: list[bool]
 ) -> None:
     assert trained(folder, tmp_path, epoch) == expected
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [(3, [(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]), (1, [1.0])],
+)
+def test_colour_and_depth_are_normalised_each_in_its_own_way(
+    channels: int, expected: list[float]
+) -> None:
+    """Colour by ImageNet's mean and deviation of each channel, depth to -1 to 1."""
+    config = VideoMAEConfig(
+        image_size=16,
+        num_channels=channels,
+        num_frames=4,
+        hidden_size=32,
+        num_attention_heads=1,
+        num_hidden_layers=1,
+    )
+    branch, seen = VideoBranch(config), []
+    branch.backbone.register_forward_pre_hook(
+        lambda _, args, given: seen.append(given["pixel_values"]), with_kwargs=True
+    )
+    branch(torch.full((2, 4, channels, 16, 16), 255, dtype=torch.uint8))
+    branch(torch.zeros((2, 4, channels, 16, 16), dtype=torch.uint8))
+    white, black = (pixels.mean(dim=(0, 1, 3, 4)) for pixels in seen)
+    torch.testing.assert_close(white, torch.tensor(expected))
+    assert (black < white).all()
 
 
 def test_words_that_bert_never_reads_stay_frozen() -> None:
