@@ -57,11 +57,11 @@ sequences that no run was trained on or chosen by.
 
 def section(script: str, flags: str, name: str, row: Row, store: Store) -> str:
     """A row's part of the page, from its title on; empty without results."""
-    records = found(row, store, MOST_SEEDS)
+    records = finished(row, store, MOST_SEEDS)
     if not records:
         return ""
     # A row may have choices of more seeds than models.
-    seeds = next(n for n in count(1) if len(found(row, store, n)) == len(records))
+    seeds = next(n for n in count(1) if len(finished(row, store, n)) == len(records))
     more = "" if seeds == row.seeds else f" --seeds {seeds}"
     parts = [
         row.title,
@@ -74,7 +74,7 @@ def section(script: str, flags: str, name: str, row: Row, store: Store) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def found(row: Row, store: Store, seeds: int) -> list[Record]:
+def finished(row: Row, store: Store, seeds: int) -> list[Record]:
     """The finished cells of a row."""
     return [record for cell in row.cells(store, seeds) if (record := store.find(cell)) is not None]
 

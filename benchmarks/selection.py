@@ -103,10 +103,12 @@ def agreement(plan: Plan, found: Sequence[Result]) -> float | None:
 
 
 def stability_of(plan: Plan, store: Store, method: str, seeds: int) -> float | None:
-    """Of a recording, over more seeds than new models are trained for: a choice costs less."""
-    if method not in SCRIPT_OF:
-        return None
-    return agreement(plan, plan.results(store, method, range(max(seeds, STABLE.get(plan.name, 0)))))
+    return agreement(plan, plan.results(store, method, for_stability(plan, seeds)))
+
+
+def for_stability(plan: Plan, seeds: int) -> range:
+    """Of a recording, more seeds than new models are trained for: a choice costs less."""
+    return range(max(seeds, STABLE.get(plan.name, 0)))
 
 
 def interval(values: Sequence[float]) -> str:
@@ -172,9 +174,8 @@ def longer_figures(store: Store, seeds: int) -> list[Figure]:
 
 def recording_cells(plan: Plan, store: Store, seeds: int) -> list[Settings]:
     """Those of the plan, and then choices with more seeds, for the stability."""
-    found = plan.cells(store, seeds)
-    more = plan.choices(STABLE.get(plan.name, 0))
-    return found + [cell for cell in more if cell["seed"] >= seeds]
+    more = plan.choices(len(for_stability(plan, seeds)))
+    return plan.cells(store, seeds) + [cell for cell in more if cell["seed"] >= seeds]
 
 
 def recording_table(plan: Plan, store: Store, seeds: int) -> list[list[str]]:
@@ -194,7 +195,7 @@ def recording_table(plan: Plan, store: Store, seeds: int) -> list[list[str]]:
             mean = mean_curve(curves)
             summary = [f"{area(mean):.3f}", f"{enough(mean):.1f}"]
         found = plan.results(store, method, range(seeds)) if method in SCRIPT_OF else []
-        stable = stability_of(plan, store, method, seeds)
+        stable = stability_of(plan, store, method, seeds) if found else None
         summary.append("" if stable is None else f"{stable:.2f}")
         lines.append([f"{method} (n = {len(curves)})", *cells, *summary, *common(found)])
         if method == RANDOM:
@@ -278,7 +279,7 @@ def stability_figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
         return []
     best = max((method for method in known if method != OURS), key=known.__getitem__)
     value = f"{known[OURS]:.2f} against {known[best]:.2f} ({best})"
-    runs = len(plan.results(store, OURS, range(max(seeds, STABLE.get(plan.name, 0)))))
+    runs = len(plan.results(store, OURS, for_stability(plan, seeds)))
     measured = f"stability over {runs} seeds, {OURS} against the best peer"
     return [Figure(measured, "at least", value, known[OURS] >= known[best])]
 

@@ -24,6 +24,14 @@ SHORT_RUNS = [
     pytest.mark.filterwarnings("ignore:.* was not surely at its floor"),
     pytest.mark.filterwarnings("ignore:.* with the kept joints in the last validation"),
 ]
+SMALL_FLAGS = [  # of the example's command line
+    "--datamodule.num_frames=8",
+    "--model.hidden_size=32",
+    "--model.num_layers=1",
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+]
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "devices": 1,

@@ -16,19 +16,11 @@ from examples.autsl_data import SignData
 from examples.autsl_encoders import VideoBranch
 from examples.autsl_fusion import FusionCLI, SignFusion, main
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic
-from tests.runs import SHORT_RUNS
+from tests.runs import SHORT_RUNS, SMALL_FLAGS
 
 pytestmark = SHORT_RUNS
 CONFIGS = Path(examples.__file__).with_name("configs")
 STUDIES = ("study", "tune")
-SMALL = [
-    "--datamodule.num_frames=8",
-    "--model.hidden_size=32",
-    "--model.num_layers=1",
-    "--trainer.accelerator=cpu",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
-]
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +127,7 @@ def test_every_encoder_is_pruned_in_mixed_precision(
 ) -> None:
     flags = [f"--data={folder}", "--modalities=skeleton", f"--model.encoder={encoder}"]
     flags += ["--datamodule.skeleton=mediapipe_hands", "--trainer.max_epochs=5"]
-    cli = main([*SMALL, *flags, "--trainer.precision=bf16-mixed", "--pruning.budget=6"])
+    cli = main([*SMALL_FLAGS, *flags, "--trainer.precision=bf16-mixed", "--pruning.budget=6"])
     assert len(cli.pruning.selection.indices) == 6
     assert all(parameter.dtype == torch.float32 for parameter in cli.model.parameters())
     assert all(parameter.isfinite().all() for parameter in cli.model.parameters())
@@ -145,7 +137,7 @@ def test_every_encoder_is_pruned_in_mixed_precision(
 def test_run_goes_on_with_a_checkpoint(
     in_tmp: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = [*SMALL, f"--data={folder}", "--modalities=skeleton", "--trainer.max_epochs=5"]
+    flags = [*SMALL_FLAGS, f"--data={folder}", "--modalities=skeleton", "--trainer.max_epochs=5"]
     first = main(flags)
     begun, batches = [], []
     start, batch = SignFusion.on_train_epoch_start, SignFusion.training_step

@@ -32,7 +32,7 @@ from lightning_jointprune.intervals import Estimate
 from lightning_jointprune.record import JointSelection
 from lightning_jointprune.significance import PairedTest
 from lightning_jointprune.skeletons import get_skeleton
-from tests.runs import SHORT_RUNS
+from tests.runs import SHORT_RUNS, SMALL_FLAGS
 
 pytestmark = SHORT_RUNS
 CONFIGS = Path(examples.__file__).parent / "configs"
@@ -78,16 +78,11 @@ class Outline(HTMLParser):
 
 def flags(folder: Path) -> list[str]:
     return [
+        *SMALL_FLAGS,
         f"--data={folder}",
         "--modalities=skeleton",
-        "--datamodule.num_frames=8",
         "--datamodule.batch_size=4",
-        "--model.hidden_size=32",
-        "--model.num_layers=1",
         "--trainer.max_epochs=6",
-        "--trainer.accelerator=cpu",
-        "--trainer.enable_progress_bar=false",
-        "--trainer.enable_model_summary=false",
     ]
 
 

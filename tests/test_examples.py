@@ -37,24 +37,19 @@ from examples.autsl_synthetic import (
 )
 from lightning_jointprune import JointSelection
 from lightning_jointprune.skeletons import get_skeleton
-from tests.runs import SHORT_RUNS
+from tests.runs import SHORT_RUNS, SMALL_FLAGS
 
 pytestmark = SHORT_RUNS
 
 FULL_SIZE = Path(examples.__file__).with_name("autsl_full.yaml")
 SMALL = SyntheticSettings(signs=3, clips=(12, 6, 6), signers=(2, 1, 1), frames=(5, 8), size=32)
-SMALL_FLAGS = [
+DEMO_FLAGS = [
+    *SMALL_FLAGS,
     "--datamodule.synthetic.signs=3",
     "--datamodule.synthetic.clips=[48,12,12]",
     "--datamodule.synthetic.signers=[3,2,2]",
     "--datamodule.synthetic.frames=[5,8]",
     "--datamodule.synthetic.size=32",
-    "--datamodule.num_frames=8",
-    "--model.hidden_size=32",
-    "--model.num_layers=1",
-    "--trainer.accelerator=cpu",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
 ]
 
 
@@ -618,7 +613,7 @@ def test_end_to_end_all_modalities_until_the_report(
     in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The whole demo, small: make data, train with the callback, test, print, write the report."""
-    cli = main([*SMALL_FLAGS, "--trainer.max_epochs=5", "--pruning.budget=8"])
+    cli = main([*DEMO_FLAGS, "--trainer.max_epochs=5", "--pruning.budget=8"])
     printed = capsys.readouterr().out
     selection = cli.pruning.selection
     assert len(selection.indices) == 8
@@ -649,8 +644,7 @@ def test_end_to_end_all_modalities_until_the_report(
 def test_end_to_end_npz(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Arrays with joints of their own: no skeleton name, no planted truth."""
     write_npz(in_tmp / "words.npz")
-    flags = [flag for flag in SMALL_FLAGS if "synthetic" not in flag]
-    cli = main(["--data=words.npz", "--trainer.max_epochs=3", *flags])
+    cli = main(["--data=words.npz", "--trainer.max_epochs=3", *SMALL_FLAGS])
     printed = capsys.readouterr().out
     assert cli.pruning.selection.sentence("words") in printed
     assert "carry the sign" not in printed
