@@ -6,10 +6,8 @@ its result, how long it took, on what, and with which versions and state of the 
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import functools
-import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -26,6 +24,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.digest import digest
 from benchmarks.machine import cpu
 
 Settings = dict[str, Any]  # what JSON can hold; "script", "seed" and "pruned" are always there
@@ -33,18 +32,47 @@ Result = dict[str, Any]
 Record = dict[str, Any]  # settings, result, seconds, date, versions, cpu, code
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent
 DISTRIBUTIONS = ("torch", "lightning", "transformers", "numpy")
 # Modules that read what a training run has left; they can not change its figures.
-READERS = {"__init__", "__main__", "agreement", "compaction", "evaluate"}
-READERS |= {"evaluation", "follow", "products", "record", "report", "rules", "surgery", "tracing"}
-# What the cells of a script come from, besides the models and the data.
-CHOICES = {
-    "subset": ["joint_data.py"],
-    "asl_study": ["study_models.py", "../examples/autsl_encoders.py"],
-} | {
-    script: ["joint_data.py", "selectors/training.py", f"selectors/{script}.py"]
-    for script in ("ours", "penalties", "scores")
+READERS = {"agreement", "compaction", "doctor", "evaluate", "evaluation", "extraction", "files"}
+READERS |= {"intervals", "joint_columns", "joint_labels", "model_commands", "passes", "predictions"}
+READERS |= {"record", "report", "rewriting", "selecting", "significance", "stored_arrays", "tables"}
+READERS |= {"wording"}
+MODELS = ("benchmarks/models.py", "benchmarks/data.py")
+SELECTORS = ("benchmarks/joint_data.py", "benchmarks/selectors/training.py")
+# What the cells of a script come from, besides the package where they are pruned; globs.
+SCRIPTS = {
+    "asl_study": (*MODELS, "benchmarks/study_models.py", "examples/autsl_encoders.py"),
+    "asl_words": MODELS,
+    "compaction": (
+        "benchmarks/compaction.py",
+        "examples/autsl_encoders.py",
+        "lightning_jointprune/layer.py",
+        "lightning_jointprune/selecting.py",
+        "lightning_jointprune/attach.py",
+        "lightning_jointprune/compaction/*.py",
+    ),
+    "data_wait": ("benchmarks/data_wait.py", "examples/*.py"),
+    "demo": ("examples/*.py",),
+    "import_time": (*MODELS, "benchmarks/import_time.py"),
+    "last_phase": MODELS,
+    "listing": (
+        "benchmarks/listing.py",
+        "examples/autsl_check.py",
+        "examples/autsl_files.py",
+        "examples/autsl_labels.py",
+        "examples/autsl_synthetic.py",
+    ),
+    "ours": (*MODELS, *SELECTORS, "benchmarks/selectors/ours.py"),
+    "overhead": (*MODELS, "benchmarks/overhead.py", "tests/twins.py", "examples/*.py"),
+    "penalties": (*MODELS, *SELECTORS, "benchmarks/selectors/penalties.py"),
+    "planted": MODELS,
+    "scores": (*MODELS, *SELECTORS, "benchmarks/selectors/scores.py"),
+    "soak": (*MODELS, "benchmarks/soak.py"),
+    "subset": (*MODELS, "benchmarks/joint_data.py"),
 }
+UNSEARCHED = ("compaction",)  # scripts in which nothing is searched, though joints are dropped
 
 
 class Store:
@@ -98,50 +126,17 @@ def code_state(settings: Settings) -> str:
 
 @functools.cache
 def _state(script: str, pruned: bool) -> str:
-    files = [HERE / name for name in ("models.py", "data.py", *CHOICES.get(script, ()))]
-    examples = sorted((HERE.parent / "examples").glob("*.py"))
-    if script == "demo":
-        files = examples
-    if script == "compaction":
-        folder = HERE.parent / "lightning_jointprune"
-        files = [HERE / "compaction.py", HERE.parent / "examples" / "autsl_encoders.py"]
-        files += [folder / name for name in ("layer.py", "selecting.py", "attach.py")]
-        files += sorted((folder / "compaction").glob("*.py"))
-        pruned = False  # nothing is searched
-    if script == "data_wait":
-        files = [HERE / "data_wait.py", *examples]
-    if script == "listing":
-        checked = ("check", "files", "labels", "synthetic")
-        files = [HERE / "listing.py"]
-        files += [HERE.parent / "examples" / f"autsl_{name}.py" for name in checked]
-    if script == "overhead":
-        files += [HERE / "overhead.py", HERE.parent / "tests" / "twins.py", *examples]
-    if script in ("import_time", "soak"):
-        files.append(HERE / f"{script}.py")
-    if pruned:
+    files = [path for pattern in SCRIPTS[script] for path in sorted(ROOT.glob(pattern))]
+    if pruned and script not in UNSEARCHED:
         package = package_folder()
-        files += [
-            path for path in sorted(package.glob("**/*.py")) if not _reads_only(package, path)
-        ]
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.name}\n{_logic(path)}\n".encode())
-    return digest.hexdigest()[:12]
+        files += [path for path in package.rglob("*.py") if not _reads_only(package, path)]
+    return digest(files)
 
 
 def _reads_only(package: Path, path: Path) -> bool:
-    return path.relative_to(package).parts[0].removesuffix(".py") in READERS
-
-
-def _logic(path: Path) -> str:
-    """A file without its comments, docstrings and layout."""
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
-            node
-        ):
-            node.body = node.body[1:]
-    return ast.unparse(tree)
+    """Whether a module can not change a run's figures; nor can what lists names or commands."""
+    top = path.relative_to(package).parts[0].removesuffix(".py")
+    return top in READERS or path.stem.startswith("__")
 
 
 @functools.cache
