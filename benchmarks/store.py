@@ -48,7 +48,7 @@ SCRIPTS = {
     "compaction": (
         "benchmarks/compaction.py",
         "examples/autsl_encoders.py",
-        "lightning_jointprune/layer.py",
+        "lightning_jointprune/gates/*.py",
         "lightning_jointprune/selecting.py",
         "lightning_jointprune/attach.py",
         "lightning_jointprune/compaction/*.py",

@@ -10,18 +10,18 @@ from lightning_jointprune.compaction.export import export_model
 from lightning_jointprune.evaluate import compare_subsets, evaluate_joints
 from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.extraction import extraction_plan
-from lightning_jointprune.gates import (
+from lightning_jointprune.gates.layer import JointPruningLayer
+from lightning_jointprune.gates.membership import Groups
+from lightning_jointprune.gates.relaxations import (
     GumbelSigmoid,
     HardConcrete,
     StochasticGate,
     StraightThroughGumbelSigmoid,
 )
-from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.pruned import analyze_pruning, load_pruned
 from lightning_jointprune.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
 from lightning_jointprune.selecting import SelectJoints
-from lightning_jointprune.settings import Groups
 from lightning_jointprune.skeletons import Skeleton
 
 __version__ = "0.1.0"

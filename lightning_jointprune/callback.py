@@ -22,13 +22,14 @@ from lightning_jointprune import trainer as trainers
 from lightning_jointprune.checkpoint import STATE_KEY, check_state, find_state, make_state
 from lightning_jointprune.detect import check_input
 from lightning_jointprune.entrance import Entrance
-from lightning_jointprune.fills import Fill
 from lightning_jointprune.gated import own_layer
-from lightning_jointprune.gates import Gate, GumbelSigmoid
+from lightning_jointprune.gates.fills import Fill
+from lightning_jointprune.gates.membership import Groups
+from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
 from lightning_jointprune.preview import preview
 from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
 from lightning_jointprune.schedules import Budget, Price
-from lightning_jointprune.settings import Groups, Settings
+from lightning_jointprune.settings import Settings
 from lightning_jointprune.skeletons import Skeleton
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_jointprune.gates.axes import frames_of
+
 MOSTLY = 0.5  # of the frames
 TOLERANCE = 2.0**-18  # of the largest coordinate: what rounding leaves of a straight line
 
@@ -162,16 +164,6 @@ class InputStatistics:
         row, within = JointInput._fields.index(name), slice(joints.start, joints.stop)
         self.sums[row, within] += values.cpu().double().sum((0, 1))  # some devices have no double
         self.counts[row, within] += counted.sum((0, 1)).cpu()
-
-
-def frames_of(x: Tensor, axes: Sequence[str]) -> Tensor:
-    """The joints as `(sequences, frames, joints, channels)`."""
-    rest = [word for word in axes if word not in ("t", "j", "c")]
-    x = x.permute([axes.index(word) for word in (*rest, "t", "j", "c") if word in axes])
-    x = x if "c" in axes else x.unsqueeze(-1)
-    x = x if "t" in axes else x.unsqueeze(-3)
-    x = x if x.dtype == torch.float64 else x.float()
-    return x.reshape(-1, *x.shape[-3:])
 
 
 def _belongs(x: Tensor, joints: range, pieces: Sequence[tuple[Tensor, range]]) -> bool:

@@ -14,7 +14,7 @@ from torch import nn
 from lightning_jointprune.attach import attach, detach, hook_saving, unhook_saving
 from lightning_jointprune.detect import resolve_parts
 from lightning_jointprune.gated import own_layer
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.layout import Target, read_targets, where, written
 from lightning_jointprune.probe import Probe
 from lightning_jointprune.settings import Settings

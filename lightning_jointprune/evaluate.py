@@ -14,8 +14,8 @@ from lightning_jointprune.agreement import indices_of
 from lightning_jointprune.confounds import InputStatistics
 from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.gated import layer_of
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.intervals import Estimate, proportion
-from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.passes import Trial, observe
 from lightning_jointprune.predictions import Predict
 from lightning_jointprune.significance import PairedTest, paired_tests

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer
 
 SAMPLES = 8  # of each batch
 

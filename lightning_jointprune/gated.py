@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from lightning_jointprune.attach import attached_layers
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer
 
 
 def own_layer(model: nn.Module) -> JointPruningLayer | None:

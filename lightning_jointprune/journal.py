@@ -15,7 +15,7 @@ from typing import Any
 from lightning_jointprune.doctor import installed
 from lightning_jointprune.files import RunFolder
 from lightning_jointprune.first_batches import FirstBatches
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.loggers import hand_over
 from lightning_jointprune.normalisation import Normalisation
 from lightning_jointprune.pose import MeanPose

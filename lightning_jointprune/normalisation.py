@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_jointprune.confounds import frames_of
 from lightning_jointprune.first_batches import FirstBatches
+from lightning_jointprune.gates.axes import frames_of
 
 EXACT = 1e-3  # of the skeleton's size: what is left of a centre or of a scale that was taken out
 USUAL = 0.1  # how near standardised coordinates are to mean 0 and deviation 1 in a few batches

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from lightning_jointprune.confounds import InputStatistics
 from lightning_jointprune.gated import layer_of
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.intervals import Estimate, difference, proportion
-from lightning_jointprune.layer import JointPruningLayer
 from lightning_jointprune.predictions import (
     Predict,
     are_classes,

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from lightning_jointprune.attach import attach
 from lightning_jointprune.checkpoint import STATE_KEY, find_state
-from lightning_jointprune.fills import FillFunction, restored_fill
 from lightning_jointprune.gated import layer_of, own_layer
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.gates.fills import FillFunction, restored_fill
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.layout import read_targets
 from lightning_jointprune.record import JointSelection
 

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from lightning_jointprune.controllers import Controller
-from lightning_jointprune.gates import Mode
-from lightning_jointprune.layer import JointPruningLayer
-from lightning_jointprune.masks import hard_mask, hard_mask_of_units
+from lightning_jointprune.gates.layer import JointPruningLayer, Mode
+from lightning_jointprune.gates.masks import hard_mask, hard_mask_of_units
 from lightning_jointprune.optim import add_penalty_gradient
 from lightning_jointprune.schedules import Phase, phase_at, search_progress, temperature_at
 

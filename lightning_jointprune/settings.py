@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from lightning_jointprune.controllers import make_controller
-from lightning_jointprune.fills import Fill, check_frames, checked_fill, fill_name
-from lightning_jointprune.gates import Gate, make_gate
+from lightning_jointprune.gates.fills import Fill, check_frames, checked_fill, fill_name
+from lightning_jointprune.gates.layer import JointPruningLayer, numbered
+from lightning_jointprune.gates.masks import hard_mask_of_units
+from lightning_jointprune.gates.membership import Groups
+from lightning_jointprune.gates.relaxations import Gate, make_gate
 from lightning_jointprune.journal import Journal
-from lightning_jointprune.layer import JointPruningLayer, numbered
 from lightning_jointprune.layout import Layout, Target
-from lightning_jointprune.masks import hard_mask_of_units
 from lightning_jointprune.schedules import (
     Budget,
     MetricFloor,
@@ -28,24 +29,6 @@ from lightning_jointprune.skeletons import Skeleton, as_skeleton, resolve_joints
 
 # Axes that no others have the joints' place of, or none that differ.
 _CERTAIN = ("b t j c", "b j c", "b j")
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Gates above the joints.
-
-    A joint is open when its group's gate and its own are open. A group that is *tied* has one gate
-    for all its joints: they stand or fall together. A joint in no group has only its own gate.
-
-    Args:
-        members: group name to its joints, by index or name; None takes the named skeleton's body
-            parts. No joint is in two groups. Without a named skeleton, the joints of a tied group
-            are its nodes and named so: `"wrist.0"`, `"wrist.1"`.
-        tied: whether each group has a single gate.
-    """
-
-    members: Mapping[str, Sequence[int | str]] | None = None
-    tied: bool = False
 
 
 @dataclass(frozen=True)

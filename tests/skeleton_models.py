@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_jointprune.attach import attach
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.layout import Layout, Target
 
 B, T, J, C, SIGNS = 3, 7, 9, 3, 4

@@ -14,7 +14,7 @@ from lightning_jointprune.attach import attach, attached_layers
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.request import compaction_of
 from lightning_jointprune.compaction.tracing import CompactionError
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.layout import Layout, part_targets
 from lightning_jointprune.pruned import analyze_pruning
 from lightning_jointprune.record import JointSelection

@@ -17,7 +17,7 @@ from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.export import export_model
 from lightning_jointprune.compaction.request import called_by_users, compaction_of
 from lightning_jointprune.compaction.tracing import Call, CompactionError
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.layout import Target
 from lightning_jointprune.pruned import analyze_pruning
 from tests.models import ZOO

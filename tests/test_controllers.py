@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lightning_jointprune.controllers import Controller, make_controller
-from lightning_jointprune.masks import hard_mask
+from lightning_jointprune.gates.masks import hard_mask
 from lightning_jointprune.schedules import Budget, MetricFloor, Price, TargetJoints
 
 fractions = st.floats(0, 1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.normalisation import Normalisation
 from lightning_jointprune.record import PruningRecord
 from tests.runs import SHORT_RUNS, Classifier, J, clips, fit, pruning

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.pose import MeanPose
 from lightning_jointprune.record import PruningRecord
 from lightning_jointprune.skeletons import Skeleton

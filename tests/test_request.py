@@ -12,7 +12,7 @@ from lightning_jointprune.compaction.request import (
     with_layer_in_front,
 )
 from lightning_jointprune.compaction.tracing import Call
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.layout import Target
 from tests.models import NoForward
 

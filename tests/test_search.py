@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lightning_jointprune.controllers import make_controller
-from lightning_jointprune.gates import GATES, StochasticGate, make_gate
-from lightning_jointprune.layer import JointPruningLayer
-from lightning_jointprune.masks import hard_mask
+from lightning_jointprune.gates.layer import JointPruningLayer
+from lightning_jointprune.gates.masks import hard_mask
+from lightning_jointprune.gates.relaxations import GATES, StochasticGate, make_gate
 from lightning_jointprune.optim import add_logits, gate_rate, logit_group
 from lightning_jointprune.schedules import Budget, MetricFloor, Price, TargetJoints
 from lightning_jointprune.search import JointSearch, indecision_slope

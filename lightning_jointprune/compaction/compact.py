@@ -35,7 +35,7 @@ from lightning_jointprune.compaction.surgery import (
     resized,
 )
 from lightning_jointprune.compaction.tracing import WAY_OUT, Call, CompactionError, trace
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.layout import Target
 from lightning_jointprune.record import JointSelection
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lightning_jointprune.attach import attach, attached_layers
 from lightning_jointprune.compaction.tracing import Call, CompactionError
 from lightning_jointprune.gated import layer_of, own_layer
-from lightning_jointprune.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.layout import Target
 from lightning_jointprune.record import JointSelection
 

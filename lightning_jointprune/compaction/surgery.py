@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_jointprune.attach import named_modules
 from lightning_jointprune.compaction.follow import Plan
-from lightning_jointprune.fills import padding
+from lightning_jointprune.gates.fills import padding
 
 
 class SelectLayer(nn.Module):

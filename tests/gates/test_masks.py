@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_jointprune.masks import hard_mask, hard_mask_of_units
+from lightning_jointprune.gates.masks import hard_mask, hard_mask_of_units
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -78,3 +79,21 @@ def _checked(joints: Sequence[int], num_joints: int) -> list[int]:
             f"Expected different joints from 0 to {num_joints - 1} but got {list(joints)}."
         )
     return list(joints)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Gates above the joints.
+
+    A joint is open when its group's gate and its own are open. A group that is *tied* has one gate
+    for all its joints: they stand or fall together. A joint in no group has only its own gate.
+
+    Args:
+        members: group name to its joints, by index or name; None takes the named skeleton's body
+            parts. No joint is in two groups. Without a named skeleton, the joints of a tied group
+            are its nodes and named so: `"wrist.0"`, `"wrist.1"`.
+        tied: whether each group has a single gate.
+    """
+
+    members: Mapping[str, Sequence[int | str]] | None = None
+    tied: bool = False

@@ -12,21 +12,21 @@ from scipy.stats import norm
 from torch import Tensor
 from torch.nn import functional
 
-from lightning_jointprune.gates import (
+from lightning_jointprune.gates.axes import spread
+from lightning_jointprune.gates.blend import blend
+from lightning_jointprune.gates.masks import hard_mask
+from lightning_jointprune.gates.relaxations import (
     GATES,
     Gate,
     GumbelSigmoid,
     HardConcrete,
     StochasticGate,
     StraightThroughGumbelSigmoid,
-    blend,
     clipped_gaussian,
     gumbel_sigmoid,
     hard_concrete,
     make_gate,
-    spread,
 )
-from lightning_jointprune.masks import hard_mask
 
 DRAWS = 100_000
 TOLERANCE = 5 * 0.5 / math.sqrt(DRAWS)  # five standard errors of a frequency, at most

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lightning_jointprune import JointPruningLayer
-from lightning_jointprune.fills import (
+from lightning_jointprune.gates.fills import (
     check_frames,
     checked_fill,
     fill_name,

@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-Mode = Literal["open", "sampled", "masked", "rungs"]
 NOISE_EPS = 1e-6  # uniform noise stays this far from 0 and 1, so that its logit is finite
 
 
@@ -97,70 +95,6 @@ class _Threshold(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:  # noqa: ARG004
         return grads[0]
-
-
-def blend(x: Tensor, gates: Tensor, fill: Tensor | None = None) -> Tensor:
-    """Mix joints with what replaces them: `fill + gate * (x - fill)`.
-
-    Where a gate is 0 the result is `fill`, whatever `x` is. A value that is not finite passes an
-    open gate as it is, and gives that gate no gradient, so one missing joint poisons no logit.
-
-    Args:
-        x: joints, any shape, floating.
-        gates: in [0, 1], broadcastable to `x`.
-        fill: what a closed joint is replaced by, broadcastable to `x`; None is 0.
-
-    Returns:
-        Shape of `x`.
-
-    >>> blend(torch.tensor([2.0, 2.0, torch.nan]), torch.tensor([1.0, 0.5, 0.0]))
-    tensor([2., 1., 0.])
-    """
-    return cast("Tensor", _Blend.apply(x, gates, fill))  # type: ignore[no-untyped-call]
-
-
-def spread(values: Tensor, x: Tensor, axes: Sequence[str]) -> Tensor:
-    """Bring a value per joint, or per sample and joint, to the axes of `x`, to be broadcast.
-
-    Axes after the joints' are written out: a broadcast along the last few elements is slow.
-
-    Args:
-        values: shape `(joints,)` or `(batch, joints)`.
-        x: joints, one axis per word.
-        axes: one word per axis; the first is the batch, `"j"` the joints.
-    """
-    joints = axes.index("j")
-    batch = [x.shape[0]] if values.ndim == 2 else [1]
-    between = [1] * (joints - 1)
-    after = x.shape[joints + 1 :]
-    values = values.view([*batch, *between, values.shape[-1], *[1] * len(after)])
-    return values.expand(*values.shape[: joints + 1], *after).contiguous()
-
-
-BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of a floating number
-
-
-class _Blend(torch.autograd.Function):
-    """`blend` in few passes over the joints: this runs in every training step."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gates: Tensor, fill: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, gates, fill)
-        mixed = x * gates
-        # Zeros where a gate is 0, also for NaN; several times as fast as `torch.where`.
-        bits = BITS[mixed.element_size()]
-        mixed.view(bits).bitwise_and_(-(gates > 0).to(bits))
-        return mixed if fill is None else mixed.add_(fill * (1.0 - gates))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, gates, fill = ctx.saved_tensors
-        grad_x = grads[0] * gates if ctx.needs_input_grad[0] else None
-        if not ctx.needs_input_grad[1]:
-            return grad_x, None, None
-        slope = grads[0] * (x if fill is None else x - fill)
-        torch.nan_to_num_(slope, nan=0.0, posinf=0.0, neginf=0.0)
-        return grad_x, slope.sum_to_size(gates.shape), None
 
 
 # --- the gates -----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_jointprune import HardConcrete, JointPruningLayer, StochasticGate
-from lightning_jointprune.gates import Gate, GumbelSigmoid
+from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
 
 
 def trained_layer(**settings) -> JointPruningLayer:

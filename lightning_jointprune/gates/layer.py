@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.fills import (
+from lightning_jointprune.gates.axes import spread
+from lightning_jointprune.gates.blend import blend
+from lightning_jointprune.gates.fills import (
     Fill,
     batch_means,
     check_frames,
@@ -20,9 +22,9 @@ from lightning_jointprune.fills import (
     first_frames,
     padding,
 )
-from lightning_jointprune.gates import Gate, Mode, blend, make_gate, spread
-from lightning_jointprune.groups import memberships
-from lightning_jointprune.masks import hard_mask
+from lightning_jointprune.gates.masks import hard_mask
+from lightning_jointprune.gates.membership import memberships
+from lightning_jointprune.gates.relaxations import Gate, make_gate
 
 SETTLED = ("mask", "rungs", "fill_mean", "fill_count")  # what is learned besides the logits
 
@@ -389,3 +391,6 @@ class JointPruningLayer(nn.Module):
 def numbered(num_joints: int) -> tuple[str, ...]:
     """Names for joints that have none."""
     return tuple(f"joint_{joint}" for joint in range(num_joints))
+
+
+Mode = Literal["open", "sampled", "masked", "rungs"]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_jointprune.groups import memberships
+from lightning_jointprune.gates.membership import memberships
 
 
 @given(st.data(), st.integers(1, 8), st.booleans())

@@ -1,0 +1,36 @@
+"""Arranges values and joints by the axes of a skeleton tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def spread(values: Tensor, x: Tensor, axes: Sequence[str]) -> Tensor:
+    """Bring a value per joint, or per sample and joint, to the axes of `x`, to be broadcast.
+
+    Axes after the joints' are written out: a broadcast along the last few elements is slow.
+
+    Args:
+        values: shape `(joints,)` or `(batch, joints)`.
+        x: joints, one axis per word.
+        axes: one word per axis; the first is the batch, `"j"` the joints.
+    """
+    joints = axes.index("j")
+    batch = [x.shape[0]] if values.ndim == 2 else [1]
+    between = [1] * (joints - 1)
+    after = x.shape[joints + 1 :]
+    values = values.view([*batch, *between, values.shape[-1], *[1] * len(after)])
+    return values.expand(*values.shape[: joints + 1], *after).contiguous()
+
+
+def frames_of(x: Tensor, axes: Sequence[str]) -> Tensor:
+    """The joints as `(sequences, frames, joints, channels)`."""
+    rest = [word for word in axes if word not in ("t", "j", "c")]
+    x = x.permute([axes.index(word) for word in (*rest, "t", "j", "c") if word in axes])
+    x = x if "c" in axes else x.unsqueeze(-1)
+    x = x if "t" in axes else x.unsqueeze(-3)
+    x = x if x.dtype == torch.float64 else x.float()
+    return x.reshape(-1, *x.shape[-3:])
