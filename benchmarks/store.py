@@ -35,7 +35,16 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 DISTRIBUTIONS = ("torch", "lightning", "transformers", "numpy")
 # Modules that read what a training run has left; they can not change its figures.
-READERS = {"agreement", "compaction", "doctor", "evaluate", "evaluation", "extraction", "files"}
+READERS = {
+    "agreement",
+    "compaction",
+    "confounds",
+    "doctor",
+    "evaluate",
+    "evaluation",
+    "extraction",
+    "files",
+}
 READERS |= {"intervals", "joint_columns", "joint_labels", "model_commands", "passes", "predictions"}
 READERS |= {"record", "report", "rewriting", "selecting", "significance", "stored_arrays", "tables"}
 READERS |= {"wording"}
