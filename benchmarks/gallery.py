@@ -36,8 +36,8 @@ from lightning_jointprune import (
     PruningRecord,
     evaluate_joints,
 )
-from lightning_jointprune.evaluation import EVALUATION_FILE
-from lightning_jointprune.record import Snapshot
+from lightning_jointprune.record.evaluation import EVALUATION_FILE
+from lightning_jointprune.record.record import Snapshot
 from lightning_jointprune.report import write_report
 from lightning_jointprune.skeletons import get_skeleton
 

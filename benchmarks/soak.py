@@ -37,7 +37,7 @@ from benchmarks.rows import Figure, Row, at_most, measure, parser, product, resu
 from benchmarks.store import Result, Settings, Store
 from lightning_jointprune import JointPruningCallback, JointSelection, PruningRecord, journal
 from lightning_jointprune.checkpoint import STATE_KEY
-from lightning_jointprune.record import SELECTION_FILE
+from lightning_jointprune.record.record import SELECTION_FILE
 
 VALIDATED, SAVED = 20, 50  # steps
 # Checkpoints are saved after epochs. From others Lightning 2.6 does not go on exactly, without the

@@ -16,7 +16,7 @@ from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
 )
 
-from lightning_jointprune.files import write_text
+from lightning_jointprune.record.files import write_text
 
 
 def scores(num_signs: int, prefix: str) -> MetricCollection:

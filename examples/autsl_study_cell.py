@@ -25,7 +25,7 @@ from examples.autsl_encoders import FOLLOWERS, FollowKept
 from examples.autsl_fusion import FusionCLI, SignFusion
 from examples.autsl_selections import CHOSEN, LADDER, Cell, joints_of, path_of
 from lightning_jointprune import analyze_pruning, load_pruned
-from lightning_jointprune.files import write_text
+from lightning_jointprune.record.files import write_text
 
 METRICS = {"test_acc": "top-1", "test_top5": "top-5", "test_f1": "macro F1"}
 

@@ -15,9 +15,9 @@ from plotly.offline import get_plotlyjs
 
 from examples.autsl_selections import Cell
 from examples.autsl_statistics import Comparison, Row, kept_of, unfinished_of
-from lightning_jointprune.files import write_text
-from lightning_jointprune.intervals import Estimate
-from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.record.files import write_text
+from lightning_jointprune.record.intervals import Estimate
+from lightning_jointprune.record.record import JointSelection, PruningRecord
 from lightning_jointprune.report import Point, plot_frontier
 
 

@@ -22,7 +22,7 @@ import yaml
 from jsonargparse import auto_cli
 
 from examples.autsl_fusion import FusionCLI
-from lightning_jointprune.files import write_text
+from lightning_jointprune.record.files import write_text
 
 LR, GATE_LR, PRICE = (1e-4, 1e-2), (0.01, 0.2), (1e-4, 1e-2)  # lowest and highest
 

@@ -8,7 +8,6 @@ from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.compact_files import from_compact, save_compact
 from lightning_jointprune.compaction.export import export_model
 from lightning_jointprune.evaluate import compare_subsets, evaluate_joints
-from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.extraction import extraction_plan
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.membership import Groups
@@ -19,7 +18,8 @@ from lightning_jointprune.gates.relaxations import (
     StraightThroughGumbelSigmoid,
 )
 from lightning_jointprune.pruned import analyze_pruning, load_pruned
-from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.record.evaluation import JointEvaluation
+from lightning_jointprune.record.record import JointSelection, PruningRecord
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
 from lightning_jointprune.selecting import SelectJoints
 from lightning_jointprune.skeletons import Skeleton

@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from lightning_jointprune.evaluation import EVALUATION_FILE, JointEvaluation
 from lightning_jointprune.extraction import extraction_plan
 from lightning_jointprune.model_commands import add_commands
-from lightning_jointprune.record import RECORD_FILE, REPORT_FILE, JointSelection, PruningRecord
+from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluation
+from lightning_jointprune.record.record import (
+    RECORD_FILE,
+    REPORT_FILE,
+    JointSelection,
+    PruningRecord,
+)
+from lightning_jointprune.record.tables import as_text, printable
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
-from lightning_jointprune.tables import as_text, printable
 
 if TYPE_CHECKING:
     from lightning_jointprune.report.comparison import Comparison

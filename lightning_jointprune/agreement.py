@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_jointprune.evaluation import JointEvaluation
-from lightning_jointprune.intervals import Estimate, Z
-from lightning_jointprune.record import JointSelection
+from lightning_jointprune.record.evaluation import JointEvaluation
+from lightning_jointprune.record.intervals import Estimate, Z
+from lightning_jointprune.record.record import JointSelection
 
 
 class FrontierPoint(NamedTuple):

@@ -27,7 +27,7 @@ from lightning_jointprune.gates.fills import Fill
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
 from lightning_jointprune.preview import preview
-from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
+from lightning_jointprune.record.record import RECORD_FILE, JointSelection, PruningRecord
 from lightning_jointprune.schedules import Budget, Price
 from lightning_jointprune.settings import Settings
 from lightning_jointprune.skeletons import Skeleton

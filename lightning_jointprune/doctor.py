@@ -8,6 +8,8 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
+from lightning_jointprune.record.versions import installed
+
 PACKAGE = "lightning-jointprune"
 OTHERS = ("pytorch-lightning", "tensorboard")  # asked for by no extra, and yet in many runs
 WORKSHOP = {"benchmarks", "dev", "docs"}  # extras of who works on the package
@@ -24,17 +26,6 @@ def requirements(package: str = PACKAGE) -> list[Requirement]:
         for one in map(Requirement, metadata.requires(package) or ())
         if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in extras)
     ]
-
-
-def installed(names: Iterable[str]) -> dict[str, str]:
-    """The versions of those distributions that are installed, by name."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def surroundings() -> dict[str, str]:

@@ -11,15 +11,15 @@ from rich.text import Text
 from torch import Tensor, nn
 
 from lightning_jointprune.agreement import indices_of
-from lightning_jointprune.confounds import InputStatistics
-from lightning_jointprune.evaluation import JointEvaluation
 from lightning_jointprune.gated import layer_of
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.intervals import Estimate, proportion
+from lightning_jointprune.measure.input_statistics import InputStatistics
 from lightning_jointprune.passes import Trial, observe
 from lightning_jointprune.predictions import Predict
+from lightning_jointprune.record.evaluation import JointEvaluation
+from lightning_jointprune.record.intervals import Estimate, proportion
+from lightning_jointprune.record.tables import as_text
 from lightning_jointprune.significance import PairedTest, paired_tests
-from lightning_jointprune.tables import as_text
 
 if TYPE_CHECKING:
     from torchmetrics import Metric

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lightning_jointprune.files import PathLike
 from lightning_jointprune.joint_columns import parquet_file
-from lightning_jointprune.record import JointSelection
+from lightning_jointprune.record.files import PathLike
+from lightning_jointprune.record.record import JointSelection
 from lightning_jointprune.stored_arrays import PARQUET, ZIP, keys_of, kind_of, member
 
 SCHEMA, KIND = 1, "joint_labels"

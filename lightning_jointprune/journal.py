@@ -12,14 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning_jointprune.doctor import installed
-from lightning_jointprune.files import RunFolder
 from lightning_jointprune.first_batches import FirstBatches
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.loggers import hand_over
 from lightning_jointprune.normalisation import Normalisation
 from lightning_jointprune.pose import MeanPose
-from lightning_jointprune.record import (
+from lightning_jointprune.record.files import RunFolder
+from lightning_jointprune.record.record import (
     RECORD_FILE,
     REPORT_FILE,
     SELECTION_FILE,
@@ -27,10 +26,11 @@ from lightning_jointprune.record import (
     PruningRecord,
     Snapshot,
 )
+from lightning_jointprune.record.tables import SCREEN
+from lightning_jointprune.record.versions import installed
 from lightning_jointprune.schedules import higher_is_better
 from lightning_jointprune.search import JointSearch
 from lightning_jointprune.skeletons import Skeleton
-from lightning_jointprune.tables import SCREEN
 
 REFRESH_SHARE = 0.01  # of the run's time that files in the course of it may cost
 REFRESH_COST = 1.0  # seconds that the first of them is expected to take

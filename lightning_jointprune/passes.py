@@ -13,10 +13,9 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from lightning_jointprune.confounds import InputStatistics
 from lightning_jointprune.gated import layer_of
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.intervals import Estimate, difference, proportion
+from lightning_jointprune.measure.input_statistics import InputStatistics
 from lightning_jointprune.predictions import (
     Predict,
     are_classes,
@@ -25,6 +24,7 @@ from lightning_jointprune.predictions import (
     moved,
     single,
 )
+from lightning_jointprune.record.intervals import Estimate, difference, proportion
 
 if TYPE_CHECKING:
     from torchmetrics import Metric

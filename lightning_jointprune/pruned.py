@@ -15,7 +15,7 @@ from lightning_jointprune.gated import layer_of, own_layer
 from lightning_jointprune.gates.fills import FillFunction, restored_fill
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.layout import read_targets
-from lightning_jointprune.record import JointSelection
+from lightning_jointprune.record.record import JointSelection
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -11,10 +11,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from lightning_jointprune.files import PathLike, whole_file, write_text
 from lightning_jointprune.joint_columns import columns_of, parquet_file, write_columns
 from lightning_jointprune.joint_labels import KEY, JointLabels, is_selected, labels_of, sidecar
-from lightning_jointprune.record import JointSelection
+from lightning_jointprune.record.files import PathLike, whole_file, write_text
+from lightning_jointprune.record.record import JointSelection
 from lightning_jointprune.stored_arrays import (
     NPY,
     PARQUET,

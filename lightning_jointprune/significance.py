@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_jointprune.intervals import Estimate, difference
+from lightning_jointprune.record.intervals import Estimate, difference
 
 RESAMPLES = 10_000
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_jointprune.files import PathLike, RunFolder
+from lightning_jointprune.record.files import PathLike, RunFolder
 
 # Callbacks that take all groups of an optimizer for the user's: to match them with the module's
 # parameters, to number them, to give each a rate. And the hooks in which they do.

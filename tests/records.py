@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning_jointprune.evaluation import JointEvaluation
-from lightning_jointprune.intervals import Estimate
-from lightning_jointprune.record import JointSelection, PruningRecord, Snapshot
+from lightning_jointprune.record.evaluation import JointEvaluation
+from lightning_jointprune.record.intervals import Estimate
+from lightning_jointprune.record.record import JointSelection, PruningRecord, Snapshot
 from lightning_jointprune.skeletons import get_skeleton
 
 HOSTILE = (

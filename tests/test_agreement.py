@@ -19,7 +19,7 @@ from lightning_jointprune import (
     stability,
 )
 from lightning_jointprune.agreement import FrontierPoint, jaccard, mean_of_runs, seed_agreement
-from lightning_jointprune.intervals import Estimate
+from lightning_jointprune.record.intervals import Estimate
 
 NAMES = ("nose", "wrist", "thumb", "index", "ring", "little")
 

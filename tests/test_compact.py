@@ -17,7 +17,7 @@ from lightning_jointprune.compaction.tracing import CompactionError
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.layout import Layout, part_targets
 from lightning_jointprune.pruned import analyze_pruning
-from lightning_jointprune.record import JointSelection
+from lightning_jointprune.record.record import JointSelection
 from tests.skeleton_models import (
     AXES,
     COMPACTED,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report import plot_comparison
 from lightning_jointprune.report.comparison import compare
 from tests.records import HOSTILE, record_of, unnamed

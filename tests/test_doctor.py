@@ -9,13 +9,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from lightning_jointprune.__main__ import main
-from lightning_jointprune.doctor import (
-    conflicts,
-    installed,
-    known_conflicts,
-    requirements,
-    surroundings,
-)
+from lightning_jointprune.doctor import conflicts, known_conflicts, requirements, surroundings
+from lightning_jointprune.record.versions import installed
 
 TORCH = Requirement("torch>=2.4")
 EXTRA = Requirement('kaleido>=1.0; extra == "report"')

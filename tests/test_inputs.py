@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from lightning_jointprune.confounds import JointInput
-from lightning_jointprune.evaluation import JointEvaluation
-from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.record.confounds import JointInput
+from lightning_jointprune.record.evaluation import JointEvaluation
+from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report.inputs import normalised
 from lightning_jointprune.report.trust import findings
 from tests.records import evaluated, record_of

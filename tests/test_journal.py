@@ -13,10 +13,10 @@ import torch
 
 from lightning_jointprune.__main__ import main
 from lightning_jointprune.controllers import make_controller
-from lightning_jointprune.files import RunFolder
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.journal import Journal
-from lightning_jointprune.record import RECORD_FILE, JointSelection, PruningRecord
+from lightning_jointprune.record.files import RunFolder
+from lightning_jointprune.record.record import RECORD_FILE, JointSelection, PruningRecord
 from lightning_jointprune.schedules import Budget, MetricFloor, Price, TargetJoints
 from lightning_jointprune.search import JointSearch
 

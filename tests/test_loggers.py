@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 
 from lightning_jointprune.loggers import hand_over, markdown
-from lightning_jointprune.record import JointSelection
+from lightning_jointprune.record.record import JointSelection
 from tests.records import HOSTILE
 from tests.runs import SHORT_RUNS, Classifier, fit, pruning
 

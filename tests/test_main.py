@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lightning_jointprune.__main__ import main
-from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.record.record import JointSelection, PruningRecord
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
 from tests.records import evaluated
 

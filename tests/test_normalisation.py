@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.normalisation import Normalisation
-from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.record.record import PruningRecord
 from tests.runs import SHORT_RUNS, Classifier, J, clips, fit, pruning
 
 pytestmark = SHORT_RUNS

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lightning_jointprune.confounds import JointInput
-from lightning_jointprune.intervals import Estimate
+from lightning_jointprune.record.confounds import JointInput
+from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.report import plot_history, plot_skeleton
 from lightning_jointprune.report.numbers import (
     check_evaluation,

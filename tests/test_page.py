@@ -12,9 +12,9 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from lightning_jointprune.evaluation import JointEvaluation
-from lightning_jointprune.intervals import Estimate
-from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.record.evaluation import JointEvaluation
+from lightning_jointprune.record.intervals import Estimate
+from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report import Point, render, write_report
 from lightning_jointprune.report.numbers import (
     history_numbers,

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.pose import MeanPose
-from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.skeletons import Skeleton
 from tests.runs import SHORT_RUNS, Classifier, J, clips, fit, pruning
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lightning_jointprune.intervals import Estimate
-from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.record.intervals import Estimate
+from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report import Point, write_comparison, write_report
 from lightning_jointprune.skeletons import get_skeleton
 from tests.records import HOSTILE, evaluated, record_of, unnamed

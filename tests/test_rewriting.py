@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lightning_jointprune import stored_arrays
 from lightning_jointprune.joint_labels import KEY, JointLabels, sidecar
-from lightning_jointprune.record import JointSelection
+from lightning_jointprune.record.record import JointSelection
 from lightning_jointprune.rewriting import axis_of, outputs_of, rewrite
 from tests.joint_files import noise, selection_of, write_parquet
 

@@ -13,7 +13,7 @@ from einops import rearrange
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_jointprune.record import JointSelection
+from lightning_jointprune.record.record import JointSelection
 from lightning_jointprune.rewriting import rewrite
 from lightning_jointprune.selecting import SelectJoints
 from tests import joint_files

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lightning_jointprune.intervals import Estimate
-from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.record.intervals import Estimate
+from lightning_jointprune.record.record import JointSelection, PruningRecord
 from lightning_jointprune.report.finding import show
 from lightning_jointprune.report.trust import findings, verdict
 from tests.records import evaluated, record_of, snapshot, unnamed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_jointprune.record import REPORT_FILE
+from lightning_jointprune.record.record import REPORT_FILE
 from lightning_jointprune.report.figures import (
     for_paper,
     plot_classes,

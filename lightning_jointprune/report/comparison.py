@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from lightning_jointprune.agreement import jaccard, stability
-from lightning_jointprune.record import JointSelection, PruningRecord
+from lightning_jointprune.record.record import JointSelection, PruningRecord
 
 
 class Row(NamedTuple):

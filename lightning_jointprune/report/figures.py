@@ -10,9 +10,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lightning_jointprune.evaluation import JointEvaluation
-from lightning_jointprune.intervals import Estimate
-from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.record.evaluation import JointEvaluation
+from lightning_jointprune.record.intervals import Estimate
+from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report.comparison import compare
 from lightning_jointprune.report.frontier import Point, frontier_numbers
 from lightning_jointprune.report.numbers import (

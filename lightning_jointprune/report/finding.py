@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.record.record import PruningRecord
 
 NAMED = 8  # joints that a finding names
 

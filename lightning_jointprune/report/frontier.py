@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning_jointprune.files import PathLike
-from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.record.files import PathLike
+from lightning_jointprune.record.record import PruningRecord
 
 POINTS_FILE = "frontier.csv"
 COLUMNS = ("label", "joints", "value")  # and low and high, which may be missing or empty

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lightning_jointprune.confounds import confounds
-from lightning_jointprune.evaluation import JointEvaluation
-from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.record.confounds import confounds
+from lightning_jointprune.record.evaluation import JointEvaluation
+from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report.finding import Finding, names_of
 
 FEW, ALIKE = 8, 0.7  # joints of which a rank correlation is told, and one that is high

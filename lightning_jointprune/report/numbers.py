@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from lightning_jointprune.evaluation import JointEvaluation
-from lightning_jointprune.intervals import Estimate
-from lightning_jointprune.record import PruningRecord, Snapshot
+from lightning_jointprune.record.evaluation import JointEvaluation
+from lightning_jointprune.record.intervals import Estimate
+from lightning_jointprune.record.record import PruningRecord, Snapshot
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
 
 # Okabe and Ito's colours, those to be told from white and black alike; then with a pattern.

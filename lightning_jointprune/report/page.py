@@ -15,9 +15,9 @@ from plotly import graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
-from lightning_jointprune.evaluation import JointEvaluation
-from lightning_jointprune.files import PathLike, write_text
-from lightning_jointprune.record import REPORT_FILE, PruningRecord
+from lightning_jointprune.record.evaluation import JointEvaluation
+from lightning_jointprune.record.files import PathLike, write_text
+from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
 from lightning_jointprune.report.comparison import compare
 from lightning_jointprune.report.figures import (
     CERTAINTY,

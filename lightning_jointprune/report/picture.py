@@ -6,7 +6,7 @@ import torch
 from plotly.colors import sample_colorscale
 from torch import Tensor
 
-from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report.figures import CERTAINTY, GREY
 from lightning_jointprune.report.numbers import COLOURS, skeleton_numbers
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lightning_jointprune.evaluation import JointEvaluation
-from lightning_jointprune.record import PruningRecord, Snapshot
+from lightning_jointprune.record.evaluation import JointEvaluation
+from lightning_jointprune.record.record import PruningRecord, Snapshot
 from lightning_jointprune.report.comparison import compare
 from lightning_jointprune.report.finding import Finding, names_of, show
 from lightning_jointprune.report.inputs import moving, normalised, unseen

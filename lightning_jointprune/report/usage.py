@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from lightning_jointprune.record import PruningRecord
+from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report.numbers import skeleton_of
 
 CLASSES = (

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lightning_jointprune.record import JointSelection
-from tests.test_record import selection_of
+from lightning_jointprune.record.record import JointSelection
+from tests.record.test_record import selection_of
 
 
 def test_the_sentence_of_a_floor_that_is_met() -> None:

@@ -14,10 +14,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from lightning_jointprune.confounds import Confounds, JointInput, confounds
-from lightning_jointprune.files import PathLike, write_text
-from lightning_jointprune.intervals import Estimate
-from lightning_jointprune.tables import as_text
+from lightning_jointprune.record.confounds import Confounds, JointInput, confounds
+from lightning_jointprune.record.files import PathLike, write_text
+from lightning_jointprune.record.intervals import Estimate
+from lightning_jointprune.record.tables import as_text
 
 SCHEMA = 1
 EVALUATION_FILE = "joint_evaluation.json"

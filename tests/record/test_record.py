@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_jointprune.record import (
+from lightning_jointprune.record.record import (
     RECORD_FILE,
     SELECTION_FILE,
     JointSelection,

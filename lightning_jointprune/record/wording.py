@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lightning_jointprune.record import JointSelection
+    from lightning_jointprune.record.record import JointSelection
 
 
 def selection_sentence(selection: JointSelection, where: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from rich.cells import cell_len
 from rich.table import Table
 
-from lightning_jointprune.tables import as_text, joint_table
+from lightning_jointprune.record.tables import as_text, joint_table
 
 
 def test_the_likeliest_joints_come_first_and_equals_by_index() -> None:

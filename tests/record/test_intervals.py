@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lightning_jointprune.intervals import difference, proportion
+from lightning_jointprune.record.intervals import difference, proportion
 
 
 def rights(count: int, of: int) -> torch.Tensor:

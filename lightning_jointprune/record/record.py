@@ -11,10 +11,10 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar, cast
 
-from lightning_jointprune.files import PathLike, write_text
-from lightning_jointprune.intervals import Estimate, wilson
-from lightning_jointprune.tables import joint_table
-from lightning_jointprune.wording import selection_sentence
+from lightning_jointprune.record.files import PathLike, write_text
+from lightning_jointprune.record.intervals import Estimate, wilson
+from lightning_jointprune.record.tables import joint_table
+from lightning_jointprune.record.wording import selection_sentence
 
 SCHEMA = 1
 PHASES = ("warmup", "search", "final")

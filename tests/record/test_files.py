@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_jointprune.files import RunFolder, write_text
+from lightning_jointprune.record.files import RunFolder, write_text
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="modes, limits and locks are those of POSIX")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_jointprune.confounds import JointInput, confounds
-from lightning_jointprune.evaluation import JointEvaluation
-from lightning_jointprune.intervals import Estimate
+from lightning_jointprune.record.confounds import JointInput, confounds
+from lightning_jointprune.record.evaluation import JointEvaluation
+from lightning_jointprune.record.intervals import Estimate
 
 EVALUATION = JointEvaluation(
     joint_names=("wrist", "thumb", "[index]"),

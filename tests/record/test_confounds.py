@@ -11,12 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from lightning_jointprune.confounds import (
-    InputStatistics,
-    JointInput,
-    confounds,
-    rank_correlation,
-)
+from lightning_jointprune.measure.input_statistics import InputStatistics
+from lightning_jointprune.record.confounds import JointInput, confounds, rank_correlation
 
 AXES = ("b", "t", "j", "c")
 UNSEEN = JointInput(0.1, 0.4, 0.0, 0.0)

@@ -1,0 +1,24 @@
+"""What a run or an evaluation left: plain data, JSON in and out."""
+
+from __future__ import annotations
+
+from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluation
+from lightning_jointprune.record.record import (
+    RECORD_FILE,
+    REPORT_FILE,
+    SELECTION_FILE,
+    JointSelection,
+    PruningRecord,
+    Snapshot,
+)
+
+__all__ = [
+    "EVALUATION_FILE",
+    "RECORD_FILE",
+    "REPORT_FILE",
+    "SELECTION_FILE",
+    "JointEvaluation",
+    "JointSelection",
+    "PruningRecord",
+    "Snapshot",
+]
