@@ -46,8 +46,8 @@ def model_of(name: str, joints: int) -> nn.Module:
 def models_of(name: str, kept: Tensor, example: tuple[Tensor, ...]) -> dict[str, nn.Module]:
     """The models by kind, all in evaluation mode."""
     from lightning_jointprune import JointPruningLayer, SelectJoints, analyze_pruning, compact
-    from lightning_jointprune.attach import attach
-    from lightning_jointprune.layout import Target
+    from lightning_jointprune.attach.hooks import attach
+    from lightning_jointprune.attach.target import Target
 
     full = model_of(name, len(kept)).eval()
     masked: Any = copy.deepcopy(full)

@@ -49,7 +49,7 @@ SCRIPTS = {
         "examples/autsl_encoders.py",
         "lightning_jointprune/gates/*.py",
         "lightning_jointprune/selecting.py",
-        "lightning_jointprune/attach.py",
+        "lightning_jointprune/attach/*.py",
         "lightning_jointprune/compaction/*.py",
     ),
     "data_wait": ("benchmarks/data_wait.py", "examples/*.py"),

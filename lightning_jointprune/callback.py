@@ -19,10 +19,10 @@ from typing_extensions import override
 
 from lightning_jointprune import optim
 from lightning_jointprune import trainer as trainers
+from lightning_jointprune.attach.detect import check_input
+from lightning_jointprune.attach.entrance import Entrance
+from lightning_jointprune.attach.layers import own_layer
 from lightning_jointprune.checkpoint import STATE_KEY, check_state, find_state, make_state
-from lightning_jointprune.detect import check_input
-from lightning_jointprune.entrance import Entrance
-from lightning_jointprune.gated import own_layer
 from lightning_jointprune.gates.fills import Fill
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid

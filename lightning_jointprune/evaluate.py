@@ -11,7 +11,7 @@ from rich.text import Text
 from torch import Tensor, nn
 
 from lightning_jointprune.agreement import indices_of
-from lightning_jointprune.gated import layer_of
+from lightning_jointprune.attach.layers import layer_of
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.measure.input_statistics import InputStatistics
 from lightning_jointprune.passes import Trial, observe

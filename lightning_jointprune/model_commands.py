@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_jointprune.attach import attached_layers
+from lightning_jointprune.attach.hooks import attached_layers
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.compact_files import from_compact, save_compact
 from lightning_jointprune.compaction.export import FORMATS, export_model

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from lightning_jointprune.gated import layer_of
+from lightning_jointprune.attach.layers import layer_of
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.measure.input_statistics import InputStatistics
 from lightning_jointprune.predictions import (

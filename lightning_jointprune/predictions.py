@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.attach import signature_of
+from lightning_jointprune.attach.modules import signature_of
 
 if TYPE_CHECKING:
     from torchmetrics import Metric

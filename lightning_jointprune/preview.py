@@ -14,10 +14,11 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_jointprune.attach import detach
-from lightning_jointprune.detect import resolve_parts
-from lightning_jointprune.layout import composed_axes, exact_axes, usual_axes, written
-from lightning_jointprune.probe import Probe, Seen
+from lightning_jointprune.attach.detect import resolve_parts
+from lightning_jointprune.attach.hooks import detach
+from lightning_jointprune.attach.layout import composed_axes, exact_axes, usual_axes
+from lightning_jointprune.attach.probe import Probe, Seen
+from lightning_jointprune.attach.target import written
 from lightning_jointprune.settings import named_joints
 from lightning_jointprune.skeletons import Skeleton
 

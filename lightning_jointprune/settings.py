@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
+from lightning_jointprune.attach.layout import Layout
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.controllers import make_controller
 from lightning_jointprune.gates.fills import Fill, check_frames, checked_fill, fill_name
 from lightning_jointprune.gates.layer import JointPruningLayer, numbered
@@ -15,7 +17,6 @@ from lightning_jointprune.gates.masks import hard_mask_of_units
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, make_gate
 from lightning_jointprune.journal import Journal
-from lightning_jointprune.layout import Layout, Target
 from lightning_jointprune.schedules import (
     Budget,
     MetricFloor,

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_jointprune.attach import attach
+from lightning_jointprune.attach.hooks import attach
+from lightning_jointprune.attach.layout import Layout
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.layout import Layout, Target
 
 B, T, J, C, SIGNS = 3, 7, 9, 3, 4
 KEPT = (1, 3, 4, 8)

@@ -15,8 +15,8 @@ from torch import nn
 from examples.autsl_encoders import STGCN, FollowKept, bridge, build_encoder, normalized_adjacency
 from examples.autsl_fusion import SignFusion
 from lightning_jointprune import JointPruningLayer, analyze_pruning, compact
-from lightning_jointprune.attach import attach
-from lightning_jointprune.layout import Target
+from lightning_jointprune.attach.hooks import attach
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.skeletons import get_skeleton
 
 NAMES = ("bert", "gru", "st-gcn", "joint-tokens")

@@ -35,7 +35,7 @@ from lightning_jointprune import (
     analyze_pruning,
     load_pruned,
 )
-from lightning_jointprune.layout import Layout
+from lightning_jointprune.attach.layout import Layout
 from tests import models
 from tests.models import NODES
 from tests.runs import (

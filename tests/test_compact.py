@@ -10,12 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_jointprune.attach import attach, attached_layers
+from lightning_jointprune.attach.hooks import attach, attached_layers
+from lightning_jointprune.attach.layout import Layout
+from lightning_jointprune.attach.target import part_targets
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.request import compaction_of
 from lightning_jointprune.compaction.tracing import CompactionError
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.layout import Layout, part_targets
 from lightning_jointprune.pruned import analyze_pruning
 from lightning_jointprune.record.record import JointSelection
 from tests.skeleton_models import (

@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.attach import attach, module_at, replaced, signature_of
+from lightning_jointprune.attach.hooks import attach
+from lightning_jointprune.attach.modules import module_at, replaced, signature_of
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.export import export_model
 from lightning_jointprune.compaction.request import called_by_users, compaction_of
 from lightning_jointprune.compaction.tracing import Call, CompactionError
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.layout import Target
 from lightning_jointprune.pruned import analyze_pruning
 from tests.models import ZOO
 from tests.skeleton_models import (

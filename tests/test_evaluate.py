@@ -12,9 +12,10 @@ from torchmetrics import MeanSquaredError, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_jointprune import JointPruningLayer, compare_subsets, evaluate_joints
-from lightning_jointprune.attach import attach, attached_layers
+from lightning_jointprune.attach.hooks import attach, attached_layers
+from lightning_jointprune.attach.layout import Layout
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.evaluate import HOW
-from lightning_jointprune.layout import Layout, Target
 from lightning_jointprune.significance import paired_tests
 
 NAMES = ["unused", "class_0", "class_1", "class_2", "dropped", "noise"]

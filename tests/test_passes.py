@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_jointprune import JointPruningLayer
-from lightning_jointprune.attach import attach, attached_layers
-from lightning_jointprune.layout import Layout, Target
+from lightning_jointprune.attach.hooks import attach, attached_layers
+from lightning_jointprune.attach.layout import Layout
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.passes import Trial, masked, observe
 
 KEPT = torch.tensor([True, False, True])

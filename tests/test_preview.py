@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lightning_jointprune import JointPruningCallback
-from lightning_jointprune.attach import Target, attach, attached_layers
+from lightning_jointprune.attach.hooks import Target, attach, attached_layers
 from lightning_jointprune.preview import preview
 from tests import models
+from tests.attach.test_probe import states
 from tests.models import ZOO, B, C, J, Model, T, signs, skeletons
-from tests.test_probe import states
 
 AXES_NEEDED = {row[0] for row in ZOO if "(" in row[3]} | {"streams"}
 ASKS = AXES_NEEDED | {"several_skeletons"}

@@ -21,7 +21,7 @@ from lightning_jointprune import (
     evaluate_joints,
     load_pruned,
 )
-from lightning_jointprune.attach import attached_layers, detach
+from lightning_jointprune.attach.hooks import attached_layers, detach
 from lightning_jointprune.evaluate import HOW
 from lightning_jointprune.pruned import analyze_pruning
 from tests.runs import SHORT_RUNS

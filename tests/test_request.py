@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.attach import attached_layers
+from lightning_jointprune.attach.hooks import attached_layers
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.request import (
     called_by_users,
     take_layers_out,
@@ -13,7 +14,6 @@ from lightning_jointprune.compaction.request import (
 )
 from lightning_jointprune.compaction.tracing import Call
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.layout import Target
 from tests.models import NoForward
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import GumbelSigmoid, HardConcrete
-from lightning_jointprune.layout import Target
 from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
 from lightning_jointprune.settings import Settings
 from lightning_jointprune.skeletons import Skeleton, get_skeleton

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.sizes import read_inputs
 from lightning_jointprune.compaction.tracing import Call
-from lightning_jointprune.layout import Target
 
 
 class Takes(nn.Module):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lightning_jointprune.attach import attached_layers
+from lightning_jointprune.attach.hooks import attached_layers
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.tracing import (
     Call,
     CompactionError,
@@ -20,7 +21,6 @@ from lightning_jointprune.compaction.tracing import (
     operation,
     trace,
 )
-from lightning_jointprune.layout import Target
 
 
 class Small(nn.Module):

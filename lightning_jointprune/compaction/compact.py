@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.attach import attach, detach, module_at
+from lightning_jointprune.attach.hooks import attach, detach
+from lightning_jointprune.attach.modules import module_at
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.follow import Plan, Refused, Walk
 from lightning_jointprune.compaction.proof import TOLERANCE, difference, outputs, seeds
 from lightning_jointprune.compaction.request import (
@@ -36,7 +38,6 @@ from lightning_jointprune.compaction.surgery import (
 )
 from lightning_jointprune.compaction.tracing import WAY_OUT, Call, CompactionError, trace
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.layout import Target
 from lightning_jointprune.record.record import JointSelection
 
 M = TypeVar("M", bound=nn.Module)

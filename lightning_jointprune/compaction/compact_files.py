@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from lightning_jointprune.attach import module_at
+from lightning_jointprune.attach.modules import module_at
+from lightning_jointprune.attach.target import read_targets, written
 from lightning_jointprune.compaction.compact import finished
 from lightning_jointprune.compaction.request import Compaction, compaction_of, take_layers_out
 from lightning_jointprune.compaction.surgery import fit
-from lightning_jointprune.layout import read_targets, written
 from lightning_jointprune.record.files import PathLike, write_bytes
 from lightning_jointprune.record.record import JointSelection
 

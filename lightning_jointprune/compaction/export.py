@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from lightning_jointprune.attach import attached_layers
+from lightning_jointprune.attach.hooks import attached_layers
 from lightning_jointprune.compaction.proof import difference
 from lightning_jointprune.compaction.recurrence import (
     in_one_operation,

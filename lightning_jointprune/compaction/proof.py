@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.attach import attach, detach, module_at
+from lightning_jointprune.attach.hooks import attach, detach
+from lightning_jointprune.attach.modules import module_at
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.tracing import Call
-from lightning_jointprune.layout import Target
 
 TOLERANCE = 1e-5  # largest difference to the masked model, over its largest output
 DRAWS = 3  # random skeletons that the models are compared on

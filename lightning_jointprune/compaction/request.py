@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.attach import attach, attached_layers
+from lightning_jointprune.attach.hooks import attach, attached_layers
+from lightning_jointprune.attach.layers import layer_of, own_layer
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.tracing import Call, CompactionError
-from lightning_jointprune.gated import layer_of, own_layer
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.layout import Target
 from lightning_jointprune.record.record import JointSelection
 
 M = TypeVar("M", bound=nn.Module)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lightning_jointprune.attach import attached_layers, module_at, signature_of
+from lightning_jointprune.attach.hooks import attached_layers
+from lightning_jointprune.attach.modules import module_at, signature_of
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.tracing import Call
-from lightning_jointprune.layout import Target
 
 SIZES = {"b": "batch", "t": "time"}  # what may be of any size, as people call it
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.attach import named_modules
+from lightning_jointprune.attach.modules import named_modules
 from lightning_jointprune.compaction.follow import Plan
 from lightning_jointprune.gates.fills import padding
 

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from lightning_jointprune.attach import MISSING, attach, detach, module_at
-from lightning_jointprune.layout import Target
+from lightning_jointprune.attach.hooks import attach, detach
+from lightning_jointprune.attach.modules import MISSING, module_at
+from lightning_jointprune.attach.target import Target
 
 WAY_OUT = (
     "Pass whole=True for a model that takes the kept joints alone, is exact, and leaves the "

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.attach import Target
-from lightning_jointprune.detect import check_input, resolve
-from lightning_jointprune.probe import Probe, Seen
+from lightning_jointprune.attach.detect import check_input, resolve
+from lightning_jointprune.attach.hooks import Target
+from lightning_jointprune.attach.probe import Probe, Seen
 from tests.models import B, C, J, Stubborn, T, TwoStreams
 
 

@@ -30,8 +30,8 @@ from lightning_jointprune import (
     analyze_pruning,
     load_pruned,
 )
-from lightning_jointprune.entrance import Entrance
-from lightning_jointprune.gated import own_layer
+from lightning_jointprune.attach.entrance import Entrance
+from lightning_jointprune.attach.layers import own_layer
 from tests.runs import BATCHES, SHORT_RUNS, Classifier, J, clips, fit, pruning, trainer
 
 pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from lightning_jointprune.attach import attached_layers
+from lightning_jointprune.attach.hooks import attached_layers
 from lightning_jointprune.gates.layer import JointPruningLayer
 
 

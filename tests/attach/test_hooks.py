@@ -18,17 +18,16 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from lightning_jointprune import JointPruningLayer
-from lightning_jointprune.attach import (
+from lightning_jointprune.attach.hooks import (
     Target,
     attach,
     attached_layers,
     detach,
     hook_saving,
-    module_at,
-    replaced,
     unhook_saving,
 )
-from lightning_jointprune.layout import read_targets
+from lightning_jointprune.attach.modules import module_at, replaced
+from lightning_jointprune.attach.target import read_targets
 from tests import models
 from tests.models import ZOO, B, C, J, T
 

@@ -11,19 +11,16 @@ from itertools import combinations
 
 from torch import nn
 
-from lightning_jointprune.attach import module_at, signature_of
-from lightning_jointprune.layout import (
-    Layout,
+from lightning_jointprune.attach.layout import Layout, composed_axes, exact_axes, usual_axes
+from lightning_jointprune.attach.modules import module_at, signature_of
+from lightning_jointprune.attach.probe import Seen
+from lightning_jointprune.attach.target import (
     Target,
-    composed_axes,
-    exact_axes,
     input_string,
     parse_input,
     part_targets,
     parts_of,
-    usual_axes,
 )
-from lightning_jointprune.probe import Seen
 
 _LISTED = 12  # tensors an error message names
 

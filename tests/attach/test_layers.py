@@ -6,9 +6,10 @@ import pytest
 from torch import nn
 
 from lightning_jointprune import JointPruningLayer
-from lightning_jointprune.attach import attach
-from lightning_jointprune.gated import layer_of, own_layer
-from lightning_jointprune.layout import Layout, Target
+from lightning_jointprune.attach.hooks import attach
+from lightning_jointprune.attach.layers import layer_of, own_layer
+from lightning_jointprune.attach.layout import Layout
+from lightning_jointprune.attach.target import Target
 
 
 def gate(model: nn.Module, layer: nn.Module, where: str = "") -> None:

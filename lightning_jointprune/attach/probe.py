@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.attach import (
+from lightning_jointprune.attach.modules import (
     MISSING,
     named_modules,
     read,
     restore_forward,
     signature_of,
 )
-from lightning_jointprune.layout import input_string
+from lightning_jointprune.attach.target import input_string
 
 _NESTING = 4  # containers inside containers that a probe looks into
 _ITEMS = 500  # values a probe looks at in one call

@@ -11,12 +11,12 @@ from typing import Any
 
 from torch import nn
 
-from lightning_jointprune.attach import attach, detach, hook_saving, unhook_saving
-from lightning_jointprune.detect import resolve_parts
-from lightning_jointprune.gated import own_layer
+from lightning_jointprune.attach.detect import resolve_parts
+from lightning_jointprune.attach.hooks import attach, detach, hook_saving, unhook_saving
+from lightning_jointprune.attach.layers import own_layer
+from lightning_jointprune.attach.probe import Probe
+from lightning_jointprune.attach.target import Target, read_targets, where, written
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.layout import Target, read_targets, where, written
-from lightning_jointprune.probe import Probe
 from lightning_jointprune.settings import Settings
 
 _APART = "_ddp_params_and_buffers_to_ignore"  # an attribute that DistributedDataParallel reads

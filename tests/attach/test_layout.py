@@ -9,16 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_jointprune.layout import (
-    Layout,
-    Target,
-    composed_axes,
-    exact_axes,
-    parse_input,
-    read_targets,
-    usual_axes,
-    written,
-)
+from lightning_jointprune.attach.layout import Layout, composed_axes, exact_axes, usual_axes
+from lightning_jointprune.attach.target import Target, parse_input, read_targets, written
 
 
 @st.composite

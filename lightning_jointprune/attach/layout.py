@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from einops import rearrange
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -195,114 +195,6 @@ def _validate(pattern: str, groups: tuple[tuple[str, ...], ...]) -> None:
                 f"Expected at most one word of unknown length in parentheses but got "
                 f"{_written(group)} in {pattern!r}. Only the length of j is known."
             )
-
-
-@dataclass(frozen=True)
-class Target:
-    """One input of one module.
-
-    >>> target = Target.parse("encoder:batch.keypoints", "b t (j c)")
-    >>> target.module, target.path, target.input, target.axes
-    ('encoder', ('batch', 'keypoints'), 'encoder:batch.keypoints', 'b t (j c)')
-
-    Args:
-        module: path of the module as in `named_modules()`; `""` is the root.
-        path: the argument of its forward, then keys, attributes or indices inside it.
-        layout: where the joints are in that tensor.
-        joints: which of the skeleton's joints it holds, where it is a part; None: all of them.
-    """
-
-    module: str
-    path: tuple[str, ...]
-    layout: Layout
-    joints: range | None = None
-
-    @classmethod
-    def parse(cls, input: str, axes: str) -> Target:  # noqa: A002 -- the users' word
-        """Make a target from the two strings that `input` and `axes` give back."""
-        module, path = parse_input(input)
-        return cls(module, path, Layout.parse(axes))
-
-    @property
-    def input(self) -> str:
-        """Where it is, as `[module path:]argument[.key…]`."""
-        return input_string(self.module, self.path)
-
-    @property
-    def axes(self) -> str:
-        """Its axes in einops' words."""
-        return self.layout.pattern
-
-
-def parts_of(text: str) -> list[str]:
-    """The inputs that hold a skeleton together.
-
-    >>> parts_of("body + left_hand+right_hand")
-    ['body', 'left_hand', 'right_hand']
-    """
-    return [part.strip() for part in text.split("+")]
-
-
-def part_targets(
-    places: Sequence[tuple[str, tuple[str, ...]]], layout: Layout, sizes: Sequence[int]
-) -> tuple[Target, ...]:
-    """The targets of a skeleton's parts, whose joints are numbered through.
-
-    Args:
-        places: path of the module and of the argument of each part.
-        layout: the axes of all of them.
-        sizes: number of joints of each.
-    """
-    starts = [sum(sizes[:place]) for place in range(len(sizes))]
-    return tuple(
-        Target(*place, layout, range(start, start + size))
-        for place, start, size in zip(places, starts, sizes, strict=True)
-    )
-
-
-def written(targets: Sequence[Target]) -> dict[str, Any]:
-    """What a checkpoint holds of targets: one, the parts of a skeleton, or none yet."""
-    return {
-        "input": " + ".join(target.input for target in targets) or None,
-        "axes": targets[0].axes if targets else None,
-        "sizes": [len(target.joints) for target in targets if target.joints is not None],
-    }
-
-
-def read_targets(state: Mapping[str, Any]) -> tuple[Target, ...]:
-    """The targets of which `written` returned this."""
-    if state["input"] is None:
-        return ()
-    if not state["sizes"]:
-        return (Target.parse(state["input"], state["axes"]),)
-    places = [parse_input(part) for part in parts_of(state["input"])]
-    return part_targets(places, Layout.parse(state["axes"]), state["sizes"])
-
-
-def where(targets: Sequence[Target]) -> str:
-    """Where a skeleton enters, for messages; empty for no targets."""
-    return "{input} ({axes})".format(**written(targets)) if targets else ""
-
-
-def input_string(module: str, path: tuple[str, ...]) -> str:
-    """Write a module's path and an argument's path as users do."""
-    return f"{module}:{'.'.join(path)}" if module else ".".join(path)
-
-
-def parse_input(text: str) -> tuple[str, tuple[str, ...]]:
-    """Read `[module path:]argument[.key…]` into the module's path and the argument's.
-
-    Raises:
-        ValueError: the argument or a part of its path is empty.
-    """
-    module, _, argument = text.strip().rpartition(":")
-    path = tuple(part.strip() for part in argument.split("."))
-    if not all(path):
-        raise ValueError(
-            f"Expected input as [module path:]argument[.key…] but got {text!r}. "
-            'Write it like input="encoder.net:x" or input="batch.keypoints".'
-        )
-    return module.strip(), path
 
 
 def usual_axes(ndim: int, axis: int) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_jointprune.attach import Target
-from lightning_jointprune.detect import check_input, resolve, resolve_parts
-from lightning_jointprune.probe import Seen
+from lightning_jointprune.attach.detect import check_input, resolve, resolve_parts
+from lightning_jointprune.attach.hooks import Target
+from lightning_jointprune.attach.probe import Seen
+from tests.attach.test_probe import seen_in, states
 from tests.models import ZOO, B, C, J, Parts, T, TwoStreams, WholeBatch
-from tests.test_probe import seen_in, states
 
 # Where the axes or the input have to be said.
 AXES_NEEDED = {row[0] for row in ZOO if "(" in row[3]} | {"streams"}
