@@ -20,7 +20,9 @@ from lightning_jointprune.gates.relaxations import (
 from lightning_jointprune.pruned import analyze_pruning, load_pruned
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.record import JointSelection, PruningRecord
-from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
+from lightning_jointprune.search.metric_floor import MetricFloor
+from lightning_jointprune.search.price import Price
+from lightning_jointprune.search.target_joints import TargetJoints
 from lightning_jointprune.selecting import SelectJoints
 from lightning_jointprune.skeletons import Skeleton
 

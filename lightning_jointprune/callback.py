@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_jointprune import optim
 from lightning_jointprune import trainer as trainers
 from lightning_jointprune.attach.detect import check_input
 from lightning_jointprune.attach.entrance import Entrance
@@ -28,7 +27,9 @@ from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
 from lightning_jointprune.preview import preview
 from lightning_jointprune.record.record import RECORD_FILE, JointSelection, PruningRecord
-from lightning_jointprune.schedules import Budget, Price
+from lightning_jointprune.search import optimizer as optim
+from lightning_jointprune.search.budgets import Budget
+from lightning_jointprune.search.price import Price
 from lightning_jointprune.settings import Settings
 from lightning_jointprune.skeletons import Skeleton
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lightning_jointprune.search import JointSearch
+from lightning_jointprune.search.search import JointSearch
 from lightning_jointprune.settings import Settings
 
 STATE_KEY = "JointPruningCallback"

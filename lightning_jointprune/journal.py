@@ -28,8 +28,8 @@ from lightning_jointprune.record.record import (
 )
 from lightning_jointprune.record.tables import SCREEN
 from lightning_jointprune.record.versions import installed
-from lightning_jointprune.schedules import higher_is_better
-from lightning_jointprune.search import JointSearch
+from lightning_jointprune.search.metric_floor import higher_is_better
+from lightning_jointprune.search.search import JointSearch
 from lightning_jointprune.skeletons import Skeleton
 
 REFRESH_SHARE = 0.01  # of the run's time that files in the course of it may cost

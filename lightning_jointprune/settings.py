@@ -10,22 +10,18 @@ from typing import Any
 
 from lightning_jointprune.attach.layout import Layout
 from lightning_jointprune.attach.target import Target
-from lightning_jointprune.controllers import make_controller
 from lightning_jointprune.gates.fills import Fill, check_frames, checked_fill, fill_name
 from lightning_jointprune.gates.layer import JointPruningLayer, numbered
 from lightning_jointprune.gates.masks import hard_mask_of_units
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, make_gate
 from lightning_jointprune.journal import Journal
-from lightning_jointprune.schedules import (
-    Budget,
-    MetricFloor,
-    Price,
-    TargetJoints,
-    check_phases,
-    make_budget,
-)
-from lightning_jointprune.search import JointSearch
+from lightning_jointprune.search.budgets import Budget, make_budget, make_controller
+from lightning_jointprune.search.metric_floor import MetricFloor
+from lightning_jointprune.search.phases import check_phases
+from lightning_jointprune.search.price import Price
+from lightning_jointprune.search.search import JointSearch
+from lightning_jointprune.search.target_joints import TargetJoints
 from lightning_jointprune.skeletons import Skeleton, as_skeleton, resolve_joints
 
 # Axes that no others have the joints' place of, or none that differ.

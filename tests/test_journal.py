@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from lightning_jointprune.__main__ import main
-from lightning_jointprune.controllers import make_controller
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.journal import Journal
 from lightning_jointprune.record.files import RunFolder
 from lightning_jointprune.record.record import RECORD_FILE, JointSelection, PruningRecord
-from lightning_jointprune.schedules import Budget, MetricFloor, Price, TargetJoints
-from lightning_jointprune.search import JointSearch
+from lightning_jointprune.search.budgets import Budget, make_controller
+from lightning_jointprune.search.metric_floor import MetricFloor
+from lightning_jointprune.search.price import Price
+from lightning_jointprune.search.search import JointSearch
+from lightning_jointprune.search.target_joints import TargetJoints
 
 NAMES = ("wrist", "thumb", "index", "middle")
 pytestmark = pytest.mark.usefixtures("blank_report")  # its own tests are elsewhere

@@ -11,7 +11,9 @@ import torch
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import GumbelSigmoid, HardConcrete
-from lightning_jointprune.schedules import MetricFloor, Price, TargetJoints
+from lightning_jointprune.search.metric_floor import MetricFloor
+from lightning_jointprune.search.price import Price
+from lightning_jointprune.search.target_joints import TargetJoints
 from lightning_jointprune.settings import Settings
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
 

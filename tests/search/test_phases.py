@@ -10,17 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_jointprune.schedules import (
-    MetricFloor,
-    Price,
-    TargetJoints,
+from lightning_jointprune.search.budgets import make_budget
+from lightning_jointprune.search.metric_floor import MetricFloor, higher_is_better
+from lightning_jointprune.search.phases import (
     check_phases,
-    higher_is_better,
-    make_budget,
     phase_at,
     search_progress,
     temperature_at,
 )
+from lightning_jointprune.search.price import Price
+from lightning_jointprune.search.target_joints import TargetJoints
 
 PHASES = (0.1, 0.6)
 fractions = st.floats(0, 1)

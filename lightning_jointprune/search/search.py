@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_jointprune.controllers import Controller
 from lightning_jointprune.gates.layer import JointPruningLayer, Mode
 from lightning_jointprune.gates.masks import hard_mask, hard_mask_of_units
-from lightning_jointprune.optim import add_penalty_gradient
-from lightning_jointprune.schedules import Phase, phase_at, search_progress, temperature_at
+from lightning_jointprune.search.controller import Controller
+from lightning_jointprune.search.optimizer import add_penalty_gradient
+from lightning_jointprune.search.phases import Phase, phase_at, search_progress, temperature_at
 
 PATIENCE = 10  # optimizer steps of the search without any gradient before it is an error
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import Optimizer, lr_scheduler, swa_utils
 
-from lightning_jointprune.optim import (
+from lightning_jointprune.search.optimizer import (
     MARK,
     GradientShelter,
     UserGroups,

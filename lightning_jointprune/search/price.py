@@ -1,0 +1,83 @@
+"""`Price`: a joint stays if dropping it would raise the loss by more than its price."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from lightning_jointprune.search.controller import LEAST_REMOVED, Controller
+
+RAMP = 1 / 3  # share of the search over which the price rises from 0
+
+
+class _Priced(Controller):
+    """`Price`: the price rises over the first third of the search and then stays."""
+
+    def __init__(self, num_joints: int, budget: Price) -> None:
+        super().__init__(num_joints)
+        self.budget, self.group_costs = budget, budget.groups
+
+    def checked_price(self) -> float:
+        if not isinstance(self.budget.value, str):
+            return self.budget.value
+        least = 0.1 * super().checked_price()  # a loss that has hardly fallen yet gives no scale
+        return max(least, float(self.auto_price()))
+
+    def doubt(self) -> str | None:
+        if not isinstance(self.budget.value, str) or not self.first_count:
+            return None
+        first, last = float(self.first), float(self.recent)
+        if first - last > LEAST_REMOVED * abs(first):
+            return None
+        return (
+            f"The loss did not fall, from {first:.3g} at the start to {last:.3g} in the search, so "
+            "the automatic price is next to nothing. If the model was trained before, pass "
+            "TargetJoints(12), MetricFloor or a Price of your own; else train for longer."
+        )
+
+    def price(self, expected: Tensor, done: float) -> Tensor | float:  # noqa: ARG002
+        value = self.budget.value
+        return min(1.0, done / RAMP) * (self.auto_price() if isinstance(value, str) else value)
+
+
+@dataclass(frozen=True)
+class Price:
+    """A joint stays if dropping it would raise the loss by more than its price.
+
+    That is what an open joint costs. In the course of the search a gate that is neither open nor
+    closed comes to cost more, so that joints that say the same do not share one open gate.
+
+    Args:
+        value: λ per joint in units of the training loss, at least 0, or `"auto"`: 0.3 times what
+            the training has removed of the loss so far (the mean of the first ten batches less that
+            of the last fifty or so), divided by the number of joints. So neither the scale of the
+            loss nor a constant in it matters.
+        groups: what it costs that a group is open, by its name, in prices of a joint: with
+            `{"face": 50}` an open face costs as much as 50 joints, beside the joints themselves.
+            For what has to be computed as a whole, such as a landmark model of the face.
+
+    Raises:
+        ValueError: if `value` is negative, not finite, or another word, or a group's is negative or
+            not finite.
+    """
+
+    value: float | str = "auto"
+    groups: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.value, str):
+            if self.value != "auto":
+                raise ValueError(f'Expected a price or "auto" but got {self.value!r}.')
+        elif not (math.isfinite(self.value) and self.value >= 0.0):
+            raise ValueError(
+                f"Expected a price of at least 0, in units of the loss, but got {self.value}. Pass "
+                'Price("auto") or a number such as Price(0.003).'
+            )
+        wrong = {k: v for k, v in self.groups.items() if not (math.isfinite(v) and v >= 0.0)}
+        if wrong:
+            raise ValueError(
+                f"Expected groups to cost at least 0, in prices of a joint, but got {wrong}."
+            )
