@@ -35,9 +35,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 DISTRIBUTIONS = ("torch", "lightning", "transformers", "numpy")
 # Modules that read what a training run has left; they can not change its figures.
-READERS = {"agreement", "compaction", "doctor", "evaluate", "extraction", "joint_columns"}
-READERS |= {"joint_labels", "measure", "model_commands", "passes", "predictions", "record"}
-READERS |= {"report", "rewriting", "selecting", "significance", "stored_arrays"}
+READERS = {"compaction", "doctor", "extraction", "joint_columns", "joint_labels", "measure"}
+READERS |= {"model_commands", "record", "report", "rewriting", "selecting", "stored_arrays"}
 MODELS = ("benchmarks/models.py", "benchmarks/data.py")
 SELECTORS = ("benchmarks/joint_data.py", "benchmarks/selectors/training.py")
 # What the cells of a script come from, besides the package where they are pruned; globs.

@@ -26,7 +26,7 @@ from typing import Any
 
 from examples.autsl_engines import ROOT
 from lightning_jointprune import JointSelection
-from lightning_jointprune.agreement import random_masks
+from lightning_jointprune.measure.agreement import random_masks
 from lightning_jointprune.skeletons import get_skeleton, published_subsets, resolve_joints
 
 LEARNED, LADDER, RANDOM, MATCHED, ALL = "learned", "ladder", "random", "matched", "all"

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 from examples.autsl_selections import CHOSEN, Cell, path_of
 from examples.autsl_study_cell import METRICS
-from lightning_jointprune.agreement import mean_of_runs
+from lightning_jointprune.measure.agreement import mean_of_runs
+from lightning_jointprune.measure.significance import PairedTest, holm, paired_tests
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import REPORT_FILE, SELECTION_FILE, JointSelection
-from lightning_jointprune.significance import PairedTest, holm, paired_tests
 
 
 class Run(NamedTuple):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from lightning_jointprune.agreement import frontier, random_masks, stability
 from lightning_jointprune.callback import JointPruningCallback
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.compact_files import from_compact, save_compact
 from lightning_jointprune.compaction.export import export_model
-from lightning_jointprune.evaluate import compare_subsets, evaluate_joints
 from lightning_jointprune.extraction import extraction_plan
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.membership import Groups
@@ -17,6 +15,8 @@ from lightning_jointprune.gates.relaxations import (
     StochasticGate,
     StraightThroughGumbelSigmoid,
 )
+from lightning_jointprune.measure.agreement import frontier, random_masks, stability
+from lightning_jointprune.measure.evaluate import compare_subsets, evaluate_joints
 from lightning_jointprune.pruned import analyze_pruning, load_pruned
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.record import JointSelection, PruningRecord

@@ -28,9 +28,9 @@ from examples.autsl_statistics import Comparison, Row
 from examples.autsl_study import main as study
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic
 from examples.autsl_tables import PUBLISHED, write_tables
+from lightning_jointprune.measure.significance import PairedTest
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import JointSelection
-from lightning_jointprune.significance import PairedTest
 from lightning_jointprune.skeletons import get_skeleton
 from tests.runs import SHORT_RUNS, SMALL_FLAGS
 

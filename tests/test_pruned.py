@@ -22,7 +22,7 @@ from lightning_jointprune import (
     load_pruned,
 )
 from lightning_jointprune.attach.hooks import attached_layers, detach
-from lightning_jointprune.evaluate import HOW
+from lightning_jointprune.measure.evaluate import HOW
 from lightning_jointprune.pruned import analyze_pruning
 from tests.runs import SHORT_RUNS
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from lightning_jointprune.agreement import jaccard, stability
+from lightning_jointprune.measure.agreement import jaccard, stability
 from lightning_jointprune.record.record import JointSelection, PruningRecord
 
 

@@ -18,7 +18,12 @@ from lightning_jointprune import (
     random_masks,
     stability,
 )
-from lightning_jointprune.agreement import FrontierPoint, jaccard, mean_of_runs, seed_agreement
+from lightning_jointprune.measure.agreement import (
+    FrontierPoint,
+    jaccard,
+    mean_of_runs,
+    seed_agreement,
+)
 from lightning_jointprune.record.intervals import Estimate
 
 NAMES = ("nose", "wrist", "thumb", "index", "ring", "little")

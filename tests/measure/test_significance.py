@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from lightning_jointprune.measure.significance import PairedTest, holm, paired_tests, swap_test
 from lightning_jointprune.record.intervals import difference
-from lightning_jointprune.significance import PairedTest, holm, paired_tests, swap_test
 
 P_VALUES = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12)
 

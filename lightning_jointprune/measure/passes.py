@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lightning_jointprune.attach.layers import layer_of
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.measure.input_statistics import InputStatistics
-from lightning_jointprune.predictions import (
+from lightning_jointprune.measure.predictions import (
     Predict,
     are_classes,
     clones,

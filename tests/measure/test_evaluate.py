@@ -15,8 +15,8 @@ from lightning_jointprune import JointPruningLayer, compare_subsets, evaluate_jo
 from lightning_jointprune.attach.hooks import attach, attached_layers
 from lightning_jointprune.attach.layout import Layout
 from lightning_jointprune.attach.target import Target
-from lightning_jointprune.evaluate import HOW
-from lightning_jointprune.significance import paired_tests
+from lightning_jointprune.measure.evaluate import HOW
+from lightning_jointprune.measure.significance import paired_tests
 
 NAMES = ["unused", "class_0", "class_1", "class_2", "dropped", "noise"]
 KEPT = torch.tensor([True, True, True, True, False, False])

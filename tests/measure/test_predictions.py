@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanSquaredError
 from torchmetrics.classification import MulticlassAccuracy
 
-from lightning_jointprune.predictions import (
+from lightning_jointprune.measure.predictions import (
     are_classes,
     clones,
     logits_and_labels,

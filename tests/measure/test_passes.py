@@ -10,7 +10,7 @@ from lightning_jointprune import JointPruningLayer
 from lightning_jointprune.attach.hooks import attach, attached_layers
 from lightning_jointprune.attach.layout import Layout
 from lightning_jointprune.attach.target import Target
-from lightning_jointprune.passes import Trial, masked, observe
+from lightning_jointprune.measure.passes import Trial, masked, observe
 
 KEPT = torch.tensor([True, False, True])
 

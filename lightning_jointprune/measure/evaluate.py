@@ -10,16 +10,16 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
 
-from lightning_jointprune.agreement import indices_of
 from lightning_jointprune.attach.layers import layer_of
 from lightning_jointprune.gates.layer import JointPruningLayer
+from lightning_jointprune.measure.agreement import indices_of
 from lightning_jointprune.measure.input_statistics import InputStatistics
-from lightning_jointprune.passes import Trial, observe
-from lightning_jointprune.predictions import Predict
+from lightning_jointprune.measure.passes import Trial, observe
+from lightning_jointprune.measure.predictions import Predict
+from lightning_jointprune.measure.significance import PairedTest, paired_tests
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate, proportion
 from lightning_jointprune.record.tables import as_text
-from lightning_jointprune.significance import PairedTest, paired_tests
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -170,7 +170,7 @@ def compare_subsets(
     The data are read once, as by `evaluate_joints`. A model is used to its own joints, so this
     shows what they are worth to it. Which set is best to train with is another question: train a
     model on each, compare each with no subsets, `{}`, and give their `right["kept"]` to
-    `paired_tests` of `lightning_jointprune.significance`.
+    `paired_tests` of `lightning_jointprune.measure.significance`.
 
     Args:
         model: as for `evaluate_joints`.
