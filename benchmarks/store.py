@@ -35,8 +35,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 DISTRIBUTIONS = ("torch", "lightning", "transformers", "numpy")
 # Modules that read what a training run has left; they can not change its figures.
-READERS = {"compaction", "doctor", "extraction", "joint_columns", "joint_labels", "measure"}
-READERS |= {"model_commands", "record", "report", "rewriting", "selecting", "stored_arrays"}
+READERS = {"compaction", "doctor", "joint_files", "measure", "model_commands", "record", "report"}
 MODELS = ("benchmarks/models.py", "benchmarks/data.py")
 SELECTORS = ("benchmarks/joint_data.py", "benchmarks/selectors/training.py")
 # What the cells of a script come from, besides the package where they are pruned; globs.
@@ -47,7 +46,7 @@ SCRIPTS = {
         "benchmarks/compaction.py",
         "examples/autsl_encoders.py",
         "lightning_jointprune/gates/*.py",
-        "lightning_jointprune/selecting.py",
+        "lightning_jointprune/joint_files/select.py",
         "lightning_jointprune/attach/*.py",
         "lightning_jointprune/compaction/*.py",
     ),

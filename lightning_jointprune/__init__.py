@@ -6,7 +6,6 @@ from lightning_jointprune.callback import JointPruningCallback
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.compact_files import from_compact, save_compact
 from lightning_jointprune.compaction.export import export_model
-from lightning_jointprune.extraction import extraction_plan
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import (
@@ -15,6 +14,8 @@ from lightning_jointprune.gates.relaxations import (
     StochasticGate,
     StraightThroughGumbelSigmoid,
 )
+from lightning_jointprune.joint_files.mediapipe import extraction_plan
+from lightning_jointprune.joint_files.select import SelectJoints
 from lightning_jointprune.measure.agreement import frontier, random_masks, stability
 from lightning_jointprune.measure.evaluate import compare_subsets, evaluate_joints
 from lightning_jointprune.pruned import analyze_pruning, load_pruned
@@ -23,7 +24,6 @@ from lightning_jointprune.record.record import JointSelection, PruningRecord
 from lightning_jointprune.search.metric_floor import MetricFloor
 from lightning_jointprune.search.price import Price
 from lightning_jointprune.search.target_joints import TargetJoints
-from lightning_jointprune.selecting import SelectJoints
 from lightning_jointprune.skeletons import Skeleton
 
 __version__ = "0.1.0"

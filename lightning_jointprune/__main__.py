@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from lightning_jointprune.extraction import extraction_plan
+from lightning_jointprune.joint_files.mediapipe import extraction_plan
 from lightning_jointprune.model_commands import add_commands
 from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluation
 from lightning_jointprune.record.record import (
@@ -313,7 +313,7 @@ def _print_votes(found: Comparison) -> None:
 
 
 def _select(arguments: argparse.Namespace) -> None:
-    from lightning_jointprune.rewriting import outputs_of, rewrite
+    from lightning_jointprune.joint_files.rewrite import outputs_of, rewrite
 
     selection = _selection(arguments.joints)
     outputs = outputs_of(arguments.files, arguments.output)

@@ -17,10 +17,10 @@ import lightning_jointprune
 from lightning_jointprune import loggers, report
 from lightning_jointprune.__main__ import _parser
 from lightning_jointprune.compaction.export import Export
+from lightning_jointprune.joint_files.rewrite import Rewritten
 from lightning_jointprune.journal import Journal
 from lightning_jointprune.record import record
 from lightning_jointprune.record.evaluation import EVALUATION_FILE
-from lightning_jointprune.rewriting import Rewritten
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lightning_jointprune"

@@ -34,7 +34,7 @@ from lightning_jointprune.compaction.request import (
 )
 from lightning_jointprune.compaction.sizes import SIZES, Input, read_inputs
 from lightning_jointprune.compaction.tracing import Call, Called, opened, ready_to_trace
-from lightning_jointprune.joint_labels import digest_of
+from lightning_jointprune.joint_files.labels import digest_of
 from lightning_jointprune.record.files import PathLike, write_bytes
 from lightning_jointprune.record.record import JointSelection
 

@@ -13,11 +13,11 @@ from einops import rearrange
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_jointprune.joint_files.rewrite import rewrite
+from lightning_jointprune.joint_files.select import SelectJoints
 from lightning_jointprune.record.record import JointSelection
-from lightning_jointprune.rewriting import rewrite
-from lightning_jointprune.selecting import SelectJoints
 from tests import joint_files
-from tests.joint_files import PAGE, Counted, noise, write_parquet
+from tests.joint_files.written import PAGE, Counted, noise, write_parquet
 
 NAMES = ("wrist", "thumb", "index", "ring")
 SIZES = {"b": 2, "t": 3, "j": 4, "c": 2, "m": 1, "s": 2}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_jointprune.joint_labels import JointLabels, digest_of, is_selected
-from tests.joint_files import selection_of
+from lightning_jointprune.joint_files.labels import JointLabels, digest_of, is_selected
+from tests.joint_files.written import selection_of
 
 WHOLE = selection_of((0, 1, 2, 3), 4)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lightning_jointprune
-from lightning_jointprune.extraction import COSTS, extraction_plan
+from lightning_jointprune.joint_files.mediapipe import COSTS, extraction_plan
 from lightning_jointprune.record.record import JointSelection
 from lightning_jointprune.skeletons import get_skeleton
 
@@ -62,7 +62,7 @@ def test_each_part_is_found_by_its_own_solution_at_the_share_that_was_measured(
 
 def test_where_the_parts_cost_as_much_holistic_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
     dear = {**MEASURED, "of_holistic": {n: {"median": 0.4} for n in ("pose", "hands", "face")}}
-    monkeypatch.setattr("lightning_jointprune.extraction._costs", lambda: dear)
+    monkeypatch.setattr("lightning_jointprune.joint_files.mediapipe._costs", lambda: dear)
     plan = extraction_plan(selection_of(["pose_nose", "left_hand_wrist", "face_0"]))
     assert plan is not None
     assert (plan.solutions, plan.saving) == (("holistic",), 0)

@@ -11,11 +11,14 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from lightning_jointprune.joint_columns import columns_of, parquet_file, write_columns
-from lightning_jointprune.joint_labels import KEY, JointLabels, is_selected, labels_of, sidecar
-from lightning_jointprune.record.files import PathLike, whole_file, write_text
-from lightning_jointprune.record.record import JointSelection
-from lightning_jointprune.stored_arrays import (
+from lightning_jointprune.joint_files.labels import (
+    KEY,
+    JointLabels,
+    is_selected,
+    labels_of,
+    sidecar,
+)
+from lightning_jointprune.joint_files.npy import (
     NPY,
     PARQUET,
     ZIP,
@@ -25,6 +28,9 @@ from lightning_jointprune.stored_arrays import (
     member,
     stored_array,
 )
+from lightning_jointprune.joint_files.parquet import columns_of, parquet_file, write_columns
+from lightning_jointprune.record.files import PathLike, whole_file, write_text
+from lightning_jointprune.record.record import JointSelection
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date a zip knows, so that equal data give equal files
 

@@ -13,9 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_jointprune.joint_columns import columns_of, parquet_file, pick_columns, write_columns
+from lightning_jointprune.joint_files.parquet import (
+    columns_of,
+    parquet_file,
+    pick_columns,
+    write_columns,
+)
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
-from tests.joint_files import noise, write_parquet
+from tests.joint_files.written import noise, write_parquet
 
 NAMES = ("wrist", "left_eye", "left_eye_inner")
 

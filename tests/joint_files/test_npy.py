@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from lightning_jointprune import stored_arrays
-from lightning_jointprune.stored_arrays import keys_of, kind_of, member, stored_array
-from tests.joint_files import PAGE, Counted, noise
+from lightning_jointprune.joint_files import npy as stored_arrays
+from lightning_jointprune.joint_files.npy import keys_of, kind_of, member, stored_array
+from tests.joint_files.written import PAGE, Counted, noise
 
 DTYPES = ["<f4", ">f8", "<i2", "|u1", "<f2"]
 

@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_jointprune.attach.layout import Layout
-from lightning_jointprune.joint_columns import columns_of, parquet_file, pick_columns
-from lightning_jointprune.joint_labels import KEY, is_selected, labels_of
-from lightning_jointprune.record.files import PathLike
-from lightning_jointprune.record.record import JointSelection
-from lightning_jointprune.stored_arrays import (
+from lightning_jointprune.joint_files.labels import KEY, is_selected, labels_of
+from lightning_jointprune.joint_files.npy import (
     PARQUET,
     ZIP,
     StoredArray,
@@ -26,6 +23,9 @@ from lightning_jointprune.stored_arrays import (
     member,
     stored_array,
 )
+from lightning_jointprune.joint_files.parquet import columns_of, parquet_file, pick_columns
+from lightning_jointprune.record.files import PathLike
+from lightning_jointprune.record.record import JointSelection
 
 
 class SelectJoints(nn.Module):

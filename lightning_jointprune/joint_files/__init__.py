@@ -1,0 +1,1 @@
+"""Files that hold the kept joints alone, and what has to run to find these."""
