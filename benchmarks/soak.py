@@ -35,9 +35,10 @@ from torch.utils.data import DataLoader
 from benchmarks.models import GRUClassifier, Recipe
 from benchmarks.rows import Figure, Row, at_most, measure, parser, product, results, spread
 from benchmarks.store import Result, Settings, Store
-from lightning_jointprune import JointPruningCallback, JointSelection, PruningRecord, journal
-from lightning_jointprune.checkpoint import STATE_KEY
+from lightning_jointprune import JointPruningCallback, JointSelection, PruningRecord
 from lightning_jointprune.record.record import SELECTION_FILE
+from lightning_jointprune.run import recorder as journal
+from lightning_jointprune.run.checkpoint import STATE_KEY
 
 VALIDATED, SAVED = 20, 50  # steps
 # Checkpoints are saved after epochs. From others Lightning 2.6 does not go on exactly, without the

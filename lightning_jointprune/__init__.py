@@ -18,9 +18,9 @@ from lightning_jointprune.joint_files.mediapipe import extraction_plan
 from lightning_jointprune.joint_files.select import SelectJoints
 from lightning_jointprune.measure.agreement import frontier, random_masks, stability
 from lightning_jointprune.measure.evaluate import compare_subsets, evaluate_joints
-from lightning_jointprune.pruned import analyze_pruning, load_pruned
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.record import JointSelection, PruningRecord
+from lightning_jointprune.run.load import analyze_pruning, load_pruned
 from lightning_jointprune.search.metric_floor import MetricFloor
 from lightning_jointprune.search.price import Price
 from lightning_jointprune.search.target_joints import TargetJoints

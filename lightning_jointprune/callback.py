@@ -17,20 +17,20 @@ from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_jointprune import trainer as trainers
 from lightning_jointprune.attach.detect import check_input
 from lightning_jointprune.attach.entrance import Entrance
 from lightning_jointprune.attach.layers import own_layer
-from lightning_jointprune.checkpoint import STATE_KEY, check_state, find_state, make_state
 from lightning_jointprune.gates.fills import Fill
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
-from lightning_jointprune.preview import preview
 from lightning_jointprune.record.record import RECORD_FILE, JointSelection, PruningRecord
+from lightning_jointprune.run import trainer as trainers
+from lightning_jointprune.run.checkpoint import STATE_KEY, check_state, find_state, make_state
+from lightning_jointprune.run.inspection import preview
+from lightning_jointprune.run.settings import Settings
 from lightning_jointprune.search import optimizer as optim
 from lightning_jointprune.search.budgets import Budget
 from lightning_jointprune.search.price import Price
-from lightning_jointprune.settings import Settings
 from lightning_jointprune.skeletons import Skeleton
 
 

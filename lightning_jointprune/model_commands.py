@@ -19,7 +19,7 @@ from lightning_jointprune.compaction.compact_files import from_compact, save_com
 from lightning_jointprune.compaction.export import FORMATS, export_model
 from lightning_jointprune.compaction.request import compaction_of
 from lightning_jointprune.joint_files.select import SelectJoints
-from lightning_jointprune.pruned import analyze_pruning, load_pruned
+from lightning_jointprune.run.load import analyze_pruning, load_pruned
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 

@@ -1093,8 +1093,8 @@ def test_a_disk_that_fails_all_along_changes_nothing_of_the_training(
     def fail(*_: object, **__: object) -> None:
         raise fault
 
-    monkeypatch.setattr("lightning_jointprune.journal.REFRESH_COST", 0.0)
-    monkeypatch.setattr("lightning_jointprune.journal.REFRESH_SHARE", 1e9)
+    monkeypatch.setattr("lightning_jointprune.run.recorder.REFRESH_COST", 0.0)
+    monkeypatch.setattr("lightning_jointprune.run.recorder.REFRESH_SHARE", 1e9)
     (model, callback) = run()
     monkeypatch.setattr(Path, "mkdir", fail)
     with pytest.warns(UserWarning, match=r"could not be written.*The training is not affected"):

@@ -17,8 +17,8 @@ from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.request import compaction_of
 from lightning_jointprune.compaction.tracing import CompactionError
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.pruned import analyze_pruning
 from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.run.load import analyze_pruning
 from tests.skeleton_models import (
     AXES,
     COMPACTED,

@@ -20,7 +20,7 @@ from lightning_jointprune.compaction.export import export_model
 from lightning_jointprune.compaction.request import called_by_users, compaction_of
 from lightning_jointprune.compaction.tracing import Call, CompactionError
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.pruned import analyze_pruning
+from lightning_jointprune.run.load import analyze_pruning
 from tests.models import ZOO
 from tests.skeleton_models import (
     AXES,

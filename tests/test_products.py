@@ -10,7 +10,7 @@ from torch import nn
 
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.tracing import CompactionError
-from lightning_jointprune.pruned import analyze_pruning
+from lightning_jointprune.run.load import analyze_pruning
 from tests.skeleton_models import C, FlatLinear, GraphConvolution, J, MeanOfTokens, example, masked
 
 KEPT, DROPPED = [1, 3, 4, 8], [0, 2, 5, 6, 7]

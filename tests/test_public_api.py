@@ -14,13 +14,14 @@ import lightning.pytorch as pl
 from torch import nn
 
 import lightning_jointprune
-from lightning_jointprune import loggers, report
+from lightning_jointprune import report
 from lightning_jointprune.__main__ import _parser
 from lightning_jointprune.compaction.export import Export
 from lightning_jointprune.joint_files.rewrite import Rewritten
-from lightning_jointprune.journal import Journal
 from lightning_jointprune.record import record
 from lightning_jointprune.record.evaluation import EVALUATION_FILE
+from lightning_jointprune.run import loggers
+from lightning_jointprune.run.recorder import Journal
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lightning_jointprune"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.tracing import CompactionError
-from lightning_jointprune.pruned import analyze_pruning
+from lightning_jointprune.run.load import analyze_pruning
 from tests.skeleton_models import (
     AXES,
     COMPACTED,

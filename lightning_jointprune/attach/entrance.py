@@ -17,7 +17,7 @@ from lightning_jointprune.attach.layers import own_layer
 from lightning_jointprune.attach.probe import Probe
 from lightning_jointprune.attach.target import Target, read_targets, where, written
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.settings import Settings
+from lightning_jointprune.run.settings import Settings
 
 _APART = "_ddp_params_and_buffers_to_ignore"  # an attribute that DistributedDataParallel reads
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lightning_jointprune.joint_files.rewrite import rewrite
 from lightning_jointprune.joint_files.select import SelectJoints
 from lightning_jointprune.record.record import JointSelection
-from tests import joint_files
+from tests.joint_files import written
 from tests.joint_files.written import PAGE, Counted, noise, write_parquet
 
 NAMES = ("wrist", "thumb", "index", "ring")
@@ -85,7 +85,7 @@ def test_of_parquet_columns_of_the_kept_joints_are_read(
 def test_the_bytes_read_are_at_most_1_1_of_the_share_of_the_kept_joints(
     kind: str, kept: int, tmp_path: Path
 ) -> None:
-    selection = joint_files.selection_of(range(3, 3 + kept), 60)
+    selection = written.selection_of(range(3, 3 + kept), 60)
     x, path = noise(20_000, 60, 3), tmp_path / f"x.{kind}"
     if kind == "npy":
         np.save(path, np.ascontiguousarray(x.transpose(1, 0, 2)))  # joint after joint

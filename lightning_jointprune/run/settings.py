@@ -15,7 +15,7 @@ from lightning_jointprune.gates.layer import JointPruningLayer, numbered
 from lightning_jointprune.gates.masks import hard_mask_of_units
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, make_gate
-from lightning_jointprune.journal import Journal
+from lightning_jointprune.run.recorder import Journal
 from lightning_jointprune.search.budgets import Budget, make_budget, make_controller
 from lightning_jointprune.search.metric_floor import MetricFloor
 from lightning_jointprune.search.phases import check_phases

@@ -1,23 +1,152 @@
-"""How coordinates were normalised before the gates, where all joints leak into the kept ones.
-
-A joint that is dropped behind a normalisation by all joints is not gone: the kept ones were moved
-or scaled by where it was.
-"""
+"""Looks at the skeletons of a run's first batches, before the gates, and changes nothing there."""
 
 from __future__ import annotations
 
+import inspect
+import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
-from lightning_jointprune.first_batches import FirstBatches
 from lightning_jointprune.gates.axes import frames_of
+from lightning_jointprune.gates.layer import JointPruningLayer
+
+SAMPLES = 8  # of each batch
+
+
+class FirstBatches(ABC):
+    """Is called before a layer in the first training batches of the warm-up.
+
+    Args:
+        num_joints: J.
+
+    Attributes:
+        limit: how many calls of the layer are looked at.
+        calls: how many have been.
+    """
+
+    limit: ClassVar[int]
+
+    def __init__(self, num_joints: int) -> None:
+        self.num_joints = num_joints
+        self.calls = 0
+
+    def watch(self, layer: JointPruningLayer) -> None:
+        """Be called before a layer, as long as there is something to look at."""
+        self._handle = layer.register_forward_pre_hook(self, with_kwargs=True)
+
+    def __call__(self, layer: JointPruningLayer, args: Any, kwargs: Any) -> None:
+        """Look at a call of the layer, with its arguments."""
+        if torch.compiler.is_compiling():  # a number that changes would compile it anew
+            return
+        if not layer.training:
+            return
+        if self.calls >= self.limit or layer.mode != "open":
+            self._handle.remove()
+        else:
+            call = inspect.signature(layer.forward).bind(*args, **kwargs)
+            call.apply_defaults()
+            x, axes, joints = call.args
+            self.calls += 1
+            if x.numel() > 0:
+                self._look(x.detach()[:SAMPLES], axes, joints or range(self.num_joints))
+
+    def _look(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
+        try:
+            self._add(x.float(), axes, joints)
+        except Exception as error:  # what is only looked at may not cost the run
+            self._handle.remove()
+            if not dist.is_available() or not dist.is_initialized() or dist.get_rank() == 0:
+                warnings.warn(f"The first batches could not be looked at: {error!r}", stacklevel=2)
+
+    @abstractmethod
+    def _add(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
+        """Take in a few samples: one word per axis, and which joints they are of."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+
+
+APART = 0.2  # least distance of the joints' places, in standard deviations of their coordinates
+
+
+class MeanPose(FirstBatches):
+    """Sums up where the joints are.
+
+    What is not finite does not count, nor a joint whose coordinates are all 0, as in padding and
+    where a detector found none.
+
+    Args:
+        num_joints: J.
+
+    Attributes:
+        sums: number of places, their sum and their sum of squares, shape `(3, J, channels)`; None
+            before the first batch, and where there are other than 2 or 3 channels.
+    """
+
+    limit = 24
+
+    def __init__(self, num_joints: int) -> None:
+        super().__init__(num_joints)
+        self.sums: Tensor | None = None
+
+    def _add(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
+        if "c" not in axes or x.shape[list(axes).index("c")] not in (2, 3):
+            return
+        x = x.movedim((axes.index("j"), axes.index("c")), (-2, -1)).flatten(0, -3)
+        found = x.isfinite().all(-1, keepdim=True) & (x != 0).any(-1, keepdim=True)
+        x = torch.where(found, x, 0.0)
+        sums = torch.stack([found.expand_as(x).float().sum(0), x.sum(0), x.square().sum(0)])
+        if self.sums is None:
+            self.sums = sums.new_zeros(3, self.num_joints, sums.shape[-1])
+        if self.sums.shape[-1] == sums.shape[-1]:
+            self.sums = self.sums.to(x.device)
+            self.sums[:, joints.start : joints.stop] += sums
+
+    def places(self) -> tuple[tuple[float, ...], ...]:
+        """Mean place of each joint, shape `(J, channels)`, to four digits.
+
+        It is empty where nothing is known, and where the joints are all at about the same place:
+        of data that are standardised joint by joint no pose is left.
+        """
+        if self.sums is None:
+            return ()
+        count, total, squares = self.sums.double()
+        mean = total / count.clamp(min=1)
+        deviation = (squares / count.clamp(min=1) - mean.square()).clamp(min=0).mean().sqrt()
+        apart = mean.std(0).max() if len(mean) > 1 else mean.new_zeros(())
+        if not (mean.isfinite().all() and apart > APART * deviation):
+            return ()
+        return tuple(tuple(float(f"{one:.4g}") for one in place) for place in mean.tolist())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted."""
+        sums = None if self.sums is None else self.sums.cpu().clone()
+        return {"calls": self.calls, "sums": sums}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.calls, self.sums = state["calls"], state["sums"]
+
 
 EXACT = 1e-3  # of the skeleton's size: what is left of a centre or of a scale that was taken out
+
+
 USUAL = 0.1  # how near standardised coordinates are to mean 0 and deviation 1 in a few batches
+
+
 UNITS = {"frame": (0, 1), "sequence": (1, 2)}  # what is flattened so that each is a row
+
+
 FEWEST = 8  # frames, or sequences, of which something can be said
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_jointprune.run.settings import Settings
 from lightning_jointprune.search.search import JointSearch
-from lightning_jointprune.settings import Settings
 
 STATE_KEY = "JointPruningCallback"
 STATE_SCHEMA = 2  # of what a checkpoint holds; higher with a change that older code cannot read

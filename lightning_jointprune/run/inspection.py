@@ -19,7 +19,7 @@ from lightning_jointprune.attach.hooks import detach
 from lightning_jointprune.attach.layout import composed_axes, exact_axes, usual_axes
 from lightning_jointprune.attach.probe import Probe, Seen
 from lightning_jointprune.attach.target import written
-from lightning_jointprune.settings import named_joints
+from lightning_jointprune.run.settings import named_joints
 from lightning_jointprune.skeletons import Skeleton
 
 _CHANNELS = 4  # an axis of up to so many values is hardly one of joints

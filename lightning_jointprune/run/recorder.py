@@ -12,11 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning_jointprune.first_batches import FirstBatches
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.loggers import hand_over
-from lightning_jointprune.normalisation import Normalisation
-from lightning_jointprune.pose import MeanPose
 from lightning_jointprune.record.files import RunFolder
 from lightning_jointprune.record.record import (
     RECORD_FILE,
@@ -28,6 +24,8 @@ from lightning_jointprune.record.record import (
 )
 from lightning_jointprune.record.tables import SCREEN
 from lightning_jointprune.record.versions import installed
+from lightning_jointprune.run.first_batches import FirstBatches, MeanPose, Normalisation
+from lightning_jointprune.run.loggers import hand_over
 from lightning_jointprune.search.metric_floor import higher_is_better
 from lightning_jointprune.search.search import JointSearch
 from lightning_jointprune.skeletons import Skeleton

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.pose import MeanPose
 from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.run.first_batches import MeanPose
 from lightning_jointprune.skeletons import Skeleton
 from tests.runs import SHORT_RUNS, Classifier, J, clips, fit, pruning
 

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from lightning_jointprune import JointPruningCallback
 from lightning_jointprune.attach.hooks import Target, attach, attached_layers
-from lightning_jointprune.preview import preview
+from lightning_jointprune.run.inspection import preview
 from tests import models
 from tests.attach.test_probe import states
 from tests.models import ZOO, B, C, J, Model, T, signs, skeletons

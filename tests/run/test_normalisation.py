@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.normalisation import Normalisation
 from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.run.first_batches import Normalisation
 from tests.runs import SHORT_RUNS, Classifier, J, clips, fit, pruning
 
 pytestmark = SHORT_RUNS

@@ -23,7 +23,7 @@ from lightning_jointprune import (
 )
 from lightning_jointprune.attach.hooks import attached_layers, detach
 from lightning_jointprune.measure.evaluate import HOW
-from lightning_jointprune.pruned import analyze_pruning
+from lightning_jointprune.run.load import analyze_pruning
 from tests.runs import SHORT_RUNS
 
 pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("blank_report")]

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_jointprune.checkpoint import STATE_KEY, STATE_SCHEMA, check_state, find_state
-from lightning_jointprune.settings import Settings
-from tests.test_settings import checked
+from lightning_jointprune.run.checkpoint import STATE_KEY, STATE_SCHEMA, check_state, find_state
+from lightning_jointprune.run.settings import Settings
+from tests.run.test_settings import checked
 
 
 def test_a_state_is_found_by_its_key_or_where_it_is_the_only_one() -> None:

@@ -11,8 +11,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from lightning_jointprune.pose import MeanPose
-from tests.test_pose import PLACES, batch, watched
+from lightning_jointprune.run.first_batches import MeanPose
+from tests.run.test_mean_pose import PLACES, batch, watched
 
 
 def test_only_the_warm_ups_first_training_batches_count() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from lightning_jointprune import JointPruningCallback
-from lightning_jointprune.trainer import (
+from lightning_jointprune.run.trainer import (
     Companions,
     check_alone,
     check_metric,

@@ -13,9 +13,9 @@ import torch
 
 from lightning_jointprune.__main__ import main
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.journal import Journal
 from lightning_jointprune.record.files import RunFolder
 from lightning_jointprune.record.record import RECORD_FILE, JointSelection, PruningRecord
+from lightning_jointprune.run.recorder import Journal
 from lightning_jointprune.search.budgets import Budget, make_controller
 from lightning_jointprune.search.metric_floor import MetricFloor
 from lightning_jointprune.search.price import Price

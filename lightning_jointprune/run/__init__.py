@@ -1,0 +1,1 @@
+"""One run under Lightning: what the callback delegates to."""
