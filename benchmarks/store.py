@@ -34,8 +34,8 @@ Record = dict[str, Any]  # settings, result, seconds, date, versions, cpu, code
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 DISTRIBUTIONS = ("torch", "lightning", "transformers", "numpy")
-# Modules that read what a training run has left; they can not change its figures.
-READERS = {"compaction", "doctor", "joint_files", "measure", "model_commands", "record", "report"}
+# Rooms that read what a training run has left; they can not change its figures.
+READERS = {"cli", "compaction", "joint_files", "measure", "record", "report"}
 MODELS = ("benchmarks/models.py", "benchmarks/data.py")
 SELECTORS = ("benchmarks/joint_data.py", "benchmarks/selectors/training.py")
 # What the cells of a script come from, besides the package where they are pruned; globs.
@@ -132,8 +132,8 @@ def _state(script: str, pruned: bool) -> str:
 
 def _reads_only(package: Path, path: Path) -> bool:
     """Whether a module can not change a run's figures; nor can what lists names or commands."""
-    top = path.relative_to(package).parts[0].removesuffix(".py")
-    return top in READERS or path.stem.startswith("__")
+    room = path.relative_to(package).parts[0]
+    return room in READERS or path.stem.startswith("__")
 
 
 @functools.cache

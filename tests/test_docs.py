@@ -20,7 +20,7 @@ from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 import lightning_jointprune
-from lightning_jointprune.__main__ import _parser, main
+from lightning_jointprune.cli.main import _parser, main
 from tests.runs import SHORT_RUNS
 from tests.stand_ins import finished_runs, names_of_pages
 

@@ -36,7 +36,7 @@ IN_SDIST |= {"Makefile", "SECURITY.md", ".gitignore", "constraints.txt", "constr
 SCRIPT = """
 import sys, lightning_jointprune
 from lightning_jointprune import JointSelection, PruningRecord
-from lightning_jointprune.__main__ import main
+from lightning_jointprune.cli.main import main
 from lightning_jointprune.report import write_report
 print(lightning_jointprune.__file__)
 PruningRecord(JointSelection((0, 2), 3, ("a", "b", "c"), (0.9, 0.1, 0.8))).to_json("record.json")
@@ -93,7 +93,7 @@ def test_a_wheel_says_what_it_is(built: tuple[Path, Path]) -> None:
     assert said["License-Expression"] == "Apache-2.0"
     assert said["Description-Content-Type"] == "text/markdown"
     assert files[f"{INFO}/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
-    assert b"jointprune = lightning_jointprune.__main__:main" in files[f"{INFO}/entry_points.txt"]
+    assert b"jointprune = lightning_jointprune.cli.main:main" in files[f"{INFO}/entry_points.txt"]
 
 
 def test_the_oldest_releases_that_ci_tries_are_the_lower_bounds(built: tuple[Path, Path]) -> None:

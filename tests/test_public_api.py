@@ -15,7 +15,7 @@ from torch import nn
 
 import lightning_jointprune
 from lightning_jointprune import report
-from lightning_jointprune.__main__ import _parser
+from lightning_jointprune.cli.main import _parser
 from lightning_jointprune.compaction.export import Export
 from lightning_jointprune.joint_files.rewrite import Rewritten
 from lightning_jointprune.record import record
@@ -70,7 +70,7 @@ def options(parser: argparse.ArgumentParser) -> str:
 
 def json_keys() -> dict[str, list[str]]:
     """The keys that each command prints, and those of what is written file by file."""
-    files = [PACKAGE / "__main__.py", PACKAGE / "model_commands.py"]
+    files = [PACKAGE / "cli" / "main.py", PACKAGE / "cli" / "models.py"]
     parsed = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
     functions = [one for code in parsed for one in code.body if isinstance(one, ast.FunctionDef)]
     found = {one.name.strip("_"): printed(one) for one in functions}

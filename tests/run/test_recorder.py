@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_jointprune.__main__ import main
+from lightning_jointprune.cli.main import main
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.record.files import RunFolder
 from lightning_jointprune.record.record import RECORD_FILE, JointSelection, PruningRecord

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from lightning_jointprune.__main__ import main
-from lightning_jointprune.doctor import conflicts, known_conflicts, requirements, surroundings
+from lightning_jointprune.cli.doctor import conflicts, known_conflicts, requirements, surroundings
+from lightning_jointprune.cli.main import main
 from lightning_jointprune.record.versions import installed
 
 TORCH = Requirement("torch>=2.4")

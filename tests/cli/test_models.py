@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lightning_jointprune import JointPruningCallback, from_compact, load_pruned
-from lightning_jointprune.__main__ import main
+from lightning_jointprune.cli.main import main
 from tests.models import CallsItself, J, loader
 from tests.runs import QUIET, SHORT_RUNS
 
@@ -99,7 +99,7 @@ class TakesTwo(CallsItself):
 def test_names_the_inputs_of_a_model_that_takes_more_than_a_skeleton(
     checkpoint: Path, capsys: Any
 ) -> None:
-    taking_two = ["--model", "tests.test_model_commands:TakesTwo"]
+    taking_two = ["--model", "tests.cli.test_models:TakesTwo"]
     assert main(["compact", str(checkpoint), *taking_two, *SHAPE]) == 2
     assert "TakesTwo takes x, scale. Do it from Python" in capsys.readouterr().err
 

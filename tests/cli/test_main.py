@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightning_jointprune.__main__ import main
+from lightning_jointprune.cli.main import main
 from lightning_jointprune.record.record import JointSelection, PruningRecord
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
 from tests.records import evaluated

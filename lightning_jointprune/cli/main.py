@@ -1,0 +1,385 @@
+"""The command line: what a run left; skeletons; what is installed; see also `models`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from lightning_jointprune.cli.models import add_commands
+from lightning_jointprune.joint_files.mediapipe import extraction_plan
+from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluation
+from lightning_jointprune.record.record import (
+    RECORD_FILE,
+    REPORT_FILE,
+    JointSelection,
+    PruningRecord,
+)
+from lightning_jointprune.record.tables import as_text, printable
+from lightning_jointprune.skeletons import get_skeleton, skeleton_names
+
+if TYPE_CHECKING:
+    from lightning_jointprune.report.comparison import Comparison
+    from lightning_jointprune.report.frontier import Frontier
+
+PLOTLY = ("inline", "cdn", "directory")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after `jointprune`; by default those of the process.
+
+    Returns:
+        0, or 2 after one line on stderr that says what was wrong with the input.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `jointprune show RUN | head`; nobody reads what is left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError) as error:
+        print(f"jointprune: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jointprune",
+        description="Read what a joint pruning run left, and make its model smaller.",
+        epilog="Exit status: 0, or 2 after one line on stderr that says what to do.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run_help = "a run's pruning_record.json, or the folder it is in"
+
+    show = commands.add_parser("show", help="print the answer and the KEEP / PRUNE table")
+    show.add_argument("record", metavar="RUN", help=run_help)
+    show.add_argument("--title", help="the data set or task, for the sentence")
+    show.add_argument("--joints", type=int, metavar="N", help="of a ladder, the N joints")
+    show.set_defaults(run=_show)
+
+    report = commands.add_parser("report", help="draw the HTML report again")
+    report.add_argument("record", metavar="RUN", help=run_help)
+    report.add_argument("-o", "--output", metavar="FILE", help="default: beside the record")
+    report.add_argument("--title", help="the data set or task, for the sentence")
+    where = "where Plotly's script is: in the page (default), on its server, or beside the page"
+    report.add_argument("--plotly", choices=PLOTLY, default="inline", help=where)
+    worth = "what evaluate_joints measured; default: joint_evaluation.json beside the record"
+    report.add_argument("--evaluation", metavar="FILE", help=worth)
+    others = "other figures as label,joints,value[,low,high]; default: frontier.csv beside it"
+    report.add_argument("--points", metavar="FILE", help=others)
+    report.add_argument("--seeds", metavar="RUN", nargs="+", default=[], help="runs of other seeds")
+    report.set_defaults(run=_report)
+
+    compare = commands.add_parser("compare", help="which joints several runs keep")
+    compare.add_argument("records", metavar="RUN", nargs="+", help=run_help)
+    compare.add_argument("-o", "--output", metavar="FILE", help="write a page with figures, too")
+    compare.add_argument("--plotly", choices=PLOTLY, default="inline", help=where)
+    compare.set_defaults(run=_compare)
+
+    select = commands.add_parser("select", help="rewrite npy, npz and parquet to the kept joints")
+    select.add_argument("files", metavar="FILE", nargs="+", help="one that has all joints")
+    of_run = "a run or its selection.json, the joints to keep"
+    select.add_argument("--joints", metavar="RUN", required=True, help=of_run)
+    select.add_argument("-o", "--output", metavar="FOLDER", required=True, help="for the new files")
+    axis_help = "the joints' axis, from 0; default: the only one of their number"
+    select.add_argument("--axis", type=int, metavar="N", help=axis_help)
+    select.set_defaults(run=_select)
+
+    skeletons = commands.add_parser("skeletons", help="list the named skeletons, or one's joints")
+    skeletons.add_argument("name", metavar="NAME", nargs="?", help="one of the listed names")
+    skeletons.set_defaults(run=_skeletons)
+
+    with_models = add_commands(commands)
+
+    doctor = commands.add_parser("doctor", help="print versions and conflicts, for bug reports")
+    doctor.set_defaults(run=_doctor)
+
+    for command in (show, report, compare, select, skeletons, *with_models, doctor):
+        command.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    return parser
+
+
+def _read(run: str) -> PruningRecord:
+    """A run's record; if it is not there, what to type instead."""
+    path = Path(run)
+    if path.suffix in (".ckpt", ".safetensors"):
+        raise ValueError(
+            f"Expected a run's folder, or its {RECORD_FILE}, but got a model, {run}. Pass the "
+            "folder; `jointprune compact` and `export` are what take models."
+        )
+    try:
+        return PruningRecord.from_json(path)
+    except FileNotFoundError as error:
+        if not path.is_dir():
+            raise ValueError(
+                f"Expected a run's folder, or its {RECORD_FILE}, but got {run}, which does not "
+                "exist. Pass the folder that the training named, such as lightning_logs/version_0."
+            ) from error
+        below = [*path.glob(f"*/{RECORD_FILE}"), *path.glob(f"*/*/{RECORD_FILE}")]
+        newest = max(below, key=lambda file: file.stat().st_mtime, default=None)
+        known = "the folder that the training named" if newest is None else newest.parent
+        raise ValueError(
+            f"Expected a folder with {RECORD_FILE} but got {run}, which has none. Pass {known}."
+        ) from error
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from lightning_jointprune.report.trust import findings, verdict
+
+    record, count = _read(arguments.record), arguments.joints
+    if count is not None:
+        record = replace(record, selection=record.selection_of(count))
+    found, selection = findings(record), record.selection
+    said = verdict(found)
+    worst = [one.title for one in found if one.level == said.level != "good"]
+    sentence, plan = selection.sentence(arguments.title), extraction_plan(selection)
+    if arguments.json:
+        _print_json(
+            sentence=sentence,
+            extraction=plan and asdict(plan),
+            phase=record.phase,
+            rungs=[{"indices": one.indices, "metrics": one.metrics} for one in record.rungs],
+            num_joints=selection.num_joints,
+            indices=selection.indices,
+            names=selection.names,
+            ratio=selection.ratio,
+            undecided=selection.undecided,
+            keep_probabilities=selection.keep_probabilities,
+            metrics=selection.metrics,
+            metrics_all_joints=selection.metrics_all_joints,
+            trust=said.level,
+            findings=[finding._asdict() for finding in found],
+        )
+        return
+    if record.phase != "final":
+        print(f"Not a result yet: this was written in the {record.phase} phase.")
+    said_of = [sentence] if count else [one.sentence(arguments.title) for one in record.rungs]
+    for text in said_of or [sentence]:
+        print(printable(text), end="\n\n")
+    print(said.title if worst else f"{said.title} {said.advice}")
+    print("".join(f"- {printable(title)}\n" for title in worst))
+    if plan:
+        print(plan.sentence(), end="\n\n")
+    print(selection.summary())
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from lightning_jointprune.report import write_report
+    from lightning_jointprune.report.frontier import POINTS_FILE, read_points
+
+    run = Path(arguments.record)
+    record = _read(arguments.record)
+    folder = run if run.is_dir() else run.parent
+    output = Path(arguments.output) if arguments.output else folder / REPORT_FILE
+    worth = _or_beside(arguments.evaluation, folder / EVALUATION_FILE)
+    points = _or_beside(arguments.points, folder / POINTS_FILE)
+    written = write_report(
+        record,
+        output,
+        arguments.title,
+        arguments.plotly,
+        evaluation=JointEvaluation.from_json(worth) if worth else None,
+        points=read_points(points) if points else (),
+        seeds=[_read(other) for other in arguments.seeds],
+    )
+    if arguments.json:
+        _print_json(report=str(written), bytes=written.stat().st_size)
+    else:
+        print(written)
+
+
+def _or_beside(given: str | None, usual: Path) -> Path | None:
+    """The file that was named, or the usual one if it is there."""
+    if given:
+        return Path(given)
+    return usual if usual.is_file() else None
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from lightning_jointprune.report.comparison import compare
+    from lightning_jointprune.report.frontier import frontier_numbers
+
+    labels = _labels(arguments.records)
+    records = [_read(run) for run in arguments.records]
+    named = dict(zip(labels, records, strict=True))
+    found, frontier = compare(named), frontier_numbers(named)
+    if arguments.output:
+        from lightning_jointprune.report import write_comparison
+
+        write_comparison(named, arguments.output, arguments.plotly)
+    selections = [record.selection for record in records]
+    if arguments.json:
+        _print_json(
+            runs=[
+                {"run": run, "indices": one.indices, "metrics": one.metrics}
+                for run, one in zip(found.runs, selections, strict=True)
+            ],
+            jaccard=[{"runs": pair, "overlap": share} for pair, share in found.jaccard.items()],
+            stability=found.stability,
+            kept_by={row.name: row.votes for row in sorted(found.rows, key=lambda r: r.number)},
+            disputed=[row._asdict() for row in found.disputed],
+            settings=found.settings,
+            beyond_seeds=[row.name for row in found.beyond_seeds],
+            frontier={
+                run: [[point.joints, point.value] for point in line]
+                for run, line in (frontier.lines if frontier else {}).items()
+            },
+        )
+        return
+    _print_counts(found.runs, selections)
+    if frontier and any(record.rungs for record in records):
+        _print_frontier(found.runs, frontier)
+    _print_overlaps(found)
+    _print_votes(found)
+    print(printable(found.words()))
+
+
+def _labels(paths: Sequence[str]) -> list[str]:
+    """Short names of the runs: their folders, or the paths where these are not different."""
+    names = [(path if path.is_dir() else path.parent).resolve().name for path in map(Path, paths)]
+    return names if len(set(names)) == len(names) else list(paths)
+
+
+def _print_counts(runs: Sequence[str], selections: Sequence[JointSelection]) -> None:
+    rows = []
+    for number, (run, selection) in enumerate(zip(runs, selections, strict=True), start=1):
+        value = selection.metrics.get(selection.metric or "")
+        measured = "not measured" if value is None else f"{selection.metric} {value:.4g}"
+        kept = f"{len(selection.indices)} of {selection.num_joints}"
+        rows.append([str(number), run, kept, f"{selection.undecided}", measured])
+    _print_table(["", "run", "joints kept", "undecided", "with them"], rows)
+
+
+def _print_frontier(runs: Sequence[str], frontier: Frontier) -> None:
+    values = {
+        (point.joints, run): f"{point.value:.4g}"
+        for run, line in frontier.lines.items()
+        for point in line
+    }
+    counts = sorted({joints for joints, _ in values}, reverse=True)
+    print(f"{printable(frontier.metric)} by the number of joints")
+    numbers = [str(number + 1) for number in range(len(runs))]
+    rows = [[str(count), *(values.get((count, run), "") for run in runs)] for count in counts]
+    _print_table(["joints", *numbers], rows)
+
+
+def _print_overlaps(found: Comparison) -> None:
+    numbers = range(len(found.runs))
+    shared = {
+        pair: f"{share:.2f} ({found.overlaps[pair]})" for pair, share in found.jaccard.items()
+    }
+    rows = [
+        [str(row + 1), *(shared[row, other] if row < other else "" for other in numbers)]
+        for row in numbers
+    ]
+    print("Overlap (Jaccard: joints that both keep, over joints that either keeps; how many both)")
+    _print_table(["", *(str(number + 1) for number in numbers)], rows)
+    if found.stability is not None:
+        print(
+            f"Stability {found.stability:.2f}: 1 if all runs keep the same joints, 0 by chance "
+            "(Nogueira et al. 2018)\n"
+        )
+
+
+def _print_votes(found: Comparison) -> None:
+    rows = [
+        [str(row.number), row.name, str(row.votes)]
+        + [
+            f"KEEP {p:.2f}" if k else f"{p:.2f}"
+            for k, p in zip(row.kept, row.probabilities, strict=True)
+        ]
+        for row in found.rows
+        if row.votes
+    ]
+    print(
+        f"Joint by joint, with keep probabilities: {len(found.disputed)} that the runs disagree "
+        f"on, {sum(row.votes == len(found.runs) for row in found.rows)} that all keep "
+        f"({len(found.rows) - len(rows)} that no run keeps are left out)"
+    )
+    numbers = [str(number + 1) for number in range(len(found.runs))]
+    _print_table(["index", "joint", "kept by", *numbers], rows)
+
+
+def _select(arguments: argparse.Namespace) -> None:
+    from lightning_jointprune.joint_files.rewrite import outputs_of, rewrite
+
+    selection = _selection(arguments.joints)
+    outputs = outputs_of(arguments.files, arguments.output)
+    done = [
+        rewrite(file, output, selection, arguments.axis)
+        for file, output in zip(arguments.files, outputs, strict=True)
+    ]
+    if arguments.json:
+        _print_json(files=[{**one._asdict(), "path": str(one.path)} for one in done])
+        return
+    print("\n".join(printable(str(one)) for one in done))
+
+
+def _selection(run: str) -> JointSelection:
+    """The selection of a run, or the one that a file has."""
+    try:
+        return JointSelection.from_json(Path(run))
+    except (FileNotFoundError, ValueError):
+        return _read(run).selection
+
+
+def _skeletons(arguments: argparse.Namespace) -> None:
+    if arguments.name is None:
+        known = [get_skeleton(name) for name in skeleton_names()]
+        if arguments.json:
+            _print_json(**{one.name: len(one.joints) for one in known})
+            return
+        rows = [[one.name, str(len(one.joints)), str(len(one.groups))] for one in known]
+        _print_table(["name", "joints", "body parts"], rows)
+        return
+    skeleton = get_skeleton(arguments.name)
+    if arguments.json:
+        _print_json(
+            name=skeleton.name,
+            joints=skeleton.joints,
+            groups=skeleton.groups,
+            edges=skeleton.edges,
+            source=skeleton.source,
+        )
+        return
+    parts = {joint: part for part, joints in skeleton.groups.items() for joint in joints}
+    rows = [[str(i), name, parts.get(i, "")] for i, name in enumerate(skeleton.joints)]
+    _print_table(["index", "joint", "body part"], rows)
+    print(skeleton.source)
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from lightning_jointprune.cli.doctor import known_conflicts, surroundings
+
+    around, found = surroundings(), known_conflicts()
+    if arguments.json:
+        _print_json(versions=around, conflicts=found)
+        return
+    for name, version in around.items():
+        print(f"{name} {version}")
+    print("\n" + ("\n".join(found) or "No known conflict."))
+
+
+def _print_json(**values: Any) -> None:
+    print(json.dumps(values, indent=2, allow_nan=False))
+
+
+def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    print(as_text(table), end="\n\n")
