@@ -48,7 +48,7 @@ SCRIPTS = {
         "lightning_jointprune/gates/*.py",
         "lightning_jointprune/joint_files/select.py",
         "lightning_jointprune/attach/*.py",
-        "lightning_jointprune/compaction/*.py",
+        "lightning_jointprune/compaction/**/*.py",
     ),
     "data_wait": ("benchmarks/data_wait.py", "examples/*.py"),
     "demo": ("examples/*.py",),

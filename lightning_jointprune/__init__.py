@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning_jointprune.callback import JointPruningCallback
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.compact_files import from_compact, save_compact
-from lightning_jointprune.compaction.export import export_model
+from lightning_jointprune.compaction.export.export import export_model
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import (

@@ -16,7 +16,7 @@ from torch import nn
 import lightning_jointprune
 from lightning_jointprune import report
 from lightning_jointprune.cli.main import _parser
-from lightning_jointprune.compaction.export import Export
+from lightning_jointprune.compaction.export.export import Export
 from lightning_jointprune.joint_files.rewrite import Rewritten
 from lightning_jointprune.record import record
 from lightning_jointprune.record.evaluation import EVALUATION_FILE

@@ -16,7 +16,7 @@ from torch import nn
 from lightning_jointprune.attach.hooks import attached_layers
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.compact_files import from_compact, save_compact
-from lightning_jointprune.compaction.export import FORMATS, export_model
+from lightning_jointprune.compaction.export.export import FORMATS, export_model
 from lightning_jointprune.compaction.request import compaction_of
 from lightning_jointprune.joint_files.select import SelectJoints
 from lightning_jointprune.run.load import analyze_pruning, load_pruned

@@ -16,7 +16,7 @@ from lightning_jointprune.attach.hooks import attach
 from lightning_jointprune.attach.modules import module_at, replaced, signature_of
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.compact import compact
-from lightning_jointprune.compaction.export import export_model
+from lightning_jointprune.compaction.export.export import export_model
 from lightning_jointprune.compaction.request import called_by_users, compaction_of
 from lightning_jointprune.compaction.tracing import Call, CompactionError
 from lightning_jointprune.gates.layer import JointPruningLayer

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_jointprune.attach.target import Target
-from lightning_jointprune.compaction.sizes import read_inputs
+from lightning_jointprune.compaction.export.sizes import read_inputs
 from lightning_jointprune.compaction.tracing import Call
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.export import Dim
 from torch.nn.utils.rnn import pack_sequence
 
-from lightning_jointprune.compaction.recurrence import in_one_operation, with_own_operations
+from lightning_jointprune.compaction.export.recurrence import in_one_operation, with_own_operations
 
 
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])

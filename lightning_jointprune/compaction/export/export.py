@@ -21,18 +21,18 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from lightning_jointprune.attach.hooks import attached_layers
-from lightning_jointprune.compaction.proof import difference
-from lightning_jointprune.compaction.recurrence import (
+from lightning_jointprune.compaction.export.recurrence import (
     in_one_operation,
     onnx_operations,
     with_own_operations,
 )
+from lightning_jointprune.compaction.export.sizes import SIZES, Input, read_inputs
+from lightning_jointprune.compaction.proof import difference
 from lightning_jointprune.compaction.request import (
     called_by_users,
     compaction_of,
     masked_entrance,
 )
-from lightning_jointprune.compaction.sizes import SIZES, Input, read_inputs
 from lightning_jointprune.compaction.tracing import Call, Called, opened, ready_to_trace
 from lightning_jointprune.joint_files.labels import digest_of
 from lightning_jointprune.record.files import PathLike, write_bytes

@@ -16,7 +16,7 @@ from lightning_jointprune.attach.hooks import attach
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.compact_files import from_compact, save_compact
-from lightning_jointprune.compaction.export import export_model
+from lightning_jointprune.compaction.export.export import export_model
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.run.load import analyze_pruning
 from tests.skeleton_models import (

@@ -15,6 +15,7 @@ from torch import nn
 
 from lightning_jointprune import analyze_pruning, compact, from_compact, save_compact
 from lightning_jointprune.compaction.request import compaction_of
+from tests.compaction.test_compact import Gated, gated
 from tests.skeleton_models import (
     AXES,
     COMPACTED,
@@ -26,7 +27,6 @@ from tests.skeleton_models import (
     masked,
     picked,
 )
-from tests.test_compact import Gated, gated
 
 
 def small_one(name: str, **how: Any) -> Any:

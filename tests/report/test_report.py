@@ -462,7 +462,7 @@ def test_without_plotly_the_page_says_so_and_its_tables_work(
 
 
 def test_the_gallerys_pictures_are_small_and_shown() -> None:
-    gallery = Path(__file__).resolve().parent.parent / "docs" / "gallery"
+    gallery = Path(__file__).resolve().parents[2] / "docs" / "gallery"
     pictures = {path.name: path.stat().st_size for path in gallery.glob("*.png")}
     assert {name: size for name, size in pictures.items() if size >= 300_000} == {}
     if pictures:  # they are not in a source distribution

@@ -1,0 +1,7 @@
+"""A model as ONNX or `.pt2`, compared with it before it is written."""
+
+from __future__ import annotations
+
+from lightning_jointprune.compaction.export.export import FORMATS, Export, export_model
+
+__all__ = ["FORMATS", "Export", "export_model"]
