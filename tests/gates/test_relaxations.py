@@ -12,8 +12,6 @@ from scipy.stats import norm
 from torch import Tensor
 from torch.nn import functional
 
-from lightning_jointprune.gates.axes import spread
-from lightning_jointprune.gates.blend import blend
 from lightning_jointprune.gates.masks import hard_mask
 from lightning_jointprune.gates.relaxations import (
     GATES,
@@ -176,78 +174,6 @@ def test_gradient_of_the_expected_l0_matches_that_of_sampled_counts(gate: Gate) 
 
 
 # --- blending ------------------------------------------------------------------------------------
-
-
-def test_blend_is_the_convex_mix_and_exact_at_both_ends() -> None:
-    x, fill = torch.randn(100), torch.tensor(0.3)
-    gates = torch.rand(100)
-    torch.testing.assert_close(blend(x, gates, fill), gates * x + (1 - gates) * fill)
-    assert torch.equal(blend(x, torch.ones(100), fill), x)
-    assert torch.equal(blend(x, torch.zeros(100), fill), fill.expand(100))
-
-
-@pytest.mark.parametrize("learned", [("x",), ("gates",), ("x", "gates")], ids="+".join)
-@pytest.mark.parametrize("fill", [None, torch.tensor(0.3)])
-def test_blend_has_the_gradients_of_its_formula(learned: tuple[str, ...], fill) -> None:
-    """Of the joints alone once the mask is frozen, and of the gates alone in front of the model."""
-    values = {"x": torch.randn(4, 3), "gates": torch.rand(3)}
-    for name in learned:
-        values[name].requires_grad_()
-    wanted = values["gates"] * values["x"]
-    if fill is not None:
-        wanted = wanted + (1 - values["gates"]) * fill
-    of = [values[name] for name in learned]
-    weights = torch.randn(4, 3)
-    found = torch.autograd.grad((weights * blend(**values, fill=fill)).sum(), of)
-    for got, expected in zip(found, torch.autograd.grad((weights * wanted).sum(), of), strict=True):
-        torch.testing.assert_close(got, expected)
-
-
-@pytest.mark.parametrize("axes", ["b t j", "b j t c", "b t c j"])
-def test_values_per_joint_are_spread_along_the_joints(axes: str) -> None:
-    sizes = {"b": 2, "t": 4, "j": 3, "c": 5}
-    words = axes.split()
-    x = torch.randn([sizes[word] for word in words])
-    for per_sample in (False, True):
-        values = torch.rand(2, 3) if per_sample else torch.rand(3)
-        wanted = torch.einsum(
-            f"{'bj' if per_sample else 'j'},{''.join(words)}->{''.join(words)}",
-            values,
-            torch.ones_like(x),
-        )
-        assert torch.equal(spread(values, x, words).expand_as(x), wanted)
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_closed_gate_lets_nothing_through_and_an_open_one_changes_nothing(bad: float) -> None:
-    x = torch.tensor([bad, 1.0, bad])
-    out = blend(x, torch.tensor([0.0, 0.0, 1.0]), torch.tensor(0.0))
-    assert out[:2].tolist() == [0.0, 0.0]
-    torch.testing.assert_close(out[2], x[2], equal_nan=True)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_a_closed_gate_is_exactly_zero_in_every_precision(dtype: torch.dtype) -> None:
-    x = torch.tensor([math.nan, math.inf, 2.0, -2.0], dtype=dtype)
-    out = blend(x, torch.tensor([0.0, 0.0, 0.5, 1.0], dtype=dtype))
-    assert (out.dtype, out.tolist()) == (dtype, [0.0, 0.0, 1.0, -2.0])
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_value_that_is_not_finite_gives_no_gate_a_gradient_that_is_not(bad: float) -> None:
-    x = torch.tensor([[bad, 2.0], [1.0, 3.0]], requires_grad=True)
-    gates = torch.full((2, 2), 0.5, requires_grad=True)
-    out = blend(x, gates, torch.tensor(0.0))
-    torch.nan_to_num(out, posinf=0.0).sum().backward()  # a model that copes with missing values
-    assert gates.grad.tolist() == [[0.0, 2.0], [1.0, 3.0]]
-    assert x.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_gradient_that_reaches_a_value_that_is_not_finite_ends_there(bad: float) -> None:
-    gates = torch.full((2,), 0.5, requires_grad=True)
-    blend(torch.tensor([bad, 3.0]), gates).sum().backward()
-    assert gates.grad.tolist() == [0.0, 3.0]
 
 
 # --- settings ------------------------------------------------------------------------------------
