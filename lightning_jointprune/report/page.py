@@ -29,7 +29,6 @@ from lightning_jointprune.report.figures import (
     plot_importance,
     plot_skeleton,
 )
-from lightning_jointprune.report.finding import show
 from lightning_jointprune.report.frontier import Point, frontier_numbers
 from lightning_jointprune.report.numbers import (
     History,
@@ -42,7 +41,7 @@ from lightning_jointprune.report.numbers import (
     short,
     skeleton_of,
 )
-from lightning_jointprune.report.trust import findings, verdict
+from lightning_jointprune.report.trust import findings, show, verdict
 from lightning_jointprune.report.usage import callback_code, idle_components, papers
 
 PLOTLY_FILE = "plotly.min.js"

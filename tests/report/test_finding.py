@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_jointprune.report.finding import NAMED, names_of, show
+from lightning_jointprune.report.trust import NAMED, names_of, show
 from tests.records import unnamed
 
 

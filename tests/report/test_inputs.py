@@ -10,8 +10,7 @@ import pytest
 from lightning_jointprune.record.confounds import JointInput
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.record import PruningRecord
-from lightning_jointprune.report.inputs import normalised
-from lightning_jointprune.report.trust import findings
+from lightning_jointprune.report.trust import findings, normalised
 from tests.records import evaluated, record_of
 
 

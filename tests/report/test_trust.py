@@ -9,8 +9,7 @@ import pytest
 
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import JointSelection, PruningRecord
-from lightning_jointprune.report.finding import show
-from lightning_jointprune.report.trust import findings, verdict
+from lightning_jointprune.report.trust import findings, show, verdict
 from tests.records import evaluated, record_of, snapshot, unnamed
 
 GATE = {"GumbelSigmoid": {"initial_keep_probability": 0.9, "temperature": [1.0, 0.3]}}

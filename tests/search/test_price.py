@@ -50,9 +50,9 @@ def test_the_scale_of_a_price_is_at_least_a_tenth_of_the_loss() -> None:
     controller = observing(make_controller(Price("auto"), 10), [-4.0] * 10)
     assert controller.checked_price() == pytest.approx(0.3 * 0.4 / 10)
     assert learned(Price("auto"), 10, 4.0).checked_price() == pytest.approx(0.3 * 4 / 10, rel=1e-3)
-    for losses in ([], [math.nan] * 3, [0.0] * 10):
+    for seen in ([], [math.nan] * 3, [0.0] * 10):
         with pytest.raises(ValueError, match=r"pass budget=Price\(0.003\)"):
-            observing(make_controller(Price("auto"), 10), losses).checked_price()
+            observing(make_controller(Price("auto"), 10), seen).checked_price()
 
 
 @pytest.mark.parametrize("budget", [Price("auto"), TargetJoints(3), MetricFloor("acc", 0.8)])
