@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
+from lightning_jointprune import attach as _attach
 from lightning_jointprune.callback import JointPruningCallback
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.compact_files import from_compact, save_compact
 from lightning_jointprune.compaction.export.export import export_model
+from lightning_jointprune.gates import layer as _layer
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import (
@@ -14,6 +18,7 @@ from lightning_jointprune.gates.relaxations import (
     StochasticGate,
     StraightThroughGumbelSigmoid,
 )
+from lightning_jointprune.joint_files import select as _select
 from lightning_jointprune.joint_files.mediapipe import extraction_plan
 from lightning_jointprune.joint_files.select import SelectJoints
 from lightning_jointprune.measure.agreement import frontier, random_masks, stability
@@ -27,6 +32,11 @@ from lightning_jointprune.search.target_joints import TargetJoints
 from lightning_jointprune.skeletons import Skeleton
 
 __version__ = "0.1.0"
+
+# Models that were pickled before these modules stood in rooms name them by their former places.
+sys.modules[f"{__name__}.layer"] = _layer
+sys.modules[f"{__name__}.layout"] = _attach
+sys.modules[f"{__name__}.selecting"] = _select
 
 __all__ = [
     "JointPruningCallback",
