@@ -27,7 +27,10 @@ from tests.stand_ins import finished_runs, names_of_pages
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 WITH_COMMANDS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "RESULTS.md"]
-REFUSING = ("detect", "attach", "preview", "layout", "entrance")  # what docs/strange.md is about
+REFUSING = [
+    f"attach/{name}" for name in ("detect", "entrance", "hooks", "layout", "modules", "target")
+]
+REFUSING += ["run/inspection"]
 EXTRAS = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 pytestmark = SHORT_RUNS
 
@@ -179,8 +182,9 @@ def test_every_refusal_has_a_heading_that_says_what_to_do(module: str) -> None:
 
 def test_a_heading_quotes_a_message_that_there_is() -> None:
     page = (ROOT / "docs" / "strange.md").read_text(encoding="utf-8")
-    modules = [path.stem for path in (ROOT / "lightning_jointprune").glob("*.py")]
-    messages = [text for module in modules for text in messages_of(module)]
+    package = ROOT / "lightning_jointprune"
+    modules = [path.relative_to(package).with_suffix("") for path in package.rglob("*.py")]
+    messages = [text for module in modules for text in messages_of(module.as_posix())]
     for heading in re.findall(r"^##+ (.*\"Expected.*)$", page, re.MULTILINE):
         stale = [one.pattern for one in quoted(heading) if not any(map(one.match, messages))]
         assert stale == [], heading
