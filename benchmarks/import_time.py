@@ -4,7 +4,7 @@
 
 Each figure is the processor time of a fresh interpreter that imports Lightning alone, or Lightning
 and the package; the two take turns, so what slows the machine down slows both. Which heavy packages
-an import must not load is tested in `tests/test_architecture.py`.
+an import must not load is tested in `tests/repository/test_architecture.py`.
 `python -m benchmarks.report_results` writes the results into RESULTS.md.
 """
 

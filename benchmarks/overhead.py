@@ -4,8 +4,8 @@
     python -m benchmarks.overhead --rows gru --seeds 1    one of them, once
 
 Rows: gru, stgcn, fusion. Four models are trained at once in one process: without gates, with the
-callback, with the gates of `tests/twins.py`, which are written into the forward by hand and give
-the same losses as the callback, and without gates again, which tells how far the clock can be
+callback, with the gates of `tests/zoo/twins.py`, which are written into the forward by hand and
+give the same losses as the callback, and without gates again, which tells how far the clock can be
 trusted. They take turns of a few steps, so what slows the machine down slows all of them. A turn's
 time is the processor time of its thread, which does all of the work; a figure is the median over
 the turns of the ratio between two models. Epoch ends are not measured. Nothing else should run on
@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader
 from benchmarks.models import Classifier, GRUClassifier, Recipe, quiet_trainer
 from benchmarks.rows import Figure, Row, at_most, measure, parser, product, results, spread
 from benchmarks.store import Result, Settings, Store
-from tests.twins import ByHand, Gated
+from tests.zoo.twins import ByHand, Gated
 
 KINDS = ("plain", "callback", "twin", "again")
 PAIRS = ("callback / plain", "twin / plain", "callback / twin", "again / plain")

@@ -62,7 +62,7 @@ SCRIPTS = {
         "examples/autsl_synthetic.py",
     ),
     "ours": (*MODELS, *SELECTORS, "benchmarks/selectors/ours.py"),
-    "overhead": (*MODELS, "benchmarks/overhead.py", "tests/twins.py", "examples/*.py"),
+    "overhead": (*MODELS, "benchmarks/overhead.py", "tests/zoo/twins.py", "examples/*.py"),
     "penalties": (*MODELS, *SELECTORS, "benchmarks/selectors/penalties.py"),
     "planted": MODELS,
     "scores": (*MODELS, *SELECTORS, "benchmarks/selectors/scores.py"),

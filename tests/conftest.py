@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-pytest_plugins = ["tests.compatibility", "pytester"]
+pytest_plugins = ["tests.zoo.compatibility", "pytester"]
 
 # Workers share the cores; more threads only slow them down. The variables are for subprocesses.
 torch.set_num_threads(1)

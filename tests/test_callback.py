@@ -36,8 +36,6 @@ from lightning_jointprune import (
     load_pruned,
 )
 from lightning_jointprune.attach.layout import Layout
-from tests import models
-from tests.models import NODES
 from tests.runs import (
     BATCHES,
     INFORMATIVE,
@@ -52,6 +50,8 @@ from tests.runs import (
     pruning,
     trainer,
 )
+from tests.zoo import models
+from tests.zoo.models import NODES
 
 pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
 

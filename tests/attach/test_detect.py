@@ -11,7 +11,7 @@ from lightning_jointprune.attach.detect import check_input, resolve, resolve_par
 from lightning_jointprune.attach.hooks import Target
 from lightning_jointprune.attach.probe import Seen
 from tests.attach.test_probe import seen_in, states
-from tests.models import ZOO, B, C, J, Parts, T, TwoStreams, WholeBatch
+from tests.zoo.models import ZOO, B, C, J, Parts, T, TwoStreams, WholeBatch
 
 # Where the axes or the input have to be said.
 AXES_NEEDED = {row[0] for row in ZOO if "(" in row[3]} | {"streams"}

@@ -24,8 +24,8 @@ from lightning_jointprune.attach.hooks import (
     unhook_saving,
 )
 from lightning_jointprune.attach.target import read_targets
-from tests import models
-from tests.models import ZOO, B, C, J, T
+from tests.zoo import models
+from tests.zoo.models import ZOO, B, C, J, T
 
 NAMES = [row[0] for row in ZOO]
 BY_NAME = {row[0]: row for row in ZOO}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lightning_jointprune.attach.detect import check_input, resolve
 from lightning_jointprune.attach.hooks import Target
 from lightning_jointprune.attach.probe import Probe, Seen
-from tests.models import B, C, J, Stubborn, T, TwoStreams
+from tests.zoo.models import B, C, J, Stubborn, T, TwoStreams
 
 
 def seen_in(module: nn.Module, step: Any) -> list[Seen]:

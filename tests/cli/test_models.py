@@ -13,15 +13,15 @@ import torch
 
 from lightning_jointprune import JointPruningCallback, from_compact, load_pruned
 from lightning_jointprune.cli.main import main
-from tests.models import CallsItself, J, loader
 from tests.runs import QUIET, SHORT_RUNS
+from tests.zoo.models import CallsItself, J, loader
 
 pytestmark = [
     *SHORT_RUNS,
     pytest.mark.usefixtures("run_folder", "one_table_of_operations"),
     pytest.mark.filterwarnings("ignore:.*takes exactly"),
 ]
-MODEL = ["--model", "tests.models:CallsItself"]
+MODEL = ["--model", "tests.zoo.models:CallsItself"]
 SHAPE = ["--shape", f"3,8,{J},3"]
 
 
@@ -76,9 +76,12 @@ def test_a_checkpoint_is_exported_as_it_is_asked_for(
         (["compact", "nowhere", *MODEL], "checkpoint or a run's folder but got nowhere"),
         (["compact", ".", *MODEL], "folder with one checkpoint but got . with 0: none"),
         (["export", "a.safetensors", *MODEL, "--joints", "3", "--all"], "for --joints, --all but"),
-        (["compact", "a.ckpt", "--model", "tests.models"], "package.module:Class but got tests"),
+        (
+            ["compact", "a.ckpt", "--model", "tests.zoo.models"],
+            "package.module:Class but got tests",
+        ),
         (["compact", "a.ckpt", "--model", "tests.nope:A"], "No module named 'tests.nope'"),
-        (["compact", "a.ckpt", "--model", "tests.models:B"], "a module's class as"),
+        (["compact", "a.ckpt", "--model", "tests.zoo.models:B"], "a module's class as"),
         (["compact", "a.ckpt", "--model", ":A"], "package.module:Class but got :A"),
         (["compact", "a.ckpt", "--model", ".models:A"], "package.module:Class but got .models:A"),
     ],

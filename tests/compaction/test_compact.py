@@ -19,7 +19,7 @@ from lightning_jointprune.compaction.tracing import CompactionError
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.record.record import JointSelection
 from lightning_jointprune.run.load import analyze_pruning
-from tests.skeleton_models import (
+from tests.zoo.skeleton_models import (
     AXES,
     COMPACTED,
     KEPT,

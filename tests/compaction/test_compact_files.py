@@ -16,7 +16,7 @@ from torch import nn
 from lightning_jointprune import analyze_pruning, compact, from_compact, save_compact
 from lightning_jointprune.compaction.request import compaction_of
 from tests.compaction.test_compact import Gated, gated
-from tests.skeleton_models import (
+from tests.zoo.skeleton_models import (
     AXES,
     COMPACTED,
     KEPT,
@@ -84,7 +84,7 @@ def test_keeps_the_selection_in_front_and_in_its_metadata(tmp_path: Path) -> Non
         assert list(file.keys()) == sorted(FlatLinear().state_dict())
     assert said["selection"]["indices"] == list(KEPT)
     assert said["selection"]["joint_names"][3] == "joint_3"
-    assert said["class"] == "tests.skeleton_models.FlatLinear"
+    assert said["class"] == "tests.zoo.skeleton_models.FlatLinear"
 
 
 class Unsaved(GraphConvolution):

@@ -13,7 +13,7 @@ from lightning_jointprune.compaction.follow import Kept, Shifted, shifted
 from lightning_jointprune.compaction.request import compaction_of
 from lightning_jointprune.compaction.tracing import CompactionError
 from lightning_jointprune.run.load import analyze_pruning
-from tests.skeleton_models import C, FlatLinear, J, example, masked
+from tests.zoo.skeleton_models import C, FlatLinear, J, example, masked
 
 
 class Weighted(FlatLinear):

@@ -11,7 +11,15 @@ from torch import nn
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.tracing import CompactionError
 from lightning_jointprune.run.load import analyze_pruning
-from tests.skeleton_models import C, FlatLinear, GraphConvolution, J, MeanOfTokens, example, masked
+from tests.zoo.skeleton_models import (
+    C,
+    FlatLinear,
+    GraphConvolution,
+    J,
+    MeanOfTokens,
+    example,
+    masked,
+)
 
 KEPT, DROPPED = [1, 3, 4, 8], [0, 2, 5, 6, 7]
 FILL = 0.7

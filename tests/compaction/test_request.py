@@ -14,7 +14,7 @@ from lightning_jointprune.compaction.request import (
 )
 from lightning_jointprune.compaction.tracing import Call
 from lightning_jointprune.gates.layer import JointPruningLayer
-from tests.models import NoForward
+from tests.zoo.models import NoForward
 
 
 class Gated(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.tracing import CompactionError
 from lightning_jointprune.run.load import analyze_pruning
-from tests.skeleton_models import (
+from tests.zoo.skeleton_models import (
     AXES,
     COMPACTED,
     ONLY_WITH_0,

@@ -21,8 +21,8 @@ from lightning_jointprune.compaction.request import called_by_users, compaction_
 from lightning_jointprune.compaction.tracing import Call, CompactionError
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.run.load import analyze_pruning
-from tests.models import ZOO
-from tests.skeleton_models import (
+from tests.zoo.models import ZOO
+from tests.zoo.skeleton_models import (
     AXES,
     COMPACTED,
     KEPT,

@@ -19,9 +19,9 @@ from torch.nn.functional import cross_entropy
 from lightning_jointprune import JointPruningCallback
 from lightning_jointprune.attach.hooks import Target, attach, attached_layers
 from lightning_jointprune.run.inspection import preview
-from tests import models
 from tests.attach.test_probe import states
-from tests.models import ZOO, B, C, J, Model, T, signs, skeletons
+from tests.zoo import models
+from tests.zoo.models import ZOO, B, C, J, Model, T, signs, skeletons
 
 AXES_NEEDED = {row[0] for row in ZOO if "(" in row[3]} | {"streams"}
 ASKS = AXES_NEEDED | {"several_skeletons"}

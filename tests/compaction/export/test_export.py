@@ -19,7 +19,7 @@ from lightning_jointprune.compaction.compact_files import from_compact, save_com
 from lightning_jointprune.compaction.export.export import export_model
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.run.load import analyze_pruning
-from tests.skeleton_models import (
+from tests.zoo.skeleton_models import (
     COMPACTED,
     KEPT,
     REFUSED,

@@ -1,4 +1,4 @@
-"""What docs/versions.md promises is what tests/public_api.json has, till it is changed there."""
+"""What docs/versions.md promises is what public_api.json has, till it is changed there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lightning_jointprune.record.evaluation import EVALUATION_FILE
 from lightning_jointprune.run import loggers
 from lightning_jointprune.run.recorder import Journal
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "lightning_jointprune"
 THEIRS = {*vars(pl.Callback), *vars(nn.Module)} - {"forward"}  # Lightning's and PyTorch's names
 
@@ -97,7 +97,9 @@ def figures() -> list[str]:
 
 def test_what_is_public_is_what_was_released() -> None:
     """Who changes it says so in the changelog, and warns for a minor version first."""
-    frozen = json.loads((ROOT / "tests" / "public_api.json").read_text(encoding="utf-8"))
+    frozen = json.loads(
+        (ROOT / "tests" / "repository" / "public_api.json").read_text(encoding="utf-8")
+    )
     now = promised()
     assert {part: now[part] for part in frozen} == frozen
     assert set(now) == set(frozen)

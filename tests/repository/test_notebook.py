@@ -12,7 +12,7 @@ import pytest
 
 from tests.runs import SHORT_RUNS
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "docs" / "first_look.ipynb"
+NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "first_look.ipynb"
 CELLS = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
 CODE = {cell["id"]: cell for cell in CELLS if cell["cell_type"] == "code"}
 PLANTED = {"left_hand_index_finger_tip", "right_hand_thumb_tip"}

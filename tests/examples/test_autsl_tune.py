@@ -10,8 +10,8 @@ import yaml
 from examples import autsl_tune
 from examples.autsl_fusion import FusionCLI
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic
+from tests.examples.test_autsl_study import flags
 from tests.runs import SHORT_RUNS
-from tests.test_autsl_study import flags
 
 pytestmark = [
     *SHORT_RUNS,

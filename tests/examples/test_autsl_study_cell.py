@@ -20,8 +20,8 @@ from examples.autsl_fusion import FusionCLI, SignFusion
 from examples.autsl_selections import Cell, path_of
 from examples.autsl_study_cell import _flags, run_cell, see_only
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic
+from tests.examples.test_autsl_study import ROOT, flags
 from tests.runs import SHORT_RUNS
-from tests.test_autsl_study import ROOT, flags
 
 pytestmark = SHORT_RUNS
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import PackedSequence
 
-from tests import models
-from tests.models import C, J, T
+from tests.zoo import models
+from tests.zoo.models import C, J, T
 
 WARMUP_END, SEARCH_END = 0.1, 0.6
 TEMPERATURES = (1.0, 0.3)

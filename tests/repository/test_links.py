@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 PAGES += [ROOT / "benchmarks" / "RESULTS.md"]
 SNIPPET = re.compile(r'^--8<-- "(.+)"$', re.MULTILINE)

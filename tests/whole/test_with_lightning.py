@@ -1426,7 +1426,7 @@ open(f"rank{{one.global_rank}}.json", "w").write(json.dumps(result))
 )
 @pytest.mark.compatibility("Trainer", 'strategy="ddp", two processes')
 def test_two_processes_agree(budget: str, own: bool, tmp_path: Path) -> None:
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     Path("script.py").write_text(SCRIPT.format(root=root, budget=budget, own=own))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(

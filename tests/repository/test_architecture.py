@@ -16,7 +16,7 @@ from importlinter.cli import lint_imports
 
 import lightning_jointprune
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "lightning_jointprune"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 PUBLIC = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.compatibility import page
+from tests.zoo.compatibility import page
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 INI = f"""
 [pytest]
 testpaths = .
@@ -17,7 +17,7 @@ markers =
     compatibility
     slow
 """
-CONFTEST = 'pytest_plugins = ["tests.compatibility"]'
+CONFTEST = 'pytest_plugins = ["tests.zoo.compatibility"]'
 SUITE = """
 import pytest
 
@@ -57,8 +57,8 @@ ROWS = [  # sections come in the page's order
 def written(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the page is, in a folder with a suite of its own."""
     path = pytester.path / "page.md"
-    monkeypatch.setattr("tests.compatibility.PAGE", path)
-    monkeypatch.setattr("tests.compatibility.SMALLER_PAGE", pytester.path / "smaller.md")
+    monkeypatch.setattr("tests.zoo.compatibility.PAGE", path)
+    monkeypatch.setattr("tests.zoo.compatibility.SMALLER_PAGE", pytester.path / "smaller.md")
     pytester.makeini(INI)
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_suite=SUITE)

@@ -34,9 +34,9 @@ from examples.autsl_orders import ORDER_FILE, get_order, save_order, saved_order
 from examples.autsl_study import main as study
 from examples.autsl_synthetic import SyntheticSettings, make_synthetic, write_video
 from lightning_jointprune.skeletons import get_skeleton
+from tests.examples.test_autsl_check import cut, cut_after_index, without_frames, write_sound
 from tests.people import StandIn
 from tests.runs import SHORT_RUNS
-from tests.test_autsl_check import cut, cut_after_index, without_frames, write_sound
 
 pytestmark = SHORT_RUNS
 ROOT = Path(examples.__file__).parents[1]

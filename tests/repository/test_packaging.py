@@ -16,7 +16,7 @@ from packaging.version import Version
 
 from lightning_jointprune import __version__
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "lightning_jointprune"
 INFO = f"{PACKAGE}-{__version__}.dist-info"
 # What a run needs besides Python's modules, named here so that it cannot go missing everywhere.

@@ -24,7 +24,7 @@ from lightning_jointprune.cli.main import _parser, main
 from tests.runs import SHORT_RUNS
 from tests.stand_ins import finished_runs, names_of_pages
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 WITH_COMMANDS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "RESULTS.md"]
 REFUSING = [

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from lightning_jointprune import JointPruningCallback
-from tests.models import ZOO, CallsItself, J, loader
 from tests.runs import QUIET, SHORT_RUNS
-from tests.twins import TWINS, ByHand
+from tests.zoo.models import ZOO, CallsItself, J, loader
+from tests.zoo.twins import TWINS, ByHand
 
 pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("blank_report")]
 RATE = 0.5  # of the logits: some joints are to be dropped in so few steps
@@ -75,7 +75,7 @@ def rows() -> list[Any]:
 def test_a_run_is_that_of_the_hand_written_twin(
     name: str, factory: Any, where: str, axes: str, tmp_path: Path
 ) -> None:
-    assert name in TWINS, f"Expected a twin of {name} but got none. Write it in tests/twins.py."
+    assert name in TWINS, f"Expected a twin of {name} but got none. Write it in tests/zoo/twins.py."
     model = built(factory)
     form = (*model.shape,) if hasattr(model, "shape") else ()
     twin = built(lambda: TWINS[name](*form, **({"joints": model.joints} if form else {})))
