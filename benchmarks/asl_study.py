@@ -4,7 +4,7 @@
     python -m benchmarks.asl_study --data FOLDER --encoders gru --seeds 1 --score heldout
 
 FOLDER holds `asl_words.npz`: MediaPipe Holistic without the face (75 joints), 16 ASL words, split
-by recording session. The encoders are those of `examples/autsl_encoders.py`, 32 units wide with two
+by recording session. The encoders are those of `examples/autsl/encoders.py`, 32 units wide with two
 layers. Every run has the same recipe (`benchmarks/study_models.py`), the same number of epochs and,
 seed by seed, the same seed. A model with 75 joints has no callback; one with fewer is the model
 that the callback ends with, which no other training follows. `each` is a run for each number of

@@ -37,7 +37,7 @@ LIMIT = 1.25  # of the share K/J, for the part of the time that joints have a pa
 
 
 def model_of(name: str, joints: int) -> nn.Module:
-    from examples.autsl_encoders import build_encoder
+    from examples.autsl.encoders import build_encoder
 
     edges = [(joint, joint + 1) for joint in range(joints - 1)] or [(0, 0)]
     return build_encoder(name, joints, COORDINATES, 128, 2, FRAMES, 0.0, edges)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.data_wait
 
-Rows: skeleton. A folder in AUTSL's layout is made, of arrays as `examples.autsl_extract` writes
+Rows: skeleton. A folder in AUTSL's layout is made, of arrays as `examples.autsl.extract` writes
 them, and trained on by Lightning for an epoch, without the callback: `SignData` and `SignFusion`
 with their own defaults, more clips than fit into memory, the step on one thread. The wait is what
 the trainer's profiler says of the loader, a step lasts from a batch's start to the next one's; the
@@ -24,10 +24,10 @@ from lightning.pytorch.profilers import SimpleProfiler
 
 from benchmarks.rows import Figure, Row, at_most, measure, parser, product, results, spread
 from benchmarks.store import Result, Settings, Store
-from examples.autsl_data import SignData
+from examples.autsl.data.labels import SPLITS
+from examples.autsl.data.module import SignData
+from examples.autsl.data.orders import save_order
 from examples.autsl_fusion import SignFusion
-from examples.autsl_labels import SPLITS
-from examples.autsl_orders import save_order
 from lightning_jointprune.skeletons import get_skeleton
 
 ORDER, FRAMES, SIGNS = "face-left-pose-right", 60, 8  # AUTSL's clips have about 60 frames
@@ -148,7 +148,7 @@ ROWS = {
         "waiting for clips, 543 joints",
         "`SignFusion` of `examples/autsl_fusion.py` on skeletons alone: batches of 16 clips, 16 of "
         "60 frames, 543 joints; the model at its default size and at that of "
-        "`examples/autsl_full.yaml`. The largest share of all runs must reach the target.",
+        "`examples/autsl/configs/full.yaml`. The largest share of all runs must reach the target.",
         3,
         lambda _, seeds: cells(seeds),
         figures,

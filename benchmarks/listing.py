@@ -4,7 +4,7 @@
 
 Rows: files, packets. A folder of AUTSL's size is made, 36,302 clips with a colour and a depth video
 each, which are links to a few real ones, so that it needs no disk and the files are in the memory
-of the system: reading a download from its disk comes on top. `examples.autsl_check` looks at it in
+of the system: reading a download from its disk comes on top. `examples.autsl.check` looks at it in
 a process of its own, with one worker, and must find nothing wrong. Memory is the most that this
 process ever had resident. `python -m benchmarks.report_results` writes the results into RESULTS.md.
 """
@@ -24,9 +24,9 @@ import numpy as np
 
 from benchmarks.rows import Figure, Row, at_most, measure, parser, product, results, spread
 from benchmarks.store import HERE, Result, Settings, Store
-from examples.autsl_check import PUBLISHED, VIDEOS
-from examples.autsl_labels import NUM_SIGNS
-from examples.autsl_synthetic import write_video
+from examples.autsl.check import PUBLISHED, VIDEOS
+from examples.autsl.data.labels import NUM_SIGNS
+from examples.autsl.data.synthetic import write_video
 
 FRAMES, SIZE = 60, 512  # as AUTSL's videos have
 FILES = 8  # of each kind: a file system may allow 65,000 links to one
@@ -35,7 +35,7 @@ SECONDS, MEGABYTES = 60.0, 500.0
 CHECK = """
 import json, sys, time
 from pathlib import Path
-from examples.autsl_check import check
+from examples.autsl.check import check
 found = check(Path(sys.argv[1]), depth=sys.argv[2])
 status = Path("/proc/self/status").read_text()
 peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
@@ -103,7 +103,7 @@ def figures(store: Store, seeds: int, depth: str) -> list[Figure]:
 def _row(depth: str, what: str) -> Row:
     return Row(
         f"the check of AUTSL's size, {what}",
-        "`examples/autsl_check.py` with one worker on 36,302 clips, each with two videos of 60 "
+        "`examples/autsl/check.py` with one worker on 36,302 clips, each with two videos of 60 "
         "frames, in the memory of the system. The largest figure of all runs must reach the "
         "target; what else ran on the machine is in the seconds, and not in those of the "
         "processor.",

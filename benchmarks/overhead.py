@@ -128,7 +128,7 @@ def clips(*shape: int) -> list[Tensor]:
 
 
 def fusion_clips(batch: int, frames: int) -> dict[str, Tensor]:
-    """A batch as `examples/autsl_data.py` gives it."""
+    """A batch as `examples/autsl/data/module.py` gives it."""
 
     def video(channels: int) -> Tensor:
         return torch.randint(256, (batch, frames, channels, 32, 32), dtype=torch.uint8)

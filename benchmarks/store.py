@@ -38,31 +38,32 @@ DISTRIBUTIONS = ("torch", "lightning", "transformers", "numpy")
 READERS = {"cli", "compaction", "joint_files", "measure", "record", "report"}
 MODELS = ("benchmarks/models.py", "benchmarks/data.py")
 SELECTORS = ("benchmarks/joint_data.py", "benchmarks/selectors/training.py")
+EXAMPLE = ("examples/autsl_fusion.py", "examples/autsl/**/*.py")
 # What the cells of a script come from, besides the package where they are pruned; globs.
 SCRIPTS = {
-    "asl_study": (*MODELS, "benchmarks/study_models.py", "examples/autsl_encoders.py"),
+    "asl_study": (*MODELS, "benchmarks/study_models.py", "examples/autsl/encoders.py"),
     "asl_words": MODELS,
     "compaction": (
         "benchmarks/compaction.py",
-        "examples/autsl_encoders.py",
+        "examples/autsl/encoders.py",
         "lightning_jointprune/gates/*.py",
         "lightning_jointprune/joint_files/select.py",
         "lightning_jointprune/attach/*.py",
         "lightning_jointprune/compaction/**/*.py",
     ),
-    "data_wait": ("benchmarks/data_wait.py", "examples/*.py"),
-    "demo": ("examples/*.py",),
+    "data_wait": ("benchmarks/data_wait.py", *EXAMPLE),
+    "demo": EXAMPLE,
     "import_time": (*MODELS, "benchmarks/import_time.py"),
     "last_phase": MODELS,
     "listing": (
         "benchmarks/listing.py",
-        "examples/autsl_check.py",
-        "examples/autsl_files.py",
-        "examples/autsl_labels.py",
-        "examples/autsl_synthetic.py",
+        "examples/autsl/check.py",
+        "examples/autsl/data/files.py",
+        "examples/autsl/data/labels.py",
+        "examples/autsl/data/synthetic.py",
     ),
     "ours": (*MODELS, *SELECTORS, "benchmarks/selectors/ours.py"),
-    "overhead": (*MODELS, "benchmarks/overhead.py", "tests/zoo/twins.py", "examples/*.py"),
+    "overhead": (*MODELS, "benchmarks/overhead.py", "tests/zoo/twins.py", *EXAMPLE),
     "penalties": (*MODELS, *SELECTORS, "benchmarks/selectors/penalties.py"),
     "planted": MODELS,
     "scores": (*MODELS, *SELECTORS, "benchmarks/selectors/scores.py"),

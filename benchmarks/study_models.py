@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.data import Words
 from benchmarks.models import Classifier, Part, Recipe, loader, quiet_trainer
 from benchmarks.store import Result
-from examples.autsl_encoders import FollowKept, build_encoder
+from examples.autsl.encoders import FollowKept, build_encoder
 from lightning_jointprune import JointPruningCallback, TargetJoints, load_pruned
 from lightning_jointprune.skeletons import get_skeleton
 
@@ -25,7 +25,7 @@ RECIPE = Recipe("adamw", lr=4e-3, schedule="onecycle")
 
 
 class EncoderClassifier(Classifier):
-    """An encoder of `examples/autsl_encoders.py`, dropout, linear head."""
+    """An encoder of `examples/autsl/encoders.py`, dropout, linear head."""
 
     def __init__(self, encoder: str, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__(RECIPE)

@@ -2,7 +2,7 @@
 
     python -m examples.autsl_fusion                                  synthetic data, minutes
     python -m examples.autsl_fusion --data words.npz                 skeletons in an array file
-    python -m examples.autsl_fusion --config examples/autsl_full.yaml --data AUTSL
+    python -m examples.autsl_fusion --config examples/autsl/configs/full.yaml --data AUTSL
 
 `SignFusion` is a LightningModule as one would write it anyway: nothing in it knows of pruning. The
 joints are chosen by `JointPruningCallback`, which `FusionCLI` adds to the Trainer. Every setting is
@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import VideoMAEConfig
 
-from examples.autsl_clips import MODALITIES
-from examples.autsl_data import SignData
-from examples.autsl_encoders import FollowKept, VideoBranch, build_encoder
-from examples.autsl_metrics import TestDetail, scores, write_results
-from examples.autsl_synthetic import JOINT_NAMES, planted_scores
+from examples.autsl.data.clips import MODALITIES
+from examples.autsl.data.module import SignData
+from examples.autsl.data.synthetic import JOINT_NAMES, planted_scores
+from examples.autsl.encoders import FollowKept, VideoBranch, build_encoder
+from examples.autsl.metrics import TestDetail, scores, write_results
 from lightning_jointprune import JointPruningCallback
 from lightning_jointprune.skeletons import get_skeleton
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from examples.autsl_extract import ORDER, Landmarks
-from examples.autsl_orders import get_order
+from examples.autsl.data.orders import get_order
+from examples.autsl.extract import ORDER, Landmarks
 
 ARMS = {"shoulder": (0.62, 0.4), "elbow": (0.70, 0.6), "wrist": (0.62, 0.78)}
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.autsl_batches import EpochOrder, collate, share_storage
+from examples.autsl.data.batches import EpochOrder, collate, share_storage
 
 DTYPES = (torch.bool, torch.uint8, torch.float16, torch.float32, torch.int64, torch.float64)
 SHAPES = st.lists(st.integers(0, 5), max_size=3)

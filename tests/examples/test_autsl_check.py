@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import examples
-from examples.autsl_check import HARMLESS, KINDS, PUBLISHED, Checked, check, endings_of, main
-from examples.autsl_files import video_problem
-from examples.autsl_labels import NUM_SIGNS, SIGN_LIST, read_sign_names
-from examples.autsl_synthetic import SyntheticSettings, make_synthetic, write_video
+from examples.autsl.check import HARMLESS, KINDS, PUBLISHED, Checked, check, endings_of, main
+from examples.autsl.data.files import video_problem
+from examples.autsl.data.labels import NUM_SIGNS, SIGN_LIST, read_sign_names
+from examples.autsl.data.synthetic import SyntheticSettings, make_synthetic, write_video
 
 ROOT = Path(examples.__file__).parents[1]
 
@@ -258,7 +258,7 @@ def test_download_without_depth_is_good_where_it_is_not_asked_for(
     found = modalities_of(folder, "rgb")
     assert (found.problems, len(found.usable["train"])) == ([], 4)
     assert {problem.kind for problem in modalities_of(folder, None).problems} == {"missing"}
-    line = [sys.executable, "-m", "examples.autsl_check", str(folder), "--size=32"]
+    line = [sys.executable, "-m", "examples.autsl.check", str(folder), "--size=32"]
     line += ["--published=false", "--strict=true"]
     assert subprocess.run(line, cwd=ROOT, capture_output=True).returncode == 1
     assert subprocess.run([*line, "--modalities=rgb"], cwd=ROOT).returncode == 0
@@ -302,7 +302,7 @@ def test_bad_array_is_named_and_only_its_clip_is_left_out(
 
 
 def test_check_of_videos_loads_no_torch(folder: Path) -> None:
-    code = "import sys; from pathlib import Path; from examples.autsl_check import main;"
+    code = "import sys; from pathlib import Path; from examples.autsl.check import main;"
     code += f"main(Path({str(folder)!r}), 32); print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
     assert shown.stdout.endswith(b"False\n")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from examples.autsl_encoders import STGCN, FollowKept, bridge, build_encoder, normalized_adjacency
+from examples.autsl.encoders import STGCN, FollowKept, bridge, build_encoder, normalized_adjacency
 from examples.autsl_fusion import SignFusion
 from lightning_jointprune import JointPruningLayer, analyze_pruning, compact
 from lightning_jointprune.attach.hooks import attach

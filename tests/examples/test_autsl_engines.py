@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from examples.autsl_engines import run_commands
+from examples.autsl.study.engines import run_commands
 
 WRITE = (
     "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text('done'); sys.exit(int(sys.argv[2]))"

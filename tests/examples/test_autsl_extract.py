@@ -18,9 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import examples
-from examples.autsl_check import main as check
-from examples.autsl_data import SignData
-from examples.autsl_extract import (
+from examples.autsl.check import main as check
+from examples.autsl.data.module import SignData
+from examples.autsl.data.orders import ORDER_FILE, get_order, save_order, saved_order
+from examples.autsl.data.synthetic import SyntheticSettings, make_synthetic, write_video
+from examples.autsl.extract import (
     COMPONENTS,
     ORDER,
     Extracted,
@@ -30,9 +32,7 @@ from examples.autsl_extract import (
     read_results,
     run,
 )
-from examples.autsl_orders import ORDER_FILE, get_order, save_order, saved_order
-from examples.autsl_study import main as study
-from examples.autsl_synthetic import SyntheticSettings, make_synthetic, write_video
+from examples.autsl.study.study import main as study
 from lightning_jointprune.skeletons import get_skeleton
 from tests.examples.test_autsl_check import cut, cut_after_index, without_frames, write_sound
 from tests.people import StandIn
@@ -156,7 +156,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from examples.autsl_extract import extract
+from examples.autsl.extract import extract
 from tests.people import StandIn
 
 save = np.save
@@ -190,7 +190,7 @@ def test_run_killed_while_it_writes_leaves_whole_files_and_goes_on_where_it_was(
 PARALLEL = """
 import sys
 from pathlib import Path
-from examples.autsl_extract import extract
+from examples.autsl.extract import extract
 from tests.people import Killer
 
 if __name__ == "__main__":
@@ -249,7 +249,7 @@ def test_broken_video_is_named_and_the_others_are_extracted(folder: Path, case: 
 def test_broken_video_fails_a_strict_run_after_the_others_are_done(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("examples.autsl_extract.extract", partial(extract, make_detector=StandIn))
+    monkeypatch.setattr("examples.autsl.extract.extract", partial(extract, make_detector=StandIn))
     videos(folder)[0].write_bytes(b"")
     out = folder.parent / "out"
     assert run([str(folder), "-o", str(out), "--workers=1"]) == 0
@@ -318,7 +318,7 @@ def test_summary_says_when_all_videos_were_left_out_for_one_reason(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     extract_so = partial(extract, make_detector=AfraidOfTheDark)
-    monkeypatch.setattr("examples.autsl_extract.extract", extract_so)
+    monkeypatch.setattr("examples.autsl.extract.extract", extract_so)
     lit(tmp_path, dark)
     assert run([str(tmp_path), "--workers=1", "--strict=true"]) == 1
     shown = capsys.readouterr().out
@@ -360,7 +360,7 @@ def test_missing_mediapipe_is_named_with_what_to_type(
 
 
 def test_module_needs_neither_mediapipe_nor_torch_to_be_imported() -> None:
-    code = "import sys, examples.autsl_extract; print({'mediapipe', 'torch'} & {*sys.modules})"
+    code = "import sys, examples.autsl.extract; print({'mediapipe', 'torch'} & {*sys.modules})"
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
     assert shown.stdout.strip() == b"set()"
 

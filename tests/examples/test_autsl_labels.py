@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.autsl_data import SignData
-from examples.autsl_labels import (
+from examples.autsl.data.labels import (
     SIGN_LIST,
     find_labels,
     read_labels,
     read_sign_names,
     scan_labels,
 )
-from examples.autsl_synthetic import SyntheticSettings, make_synthetic
+from examples.autsl.data.module import SignData
+from examples.autsl.data.synthetic import SyntheticSettings, make_synthetic
 from tests.runs import SHORT_RUNS
 
 pytestmark = SHORT_RUNS

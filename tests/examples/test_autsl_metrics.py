@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from examples.autsl_metrics import TestDetail, scores, write_results
+from examples.autsl.metrics import TestDetail, scores, write_results
 
 SIGNS = 4
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from examples.autsl_data import SignData
-from examples.autsl_orders import (
+from examples.autsl.data.module import SignData
+from examples.autsl.data.orders import (
     ORDERS,
     check_anatomy,
     get_order,

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.autsl_data import SignData
+from examples.autsl.data.module import SignData
+from examples.autsl.data.preprocess import Preprocess, centre, fill_gaps, with_marks
+from examples.autsl.data.synthetic import JOINT_NAMES, SyntheticSettings, make_synthetic
 from examples.autsl_fusion import FusionCLI, SignFusion
-from examples.autsl_preprocess import Preprocess, centre, fill_gaps, with_marks
-from examples.autsl_synthetic import JOINT_NAMES, SyntheticSettings, make_synthetic
 from lightning_jointprune import JointPruningLayer
 
 SHOULDERS = (1, 2)

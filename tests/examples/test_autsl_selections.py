@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from examples.autsl_selections import Cell, cells_of, joints_of, path_of
+from examples.autsl.study.selections import Cell, cells_of, joints_of, path_of
 from lightning_jointprune.skeletons import get_skeleton, published_subsets
 
 BODY = "mediapipe_body_hands"

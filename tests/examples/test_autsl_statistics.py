@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from examples.autsl_metrics import per_signer
-from examples.autsl_selections import Cell, path_of
-from examples.autsl_statistics import Run, comparisons_of, rows_of, runs_of
+from examples.autsl.data.statistics import Run, comparisons_of, rows_of, runs_of
+from examples.autsl.metrics import per_signer
+from examples.autsl.study.selections import Cell, path_of
 from lightning_jointprune.measure.significance import swap_test
 
 CLIPS = [f"signer{signer}_sample{clip}" for signer in range(4) for clip in range(3)]

@@ -21,13 +21,13 @@ import yaml
 from jsonargparse import auto_cli
 
 import examples
-from examples.autsl_check import check
+from examples.autsl.check import check
+from examples.autsl.data.statistics import Comparison, Row
+from examples.autsl.data.synthetic import SyntheticSettings, make_synthetic
+from examples.autsl.study.selections import Cell, cells_of, path_of
+from examples.autsl.study.study import main as study
+from examples.autsl.study.tables import PUBLISHED, write_tables
 from examples.autsl_fusion import FusionCLI
-from examples.autsl_selections import Cell, cells_of, path_of
-from examples.autsl_statistics import Comparison, Row
-from examples.autsl_study import main as study
-from examples.autsl_synthetic import SyntheticSettings, make_synthetic
-from examples.autsl_tables import PUBLISHED, write_tables
 from lightning_jointprune.measure.significance import PairedTest
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import JointSelection
@@ -35,7 +35,7 @@ from lightning_jointprune.skeletons import get_skeleton
 from tests.runs import SHORT_RUNS, SMALL_FLAGS
 
 pytestmark = SHORT_RUNS
-CONFIGS = Path(examples.__file__).parent / "configs"
+CONFIGS = Path(examples.__file__).parent / "autsl" / "configs"
 ROOT = Path(examples.__file__).parents[1]
 
 
@@ -110,7 +110,7 @@ def test_forty_videos_become_tables_and_a_killed_study_computes_nothing_twice(
     config = tmp_path / "study.yaml"
     plan = {"out": str(out), "joints": [5], "encoders": ["gru"], "seeds": [0], "args": args}
     config.write_text(yaml.safe_dump({**plan, "selections": ["matched", "ladder"]}))
-    command = [sys.executable, "-m", "examples.autsl_study", "--config", str(config)]
+    command = [sys.executable, "-m", "examples.autsl.study", "--config", str(config)]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as run:
@@ -281,7 +281,7 @@ def test_page_that_cannot_be_written_costs_a_warning_and_nothing_else(
     def fail(*_: object) -> None:
         raise RuntimeError("no figure today")
 
-    monkeypatch.setattr("examples.autsl_tables.plot_frontier", fail)
+    monkeypatch.setattr("examples.autsl.study.tables.plot_frontier", fail)
     with pytest.warns(UserWarning, match=r"study\.html: RuntimeError.*no figure.* --only"):
         study(tmp_path, [5], ["gru"], [0], [], ["learned"], only=-1)
     assert (tmp_path / "study.csv").read_text().count("\n") == 2

@@ -15,11 +15,11 @@ import pytest
 import torch
 from filelock import FileLock
 
-from examples.autsl_data import SignData
+from examples.autsl.data.module import SignData
+from examples.autsl.data.synthetic import SyntheticSettings, make_synthetic
+from examples.autsl.study.cell import _flags, run_cell, see_only
+from examples.autsl.study.selections import Cell, path_of
 from examples.autsl_fusion import FusionCLI, SignFusion
-from examples.autsl_selections import Cell, path_of
-from examples.autsl_study_cell import _flags, run_cell, see_only
-from examples.autsl_synthetic import SyntheticSettings, make_synthetic
 from tests.examples.test_autsl_study import ROOT, flags
 from tests.runs import SHORT_RUNS
 
@@ -29,7 +29,7 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from lightning.pytorch.callbacks import ModelCheckpoint
-from examples.autsl_study_cell import run_cell
+from examples.autsl.study.cell import run_cell
 
 folder, cell, last = sys.argv[1:]
 del sys.argv[1:]

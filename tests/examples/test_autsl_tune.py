@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from examples import autsl_tune
+from examples.autsl import tune as autsl_tune
+from examples.autsl.data.synthetic import SyntheticSettings, make_synthetic
 from examples.autsl_fusion import FusionCLI
-from examples.autsl_synthetic import SyntheticSettings, make_synthetic
 from tests.examples.test_autsl_study import flags
 from tests.runs import SHORT_RUNS
 
@@ -59,7 +59,7 @@ def test_trial_never_tests_and_what_it_found_is_a_configuration(
     def refuse(*_: object) -> None:
         raise AssertionError("the test part was read")
 
-    monkeypatch.setattr("examples.autsl_data.SignData.test_dataloader", refuse)
+    monkeypatch.setattr("examples.autsl.data.module.SignData.test_dataloader", refuse)
     autsl_tune.main(tmp_path / "out", args, 1, "gru")
     tuned = tmp_path / "out" / "tuned_gru.yaml"
     cli = FusionCLI([*args, f"--config={tuned}"])

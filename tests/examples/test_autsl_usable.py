@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from examples.autsl_data import SignData
-from examples.autsl_files import save_array
+from examples.autsl.data.files import save_array
+from examples.autsl.data.module import SignData
+from examples.autsl.data.synthetic import SyntheticSettings, make_synthetic
+from examples.autsl.data.usable import BrokenClipWarning
 from examples.autsl_fusion import SignFusion, main
-from examples.autsl_synthetic import SyntheticSettings, make_synthetic
-from examples.autsl_usable import BrokenClipWarning
 from tests.runs import SHORT_RUNS
 
 pytestmark = SHORT_RUNS
@@ -139,7 +139,7 @@ def test_cached_frames_are_the_decoded_ones_and_the_video_is_not_opened_again(
 
     data = data_of(folder, memory_mb=0, cache=cache, look="files")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("examples.autsl_clips.read_video", None)
+        patch.setattr("examples.autsl.data.clips.read_video", None)
         torch.testing.assert_close(data.parts["train"][0], plain)
 
 

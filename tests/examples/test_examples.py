@@ -16,18 +16,17 @@ import yaml
 from transformers import VideoMAEConfig, VideoMAEModel
 
 import examples
-from examples.autsl_clips import (
+from examples.autsl.data.clips import (
     Arrays,
     fit_length,
     hold_out,
     read_skeleton,
     read_video,
 )
-from examples.autsl_data import SignData
-from examples.autsl_fusion import FusionCLI, SignFusion, main
-from examples.autsl_labels import read_labels
-from examples.autsl_preprocess import Standardizer
-from examples.autsl_synthetic import (
+from examples.autsl.data.labels import read_labels
+from examples.autsl.data.module import SignData
+from examples.autsl.data.preprocess import Standardizer
+from examples.autsl.data.synthetic import (
     JOINT_NAMES,
     SyntheticSettings,
     make_synthetic,
@@ -35,13 +34,14 @@ from examples.autsl_synthetic import (
     read_planted,
     write_video,
 )
+from examples.autsl_fusion import FusionCLI, SignFusion, main
 from lightning_jointprune import JointSelection
 from lightning_jointprune.skeletons import get_skeleton
 from tests.runs import SHORT_RUNS, SMALL_FLAGS
 
 pytestmark = SHORT_RUNS
 
-FULL_SIZE = Path(examples.__file__).with_name("autsl_full.yaml")
+FULL_SIZE = Path(examples.__file__).parent / "autsl" / "configs" / "full.yaml"
 SMALL = SyntheticSettings(signs=3, clips=(12, 6, 6), signers=(2, 1, 1), frames=(5, 8), size=32)
 DEMO_FLAGS = [
     *SMALL_FLAGS,
@@ -164,7 +164,7 @@ def test_interrupted_making_leaves_no_folder(
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("examples.autsl_synthetic.write_video", fail)
+    monkeypatch.setattr("examples.autsl.data.synthetic.write_video", fail)
     with pytest.raises(KeyboardInterrupt):
         make_synthetic(tmp_path, SMALL)
     assert list(tmp_path.iterdir()) == []

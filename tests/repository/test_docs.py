@@ -42,12 +42,18 @@ def run_commands(example: Example) -> None:
         if program == "jointprune":
             assert main(words) == 0, line
         elif words[:1] == ["-m"] and words[1].startswith(("examples.", "benchmarks.")):
-            files = [f"{words[1].replace('.', '/')}.py", *(w for w in words if w.endswith(".yaml"))]
-            assert all((ROOT / name).is_file() for name in files), line
+            configs = [ROOT / word for word in words if word.endswith(".yaml")]
+            assert all(file.is_file() for file in (program_of(words[1]), *configs)), line
 
 
 class Parsing(Exception):  # noqa: N818 -- no error: the program has come to its command line
     """Ends a program with its parser."""
+
+
+def program_of(module: str) -> Path:
+    """The file that `python -m` runs."""
+    path = ROOT / module.replace(".", "/")
+    return path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 @cache
@@ -63,7 +69,7 @@ def options_of(module: str) -> frozenset[str]:
         for kind in (argparse.ArgumentParser, jsonargparse.ArgumentParser):
             patch.setattr(kind, "parse_args", shown)
         with pytest.raises(Parsing) as ended:
-            runpy.run_path(str(ROOT / f"{module.replace('.', '/')}.py"), run_name="__main__")
+            runpy.run_path(str(program_of(module)), run_name="__main__")
     return frozenset(ended.value.args[0]._option_string_actions)
 
 
@@ -137,7 +143,7 @@ def test_a_command_names_options_and_extras_that_there_are(page: Path) -> None:
     "command",
     [
         "jointprune show RUN --jsn",
-        "python -m examples.autsl_check DIR --dept files  # seconds",
+        "python -m examples.autsl.check DIR --dept files  # seconds",
         "python -m examples.autsl_fusion --data DIR --datamodule.odrer left",
         "python -m benchmarks.soak --row soak",
         "pip install '.[cli,exprot]'",

@@ -27,8 +27,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
-from examples.autsl_batches import EpochOrder, collate, share_by_name
-from examples.autsl_clips import (
+from examples.autsl.data.batches import EpochOrder, collate, share_by_name
+from examples.autsl.data.clips import (
     AS_IT_IS,
     MODALITIES,
     ArrayClips,
@@ -36,17 +36,17 @@ from examples.autsl_clips import (
     FolderClips,
     sample_frames,
 )
-from examples.autsl_files import Depth
-from examples.autsl_labels import SPLITS, read_labels, signer_of
-from examples.autsl_orders import check_anatomy, get_order, order_doubt, saved_order
-from examples.autsl_preprocess import Preprocess, Standardizer
-from examples.autsl_synthetic import (
+from examples.autsl.data.files import Depth
+from examples.autsl.data.labels import SPLITS, read_labels, signer_of
+from examples.autsl.data.orders import check_anatomy, get_order, order_doubt, saved_order
+from examples.autsl.data.preprocess import Preprocess, Standardizer
+from examples.autsl.data.synthetic import (
     JOINT_NAMES,
     SyntheticSettings,
     make_synthetic,
     read_planted,
 )
-from examples.autsl_usable import usable_clips
+from examples.autsl.data.usable import usable_clips
 from lightning_jointprune.skeletons import get_skeleton, resolve_joints, skeleton_names
 
 
@@ -73,9 +73,9 @@ class SignData(pl.LightningDataModule):
         look: how far to look into the files before training: `files` only lists them, `packets`
             finds those that were cut off, `frames` decodes every frame.
         cache: folder to keep sampled and resized frames in; None decodes them every time.
-        skeletons: a folder's joints, where `examples.autsl_extract` has not written them into it.
-        order: order the joints were saved in, a name out of `examples.autsl_orders`; None takes
-            the one that `examples.autsl_extract` has written beside them, else as they are.
+        skeletons: a folder's joints, where `examples.autsl.extract` has not written them into it.
+        order: order the joints were saved in, a name out of `examples.autsl.data.orders`; None
+            takes the one that `examples.autsl.extract` has written beside them, else as they are.
         zeros_missing: whether a joint at exactly 0 was not found, as some extractors write it.
         longest_gap: frames of the longest gap of a joint that is filled by a straight line.
         mark_gaps: whether each joint has a coordinate more, 1 where it is missing.

@@ -1,9 +1,9 @@
 """Skeletons out of videos: MediaPipe Holistic over a folder, one array per clip.
 
     pip install "lightning-jointprune[extract]"
-    python -m examples.autsl_extract AUTSL                   writes beside the videos
-    python -m examples.autsl_extract AUTSL -o SKELETONS      a folder that can be trained on alone
-    python -m examples.autsl_extract AUTSL --strict true     status 1 where a video was left out
+    python -m examples.autsl.extract AUTSL                   writes beside the videos
+    python -m examples.autsl.extract AUTSL -o SKELETONS      a folder that can be trained on alone
+    python -m examples.autsl.extract AUTSL --strict true     status 1 where a video was left out
 
 A finished clip is never computed again: after a crash, start the same command again. Of
 `signer0_sample1_color.mp4` come two files:
@@ -14,7 +14,8 @@ A finished clip is never computed again: after a crash, start the same command a
 `signer0_sample1_found.npz`
     `found`, shape `(frames, 4)`, bool: whether each of `components` was found. `visibility`, shape
     `(frames, 33)`, 0 to 1: how surely each joint of the pose is seen, NaN without a pose. `order`:
-    the order of the joints, a name out of `examples.autsl_orders`. `detector`: what found them.
+    the order of the joints, a name out of `examples.autsl.data.orders`. `detector`: what
+    found them.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.progress import track
 
-from examples.autsl_files import PARTIAL, save_array, video_problem, write_whole
-from examples.autsl_labels import SIGN_LIST, SPLITS, find_labels
-from examples.autsl_orders import ORDER_FILE, get_order, save_order, saved_order
+from examples.autsl.data.files import PARTIAL, save_array, video_problem, write_whole
+from examples.autsl.data.labels import SIGN_LIST, SPLITS, find_labels
+from examples.autsl.data.orders import ORDER_FILE, get_order, save_order, saved_order
 
 ORDER = "face-left-pose-right"  # of the named skeleton mediapipe_holistic
 BLOCKS = get_order(ORDER).blocks

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from examples.autsl_files import save_array
-from examples.autsl_labels import SUFFIXES
-from examples.autsl_preprocess import Preprocess, Standardizer, with_marks
-from examples.autsl_usable import BrokenClips
+from examples.autsl.data.files import save_array
+from examples.autsl.data.labels import SUFFIXES
+from examples.autsl.data.preprocess import Preprocess, Standardizer, with_marks
+from examples.autsl.data.usable import BrokenClips
 
 AS_IT_IS = Preprocess()
 MODALITIES = ("skeleton", "rgb", "depth")

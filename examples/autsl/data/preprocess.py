@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from examples.autsl_orders import get_order
+from examples.autsl.data.orders import get_order
 
 
 def fill_gaps(clip: np.ndarray, longest: int) -> np.ndarray:
@@ -64,7 +64,8 @@ class Preprocess:
     """From an array on disk to joints that can be standardised.
 
     Args:
-        order: name of the order the joints were saved in (`examples.autsl_orders`); None leaves it.
+        order: name of the order the joints were saved in (`examples.autsl.data.orders`);
+            None leaves it.
         zeros_missing: whether a joint at exactly 0 was not found, as some extractors write it.
         longest_gap: frames of the longest gap to fill; 0 fills none.
         reference: joints to centre and scale by, which have to be kept; none leaves the clip.

@@ -26,7 +26,7 @@ class Problem:
     """One thing that is wrong with the data.
 
     Args:
-        kind: what it is, in one word of `examples.autsl_check.KINDS`.
+        kind: what it is, in one word of `examples.autsl.check.KINDS`.
         where: the file, and the line in it.
         text: what was found, what was expected, and what to do.
     """

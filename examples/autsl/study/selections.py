@@ -24,7 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from examples.autsl_engines import ROOT
+from examples.autsl.study.engines import ROOT
 from lightning_jointprune import JointSelection
 from lightning_jointprune.measure.agreement import random_masks
 from lightning_jointprune.skeletons import get_skeleton, published_subsets, resolve_joints

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from examples.autsl_files import Depth, array_problems, video_problem
-from examples.autsl_labels import CLIP_NAME, SUFFIXES, clip_of
+from examples.autsl.data.files import Depth, array_problems, video_problem
+from examples.autsl.data.labels import CLIP_NAME, SUFFIXES, clip_of
 
 NAMED = 5
 
@@ -66,7 +66,7 @@ def usable_clips(
     if (broken and strict) or len(broken) == len(labels):
         raise ValueError(
             f"Expected {len(labels)} readable clips in {folder} but got {len(broken)} that are "
-            f"not. {_named(broken)} Run `python -m examples.autsl_check {folder.parent}` for all."
+            f"not. {_named(broken)} Run `python -m examples.autsl.check {folder.parent}` for all."
         )
     if broken:
         rank_zero_warn(

@@ -1,11 +1,11 @@
 """Check a download of AUTSL before anything is trained on it.
 
-    python -m examples.autsl_check AUTSL                       lists, sizes, labels, packets
-    python -m examples.autsl_check AUTSL --depth frames        decodes every frame too
-    python -m examples.autsl_check AUTSL --depth files         opens no video: seconds
-    python -m examples.autsl_check AUTSL --strict true         fails where anything is wrong
-    python -m examples.autsl_check AUTSL --modalities rgb      a download without depth
-    python -m examples.autsl_check OUT --modalities skeleton   what examples.autsl_extract wrote
+    python -m examples.autsl.check AUTSL                       lists, sizes, labels, packets
+    python -m examples.autsl.check AUTSL --depth frames        decodes every frame too
+    python -m examples.autsl.check AUTSL --depth files         opens no video: seconds
+    python -m examples.autsl.check AUTSL --strict true         fails where anything is wrong
+    python -m examples.autsl.check AUTSL --modalities rgb      a download without depth
+    python -m examples.autsl.check OUT --modalities skeleton   what examples.autsl.extract wrote
 
 The layout is that of the ChaLearn challenge (Sincan & Keles 2020, arXiv:2008.00932): `train/`,
 `val/` and `test/` with `signer0_sample1_color.mp4` and `_depth.mp4`, and one label file each.
@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from examples.autsl_files import Depth, array_problems, video_problem
-from examples.autsl_labels import (
+from examples.autsl.data.files import Depth, array_problems, video_problem
+from examples.autsl.data.labels import (
     CLIP_NAME,
     NUM_SIGNS,
     SIGN_LIST,

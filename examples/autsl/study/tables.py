@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader
 from plotly.offline import get_plotlyjs
 
-from examples.autsl_selections import Cell
-from examples.autsl_statistics import Comparison, Row, kept_of, unfinished_of
+from examples.autsl.data.statistics import Comparison, Row, kept_of, unfinished_of
+from examples.autsl.study.selections import Cell
 from lightning_jointprune.record.files import write_text
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import JointSelection, PruningRecord
@@ -105,7 +105,7 @@ def _page(
 ) -> str:
     templates = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__).parent))
     frontier, kept = _frontier(rows, metrics[0]), kept_of(cells, folder)
-    return templates.get_template("autsl_study.html").render(
+    return templates.get_template("study.html").render(
         rows=rows,
         tests=tests,
         metrics=metrics,

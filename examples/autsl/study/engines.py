@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 Commands = Mapping[str, Sequence[str]]  # name to program and arguments
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 
 def run_commands(

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from examples.autsl_files import write_whole
-from examples.autsl_labels import SPLITS
+from examples.autsl.data.files import write_whole
+from examples.autsl.data.labels import SPLITS
 
 ORDER_FILE = "landmarks.json"
 FACE, IRISES, POSE, HAND = 468, 10, 33, 21

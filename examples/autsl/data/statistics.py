@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from examples.autsl_selections import CHOSEN, Cell, path_of
-from examples.autsl_study_cell import METRICS
+from examples.autsl.study.cell import METRICS
+from examples.autsl.study.selections import CHOSEN, Cell, path_of
 from lightning_jointprune.measure.agreement import mean_of_runs
 from lightning_jointprune.measure.significance import PairedTest, holm, paired_tests
 from lightning_jointprune.record.intervals import Estimate

@@ -1,6 +1,6 @@
 """One cell of a study, in a process of its own: train, test, and write the cell.
 
-    python -m examples.autsl_study_cell FOLDER CELL
+    python -m examples.autsl.study.cell FOLDER CELL
 
 CELL is JSON. A cell that was stopped goes on from its last epoch, with the result that it would
 have had: the order of the clips and all random numbers of an epoch follow from seed and epoch.
@@ -20,10 +20,10 @@ import torch
 from filelock import FileLock, Timeout
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from examples.autsl_data import SignData
-from examples.autsl_encoders import FOLLOWERS, FollowKept
+from examples.autsl.data.module import SignData
+from examples.autsl.encoders import FOLLOWERS, FollowKept
+from examples.autsl.study.selections import CHOSEN, LADDER, Cell, joints_of, path_of
 from examples.autsl_fusion import FusionCLI, SignFusion
-from examples.autsl_selections import CHOSEN, LADDER, Cell, joints_of, path_of
 from lightning_jointprune import analyze_pruning, load_pruned
 from lightning_jointprune.record.files import write_text
 

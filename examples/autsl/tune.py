@@ -1,7 +1,7 @@
 """Settle the settings that matter before a study, on the validation part alone, with Optuna.
 
-    python -m examples.autsl_tune --config examples/configs/tune.yaml --encoder gru
-    python -m examples.autsl_study --config ...    with what was found, as in its encoder_args
+    python -m examples.autsl.tune --config examples/autsl/configs/tune.yaml --encoder gru
+    python -m examples.autsl.study --config ...    with what was found, as in its encoder_args
                                                    `gru: ["--config=study/tuned_gru.yaml"]`
 
 Tuned are the learning rate of the model, that of the gates, and, where no number of joints is asked

@@ -1,17 +1,17 @@
 """A study of how many joints are needed: encoders × selections × joints × seeds, to a report.
 
-    python -m examples.autsl_study --config examples/configs/study.yaml
-    python -m examples.autsl_study --config ... --engine slurm   an array of all cells; or ray
-    python -m examples.autsl_study --config ... --only 3         one cell
-    python -m examples.autsl_study --config ... --only -1        the tables of what is finished
+    python -m examples.autsl.study --config examples/autsl/configs/study.yaml
+    python -m examples.autsl.study --config ... --engine slurm   an array of all cells; or ray
+    python -m examples.autsl.study --config ... --only 3         one cell
+    python -m examples.autsl.study --config ... --only -1        the tables of what is finished
 
-A cell is one training run (see `examples.autsl_selections`): `ladder` settles every number of
+A cell is one training run (see `examples.autsl.study.selections`): `ladder` settles every number of
 joints in it, other selections one each. A finished cell is a file of its own, written whole or not
 at all, and never computed again; a cell with other settings has another file. A cell that was
 stopped goes on from its last epoch, with the result that it would have had. After a crash, start
 the same command again.
 
-To settle learning rates first, on the validation part alone: `python -m examples.autsl_tune`, for
+To settle learning rates first, on the validation part alone: `python -m examples.autsl.tune`, for
 each encoder. What it finds is a file for that encoder's `encoder_args`.
 """
 
@@ -23,14 +23,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import auto_cli
 from rich.console import Console
 
-from examples.autsl_engines import run_commands
-from examples.autsl_selections import LADDER, MATCHED, Cell, cells_of, path_of
-from examples.autsl_statistics import comparisons_of, rows_of, runs_of
-from examples.autsl_study_cell import METRICS
-from examples.autsl_tables import write_tables
+from examples.autsl.data.statistics import comparisons_of, rows_of, runs_of
+from examples.autsl.study.cell import METRICS
+from examples.autsl.study.engines import run_commands
+from examples.autsl.study.selections import LADDER, MATCHED, Cell, cells_of, path_of
+from examples.autsl.study.tables import write_tables
 
 
 def main(
@@ -53,10 +52,10 @@ def main(
         encoders: out of bert, gru, st-gcn and joint-tokens.
         seeds: seeds of the training.
         args: arguments of `examples.autsl_fusion` that all cells have.
-        selections: how joints are chosen, see `examples.autsl_selections`; None is a ladder.
+        selections: how joints are chosen, see `examples.autsl.study.selections`; None is a ladder.
         encoder_args: name of an encoder to further arguments for its cells alone, after `args`.
         engine: local, slurm or ray.
-        engine_settings: of the engine, see `examples.autsl_engines`.
+        engine_settings: of the engine, see `examples.autsl.study.engines`.
         only: index of the only cell to run; -1 runs none.
     """
     out, console = out.resolve(), Console()
@@ -80,10 +79,6 @@ def _commands(cells: Sequence[Cell], out: Path) -> dict[str, list[str]]:
 
     Each is a process of its own: what one run leaves behind never reaches the next.
     """
-    program = [sys.executable, "-m", "examples.autsl_study_cell", str(out)]
+    program = [sys.executable, "-m", "examples.autsl.study.cell", str(out)]
     paths = [(cell, path_of(cell, out)) for cell in cells]
     return {path.stem: [*program, json.dumps(cell)] for cell, path in paths if not path.is_file()}
-
-
-if __name__ == "__main__":
-    auto_cli(main, as_positional=False)

@@ -1,0 +1,1 @@
+"""AUTSL as tensors: files, labels, orders of joints, preprocessing, batches."""

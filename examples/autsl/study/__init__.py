@@ -1,0 +1,1 @@
+"""The study: encoders, numbers of joints and seeds, cell by cell, and its tables."""

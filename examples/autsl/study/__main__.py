@@ -1,0 +1,10 @@
+"""`python -m examples.autsl.study` runs the study."""
+
+from __future__ import annotations
+
+from jsonargparse import auto_cli
+
+from examples.autsl.study.study import main
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)
