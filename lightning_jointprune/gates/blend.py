@@ -44,11 +44,14 @@ class _Blend(torch.autograd.Function):
         return mixed if fill is None else mixed.add_(fill * (1.0 - gates))
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, gates, fill = ctx.saved_tensors
         grad_x = grads[0] * gates if ctx.needs_input_grad[0] else None
+        grad_fill = None
+        if ctx.needs_input_grad[2]:  # it is learned, or made of joints that something learned made
+            grad_fill = (grads[0] * (1.0 - gates)).sum_to_size(fill.shape)
         if not ctx.needs_input_grad[1]:
-            return grad_x, None, None
+            return grad_x, None, grad_fill
         slope = grads[0] * (x if fill is None else x - fill)
         torch.nan_to_num_(slope, nan=0.0, posinf=0.0, neginf=0.0)
-        return grad_x, slope.sum_to_size(gates.shape), None
+        return grad_x, slope.sum_to_size(gates.shape), grad_fill

@@ -18,20 +18,30 @@ def test_blend_is_the_convex_mix_and_exact_at_both_ends() -> None:
     assert torch.equal(blend(x, torch.zeros(100), fill), fill.expand(100))
 
 
-@pytest.mark.parametrize("learned", [("x",), ("gates",), ("x", "gates")], ids="+".join)
-@pytest.mark.parametrize("fill", [None, torch.tensor(0.3)])
-def test_blend_has_the_gradients_of_its_formula(learned: tuple[str, ...], fill) -> None:
+@pytest.mark.parametrize(
+    "learned", [("x",), ("gates",), ("fill",), ("x", "gates"), ("x", "gates", "fill")], ids="+".join
+)
+@pytest.mark.parametrize("shape", [(), (3,), (4, 1), (4, 3)], ids=str)
+def test_blend_has_the_gradients_of_its_formula(
+    learned: tuple[str, ...], shape: tuple[int, ...]
+) -> None:
     """Of the joints alone once the mask is frozen, and of the gates alone in front of the model."""
-    values = {"x": torch.randn(4, 3), "gates": torch.rand(3)}
+    values = {"x": torch.randn(4, 3), "gates": torch.rand(3), "fill": torch.randn(shape)}
     for name in learned:
         values[name].requires_grad_()
-    wanted = values["gates"] * values["x"]
-    if fill is not None:
-        wanted = wanted + (1 - values["gates"]) * fill
+    wanted = values["gates"] * values["x"] + (1 - values["gates"]) * values["fill"]
     of = [values[name] for name in learned]
     weights = torch.randn(4, 3)
-    found = torch.autograd.grad((weights * blend(**values, fill=fill)).sum(), of)
+    found = torch.autograd.grad((weights * blend(**values)).sum(), of)
     for got, expected in zip(found, torch.autograd.grad((weights * wanted).sum(), of), strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_blend_without_a_fill_has_the_gradients_of_a_product() -> None:
+    x, gates = torch.randn(4, 3, requires_grad=True), torch.rand(3, requires_grad=True)
+    found = torch.autograd.grad(blend(x, gates).square().sum(), (x, gates))
+    wanted = torch.autograd.grad((x * gates).square().sum(), (x, gates))
+    for got, expected in zip(found, wanted, strict=True):
         torch.testing.assert_close(got, expected)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from lightning_jointprune import HardConcrete, JointPruningLayer, StochasticGate
 from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
@@ -361,3 +363,43 @@ def test_a_released_layer_samples_in_training_and_masks_in_evaluation() -> None:
     assert not torch.equal(layer(x), layer(x))
     layer.joint_logits.data[0] = -3.0
     assert layer.eval()(x)[0].flatten().tolist() == [0.0, 1.0, 1.0]
+
+
+FILLS = {
+    "number": 0.7,
+    "hold": "hold",
+    "the mean of the other joints": lambda x, axes: x.mean(axes.index("j"), keepdim=True),
+    "the frame before": lambda x, axes: x.roll(1, axes.index("t")),
+}
+
+
+@pytest.mark.parametrize("fill", FILLS.values(), ids=FILLS)
+@pytest.mark.parametrize("mode", ["sampled", "masked"])
+def test_the_gradient_of_the_joints_is_that_of_finite_differences_whatever_fills(
+    fill: Any, mode: str
+) -> None:
+    """Layers in front of the gates are trained by it."""
+    layer = JointPruningLayer(4, fill=fill)
+    layer.joint_logits.data = torch.tensor([1.0, -1.0, 2.0, -2.0])
+    layer.mode, layer.generator = mode, torch.Generator()
+    x = torch.randn(2, 3, 4, 2, dtype=torch.float64, requires_grad=True)
+
+    def gated(x: Tensor) -> Tensor:
+        layer.generator.manual_seed(0)
+        return layer(x)
+
+    assert torch.autograd.gradcheck(gated, x)
+
+
+@pytest.mark.parametrize("mode", ["sampled", "masked"])
+def test_a_fill_that_is_learned_has_the_gradient_of_the_closed_gates(mode: str) -> None:
+    token = torch.zeros(1, 1, 4, 2, requires_grad=True)
+    layer = JointPruningLayer(4, fill=lambda x, axes: token)
+    layer.joint_logits.data = torch.tensor([1.0, -1.0, 2.0, -2.0])
+    layer.mode, layer.generator = mode, torch.Generator().manual_seed(0)
+    x, weights = torch.randn(5, 3, 4, 2), torch.randn(5, 3, 4, 2)
+    (layer(x) * weights).sum().backward()
+    layer.generator.manual_seed(0)
+    open_ = layer.sample_gates(5) if mode == "sampled" else layer.current_mask()[None].float()
+    wanted = (weights * (1 - open_[:, None, :, None])).sum((0, 1), keepdim=True)
+    torch.testing.assert_close(token.grad, wanted)
