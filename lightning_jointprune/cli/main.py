@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -24,13 +24,16 @@ from lightning_jointprune.record.record import (
     PruningRecord,
 )
 from lightning_jointprune.record.tables import as_text, printable
+from lightning_jointprune.report.comparison import Comparison, compare
+from lightning_jointprune.report.frontier import (
+    POINTS_FILE,
+    Frontier,
+    frontier_numbers,
+    read_points,
+)
+from lightning_jointprune.report.plotly_script import PLOTLY
+from lightning_jointprune.report.trust import findings, verdict
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
-
-if TYPE_CHECKING:
-    from lightning_jointprune.report.comparison import Comparison
-    from lightning_jointprune.report.frontier import Frontier
-
-PLOTLY = ("inline", "cdn", "directory")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -136,8 +139,6 @@ def _read(run: str) -> PruningRecord:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from lightning_jointprune.report.trust import findings, verdict
-
     record, count = _read(arguments.record), arguments.joints
     if count is not None:
         record = replace(record, selection=record.selection_of(count))
@@ -177,7 +178,6 @@ def _show(arguments: argparse.Namespace) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     from lightning_jointprune.report import write_report
-    from lightning_jointprune.report.frontier import POINTS_FILE, read_points
 
     run = Path(arguments.record)
     record = _read(arguments.record)
@@ -208,9 +208,6 @@ def _or_beside(given: str | None, usual: Path) -> Path | None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from lightning_jointprune.report.comparison import compare
-    from lightning_jointprune.report.frontier import frontier_numbers
-
     labels = _labels(arguments.records)
     records = [_read(run) for run in arguments.records]
     named = dict(zip(labels, records, strict=True))

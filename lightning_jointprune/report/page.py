@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +11,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly import graph_objects as go
 from plotly.colors import sample_colorscale
-from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.files import PathLike, write_text
@@ -41,12 +38,15 @@ from lightning_jointprune.report.numbers import (
     short,
     skeleton_of,
 )
+from lightning_jointprune.report.plotly_script import (
+    PLOTLY,
+    PLOTLY_FILE,
+    SOURCES,
+    script_element,
+    script_text,
+)
 from lightning_jointprune.report.trust import findings, show, verdict
 from lightning_jointprune.report.usage import callback_code, idle_components, papers
-
-PLOTLY_FILE = "plotly.min.js"
-SOURCES = {"inline": "", "cdn": " https://cdn.plot.ly", "directory": " file: 'self'"}
-PLOTLY = tuple(SOURCES)
 
 
 def write_report(
@@ -162,7 +162,7 @@ def _write(path: Path, text: str, plotly: str) -> Path:
     """Write a page, and Plotly's script if that is to be beside it."""
     write_text(path, text)
     if plotly == "directory":
-        write_text(path.with_name(PLOTLY_FILE), get_plotlyjs())
+        write_text(path.with_name(PLOTLY_FILE), script_text())
     return path
 
 
@@ -180,7 +180,7 @@ def _page(template: str, figures: Mapping[str, go.Figure], plotly: str, **values
     drawn = {name: figure.to_json(engine="json") for name, figure in figures.items() if figure.data}
     return pages.get_template(template).render(
         figures={name: _for_script(text) for name, text in drawn.items()},
-        plotly=_script(plotly),
+        plotly=script_element(plotly),
         script_sources=SOURCES[plotly],
         **values,
     )
@@ -221,19 +221,6 @@ def _sketch(skeleton: go.Figure) -> Markup:
     size = f"aspect-ratio: {1 / aspect:.4f}; max-height: {skeleton.layout.height - 80:.0f}px"
     box = f'viewBox="0 0 1000 {1000 * aspect:.0f}" style="{size}"'
     return Markup(f'<svg class="sketch" {box} aria-hidden="true">{"".join(drawn)}</svg>')
-
-
-def _script(plotly: str) -> Markup:
-    """The script element that brings Plotly."""
-    if plotly == "inline":
-        return Markup(f"<script>{get_plotlyjs()}</script>")
-    if plotly == "directory":
-        return Markup(f'<script src="{PLOTLY_FILE}"></script>')
-    digest = base64.b64encode(hashlib.sha256(get_plotlyjs().encode()).digest()).decode()
-    address = f"https://cdn.plot.ly/plotly-{get_plotlyjs_version()}.min.js"
-    return Markup(
-        f'<script src="{address}" integrity="sha256-{digest}" crossorigin="anonymous"></script>'
-    )
 
 
 def _for_script(text: str) -> Markup:

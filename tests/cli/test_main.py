@@ -410,3 +410,19 @@ def test_select_takes_a_selection_and_an_axis(
     assert np.array_equal(np.load(tmp_path / "small" / "x.npy"), x[:, [3, 4]])
     assert main([*command[:2], "--joints", str(tmp_path / "none"), "-o", "small"]) == 2
     assert "which does not exist" in capsys.readouterr().err
+
+
+def test_what_draws_nothing_loads_no_plotly(run: Path, other: Path) -> None:
+    for words in (["show", str(run)], ["compare", str(run), str(other)], ["report", "--help"]):
+        code = (
+            "import sys\n"
+            "from lightning_jointprune.cli.main import main\n"
+            "try:\n"
+            f"    main({words})\n"
+            "except SystemExit:\n"
+            "    pass\n"
+            "print(*(name for name in sys.modules if name.partition('.')[0] == 'plotly'))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == ""
