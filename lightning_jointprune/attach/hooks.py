@@ -7,6 +7,8 @@ and `state_dict` stay as they are.
 - `copy.deepcopy` gives a copy with the same parameters and `state_dict` as the plain model, whose
   gate is the live layer itself.
 - `pickle` and `torch.save(model)` keep the layer if it can be pickled; detach for a plain model.
+- `type(model).forward` and `torch.fx`, which reads it, pass through the gates too: the module's
+  class is a subclass of its own, of the same name, until the last layer is taken away.
 
 The hook that Lightning calls when it saves weights alone is the module's, so that is hooked too.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial, wraps
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -29,9 +31,11 @@ from lightning_jointprune.attach.modules import (
     signature_of,
 )
 from lightning_jointprune.attach.target import Target
+from lightning_jointprune.gates.axes import is_recorded
 
 _GATES = "_joint_gates"  # in a module's __dict__: its gates
 _PREVIOUS = "_joint_forward"  # the same: the instance-level forward that was there before
+_OWN = "_joint_class"  # in a gated class's __dict__: the class that it stands for
 _SAVE = "on_save_checkpoint"  # the same: Lightning's hook, which may come before the class's
 
 
@@ -74,7 +78,7 @@ class _Gate:
     def gate(self, x: Any) -> Any:
         if x is None:
             return None
-        if not isinstance(x, Tensor):
+        if not (isinstance(x, Tensor) or is_recorded(x)):
             raise ValueError(
                 f"Expected a tensor in input `{self.where}` but got {type(x).__name__}. "
                 f'Name the tensor inside it, e.g. input="{self.where}.key".'
@@ -83,7 +87,10 @@ class _Gate:
         part = () if joints is None else (joints,)
         count = self.layer.num_joints if joints is None else len(joints)
         split, axes = layout.split(x, count, self.where)
-        return layout.merge(self.layer(split, axes, *part))
+        # The layer is no submodule, so a call of it could not be recorded; what it does can.
+        layer: Any = self.layer
+        call = layer.forward if is_recorded(x) else layer
+        return layout.merge(call(split, axes, *part))
 
 
 def _locate(module: nn.Module, path: tuple[str, ...]) -> tuple[str, int, tuple[str, ...]]:
@@ -107,8 +114,62 @@ def _gated_forward(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = gate(args, kwargs)
     previous = module.__dict__.get(_PREVIOUS)
     if previous is None:
-        return type(module).forward(module, *args, **kwargs)
+        return _own_class(module).forward(module, *args, **kwargs)
     return previous(*args, **kwargs)
+
+
+class _Unregistered:
+    """Keeps `__init_subclass__` of a user's class, such as a registry, from a gated class."""
+
+    def __init_subclass__(cls) -> None:
+        """Do nothing."""
+
+
+@cache
+def _gated_class(kind: Any) -> type[nn.Module]:
+    """Return a class that is `kind` but for its forward, which passes through the gates."""
+
+    @wraps(kind.forward)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        for gate in self.__dict__.get(_GATES, ()):
+            args, kwargs = gate(args, kwargs)
+        return kind.forward(self, *args, **kwargs)
+
+    def __reduce_ex__(self: nn.Module, protocol: Any) -> Any:  # noqa: N807 -- pickle finds no class
+        reduced: Any = kind.__reduce_ex__(self, protocol)
+        make, of, *state = reduced
+        return (
+            _gated_again,
+            (make, *(kind if value is type(self) else value for value in of)),
+            *state,
+        )
+
+    def __prepare_scriptable__(self: nn.Module) -> Any:  # noqa: N807 -- PyTorch's name
+        where = ", ".join(f"`{target.input}`" for target, _ in attached_layers(self))
+        raise ValueError(
+            f"Expected a model without gates for TorchScript but got {kind.__name__}, whose input "
+            f"{where} is gated by Python code. Write it with export_model(model, example_inputs, "
+            "path), as ONNX or .pt2, or take the gates away with detach() and lose the mask."
+        )
+
+    methods = (forward, __reduce_ex__, __prepare_scriptable__)
+    named = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+    body = {method.__name__: method for method in methods} | named | {_OWN: kind}
+    metaclass: Any = type(kind)
+    made: type[nn.Module] = metaclass(kind.__name__, (_Unregistered, kind), body)
+    return made
+
+
+def _gated_again(make: Callable[..., Any], *of: Any) -> Any:
+    """Make a module anew for pickle and copy, gated as the one it was made from."""
+    module = make(*of)
+    module.__class__ = _gated_class(_own_class(module))
+    return module
+
+
+def _own_class(module: nn.Module) -> Any:
+    """Return the class that a module was made of, gated or not."""
+    return type(module).__dict__.get(_OWN, type(module))
 
 
 def _is_ours(forward: Any) -> bool:
@@ -146,6 +207,7 @@ def attach(module: nn.Module, target: Target, layer: Layer) -> None:
             state[_PREVIOUS] = state["forward"]
         state["forward"] = forward
     state[_GATES] = (*gates, gate)
+    owner.__class__ = _gated_class(_own_class(owner))
 
 
 def detach(module: nn.Module, target: Target | None = None) -> None:
@@ -162,8 +224,11 @@ def detach(module: nn.Module, target: Target | None = None) -> None:
             continue
         others = (gate for gate in state[_GATES] if target and gate.target.path != target.path)
         state[_GATES] = tuple(others)
+        if state[_GATES]:
+            continue
+        owner.__class__ = _own_class(owner)
         # Who patched over us still calls our forward: then it stays, without gates.
-        if not state[_GATES] and _is_ours(state.get("forward")):
+        if _is_ours(state.get("forward")):
             restore_forward(owner, state.pop(_PREVIOUS, None))
             del state[_GATES]
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from einops import rearrange
+
+from lightning_jointprune.gates.axes import is_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,6 +151,8 @@ class Layout:
         Raises:
             ValueError: the shape does not fit, see `check`.
         """
+        if is_recorded(x):  # it has no shape to be checked
+            return self._split_recorded(x, num_joints), self.words
         self.check(x.shape, num_joints, name)
         words = self.words
         if self.composed:
@@ -159,7 +163,24 @@ class Layout:
         """Undo `split`: compose the axes again."""
         if not self.composed:
             return x
+        if is_recorded(x):
+            merged: Tensor = self._merge_recorded(x)
+            return merged
         return rearrange(x, f"{' '.join(self.words)} -> {self.pattern}")
+
+    def _split_recorded(self, x: Any, num_joints: int) -> Any:
+        """Split what `torch.fx` records in place of a tensor, by operations that it knows."""
+        for axis, group in reversed(list(enumerate(self.groups))):
+            if len(group) > 1:
+                sizes = [num_joints if word == "j" else -1 for word in group]
+                x = x.unflatten(axis, sizes)
+        return x
+
+    def _merge_recorded(self, x: Any) -> Any:
+        for axis, group in enumerate(self.groups):
+            if len(group) > 1:
+                x = x.flatten(axis, axis + len(group) - 1)
+        return x
 
 
 def _written(group: tuple[str, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 
 def spread(values: Tensor, x: Tensor, axes: Sequence[str]) -> Tensor:
@@ -34,3 +34,8 @@ def frames_of(x: Tensor, axes: Sequence[str]) -> Tensor:
     x = x if "t" in axes else x.unsqueeze(-3)
     x = x if x.dtype == torch.float64 else x.float()
     return x.reshape(-1, *x.shape[-3:])
+
+
+def is_recorded(x: object) -> bool:
+    """Return whether this stands in for a tensor, without a shape, while `torch.fx` records."""
+    return isinstance(x, fx.Proxy)

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lightning_jointprune.gates.axes import is_recorded
+
 FillFunction = Callable[[Tensor, tuple[str, ...]], Tensor]
 Fill = float | Literal["mean", "hold"] | FillFunction
 
@@ -147,6 +149,9 @@ def filled_by(function: FillFunction, x: Tensor, axes: Sequence[str]) -> Tensor:
         ValueError: if it is no tensor that can be broadcast to `x`.
     """
     fill: Any = function(x, tuple(axes))
+    if is_recorded(fill):  # it has no shape to be checked
+        recorded: Tensor = fill
+        return recorded
     if not isinstance(fill, Tensor):
         raise ValueError(
             f"Expected a tensor from fill, {fill_name(function)}, but got {type(fill).__name__}. "

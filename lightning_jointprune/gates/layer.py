@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.gates.axes import spread
+from lightning_jointprune.gates.axes import is_recorded, spread
 from lightning_jointprune.gates.blend import blend
 from lightning_jointprune.gates.fills import (
     Fill,
@@ -211,6 +211,9 @@ class JointPruningLayer(nn.Module):
             ValueError: if `x` has another number of joints or axes, or is not floating.
         """
         joints = range(self.num_joints) if joints is None else joints
+        if is_recorded(x):
+            recorded: Tensor = self._recorded(x, axes, joints)
+            return recorded
         self._check(x, axes, len(joints))
         if not self.used:
             self.used = True
@@ -229,6 +232,18 @@ class JointPruningLayer(nn.Module):
         mask = self._draw_rungs(x.shape[0]) if mode == "rungs" else self.current_mask()
         mask = ~self.never if mode == "open" else mask
         return torch.where(spread(mask[..., within], x, axes), x, 0.0 if fill is None else fill)
+
+    def _recorded(self, x: Any, axes: Sequence[str], joints: range) -> Any:
+        """Gate what `torch.fx` records in place of a tensor; the mask of now becomes a constant."""
+        if self.mode in ("sampled", "rungs") or (self.mode is None and self.training):
+            raise ValueError(
+                "Expected a mask that stands still for torch.fx but got gates that are still drawn "
+                "anew in each step. Call model.eval() after the run, and trace then."
+            )
+        mask = ~self.never if self.mode == "open" else self.current_mask()
+        shape = [-1 if word == "j" else 1 for word in axes]
+        fill = 0.0 if self.fill == 0.0 else self._fill_for(x, axes, joints)
+        return torch.where(mask[joints.start : joints.stop].view(shape), x, fill)
 
     def narrow(self, mask: Tensor) -> None:
         """Settle a rung of a ladder: gates of other joints are closed from now on.

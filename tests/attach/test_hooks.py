@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 import io
+import math
 import pickle
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.optim.swa_utils import AveragedModel
 
 from lightning_jointprune import JointPruningLayer
@@ -479,3 +480,98 @@ def test_a_hook_that_was_set_on_the_module_itself_is_called_and_given_back() -> 
     assert saved_by(module) == {"ours": True, "another": True}
     unhook_saving(module)
     assert module.__dict__["on_save_checkpoint"] is also
+
+
+class TwoInputs(nn.Module):
+    """Has its joints before or after the channels, or in one axis with them."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.head = nn.Linear(math.prod(shape[1:]), 3)
+
+    def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        return scale * self.head(x.flatten(1))
+
+
+def pruned(axes: str, shape: tuple[int, ...], **settings: Any) -> tuple[nn.Module, Tensor]:
+    """A model that keeps the joints 1 and 3 of 4, and clips for it."""
+    model, layer = TwoInputs(shape).eval(), JointPruningLayer(4, **settings).eval()
+    layer.freeze(torch.tensor([False, True, False, True]))
+    attach(model, Target.parse("x", axes), layer)
+    return model, torch.randn(shape)
+
+
+LAYOUTS = [("b t j c", (2, 3, 4, 2)), ("b c t j", (2, 2, 3, 4)), ("b t (j c)", (2, 3, 8))]
+LAYOUTS += [("b (t j) c", (2, 12, 2)), ("b (c j)", (2, 8))]
+
+
+FILLS: dict[str, Any] = {"0": 0.0, "-2": -2.0, "hold": "hold", "mean": lambda x, _: x.mean()}
+
+
+@pytest.mark.parametrize(("axes", "shape"), LAYOUTS, ids=[axes for axes, _ in LAYOUTS])
+@pytest.mark.parametrize("fill", FILLS.values(), ids=FILLS)
+def test_what_fx_records_has_the_mask(axes: str, shape: tuple[int, ...], fill: Any) -> None:
+    if fill == "hold" and "t" not in axes:
+        fill = 0.5
+    model, x = pruned(axes, shape, fill=fill)
+    recorded = fx.symbolic_trace(model)
+    torch.testing.assert_close(recorded(x), model(x))
+    detach(model)
+    assert not torch.allclose(recorded(x), model(x))
+
+
+def test_fx_refuses_gates_that_are_still_drawn() -> None:
+    model = TwoInputs((2, 3, 4, 2))
+    attach(model, Target.parse("x", "b t j c"), JointPruningLayer(4))
+    with pytest.raises(ValueError, match=r"for torch.fx but got gates.*model.eval\(\)"):
+        fx.symbolic_trace(model)
+
+
+def test_the_forward_of_the_class_is_gated_and_its_subclass_leaves_no_trace() -> None:
+    model, x = pruned("b t j c", (2, 3, 4, 2))
+    assert torch.equal(type(model).forward(model, x), model(x))
+    assert isinstance(model, TwoInputs)
+    assert (type(model).__name__, type(model).__module__) == ("TwoInputs", __name__)
+    assert inspect.signature(type(model).forward) == inspect.signature(TwoInputs.forward)
+    detach(model)
+    assert type(model) is TwoInputs
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_copy_is_of_a_gated_class_too(copied: Any) -> None:
+    model, x = pruned("b t j c", (2, 3, 4, 2))
+    other = copied(model)
+    assert torch.equal(type(other).forward(other, x), model(x))
+    detach(other)
+    assert type(other) is TwoInputs
+
+
+class Registered(nn.Module):
+    """Its subclasses need a name and are listed, as in a registry of models."""
+
+    known: ClassVar[list[str]] = []
+
+    def __init_subclass__(cls, *, name: str) -> None:
+        cls.known.append(name)
+
+
+class Named(Registered, name="named"):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum()
+
+
+def test_a_registry_of_classes_does_not_see_the_gated_one() -> None:
+    model = Named()
+    attach(model, Target.parse("x", "b t j c"), Zeroing(4))
+    assert Registered.known == ["named"]
+    assert type(model).forward is not Named.forward
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_torchscript_is_refused_with_what_to_use_instead() -> None:
+    model, x = pruned("b t j c", (2, 3, 4, 2))
+    for root in (model, nn.Sequential(model)):
+        with pytest.raises(ValueError, match=r"TwoInputs.*`x`.*export_model"):
+            torch.jit.script(root)
+    traced = torch.jit.trace(model, x)
+    torch.testing.assert_close(traced(x), model(x))
