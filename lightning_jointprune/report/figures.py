@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -13,12 +13,15 @@ from plotly.subplots import make_subplots
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord
-from lightning_jointprune.report.comparison import compare
-from lightning_jointprune.report.frontier import Point, frontier_numbers
+from lightning_jointprune.report.comparison import Comparison, compare
+from lightning_jointprune.report.frontier import Frontier, Point, frontier_numbers
 from lightning_jointprune.report.numbers import (
     COLOURS,
+    Classes,
+    Drawing,
     History,
     Joint,
+    Part,
     class_numbers,
     history_numbers,
     importance_numbers,
@@ -45,8 +48,13 @@ LAYOUT = {"template": "plotly_white", "margin": {"l": 10, "r": 10, "t": 40, "b":
 def plot_importance(record: PruningRecord, evaluation: JointEvaluation | None = None) -> go.Figure:
     """Keep probability of every joint, ranked and coloured by body part; dropped ones are pale."""
     joints = importance_numbers(record, evaluation)
+    return draw_importance(joints, part_numbers(joints))
+
+
+def draw_importance(joints: Sequence[Joint], parts: Iterable[Part]) -> go.Figure:
+    """Draw what `plot_importance` shows: joints by rank, and their body parts."""
     figure = go.Figure()
-    for part in part_numbers(joints):
+    for part in parts:
         ranks = [rank for rank, joint in enumerate(joints) if joint.part == part.name]
         shown = [joints[rank] for rank in ranks]
         figure.add_bar(
@@ -74,12 +82,58 @@ def plot_importance(record: PruningRecord, evaluation: JointEvaluation | None = 
 
 def plot_skeleton(record: PruningRecord, evaluation: JointEvaluation | None = None) -> go.Figure:
     """The skeleton, kept joints coloured, dropped ones hollow; empty if no place is known."""
-    figure, drawing = go.Figure(), skeleton_numbers(record, evaluation)
+    return draw_skeleton(skeleton_numbers(record, importance_numbers(record, evaluation)))
+
+
+class Canvas(NamedTuple):
+    """Where a skeleton is drawn, and how large.
+
+    Attributes:
+        size: diameter of a kept joint, in pixels.
+        across: left and right end of x.
+        down: top and bottom end of y, which grows downwards.
+    """
+
+    size: int
+    across: tuple[float, float]
+    down: tuple[float, float]
+
+    @property
+    def aspect(self) -> float:
+        """Return its height over its width."""
+        return (self.down[1] - self.down[0]) / (self.across[1] - self.across[0])
+
+    @property
+    def height(self) -> float:
+        """Return the height of the figure, in pixels, with the colour bar below the skeleton."""
+        return min(80 + 900 * self.aspect, 860 if self.size < 11 else 620)
+
+    @property
+    def dropped_size(self) -> float:
+        """Return the diameter of a dropped joint, in pixels."""
+        return self.size * 0.6
+
+    def lines(self, drawing: Drawing) -> tuple[tuple[Sequence[tuple[int, int]], str, float], ...]:
+        """Return the edges that look alike, with their colour and their width in pixels."""
+        kept_width = max(2, self.size / 5)
+        return (drawing.other_edges, GREY, 1), (drawing.kept_edges, COLOURS[0], kept_width)
+
+
+def canvas_of(drawing: Drawing) -> Canvas:
+    """Return a canvas with room for all joints and labels."""
+    size = 15 if len(drawing.joints) < 60 else 11 if len(drawing.joints) < 200 else 8
+    bottom = max(max(drawing.y) + 0.03, *(y + 0.08 for *_, y in drawing.labels), 0)
+    across = min(drawing.x) - 0.03, max(drawing.x) + 0.03
+    return Canvas(size, across, (min(drawing.y) - 0.03, bottom))
+
+
+def draw_skeleton(drawing: Drawing | None) -> go.Figure:
+    """Draw what `plot_skeleton` shows; empty without a drawing."""
+    figure = go.Figure()
     if drawing is None:
         return figure
-    size = 15 if len(drawing.joints) < 60 else 11 if len(drawing.joints) < 200 else 8
-    lines = ((drawing.other_edges, GREY, 1), (drawing.kept_edges, COLOURS[0], max(2, size / 5)))
-    for edges, colour, width in lines:
+    canvas = canvas_of(drawing)
+    for edges, colour, width in canvas.lines(drawing):
         figure.add_scatter(
             x=[v for a, b in edges for v in (drawing.x[a], drawing.x[b], None)],
             y=[v for a, b in edges for v in (drawing.y[a], drawing.y[b], None)],
@@ -88,10 +142,10 @@ def plot_skeleton(record: PruningRecord, evaluation: JointEvaluation | None = No
             opacity=0.55,
             hoverinfo="skip",
         )
-    hollow = {"size": size * 0.6, "symbol": "circle-open", "color": GREY}
+    hollow = {"size": canvas.dropped_size, "symbol": "circle-open", "color": GREY}
     bar = {"title": {"text": "keep probability", "side": "top"}, "orientation": "h", "y": 0}
     bar |= {"yanchor": "top", "thickness": 8, "len": 0.5, "outlinewidth": 0}
-    filled = {"size": size, "colorscale": CERTAINTY, "cmin": 0, "cmax": 1, "colorbar": bar}
+    filled = {"size": canvas.size, "colorscale": CERTAINTY, "cmin": 0, "cmax": 1, "colorbar": bar}
     for kept, look in ((False, hollow), (True, filled)):
         shown = [joint for joint in drawing.joints if joint.kept == kept]
         figure.add_scatter(
@@ -105,13 +159,10 @@ def plot_skeleton(record: PruningRecord, evaluation: JointEvaluation | None = No
         )
     for text, x, y in drawing.labels:
         figure.add_annotation(text=text, x=x, y=y + 0.05, showarrow=False, font={"size": 12})
-    across, down = (min(drawing.x) - 0.03, max(drawing.x) + 0.03), (min(drawing.y), max(drawing.y))
-    down = (down[0] - 0.03, max(down[1] + 0.03, *(y + 0.08 for *_, y in drawing.labels), 0))
-    figure.update_xaxes(visible=False, range=across)
-    figure.update_yaxes(visible=False, range=down[::-1], scaleanchor="x")
-    aspect = (down[1] - down[0]) / (across[1] - across[0])
-    figure.update_layout(**LAYOUT, showlegend=False, meta={"aspect": aspect}, margin_t=0)
-    figure.update_layout(height=min(80 + 900 * aspect, 860 if size < 11 else 620), margin_b=72)
+    figure.update_xaxes(visible=False, range=canvas.across)
+    figure.update_yaxes(visible=False, range=canvas.down[::-1], scaleanchor="x")
+    figure.update_layout(**LAYOUT, showlegend=False, meta={"aspect": canvas.aspect}, margin_t=0)
+    figure.update_layout(height=canvas.height, margin_b=72)
     return figure
 
 
@@ -121,7 +172,11 @@ def plot_history(record: PruningRecord, evaluation: JointEvaluation | None = Non
     With an evaluation that has it, the metric with gates drawn as in the search is shown beside
     that with the hard mask, at the end.
     """
-    numbers = history_numbers(record, evaluation)
+    return draw_history(history_numbers(record, importance_numbers(record), evaluation))
+
+
+def draw_history(numbers: History | None) -> go.Figure:
+    """Draw what `plot_history` shows; empty without a history."""
     if numbers is None:
         return go.Figure()
     rows = _history_rows(numbers)
@@ -173,7 +228,11 @@ def plot_comparison(records: Mapping[str, PruningRecord]) -> go.Figure:
     Args:
         records: a name for each run, and its record; at least two, of the same joints.
     """
-    numbers = compare(records)
+    return draw_comparison(compare(records))
+
+
+def draw_comparison(numbers: Comparison) -> go.Figure:
+    """Draw what `plot_comparison` shows."""
     rows = [row for row in numbers.rows if row.votes]
     figure = go.Figure()
     figure.add_heatmap(
@@ -196,8 +255,9 @@ def plot_comparison(records: Mapping[str, PruningRecord]) -> go.Figure:
     labels = [f"{_label(row.name)} ({row.votes}/{len(numbers.runs)})" for row in rows]
     places = list(range(len(rows)))
     figure.update_yaxes(tickvals=places, ticktext=labels, range=[len(rows) - 0.5, -0.5])
-    figure.update_xaxes(tickvals=list(range(len(records))), ticktext=[*map(_label, numbers.runs)])
-    figure.update_xaxes(side="top", range=[-0.5, len(records) - 0.5])
+    runs = [*map(_label, numbers.runs)]
+    figure.update_xaxes(tickvals=list(range(len(runs))), ticktext=runs)
+    figure.update_xaxes(side="top", range=[-0.5, len(runs) - 0.5])
     figure.update_layout(**LAYOUT, showlegend=False, height=120 + 18 * len(rows))
     return figure
 
@@ -211,11 +271,14 @@ def plot_frontier(
         records: a run's record, or several with a name for each.
         points: what else was measured with the same metric; points of one label are a line.
     """
-    named = {"this run": records} if isinstance(records, PruningRecord) else records
-    numbers, figure = frontier_numbers(named, points), go.Figure()
+    return draw_frontier(frontier_numbers(records, points))
+
+
+def draw_frontier(numbers: Frontier | None) -> go.Figure:
+    """Draw what `plot_frontier` shows; empty without points."""
+    figure = go.Figure()
     if numbers is None:
         return figure
-    ours = [label for label in numbers.lines if label in named]
     looks = zip(itertools.cycle(COLOURS), itertools.cycle(SYMBOLS), strict=False)
     for (label, line), (colour, symbol) in zip(numbers.lines.items(), looks, strict=False):
         up = [0 if p.high is None else p.high - p.value for p in line]
@@ -226,7 +289,7 @@ def plot_frontier(
             y=[point.value for point in line],
             name=_label(label),
             mode="lines+markers",
-            line={"color": colour, "width": 2, "dash": "solid" if label in ours else "dot"},
+            line={"color": colour, "width": 2, "dash": "solid" if label in numbers.runs else "dot"},
             marker={"size": 9, "symbol": symbol},
             error_y=bars if any(up) or any(down) else None,
             customdata=[str(Estimate(point.value, point.low, point.high)) for point in line],
@@ -241,7 +304,12 @@ def plot_frontier(
 
 def plot_classes(evaluation: JointEvaluation) -> go.Figure:
     """What each class loses when a kept joint goes; empty if that was not measured."""
-    numbers, figure = class_numbers(evaluation), go.Figure()
+    return draw_classes(class_numbers(evaluation))
+
+
+def draw_classes(numbers: Classes | None) -> go.Figure:
+    """Draw what `plot_classes` shows; empty without classes."""
+    figure = go.Figure()
     if numbers is None:
         return figure
     few = len(numbers.names) <= 60
@@ -294,6 +362,11 @@ def for_paper(figure: go.Figure, width: float = 88.0) -> go.Figure:
         if isinstance(trace.marker.size, int | float):
             trace.marker.size *= 0.5
     return copy
+
+
+def as_json(figures: Mapping[str, go.Figure]) -> dict[str, str]:
+    """Return the figures that are not empty, as JSON that Plotly's script reads."""
+    return {name: figure.to_json(engine="json") for name, figure in figures.items() if figure.data}
 
 
 def _history_rows(numbers: History) -> list[Lines]:

@@ -34,26 +34,35 @@ class Point(NamedTuple):
 
 
 class Frontier(NamedTuple):
-    """The points by label, in the order of their joints, and the name of the metric."""
+    """Points by label, in the order of their joints.
+
+    Attributes:
+        metric: its name.
+        lines: the points of each label; those of runs come first.
+        runs: the labels that are names of runs.
+    """
 
     metric: str
     lines: dict[str, tuple[Point, ...]]
+    runs: tuple[str, ...]
 
 
 def frontier_numbers(
-    records: Mapping[str, PruningRecord], points: Iterable[Point] = ()
+    records: PruningRecord | Mapping[str, PruningRecord], points: Iterable[Point] = ()
 ) -> Frontier | None:
-    """The points of runs, and others; None with fewer than two, or without a metric.
+    """Return the points of runs, and others; None with fewer than two, or without a metric.
 
     Args:
-        records: a name for each run, and its record; only those with the first one's metric count.
+        records: a run's record, or several with a name for each; only those with the first one's
+            metric count.
         points: what else was measured with that metric, such as published sets of joints, or
             random ones with the band that they lie in.
     """
-    metric = next((record.selection.metric for record in records.values()), None)
+    named = {"this run": records} if isinstance(records, PruningRecord) else records
+    metric = next((record.selection.metric for record in named.values()), None)
     found = [
         point
-        for name, record in records.items()
+        for name, record in named.items()
         if record.selection.metric == metric
         for point in _points_of(record, name)
     ]
@@ -66,7 +75,7 @@ def frontier_numbers(
         label: tuple(sorted(line, key=lambda p: (p.joints, p.value)))
         for label, line in lines.items()
     }
-    return Frontier(metric, ordered)
+    return Frontier(metric, ordered, tuple(named))
 
 
 def _points_of(record: PruningRecord, label: str) -> list[Point]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord, Snapshot
+from lightning_jointprune.report.frontier import Frontier, Point, frontier_numbers
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
 
 # Okabe and Ito's colours, those to be told from white and black alike; then with a pattern.
@@ -97,6 +98,43 @@ class History(NamedTuple):
     phases: tuple[tuple[str, float, float], ...]
 
 
+class Numbers(NamedTuple):
+    """All that one report shows of a run; None where there is nothing to show."""
+
+    joints: tuple[Joint, ...]
+    parts: tuple[Part, ...]
+    drawing: Drawing | None
+    history: History | None
+    frontier: Frontier | None
+    classes: Classes | None
+
+
+def report_numbers(
+    record: PruningRecord, evaluation: JointEvaluation | None = None, points: Iterable[Point] = ()
+) -> Numbers:
+    """Return the numbers that figures, sketch and tables of one report share.
+
+    Args:
+        record: the run.
+        evaluation: what its joints are worth.
+        points: what else was measured with the record's metric.
+
+    Raises:
+        ValueError: the evaluation is of other joints.
+    """
+    if evaluation is not None:
+        check_evaluation(record, evaluation)
+    joints = importance_numbers(record, evaluation)
+    return Numbers(
+        joints=joints,
+        parts=part_numbers(joints),
+        drawing=skeleton_numbers(record, joints),
+        history=history_numbers(record, joints, evaluation),
+        frontier=frontier_numbers(record, points),
+        classes=None if evaluation is None else class_numbers(evaluation),
+    )
+
+
 def skeleton_of(record: PruningRecord) -> Skeleton | None:
     """The named skeleton, if it is known and has as many joints."""
     try:
@@ -167,21 +205,24 @@ def part_numbers(joints: Iterable[Joint]) -> tuple[Part, ...]:
     return tuple(Part(name, sum(kept), len(kept), *look) for (name, kept), look in parts)
 
 
-def skeleton_numbers(
-    record: PruningRecord, evaluation: JointEvaluation | None = None
-) -> Drawing | None:
-    """What `plot_skeleton` draws: a skeleton known by name, or the mean pose; None without both."""
+def skeleton_numbers(record: PruningRecord, joints: Sequence[Joint]) -> Drawing | None:
+    """Return the drawing of the skeleton's name, or else of the mean pose; None without both.
+
+    Args:
+        record: the run.
+        joints: its `importance_numbers`.
+    """
     skeleton, mask = skeleton_of(record), record.selection.mask
     places = skeleton.drawing if skeleton else _spread(record.pose)
     if not places:
         return None
-    joints = sorted(importance_numbers(record, evaluation), key=lambda j: j.number)
     x, y = zip(*places, strict=True)
     edges = record.edges or (skeleton.edges if skeleton else ())
     kept = tuple(edge for edge in edges if mask[edge[0]] and mask[edge[1]])
     other = tuple(edge for edge in edges if edge not in set(kept))
     labels = _side_labels(skeleton) if skeleton else ()
-    return Drawing(tuple(joints), x, y, kept, other, labels)
+    by_number = tuple(sorted(joints, key=lambda joint: joint.number))
+    return Drawing(by_number, x, y, kept, other, labels)
 
 
 def _spread(pose: Sequence[Sequence[float]]) -> tuple[tuple[float, float], ...]:
@@ -241,13 +282,16 @@ def _phase_spans(history: Sequence[Snapshot]) -> tuple[tuple[str, float, float],
 
 
 def history_numbers(
-    record: PruningRecord, evaluation: JointEvaluation | None = None
+    record: PruningRecord, joints: Sequence[Joint], evaluation: JointEvaluation | None = None
 ) -> History | None:
-    """The run over time; None if it has fewer than two moments.
+    """Return the run over time; None if it has fewer than two moments.
 
-    An evaluation adds what it measured at the end, with the hard mask and with sampled gates.
+    Args:
+        record: the run.
+        joints: its `importance_numbers`.
+        evaluation: adds what it measured at the end, with the hard mask and with sampled gates.
     """
-    history, joints = record.history, importance_numbers(record)
+    history = record.history
     if len(history) < 2:
         return None
     names = {name for s in history for name in s.metrics if not name.startswith("joint_pruning/")}
@@ -256,7 +300,7 @@ def history_numbers(
         steps=tuple(s.step for s in history),
         epochs=tuple(s.epoch for s in history),
         phase_names=tuple(s.phase for s in history),
-        joints=joints,
+        joints=tuple(joints),
         heat=[[round(s.keep_probabilities[j.number], 3) for s in history] for j in joints],
         loss=[short(s.loss) for s in history],
         expected=[short(s.expected_joints) for s in history],

@@ -9,35 +9,29 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
-from plotly import graph_objects as go
-from plotly.colors import sample_colorscale
 
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.files import PathLike, write_text
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
 from lightning_jointprune.report.comparison import compare
 from lightning_jointprune.report.figures import (
-    CERTAINTY,
-    GREY,
-    plot_classes,
-    plot_comparison,
-    plot_frontier,
-    plot_history,
-    plot_importance,
-    plot_skeleton,
+    as_json,
+    draw_classes,
+    draw_comparison,
+    draw_frontier,
+    draw_history,
+    draw_importance,
+    draw_skeleton,
 )
 from lightning_jointprune.report.frontier import Point, frontier_numbers
 from lightning_jointprune.report.numbers import (
     History,
     Joint,
-    check_evaluation,
-    class_numbers,
-    history_numbers,
-    importance_numbers,
-    part_numbers,
+    report_numbers,
     short,
     skeleton_of,
 )
+from lightning_jointprune.report.picture import skeleton_sketch
 from lightning_jointprune.report.plotly_script import (
     PLOTLY,
     PLOTLY_FILE,
@@ -95,16 +89,15 @@ def write_comparison(
         OSError: it cannot be written.
         ValueError: `plotly` is another word, or the runs are fewer than two or of other joints.
     """
-    numbers = compare(records)
-    figures = {"comparison": plot_comparison(records), "frontier": plot_frontier(records)}
+    numbers, frontier = compare(records), frontier_numbers(records)
     text = _page(
         "comparison.html",
-        figures,
+        {"comparison": draw_comparison(numbers), "frontier": draw_frontier(frontier)},
         plotly,
         numbers=numbers,
         selections=[record.selection for record in records.values()],
         always=sum(row.votes == len(records) for row in numbers.rows),
-        frontier=frontier_numbers(records),
+        frontier=frontier,
     )
     return _write(Path(path), text, plotly)
 
@@ -118,20 +111,15 @@ def render(
     seeds: Sequence[PruningRecord] = (),
 ) -> str:
     """The report as HTML: the same record gives the same text. Arguments as in `write_report`."""
-    if evaluation is not None:
-        check_evaluation(record, evaluation)
-    joints, found = importance_numbers(record, evaluation), findings(record, seeds, evaluation)
+    numbers = report_numbers(record, evaluation, points)
+    found = findings(record, seeds, evaluation)
     figures = {
-        "skeleton": plot_skeleton(record, evaluation),
-        "importance": plot_importance(record, evaluation),
-        "history": plot_history(record, evaluation),
-        "frontier": plot_frontier(record, points),
+        "skeleton": draw_skeleton(numbers.drawing),
+        "importance": draw_importance(numbers.joints, numbers.parts),
+        "history": draw_history(numbers.history and _in_thousandths(numbers.history)),
+        "frontier": draw_frontier(numbers.frontier),
+        "classes": draw_classes(numbers.classes),
     }
-    if evaluation is not None:
-        figures["classes"] = plot_classes(evaluation)
-    sketch = _sketch(figures["skeleton"]) if figures["skeleton"].data else ""
-    for heat in figures["history"].select_traces({"type": "heatmap"}):
-        heat.z = [[round(1000 * p) for p in row] for row in heat.z]  # shorter; undone by the page
     return _page(
         "report.html",
         figures,
@@ -139,23 +127,25 @@ def render(
         record=record,
         selection=record.selection,
         sentence=record.selection.sentence(title),
-        joints=joints,
+        numbers=numbers,
         drawn_by_name=skeleton_of(record) is not None,
-        frontier=frontier_numbers({"this run": record}, points),
         evaluation=evaluation,
-        classes=class_numbers(evaluation) if evaluation else None,
-        parts=part_numbers(joints),
         findings=found,
         verdict=verdict(found),
         idle=idle_components(record),
         code=callback_code(record),
         papers=papers(record),
-        sketch=sketch,
+        sketch=skeleton_sketch(numbers.drawing) if numbers.drawing else "",
         page_data=_for_script(
-            json.dumps(_page_data(joints, history_numbers(record)), separators=(",", ":"))
+            json.dumps(_page_data(numbers.joints, numbers.history), separators=(",", ":"))
         ),
         settings={name: json.dumps(value) for name, value in record.settings.items()},
     )
+
+
+def _in_thousandths(history: History) -> History:
+    """Return a history with shorter keep probabilities; the page's script divides them again."""
+    return history._replace(heat=[[round(1000 * p) for p in row] for row in history.heat])
 
 
 def _write(path: Path, text: str, plotly: str) -> Path:
@@ -166,7 +156,7 @@ def _write(path: Path, text: str, plotly: str) -> Path:
     return path
 
 
-def _page(template: str, figures: Mapping[str, go.Figure], plotly: str, **values: Any) -> str:
+def _page(template: str, figures: Mapping[str, Any], plotly: str, **values: Any) -> str:
     """A template with its values, its figures that are not empty, and Plotly's script."""
     if plotly not in PLOTLY:
         raise ValueError(f"Expected plotly to be one of {', '.join(PLOTLY)} but got {plotly!r}.")
@@ -177,9 +167,8 @@ def _page(template: str, figures: Mapping[str, go.Figure], plotly: str, **values
         trim_blocks=True,
     )
     pages.filters |= {"show": show, "coded": _coded}
-    drawn = {name: figure.to_json(engine="json") for name, figure in figures.items() if figure.data}
     return pages.get_template(template).render(
-        figures={name: _for_script(text) for name, text in drawn.items()},
+        figures={name: _for_script(text) for name, text in as_json(figures).items()},
         plotly=script_element(plotly),
         script_sources=SOURCES[plotly],
         **values,
@@ -194,33 +183,6 @@ def _page_data(joints: Sequence[Joint], history: History | None) -> dict[str, An
     rows = zip(joints, costs, strict=True)
     shown = [(j.number, j.name, j.part, j.probability, j.kept, cost) for j, cost in rows]
     return {"joints": shown, "moments": list(moments)}
-
-
-def _sketch(skeleton: go.Figure) -> Markup:
-    """The skeleton as SVG, which is seen at once: Plotly's script takes a second or two to run."""
-    (left, right), (_, top) = skeleton.layout.xaxis.range, skeleton.layout.yaxis.range
-    scale, aspect = 1000 / (right - left), skeleton.layout.meta["aspect"]
-
-    def places(trace: Any) -> list[tuple[int, int]]:
-        known = [(x, y) for x, y in zip(trace.x, trace.y, strict=True) if x is not None]
-        return [(round((x - left) * scale), round((y - top) * scale)) for x, y in known]
-
-    *lines, dropped, kept = skeleton.data
-    drawn = []
-    for line in lines:
-        ends = iter(places(line))
-        edges = "".join(f"M{a} {b}L{c} {d}" for (a, b), (c, d) in zip(ends, ends, strict=True))
-        look = f'stroke="{line.line.color}" stroke-width="{line.line.width:g}" opacity=".55"'
-        drawn.append(f'<path d="{edges}" {look}/>')
-    hollow = [f'fill="none" stroke="{GREY}"'] * len(dropped.x)
-    colours = sample_colorscale([*map(list, CERTAINTY)], kept.marker.color or [1.0])
-    filled = [f'fill="{colour}"' for colour in colours]
-    for trace, looks in ((dropped, hollow), (kept, filled)):
-        for (x, y), look in zip(places(trace), looks, strict=False):
-            drawn.append(f'<circle cx="{x}" cy="{y}" r="{trace.marker.size / 2:g}" {look}/>')
-    size = f"aspect-ratio: {1 / aspect:.4f}; max-height: {skeleton.layout.height - 80:.0f}px"
-    box = f'viewBox="0 0 1000 {1000 * aspect:.0f}" style="{size}"'
-    return Markup(f'<svg class="sketch" {box} aria-hidden="true">{"".join(drawn)}</svg>')
 
 
 def _for_script(text: str) -> Markup:

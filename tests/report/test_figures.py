@@ -13,6 +13,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
+from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report import (
     for_paper,
     plot_classes,
@@ -21,13 +22,17 @@ from lightning_jointprune.report import (
     plot_skeleton,
 )
 from lightning_jointprune.report.figures import _history_rows
-from lightning_jointprune.report.numbers import history_numbers
+from lightning_jointprune.report.numbers import History, history_numbers, importance_numbers
 from lightning_jointprune.skeletons import get_skeleton
 from tests.records import HOSTILE, evaluated, record_of
 
 
+def history_of(record: PruningRecord) -> History | None:
+    return history_numbers(record, importance_numbers(record))
+
+
 def test_metrics_of_different_scales_are_in_different_rows() -> None:
-    numbers = history_numbers(record_of("coco_17", (0,)))
+    numbers = history_of(record_of("coco_17", (0,)))
     assert numbers is not None
     assert [list(row) for row in _history_rows(numbers)] == [
         ["expected joints", "active joints"],
@@ -62,7 +67,7 @@ def test_the_cost_of_dropping_a_joint_is_in_its_hover() -> None:
 def test_a_training_loss_has_a_row_of_its_own() -> None:
     record = record_of("coco_17", (0,))
     history = tuple(replace(note, loss=1.0) for note in record.history)
-    numbers = history_numbers(replace(record, history=history))
+    numbers = history_of(replace(record, history=history))
     assert numbers is not None
     assert list(_history_rows(numbers)[3]) == ["training loss"]
 

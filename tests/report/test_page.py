@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import plotly.graph_objects as go
 import pytest
@@ -15,12 +16,8 @@ import pytest
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord
-from lightning_jointprune.report import Point, render, write_report
-from lightning_jointprune.report.numbers import (
-    history_numbers,
-    importance_numbers,
-    skeleton_numbers,
-)
+from lightning_jointprune.report import Point, figures, numbers, page, picture, render, write_report
+from lightning_jointprune.report.numbers import importance_numbers, report_numbers
 from lightning_jointprune.report.page import _coded, _for_script
 from lightning_jointprune.report.trust import findings
 from lightning_jointprune.report.usage import callback_code, idle_components, papers
@@ -74,6 +71,16 @@ def test_the_same_record_evaluation_points_and_seeds_give_the_same_bytes(tmp_pat
         same = JointEvaluation.from_json(worth.to_json())
         texts.append(render(again, "x", evaluation=same, points=points, seeds=[again, record]))
     assert texts[0] == texts[1]
+
+
+def test_a_report_ranks_its_joints_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ranked = Mock(side_effect=importance_numbers)
+    for module in (numbers, figures, page, picture):
+        monkeypatch.setattr(module, "importance_numbers", ranked, raising=False)
+    record, points = record_of("coco_17", (1, 2)), [Point(17, 0.9, "all joints")]
+    worth = replace(evaluated(record), soft=Estimate(0.1))
+    write_report(record, tmp_path, evaluation=worth, points=points, seeds=[record, record])
+    ranked.assert_called_once_with(record, worth)
 
 
 def test_a_folder_gets_the_report_under_its_usual_name(tmp_path: Path) -> None:
@@ -244,5 +251,5 @@ def test_a_record_that_is_wrong_anywhere_is_refused_or_drawn_and_never_a_traceba
                 continue
             drawn += 1
             findings(odd), callback_code(odd), papers(odd), idle_components(odd)
-            importance_numbers(odd), skeleton_numbers(odd), history_numbers(odd)
+            report_numbers(odd)
     assert drawn > 100

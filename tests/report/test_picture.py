@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightning_jointprune.report.numbers import skeleton_numbers
+from lightning_jointprune.report.numbers import importance_numbers, skeleton_numbers
 from lightning_jointprune.report.picture import MARGIN, WIDTH, skeleton_picture
 from lightning_jointprune.skeletons import skeleton_names
 from tests.records import record_of, unnamed
@@ -16,7 +16,10 @@ from tests.records import record_of, unnamed
 @pytest.mark.parametrize("skeleton", skeleton_names())
 def test_kept_joints_are_filled_at_their_places_and_dropped_ones_are_white(skeleton: str) -> None:
     record = record_of(skeleton, (0, 3))
-    picture, drawing = skeleton_picture(record), skeleton_numbers(record)
+    picture, drawing = (
+        skeleton_picture(record),
+        skeleton_numbers(record, importance_numbers(record)),
+    )
     assert picture is not None
     assert drawing is not None
     assert (picture.dtype, picture.shape[1:]) == (torch.uint8, (WIDTH, 3))
