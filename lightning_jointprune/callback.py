@@ -13,14 +13,16 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_jointprune.attach.detect import check_input
 from lightning_jointprune.attach.entrance import Entrance
-from lightning_jointprune.attach.layers import own_layer
+from lightning_jointprune.attach.hooks import detach, unhook_saving
+from lightning_jointprune.attach.layers import own_layer, worn_layers
 from lightning_jointprune.gates.fills import Fill
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
 from lightning_jointprune.record.record import RECORD_FILE, JointSelection, PruningRecord
@@ -109,6 +111,7 @@ class JointPruningCallback(pl.Callback):
         self._search = self._settings.new_search()
         self._journal = self._settings.new_journal()
         self._entrance = Entrance(self._save)
+        self._guest = False  # whether the model of an evaluation wears another mask than ours
         self._rate: float | None = None
         self._start: float | None = None  # progress of the run when the callback came in
         self._companions = trainers.Companions()
@@ -126,9 +129,19 @@ class JointPruningCallback(pl.Callback):
         """Everything the run learned so far."""
         return self._journal.record(self._search)
 
-    def detach(self) -> None:
-        """Take the gates away again: the model is exactly the one that was given to the trainer."""
-        self._entrance.leave()
+    def detach(self, module: nn.Module | None = None) -> None:
+        """Take the gates away again: the model is exactly the one that was given to the trainer.
+
+        A model that was pruned keeps its mask until then, whatever the callback does next.
+
+        Args:
+            module: a model that was pruned earlier; None takes the model of the latest run.
+        """
+        if module in (None, self._entrance.module):
+            self._entrance.leave()
+        else:
+            unhook_saving(module)
+            detach(module)
 
     inspect = staticmethod(preview)
 
@@ -142,6 +155,7 @@ class JointPruningCallback(pl.Callback):
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         new = self._entrance.module is not pl_module
+        self._guest = False
         with _misconfigured():
             trainers.check_alone(trainer, self.state_key)
             check_input(pl_module, self._settings.input)
@@ -149,9 +163,17 @@ class JointPruningCallback(pl.Callback):
                 trainers.check_run(trainer, self._settings.floor_metric)
                 # Asked now: all processes have to answer together, which none does after an error.
                 self._folder = trainers.run_folder(trainer, self.dirpath, RECORD_FILE)
+            worn = worn_layers(pl_module) if new else []
+            if worn and self._search.layer not in worn:
+                if stage != "fit":
+                    self._meet(pl_module, worn)
+                    return
+                for one in worn:
+                    rank_zero_warn(_ANEW.format(len(one.get_active_joints()), one.num_joints))
             if not self._entrance.known or (stage == "fit" and (new or trainer.global_step == 0)):
                 self._begin(trainer, pl_module)
             elif new:  # what was learned is applied to another copy of the model
+                self._part()
                 self._search = self._search.moved_to(own_layer(pl_module))
                 self._entrance.move(pl_module, self._search.layer)
 
@@ -164,6 +186,9 @@ class JointPruningCallback(pl.Callback):
             if state is None:  # a checkpoint of a run without the callback
                 return
             check_state(state, self._settings, trainer.state.fn == "fit")
+            if self._guest:  # the mask goes with the weights that this checkpoint brings
+                self._guest = False
+                self._begin(trainer, pl_module)
             self._search.load_state_dict(state["search"])
             self._journal.load_state_dict(state["journal"])
             self._rate, self._start = state["rate"], state["start"]
@@ -304,6 +329,8 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._guest:
+            return
         self._search.evaluate()
         if self._entrance.inside and not self._entrance.known:  # the model's own, as it came
             self._search.layer.mode = None
@@ -312,6 +339,8 @@ class JointPruningCallback(pl.Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.ckpt_path and not (self._entrance.known or self._entrance.inside):
             rank_zero_warn(f"{trainer.ckpt_path} has no mask, so all joints were used.")
+        if self._guest:
+            return
         if doubt := self._search.evaluation_doubt(self._entrance.where):
             rank_zero_warn(doubt)
 
@@ -329,7 +358,9 @@ class JointPruningCallback(pl.Callback):
 
     def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start from nothing with this module, whatever was in front of it."""
-        self.detach()
+        if self._entrance.module is pl_module:
+            self._entrance.leave()
+        self._part()
         layer = own_layer(pl_module)
         self._settings = self._given.with_layer(layer)  # which may bring others
         self._search = self._settings.new_search(layer)
@@ -340,6 +371,27 @@ class JointPruningCallback(pl.Callback):
         self._companions.released = False
         seed = (torch.initial_seed() + 1 + trainer.global_rank) % 2**63
         self._search.to(trainer.strategy.root_device, seed)
+
+    def _part(self) -> None:
+        """Part from the model of before, which keeps its mask if it was pruned."""
+        if self._search.phase == "final" and self._entrance.known:
+            saved: dict[str, Any] = {}
+            self._save(saved)
+            self._entrance.settle(saved["callbacks"])
+        else:
+            self._entrance.leave()
+
+    def _meet(self, pl_module: pl.LightningModule, worn: Sequence[JointPruningLayer]) -> None:
+        """Leave a pruned model its mask in an evaluation; who knows nothing yet adopts it."""
+        joints = len(self._given.joint_names)
+        self._guest = self._entrance.known or [one.num_joints for one in worn] != [joints]
+        if self._guest:
+            return
+        self._settings = self._given.adopting(worn[0])
+        self._search = self._settings.new_search(worn[0])
+        self._search.phase = "final"
+        self._journal = self._settings.new_journal()
+        self._entrance.adopt(pl_module, worn[0])
 
     def _save(self, checkpoint: dict[str, Any]) -> None:
         states = checkpoint.setdefault("callbacks", {})
@@ -391,6 +443,12 @@ class JointPruningCallback(pl.Callback):
         if trainer.is_global_zero and trainers.writes_files(trainer):
             write = partial(self._journal.write, self._search, self._folder, trainer.loggers)
             self.report_path = write(say=rank_zero_info)
+
+
+_ANEW = (
+    "The model was pruned before, to {} of {} joints. The search begins anew with all of them, and "
+    "that mask is taken away. To keep it, train without JointPruningCallback."
+)
 
 
 @contextmanager

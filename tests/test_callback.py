@@ -35,6 +35,7 @@ from lightning_jointprune import (
     analyze_pruning,
     load_pruned,
 )
+from lightning_jointprune.attach.layers import worn_layers
 from lightning_jointprune.attach.layout import Layout
 from tests.runs import (
     BATCHES,
@@ -1147,12 +1148,15 @@ def test_a_run_killed_before_it_left_its_files_leaves_them_when_resumed(tmp_path
 # --- more than one run -----------------------------------------------------------------------
 
 
-def test_a_second_model_starts_from_nothing() -> None:
+def test_a_second_model_starts_from_nothing_and_the_first_keeps_its_mask() -> None:
     callback, model = pruning(), Classifier()
     first = Classifier()
     fit(first, callback)
     fit(model, callback)
 
+    assert len(worn_layers(first)) == 1
+    assert callback._search.layer not in worn_layers(first)
+    callback.detach(first)
     assert "forward" not in first.__dict__  # it has its own forward back
     assert kinds(model, "train")[0] == "open"
     assert [snapshot.step for snapshot in callback.record.history] == [8, 16, 24, 32, 40]
@@ -1206,7 +1210,8 @@ def test_a_new_callback_starts_afresh_on_a_model_that_was_pruned_before() -> Non
     fit(model, pruning(2))
     again = pruning(4)
     model.calls.clear()
-    fit(model, again)
+    with pytest.warns(UserWarning, match="was pruned before, to 2 of 8 joints"):
+        fit(model, again)
     assert model.of("train")[0].kind == "open"
     assert model.of("train")[-1].kept.count(True) == 4
 

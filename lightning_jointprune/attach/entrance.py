@@ -7,12 +7,19 @@ nothing is put in front of the model.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from lightning_jointprune.attach.detect import resolve_parts
-from lightning_jointprune.attach.hooks import attach, detach, hook_saving, unhook_saving
+from lightning_jointprune.attach.hooks import (
+    attach,
+    attached_layers,
+    detach,
+    hook_saving,
+    unhook_saving,
+)
 from lightning_jointprune.attach.layers import own_layer
 from lightning_jointprune.attach.probe import Probe
 from lightning_jointprune.attach.target import Target, read_targets, where, written
@@ -58,11 +65,18 @@ class Entrance:
         self._enter(module, layer)
 
     def move(self, module: nn.Module, layer: JointPruningLayer) -> None:
-        """Go on with another copy of the model."""
-        self.leave()
+        """Go on with another copy of the model, once the one before was left or settled."""
+        targets = self._targets
         self._enter(module, layer)
-        if self._targets:
-            self._attach(self._targets)
+        if targets:
+            self._attach(targets)
+
+    def adopt(self, module: nn.Module, layer: JointPruningLayer) -> None:
+        """Take over a layer that is in front of a model already."""
+        self._targets = tuple(one for one, worn in attached_layers(module) if worn is layer)
+        self._enter(module, layer)
+        hook_saving(module, self._save)
+        self.known = True
 
     def watch(self) -> None:
         """Let the next training step pass unchanged and show where the skeleton enters.
@@ -128,20 +142,35 @@ class Entrance:
         if self.inside is None:
             self._attach(read_targets(state))
 
+    def settle(self, state: Mapping[str, Any]) -> None:
+        """Part from a pruned model, which keeps its mask until its owner takes it away.
+
+        Args:
+            state: what each of its checkpoints has among its callbacks' from now on.
+        """
+        if self.module is not None:
+            self._part()
+            hook_saving(self.module, partial(_save_as_is, state))
+            self.module = None
+
     def leave(self) -> None:
         """Take the gates away; a layer of the model's own works by itself again."""
-        self.stop()
         if self.module is None:
             return
-        unhook_saving(self.module, self._save)
         for target in self._targets:
             detach(self.module, target)
+        self._part()
+        self.module = None
+
+    def _part(self) -> None:
+        assert self.module is not None  # whoever parts has come
+        self.stop()
+        unhook_saving(self.module, self._save)
         if self.inside is not None and self._layer is not None:
             self._layer.release()
             self.module.__dict__.pop(_APART, None)
             if self._apart:
                 self.module.__dict__[_APART] = self._apart
-        self.module = None
 
     def _enter(self, module: nn.Module, layer: JointPruningLayer) -> None:
         self.module, self._layer = module, layer
@@ -163,3 +192,8 @@ class Entrance:
             attach(self.module, target, self._layer)
         hook_saving(self.module, self._save)
         self.known, self._targets = True, targets
+
+
+def _save_as_is(state: Mapping[str, Any], checkpoint: dict[str, Any]) -> None:
+    """Put the state of a pruned model into a checkpoint that has none yet."""
+    checkpoint["callbacks"] = {**state, **checkpoint.get("callbacks", {})}

@@ -27,6 +27,12 @@ def own_layer(model: nn.Module) -> JointPruningLayer | None:
     return next(iter(layers.values()), None)
 
 
+def worn_layers(model: nn.Module) -> list[JointPruningLayer]:
+    """Return the layers in front of a model whose masks are settled, since it was pruned."""
+    layers = {id(layer): layer for _, layer in attached_layers(model)}.values()
+    return [one for one in layers if isinstance(one, JointPruningLayer) and one.mask is not None]
+
+
 def layer_of(model: nn.Module, inside: bool = True) -> JointPruningLayer:
     """The one layer in front of a model, which may gate several parts, or in its own forward.
 

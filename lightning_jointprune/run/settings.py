@@ -149,6 +149,12 @@ class Settings:
         names = ("gate", "groups", "tied", "keep", "drop", "fill")
         return replace(self, **{name: getattr(layer, name) for name in names})
 
+    def adopting(self, layer: JointPruningLayer) -> Settings:
+        """These settings for a layer that is in front of a model, whose settings then count."""
+        names = ("gate", "groups", "tied", "keep", "drop", "fill")
+        told = {name: getattr(layer, name) for name in names}
+        return replace(self, joint_names=layer.names, **told)
+
     def new_search(self, layer: JointPruningLayer | None = None) -> JointSearch:
         """A search that has not begun.
 

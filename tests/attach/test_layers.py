@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 
 from lightning_jointprune import JointPruningLayer
 from lightning_jointprune.attach.hooks import attach
-from lightning_jointprune.attach.layers import layer_of, own_layer
+from lightning_jointprune.attach.layers import layer_of, own_layer, worn_layers
 from lightning_jointprune.attach.layout import Layout
 from lightning_jointprune.attach.target import Target
 
@@ -41,3 +42,11 @@ def test_where_a_layer_has_to_be_in_front_one_in_the_forward_is_none() -> None:
     layer = JointPruningLayer(3)
     gate(model, layer)
     assert layer_of(model, inside=False) is layer
+
+
+def test_a_model_wears_a_layer_whose_mask_is_settled() -> None:
+    model, layer = nn.Linear(2, 2), JointPruningLayer(4)
+    attach(model, Target.parse("input", "b t j c"), layer)
+    assert worn_layers(model) == []
+    layer.freeze(torch.tensor([True, False, True, False]))
+    assert worn_layers(model) == [layer]
