@@ -11,7 +11,13 @@ from itertools import combinations
 
 from torch import nn
 
-from lightning_jointprune.attach.layout import Layout, composed_axes, exact_axes, usual_axes
+from lightning_jointprune.attach.layout import (
+    Layout,
+    composed_axes,
+    exact_axes,
+    flat_axes,
+    usual_axes,
+)
 from lightning_jointprune.attach.modules import module_at, signature_of
 from lightning_jointprune.attach.probe import Seen
 from lightning_jointprune.attach.target import (
@@ -145,13 +151,16 @@ def _check_gateable(chosen: Seen) -> None:
 def _inferred_axes(chosen: Seen, num_joints: int) -> str:
     shape = chosen.shape
     exact, composed = exact_axes(shape, num_joints), composed_axes(shape, num_joints)
-    if len(exact) == 1:
+    flat = flat_axes(shape, num_joints)
+    if len(exact) == 1 and not flat:
         return exact[0]
     where = f"input `{chosen.input}` of shape {shape}"
     if exact:
+        likely = [*flat, *exact] if len(shape) == 3 else [*exact, *flat]
+        also = f", or {num_joints} frames of joints that share an axis," if flat else ""
         raise ValueError(
-            f"Expected one axis of {num_joints} joints but got {len(exact)} in {where}. "
-            f"Pass {_alternatives('axes', exact)}."
+            f"Expected one axis of {num_joints} joints but got {len(exact)}{also} in {where}. "
+            f"Pass {_alternatives('axes', likely)}."
         )
     if composed:
         raise ValueError(
@@ -196,7 +205,7 @@ def _fits(s: Seen, num_joints: int, layout: Layout | None) -> bool:
 
 
 def _is_flat(s: Seen, num_joints: int) -> bool:
-    return len(s.shape) in (2, 3) and s.shape[-1] in [n * num_joints for n in (2, 3, 4)]
+    return len(s.shape) in (2, 3) and bool(flat_axes(s.shape, num_joints))
 
 
 def _nothing_fits(

@@ -233,9 +233,22 @@ def usual_axes(ndim: int, axis: int) -> str:
 
 
 def exact_axes(shape: Sequence[int], num_joints: int) -> list[str]:
-    """The axes strings under which a shape has J joints on an axis of their own."""
-    places = range(1, len(shape))
+    """The axes strings under which a shape has J joints on an axis of their own, likelier first."""
+    usual = {4: 2, 5: 3}.get(len(shape))
+    places = sorted(range(1, len(shape)), key=lambda place: (place != usual, place))
     return [usual_axes(len(shape), place) for place in places if shape[place] == num_joints]
+
+
+def flat_axes(shape: Sequence[int], num_joints: int) -> list[str]:
+    """Return the axes strings under which the last axis has 2 to 4 channels of each of J joints.
+
+    >>> flat_axes((8, 21, 63), num_joints=21), flat_axes((8, 16, 126), num_joints=21)
+    (['b t (j c)', 'b t (c j)'], [])
+    """
+    if not shape or shape[-1] not in [channels * num_joints for channels in (2, 3, 4)]:
+        return []
+    last = [axes for axes in composed_axes(shape, num_joints) if axes.endswith(")")]
+    return [axes for axes in last if "(t" not in axes]
 
 
 def composed_axes(shape: Sequence[int], num_joints: int) -> list[str]:

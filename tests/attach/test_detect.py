@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lightning_jointprune.attach.detect import check_input, resolve, resolve_parts
 from lightning_jointprune.attach.hooks import Target
+from lightning_jointprune.attach.layout import Layout
 from lightning_jointprune.attach.probe import Seen
 from tests.attach.test_probe import seen_in, states
 from tests.zoo.models import ZOO, B, C, J, Parts, T, TwoStreams, WholeBatch
@@ -136,11 +140,44 @@ def test_several_axes_of_that_length_are_refused() -> None:
     with pytest.raises(
         ValueError,
         match=r"Expected one axis of 8 joints but got 2 in input `x` of shape \(4, 8, 8, 3\)\. "
-        r'Pass axes="b j t c" or axes="b t j c"\.',
+        r'Pass axes="b t j c" or axes="b j t c"\.',
     ):
         resolve([one(B, 8, 8, C)], 8)
     assert resolve([one(B, 8, 8, C)], 8, axes="b t j c").axes == "b t j c"
     assert resolve([one(8, 8, C)], 8).axes == "b j c"  # the batch is never the joints
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> tuple[int, ...]:
+    """Shapes in which any axis may be as long as there are joints, or their flat coordinates."""
+    length = st.sampled_from([1, 2, 3, 5, J, J + 1, 2 * J, 3 * J, 4 * J, 6 * J])
+    return (B, *draw(st.lists(length, min_size=1, max_size=4)))
+
+
+@given(shapes())
+def test_between_two_axes_that_could_be_the_joints_none_is_guessed(shape: tuple[int, ...]) -> None:
+    alone = [place for place in range(1, len(shape)) if shape[place] == J]
+    flat = shape[-1] in (2 * J, 3 * J, 4 * J)
+    if len(alone) == 1 and not flat:
+        target = resolve([one(*shape)], J)
+        assert target.layout.groups.index(("j",)) == alone[0]
+        return
+    with pytest.raises(ValueError, match="Expected") as caught:
+        resolve([one(*shape)], J, "x")
+    if not alone and not flat:
+        return
+    for axes in re.findall(r'axes="([^"]+)"', str(caught.value)):  # each can be pasted
+        assert resolve([one(*shape)], J, axes=axes).axes == axes
+    offered = [Layout.parse(axes) for axes in re.findall(r'axes="([^"]+)"', str(caught.value))]
+    assert {layout.groups.index(("j",)) for layout in offered if ("j",) in layout.groups} >= {
+        *alone
+    }
+    assert not flat or any("j" in layout.groups[-1] for layout in offered)
+
+
+def test_of_frames_as_many_as_joints_and_flat_coordinates_the_likelier_comes_first() -> None:
+    with pytest.raises(ValueError, match=r'got 1, or 21 frames .* axes="b t \(j c\)" or .*"b j c"'):
+        resolve([one(B, J, 3 * J)], J)
 
 
 def test_a_composed_axis_is_never_guessed() -> None:
