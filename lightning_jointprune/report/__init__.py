@@ -38,7 +38,7 @@ __all__ = [
     "REPORT_FILE",
 ]
 
-PAGES = ("write_report", "write_comparison", "render")  # names of `page`; others of `figures`
+_PAGES = ("write_report", "write_comparison", "render")  # names of `page`; others of `figures`
 
 if not TYPE_CHECKING:  # which reads the imports above, and so sees a name that is misspelt
 
@@ -46,7 +46,7 @@ if not TYPE_CHECKING:  # which reads the imports above, and so sees a name that 
         """Return a public name of the modules that draw."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{'page' if name in PAGES else 'figures'}"), name)
+        return getattr(import_module(f"{__name__}.{'page' if name in _PAGES else 'figures'}"), name)
 
     def __dir__() -> list[str]:
         """Return all names, those that are not loaded yet, too."""
