@@ -226,7 +226,7 @@ class JointPruningCallback(pl.Callback):
         phase = self._search.advance(round((done - self._start) / (1.0 - self._start), 9))
         if phase is not None:
             (self._begin_search if phase == "search" else self._begin_final)(trainer)
-            for doubt in self._search.doubts():
+            for doubt in [*self._search.doubts(), *self._journal.freeze_doubts(self._search)]:
                 rank_zero_warn(doubt)
             rank_zero_info(self._search.announcement())
             self._unshown = sum(self._search.mask())

@@ -25,6 +25,7 @@ from lightning_jointprune.record.record import (
 )
 from lightning_jointprune.record.tables import as_text, printable
 from lightning_jointprune.report.comparison import Comparison, compare
+from lightning_jointprune.report.doubts import findings, verdict
 from lightning_jointprune.report.frontier import (
     POINTS_FILE,
     Frontier,
@@ -32,7 +33,6 @@ from lightning_jointprune.report.frontier import (
     read_points,
 )
 from lightning_jointprune.report.plotly_script import PLOTLY
-from lightning_jointprune.report.trust import findings, verdict
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
 
 

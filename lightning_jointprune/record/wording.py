@@ -28,21 +28,31 @@ def selection_sentence(selection: JointSelection, where: str) -> str:
         return f"{plain}; {missing} with them." if metric or not selection.metrics else f"{plain}."
     floor, better = selection.floor, selection.higher_is_better
     above, below = ("above", "below") if better else ("below", "above")
-    got, asked = _figures(value, floor, better)
-    if floor is not None and (value < floor if better else value > floor):
-        limit = f"{below} the {'floor' if better else 'ceiling'} of {asked}"
-        return f"{plain}, but with those joints alone {metric} is {got}, {limit}."
-    if floor is not None and kept < total:
-        stay = f"{'at' if value == floor else above} {asked} {metric}{where}"
-        return f"Only {share} {are} needed to stay {stay} ({got} with those joints alone), {cut}."
-    reached = _figures(value, None, better)[0]
-    return f"With {share} the model reaches {metric} {reached}{where}, {cut}."
+    if floor is not None:
+        got, asked = beside_floor(value, floor, better)
+        if value < floor if better else value > floor:
+            limit = f"{below} the {'floor' if better else 'ceiling'} of {asked}"
+            return f"{plain}, but with those joints alone {metric} is {got}, {limit}."
+        if kept < total:
+            stay = f"{'at' if value == floor else above} {asked} {metric}{where}"
+            alone = f"({got} with those joints alone)"
+            return f"Only {share} {are} needed to stay {stay} {alone}, {cut}."
+    return f"With {share} the model reaches {metric} {show(value)}{where}, {cut}."
 
 
-def _figures(value: float, floor: float | None, better: bool) -> tuple[str, str]:
-    """A metric and its floor as text, with enough digits to see that they differ."""
-    if floor is None:
-        return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}", ""
+def show(value: float) -> str:
+    """Return three decimals, or as many digits where these would be zeros."""
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}"
+
+
+def beside_floor(value: float, floor: float, better: bool) -> tuple[str, str]:
+    """Return a metric and its floor as text, with enough digits to see that they differ.
+
+    Args:
+        value: the metric.
+        floor: in its units.
+        better: whether higher values are better; then fractions are shown in per cent.
+    """
     percent = better and 0 <= floor <= 1 and 0 <= value <= 1
     scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
     for more in range(9):

@@ -13,7 +13,9 @@ from markupsafe import Markup, escape
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.files import PathLike, write_text
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
+from lightning_jointprune.record.wording import show
 from lightning_jointprune.report.comparison import compare
+from lightning_jointprune.report.doubts import findings, verdict
 from lightning_jointprune.report.figures import (
     as_json,
     draw_classes,
@@ -39,7 +41,6 @@ from lightning_jointprune.report.plotly_script import (
     script_element,
     script_text,
 )
-from lightning_jointprune.report.trust import findings, show, verdict
 from lightning_jointprune.report.usage import callback_code, idle_components, papers
 
 

@@ -24,6 +24,7 @@ from lightning_jointprune.record.record import (
 )
 from lightning_jointprune.record.tables import SCREEN
 from lightning_jointprune.record.versions import installed
+from lightning_jointprune.report.doubts import floor_doubts, freeze_doubts
 from lightning_jointprune.run.first_batches import FirstBatches, MeanPose, Normalisation
 from lightning_jointprune.run.loggers import hand_over
 from lightning_jointprune.search.metric_floor import higher_is_better
@@ -128,24 +129,11 @@ class Journal:
         """Whether there is something that `write` has not tried to write."""
         return self.last_step != self._written
 
-    def floor_doubt(self, search: JointSearch) -> str | None:
-        """What is wrong with the floor at the end of a run, if anything."""
-        if search.controller.floor is None or self.metric is None or self.floor is None:
-            return None
-        if (search.layer.current_mask() | search.layer.never).all():
-            return (
-                f"{self.metric} was not surely at its floor of {self.floor:.6g} with fewer joints "
-                "in the validations of the search, so all joints are kept. Lower the floor, "
-                "validate more often, or train longer."
-            )
-        value, sign = self.metrics.get(self.metric), 1.0 if self.more_is_better else -1.0
-        if value is not None and not sign * value >= sign * self.floor:
-            return (
-                f"{self.metric} is {value:.6g} with the kept joints in the last validation, which "
-                f"misses its floor of {self.floor:.6g}, although it was met in the search. Train "
-                "longer, or pass a stricter floor."
-            )
-        return None
+    def freeze_doubts(self, search: JointSearch) -> list[str]:
+        """Return what there is to warn of if the mask was just frozen by what the gates learned."""
+        if search.phase != "final" or not search.learned:
+            return []
+        return [doubt.warning for doubt in freeze_doubts(self.record(search))]
 
     def figures(self) -> dict[str, float]:
         """The last note's figures as loggers get them."""
@@ -240,8 +228,8 @@ class Journal:
             Where the report is; None if it could not be written.
         """
         self._written = self.last_step
-        if search.phase == "final" and (doubt := self.floor_doubt(search)):
-            warnings.warn(doubt, stacklevel=2)
+        for doubt in floor_doubts(self.record(search)):
+            warnings.warn(doubt.warning, stacklevel=2)
         report = self._write_files(search, folder)
         if report is not None:
             from lightning_jointprune.report.picture import skeleton_picture

@@ -203,26 +203,10 @@ class JointSearch:
         return f"Joint pruning: frozen at {rungs}{kept} of {joints} joints; the final phase begins."
 
     def doubts(self) -> list[str]:
-        """What the user should know about the search that begins, or the mask just frozen."""
-        if self.phase == "search":
-            return [doubt] if (doubt := self.controller.early_doubt()) else []
-        probabilities = self.layer.keep_probabilities().detach()
-        doubts = []
-        start = self.layer.gate.initial_keep_probability
-        if doubt := self.controller.doubt():
-            doubts.append(doubt)
-        if self.learned and ((probabilities - start).abs() < 0.05).all():
-            doubts.append(
-                "The gates hardly moved in the search, so the mask says little: the search is too "
-                "short for the logits' learning rate. Train for longer, or pass a higher lr."
-            )
-        elif forced := int((self.layer.current_mask() & (probabilities <= 0.5)).sum()):
-            doubts.append(
-                f"{forced} of the {int(self.layer.current_mask().sum())} kept joints have a keep "
-                "probability of at most 0.5, so others may do as well: the price is too high, the "
-                "number of joints above what the model needs, or the search too short."
-            )
-        return doubts
+        """Return what is wrong with the budget as the search begins or the mask was just frozen."""
+        early = self.phase == "search"
+        doubt = self.controller.early_doubt() if early else self.controller.doubt()
+        return [doubt] if doubt else []
 
     def freeze(self) -> None:
         """Decide which joints are kept, for good."""

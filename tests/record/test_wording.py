@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.wording import show
 from tests.record.test_record import selection_of
 
 
@@ -113,3 +114,11 @@ def test_the_table_is_ordered_by_keep_probability() -> None:
     assert [row[-1] for row in rows] == ["KEEP", "PRUNE", "PRUNE"]
     assert [row[0] for row in rows] == ["2", "1", "0"]
     assert "0.300" in rows[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.000"), (0.12345, "0.123"), (-1.5, "-1.500"), (0.00012345, "0.000123")],
+)
+def test_a_value_has_three_decimals_or_as_many_digits(value: float, text: str) -> None:
+    assert show(value) == text

@@ -17,9 +17,9 @@ from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report import Point, figures, numbers, page, picture, render, write_report
+from lightning_jointprune.report.doubts import findings
 from lightning_jointprune.report.numbers import importance_numbers, report_numbers
 from lightning_jointprune.report.page import _coded, _for_script
-from lightning_jointprune.report.trust import findings
 from lightning_jointprune.report.usage import callback_code, idle_components, papers
 from tests.records import HOSTILE, evaluated, record_of, unnamed
 

@@ -15,6 +15,7 @@ from lightning_jointprune.cli.main import main
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.record.files import RunFolder
 from lightning_jointprune.record.record import RECORD_FILE, JointSelection, PruningRecord
+from lightning_jointprune.report.doubts import floor_doubts
 from lightning_jointprune.run.recorder import Journal
 from lightning_jointprune.search.budgets import Budget, make_controller
 from lightning_jointprune.search.metric_floor import MetricFloor
@@ -135,7 +136,8 @@ def test_a_metric_that_is_already_quoted_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "doubt"), [(0.9, None), (0.8, None), (0.7, r"acc is 0\.7 .* misses its floor of 0\.8")]
+    ("last", "doubt"),
+    [(0.9, None), (0.8, None), (0.7, r"acc ended at 70\.0 %, below its floor of 80 %")],
 )
 def test_a_floor_that_the_final_mask_misses_is_in_doubt(last: float, doubt: str | None) -> None:
     search = JointSearch(JointPruningLayer(4), make_controller(MetricFloor("acc", 0.8), 4), PHASES)
@@ -146,8 +148,8 @@ def test_a_floor_that_the_final_mask_misses_is_in_doubt(last: float, doubt: str 
     search.advance(0.8)
     journal.note(search, 8, 4, {"acc": last})
     assert journal.selection(search).floor == 0.8
-    got = journal.floor_doubt(search)
-    assert got is None if doubt is None else re.match(doubt, got or "")
+    got = [found.warning for found in floor_doubts(journal.record(search))]
+    assert got == [] if doubt is None else re.match(doubt, got[0])
     other = new_journal()
     other.load_state_dict(journal.state_dict())
     assert other.floor == 0.8
@@ -157,9 +159,11 @@ def test_a_floor_that_no_mask_meets_is_in_doubt_also_where_joints_are_never_used
     layer = JointPruningLayer(4, drop=[1])
     search = JointSearch(layer, make_controller(MetricFloor("acc", 0.8), 4), PHASES)
     journal = new_journal(metric="acc", floor=0.8)
+    journal.settings = {"drop": [1]}
     search.advance(0.8)
     journal.note(search, 8, 4, {"acc": 0.7})
-    assert "so all joints are kept" in (journal.floor_doubt(search) or "")
+    [doubt] = floor_doubts(journal.record(search))
+    assert "so all joints are kept" in doubt.warning
 
 
 # --- what is left behind -------------------------------------------------------------------------

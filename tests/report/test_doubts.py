@@ -1,4 +1,4 @@
-"""Whether a run can be trusted: each doubt is found where it is, and nowhere else."""
+"""Each doubt about a run is found where it is, and nowhere else."""
 
 from __future__ import annotations
 
@@ -7,9 +7,20 @@ from typing import Any
 
 import pytest
 
+from lightning_jointprune.record.confounds import JointInput
+from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import JointSelection, PruningRecord
-from lightning_jointprune.report.trust import findings, show, verdict
+from lightning_jointprune.record.wording import show
+from lightning_jointprune.report.doubts import (
+    NAMED,
+    findings,
+    floor_doubts,
+    freeze_doubts,
+    names_of,
+    normalised,
+    verdict,
+)
 from tests.records import evaluated, record_of, snapshot, unnamed
 
 GATE = {"GumbelSigmoid": {"initial_keep_probability": 0.9, "temperature": [1.0, 0.3]}}
@@ -127,14 +138,14 @@ def test_a_freeze_that_was_not_measured_on_both_sides_is_not_judged() -> None:
 
 def test_a_floor_that_was_never_met_is_no_result() -> None:
     record = selected(measured((0.6, 0.7), (0.8,)), floor=0.9, indices=(0, 1))
-    assert titles(record, "bad").startswith("val was never at its floor of 0.9 in the search")
+    assert titles(record, "bad").startswith("val was not surely at its floor of 0.9 with")
     assert "at most 0.5" not in titles(record, "check")
     assert "No joint was dropped" not in titles(record, "check")
 
 
 def test_a_floor_that_was_met_and_then_lost_is_a_doubt() -> None:
     record = measured((0.95,), (0.89,), floor=0.9)
-    assert "val ended at 0.890, below its floor of 0.9." in titles(record, "check")
+    assert "val ended at 89.0 %, below its floor of 90 %." in titles(record, "check")
     assert titles(record, "bad") == ""
     ceiling = measured((0.1,), (0.3,), floor=0.2, higher_is_better=False)
     assert "val ended at 0.300, above its ceiling of 0.2." in titles(ceiling, "check")
@@ -210,3 +221,116 @@ def test_the_verdict_is_the_worst_finding() -> None:
     said = verdict(doubts)
     assert (said.level, said.title) == ("check", "Read this with care:")
     assert said.advice.startswith("1 of 3 joints is undecided. No metric")
+
+
+def test_joints_that_are_never_used_do_not_count_as_moved_either() -> None:
+    record = replace(unnamed((0.88, 0.0)), settings={"gate": GATE, "drop": [1]})
+    assert "hardly moved" in titles(record, "bad")
+
+
+def test_at_the_freeze_gates_that_hardly_moved_are_said_before_joints_that_are_kept_by_force() -> (
+    None
+):
+    forced = PruningRecord(JointSelection((0, 1), 3, ("a", "b", "c"), (0.95, 0.4, 0.01)))
+    low = {"GumbelSigmoid": {"initial_keep_probability": 0.4}}
+    stuck = replace(selected(forced, keep_probabilities=(0.41, 0.4, 0.39)), settings={"gate": low})
+    [doubt] = freeze_doubts(stuck)
+    assert doubt.title.startswith("The gates hardly moved in the search: all are within 0.05")
+    [doubt] = freeze_doubts(forced)
+    assert doubt in findings(forced)
+    assert doubt.warning.startswith("1 of the 2 kept joints has a keep probability of at most 0.5.")
+    assert "others may do as well: b (0.40). Either the price is too high" in doubt.warning
+    assert freeze_doubts(record_of("coco_17", (0, 1))) == ()
+    assert freeze_doubts(record_of("coco_17", (0, 1), phase="search")) == ()
+
+
+def test_a_floor_that_no_fewer_joints_met_is_said_also_where_joints_are_never_used() -> None:
+    record = selected(measured((0.95, 0.85), (0.95,)), floor=0.9)
+    assert floor_doubts(record) == ()
+    [doubt] = floor_doubts(replace(record, settings={"drop": [1]}))
+    assert doubt.level == "bad"
+    assert "so all joints are kept" in doubt.warning
+    assert floor_doubts(replace(record, settings={"drop": [1]}, phase="search")) == ()
+
+
+def test_a_value_just_below_its_floor_has_the_digits_to_see_it() -> None:
+    record = measured((0.95,), (0.89996,), floor=0.9)
+    assert "val ended at 89.996 %, below its floor of 90 %." in titles(record, "check")
+
+
+def test_joints_are_named_with_their_probabilities_up_to_a_number() -> None:
+    record = unnamed((0.6,) * 30)
+    assert names_of(record, [2, 5]) == "joint_2 (0.60), joint_5 (0.60)"
+    assert names_of(record, range(NAMED + 3)).endswith(f"joint_{NAMED - 1} (0.60) and 3 more")
+
+
+# --- what reached the gates ----------------------------------------------------------------------
+
+
+def watched(inputs: dict[int, JointInput], **more: Any) -> tuple[PruningRecord, JointEvaluation]:
+    """A run that keeps ten of 17 joints, and an evaluation with inputs that differ for some."""
+    record = record_of("coco_17", tuple(range(10)))
+    names = record.selection.joint_names
+    usual = JointInput(1.0, 1.0, 0.0, None)
+    seen = {name: inputs.get(number, usual) for number, name in enumerate(names)}
+    return record, replace(evaluated(record), inputs=seen, **more)
+
+
+def test_kept_joints_that_are_seldom_there_are_named() -> None:
+    missing = {2: JointInput(1.0, 0.3, 0.0, None), 12: JointInput(1.0, 0.0, 0.0, None)}
+    record, evaluation = watched(missing)
+    found = {one.level: one for one in findings(record, (), evaluation) if "picture" in one.title}
+    assert list(found) == ["check"]
+    assert found["check"].title.startswith("1 of the 10 kept joints is undetected")
+    assert "right_eye (0.99)." in found["check"].advice  # joint 12 is dropped
+    numbered = replace(
+        evaluation,
+        joint_names=tuple(f"joint_{j}" for j in range(17)),
+        inputs={f"joint_{j}": one for j, one in enumerate(evaluation.inputs.values())},
+        drop={},
+    )
+    assert "right_eye (0.99)." in str(findings(record, (), numbered))
+    record, evaluation = watched({})
+    assert "Every kept joint is there to be seen" in str(findings(record, (), evaluation))
+
+
+def test_costs_that_go_with_motion_are_said() -> None:
+    record, evaluation = watched({j: JointInput(1.0 + j, 1.0, 0.0, None) for j in range(10)})
+    found = [one for one in findings(record, (), evaluation) if "how they move" in one.title]
+    assert [(one.level, one.title[-5:]) for one in found] == [("check", "1.00.")]
+    mixed = {j: JointInput((7.0 * j) % 10, 1.0, 0.0, None) for j in range(10)}
+    found = [one for one in findings(record, (), watched(mixed)[1]) if "how they move" in one.title]
+    assert [one.level for one in found] == ["note"]
+    few = replace(evaluation, drop=dict(list(evaluation.drop.items())[:7]))
+    assert "how they move" not in str(findings(record, (), few))
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "said"),
+    [
+        ({"centred": "frame"}, "check", "centred by all joints of each frame"),
+        ({"scaled": "sequence"}, "check", "scaled by all joints of each sequence"),
+        ({"centred": "frame", "scaled": "frame"}, "check", "centred and scaled by all joints"),
+        ({"origin": 0}, "check", "nose is at 0 in every frame"),
+        ({"origin": 5}, "note", "left_shoulder is at 0 in every frame"),
+        ({"standardised": True}, "note", "look standardised, all joints together"),
+    ],
+)
+def test_a_normalisation_by_dropped_joints_is_said(
+    found: dict[str, Any], level: str, said: str
+) -> None:
+    record = record_of("coco_17", (5, 7), normalisation=found)
+    [finding] = normalised(record)
+    assert finding.level == level
+    assert said in finding.title
+    assert finding in findings(record)
+
+
+def test_without_a_dropped_joint_a_normalisation_is_no_doubt() -> None:
+    record = record_of("coco_17", tuple(range(17)), normalisation={"centred": "frame"})
+    assert [one.level for one in normalised(record)] == ["note"]
+
+
+@pytest.mark.parametrize("found", [{}, {"origin": 99}, {"origin": "nose"}, {"centred": None}])
+def test_what_was_not_found_is_not_said(found: dict[str, Any]) -> None:
+    assert list(normalised(record_of("coco_17", (5, 7), normalisation=found))) == []

@@ -1,4 +1,7 @@
-"""Whether a run's answer can be trusted: each doubt that its record raises, and what to do."""
+"""The doubts that a run's record raises about its answer, and what to do about each.
+
+The callback warns of some in the course of the run; the page and the terminal list all of them.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from typing import NamedTuple
 from lightning_jointprune.record.confounds import confounds
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.record import PruningRecord, Snapshot
+from lightning_jointprune.record.wording import beside_floor, show
 from lightning_jointprune.report.comparison import compare
 
+STUCK = 0.05  # keep probability by which a gate has to leave its start
 # A fall at the freeze counts from here on: of a metric in [0, 1], and as a share of any other.
 FALL, SHARE = 0.02, 0.05
 STABLE = 0.75  # excellent agreement beyond chance, by the scale that Nogueira et al. 2018 use
@@ -27,6 +32,11 @@ class Finding(NamedTuple):
     level: str
     title: str
     advice: str
+
+    @property
+    def warning(self) -> str:
+        """Return the finding as one text."""
+        return f"{self.title} {self.advice}"
 
 
 def findings(
@@ -48,7 +58,7 @@ def findings(
     if record.phase != "warmup":
         checks += [_floor, _moved, _decided]
     if record.phase == "final":
-        checks += [_number, _forced, _measured, _frozen]
+        checks += [_number, _forced, _denied, _measured, _frozen]
     found = [finding for check in checks for finding in check(record)]
     if evaluation is not None:
         found += [*_soft(evaluation), *unseen(record, evaluation), *moving(evaluation)]
@@ -56,6 +66,16 @@ def findings(
     if record.phase != "warmup":
         found += [_agreement(record, seeds)] if seeds else [_SEEDS]
     return tuple(found)
+
+
+def freeze_doubts(record: PruningRecord) -> tuple[Finding, ...]:
+    """Return the findings to warn of when the mask was just frozen: at most one."""
+    return tuple(_moved(record)) or tuple(_forced(record))
+
+
+def floor_doubts(record: PruningRecord) -> tuple[Finding, ...]:
+    """Return the findings to warn of at the end of a run: that a floor was not met."""
+    return tuple(_floor(record))
 
 
 def verdict(found: Sequence[Finding]) -> Finding:
@@ -131,56 +151,65 @@ def _finished(record: PruningRecord) -> Iterator[Finding]:
 
 def _floor(record: PruningRecord) -> Iterator[Finding]:
     selection = record.selection
-    metric, floor = selection.metric, selection.floor
+    metric, floor, better = selection.metric, selection.floor, selection.higher_is_better
     if metric is None or floor is None or record.phase != "final":
         return
-    limit, past = ("floor", "below") if selection.higher_is_better else ("ceiling", "above")
+    limit, past = ("floor", "below") if better else ("ceiling", "above")
     if floor_missed(record):
         yield Finding(
             "bad",
-            f"{metric} was never at its {limit} of {floor:g} in the search, so all joints are "
-            "kept.",
+            f"{metric} was not surely at its {limit} of {floor:g} with fewer joints in the search, "
+            "so all joints are kept.",
             f"Nothing was learned about the joints. Set a {limit} that the model reaches with all "
-            "joints, or train for longer.",
+            "joints, validate more often, or train for longer.",
         )
         return
     value = selection.metrics.get(metric)
     if value is not None and _worse(record, value, floor):
+        got, asked = beside_floor(value, floor, better)
         yield Finding(
             "check",
-            f"{metric} ended at {show(value)}, {past} its {limit} of {floor:g}.",
+            f"{metric} ended at {got}, {past} its {limit} of {asked}.",
             f"The search met it. Ask for a {limit} with a margin, or leave more of the run to the "
             "final phase (an earlier second value of `phases`).",
         )
 
 
 def floor_missed(record: PruningRecord) -> bool:
-    """Whether a floor was asked for that no validation of the search met."""
-    floor = record.selection.floor
-    values = [value for _, value in _values(record, "search")]
-    return floor is not None and bool(values) and all(_worse(record, v, floor) for v in values)
+    """Return whether all joints are kept since no fewer surely met the floor that was asked for."""
+    usable = record.selection.num_joints - len(_fixed(record, "drop"))
+    asked = record.selection.floor is not None and record.phase == "final"
+    return asked and len(record.selection.indices) == usable
+
+
+def _fixed(record: PruningRecord, setting: str) -> list[int]:
+    """Return the joints that `keep` or `drop` names, which are not searched for."""
+    named = record.settings.get(setting)
+    joints = range(record.selection.num_joints)
+    return [joint for joint in joints if joint in named] if isinstance(named, list) else []
 
 
 def _moved(record: PruningRecord) -> Iterator[Finding]:
     if record.phase == "final" and (start := _stuck_at(record)) is not None:
         yield Finding(
             "bad",
-            f"The gates hardly moved: all are within 0.05 of where they started, {start:g}.",
+            f"The gates hardly moved in the search: all are within {STUCK:g} of where they "
+            f"started, {start:g}.",
             "The selection says little, since the search was too short for the gates' learning "
             "rate. Train for more epochs, or pass a higher `lr` to the callback.",
         )
 
 
 def _stuck_at(record: PruningRecord) -> float | None:
-    """The keep probability that all gates started at, if none has left it."""
-    gate, keep = record.settings.get("gate"), record.settings.get("keep")
+    """Return the keep probability that all gates started at, if none has left it."""
+    gate = record.settings.get("gate")
     arguments = next(iter(gate.values()), None) if isinstance(gate, Mapping) else None
     start = arguments.get("initial_keep_probability") if isinstance(arguments, Mapping) else None
     if not isinstance(start, float):
         return None
-    always = keep if isinstance(keep, list) else []
-    moving = [p for j, p in enumerate(record.selection.keep_probabilities) if j not in always]
-    return start if moving and all(abs(p - start) < 0.05 for p in moving) else None
+    fixed = {*_fixed(record, "keep"), *_fixed(record, "drop")}
+    searched = [p for j, p in enumerate(record.selection.keep_probabilities) if j not in fixed]
+    return start if searched and all(abs(p - start) < STUCK for p in searched) else None
 
 
 def _decided(record: PruningRecord) -> Iterator[Finding]:
@@ -222,20 +251,24 @@ def _number(record: PruningRecord) -> Iterator[Finding]:
 
 def _forced(record: PruningRecord) -> Iterator[Finding]:
     selection = record.selection
-    if floor_missed(record):
-        return
-    pairs = list(enumerate(zip(selection.mask, selection.keep_probabilities, strict=True)))
-    forced = [joint for joint, (kept, p) in pairs if kept and p <= 0.5]
-    denied = [joint for joint, (kept, p) in pairs if not kept and p > 0.5]
-    if forced:
+    probabilities = selection.keep_probabilities
+    forced = [joint for joint in selection.indices if probabilities[joint] <= 0.5]
+    if forced and not floor_missed(record):
         verb = "has" if len(forced) == 1 else "have"
         yield Finding(
             "check",
             f"{len(forced)} of the {len(selection.indices)} kept joints {verb} a keep probability "
             "of at most 0.5.",
-            f"The budget kept them, not the search, and others may do as well: "
-            f"{names_of(record, forced)}. Ask for fewer joints, or train for more epochs.",
+            f"The search did not choose them, and others may do as well: "
+            f"{names_of(record, forced)}. Either the price is too high, the number of joints above "
+            "what the model needs, or the search too short.",
         )
+
+
+def _denied(record: PruningRecord) -> Iterator[Finding]:
+    selection = record.selection
+    pairs = enumerate(zip(selection.mask, selection.keep_probabilities, strict=True))
+    denied = [joint for joint, (kept, p) in pairs if not kept and p > 0.5]
     if denied:
         verb = "has" if len(denied) == 1 else "have"
         yield Finding(
@@ -421,8 +454,3 @@ def names_of(record: PruningRecord, joints: Iterable[int]) -> str:
         for j in numbers[:NAMED]
     ]
     return ", ".join(named) + (f" and {len(numbers) - NAMED} more" * (len(numbers) > NAMED))
-
-
-def show(value: float) -> str:
-    """Three decimals, or as many digits where these would be zeros."""
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}"
