@@ -413,10 +413,14 @@ class JointPruningCallback(pl.Callback):
 
     def _resolve(self, skipped: bool = False) -> None:
         """Find the input in what the first training step did, before a weight is changed."""
+        asked = self._settings
+        joints = len(asked.joint_names)
         with _misconfigured():
-            found = self._entrance.find(self._settings, skipped)
+            found = self._entrance.find(
+                joints, asked.input, asked.axes, asked.check_target, skipped
+            )
         if found:
-            rank_zero_info(f"Joint pruning: {found} joints enter at {self._entrance.where}.")
+            rank_zero_info(f"Joint pruning: {joints} joints enter at {self._entrance.where}.")
 
     def _begin_search(self, trainer: pl.Trainer) -> None:
         """Set the logits' rate, which depends on the steps and, for some, the price."""

@@ -1,4 +1,4 @@
-"""Where the skeleton enters a model: found on the first step and gated there from then on.
+"""Finds where the skeleton enters a model on the first step, and gates it there from then on.
 
 A model may also have a `JointPruningLayer` of its own in its forward; then that one is driven, and
 nothing is put in front of the model.
@@ -24,9 +24,10 @@ from lightning_jointprune.attach.layers import own_layer
 from lightning_jointprune.attach.probe import Probe
 from lightning_jointprune.attach.target import Target, read_targets, where, written
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.run.settings import Settings
 
-_APART = "_ddp_params_and_buffers_to_ignore"  # an attribute that DistributedDataParallel reads
+_APART = (
+    "_ddp_params_and_buffers_to_ignore"  # name of the attribute that DistributedDataParallel reads
+)
 
 
 class Entrance:
@@ -49,12 +50,14 @@ class Entrance:
         self._layer: JointPruningLayer | None = None
         self._targets: tuple[Target, ...] = ()  # several where each holds a part
         self._probe: Probe | None = None
-        self._apart: list[str] = []  # what the model had there
+        self._apart: list[
+            str
+        ] = []  # the names that the model itself keeps from DistributedDataParallel
         self._passed = False  # whether the step that was watched has yet to be taken
 
     @property
     def where(self) -> str:
-        """The place in words; empty while it is not known."""
+        """Name the place in words; empty while it is not known."""
         return where(self._targets) or self.inside or ""
 
     def begin(self, module: nn.Module, layer: JointPruningLayer) -> None:
@@ -73,7 +76,7 @@ class Entrance:
 
     def adopt(self, module: nn.Module, layer: JointPruningLayer) -> None:
         """Take over a layer that is in front of a model already."""
-        self._targets = tuple(one for one, worn in attached_layers(module) if worn is layer)
+        self._targets = tuple(target for target, worn in attached_layers(module) if worn is layer)
         self._enter(module, layer)
         hook_saving(module, self._save)
         self.known = True
@@ -96,41 +99,50 @@ class Entrance:
         self._probe = Probe(self.module)
         self._probe.start()
 
-    def find(self, settings: Settings, skipped: bool) -> int:
+    def find(
+        self,
+        joints: int,
+        input: str | None,  # noqa: A002 -- the field's word
+        axes: str | None,
+        check: Callable[[Target], None],
+        skipped: bool,
+    ) -> bool:
         """Find the input in what the step did that was watched, and put the layer in front of it.
 
         Args:
-            settings: the callback's.
+            joints: J.
+            input: the input's name; None finds it.
+            axes: its axes; None infers them.
+            check: called with the place before anything is put there; raises what is to be raised.
             skipped: whether the step may have done nothing, so that the next has to be watched.
 
         Returns:
-            How many joints enter there; 0 if it was not found just now.
+            Whether it was found just now.
 
         Raises:
             ValueError: if there is no such input, or several.
         """
         seen = self.stop()
         if self._probe is None or (skipped and not seen):
-            return 0
+            return False
         self._probe = None
-        joints = len(settings.joint_names)
-        targets = resolve_parts(seen, joints, settings.input, settings.axes)
-        settings.check_target(targets[0])
+        targets = resolve_parts(seen, joints, input, axes)
+        check(targets[0])
         self._attach(targets)
         self._passed = True
-        return joints
+        return True
 
     def passed_once(self) -> bool:
-        """Whether the step about to be taken is the one that was watched, without the gates."""
+        """Return whether the step about to be taken is the watched one, made without the gates."""
         passed, self._passed = self._passed, False
         return passed
 
     def stop(self) -> Any:
-        """Watch no longer; what was seen so far."""
+        """Watch no longer, and return what was seen so far."""
         return [] if self._probe is None else self._probe.stop()
 
     def state_dict(self) -> dict[str, Any]:
-        """The place in the words that `input` and `axes` are written in."""
+        """Return the place in the words that `input` and `axes` are written in."""
         place = written(self._targets)
         return {**place, "input": self.inside} if self.inside and self.known else place
 
@@ -174,12 +186,12 @@ class Entrance:
 
     def _enter(self, module: nn.Module, layer: JointPruningLayer) -> None:
         self.module, self._layer = module, layer
-        self.inside = next((name for name, one in module.named_modules() if one is layer), None)
+        self.inside = next((name for name, part in module.named_modules() if part is layer), None)
         if self.inside is not None:
             hook_saving(module, self._save)
             # Most steps give the logits no gradient, for which DistributedDataParallel would wait.
             names = [f"{self.inside}.{name}" for name, _ in layer.named_parameters()]
-            theirs = [one for one in module.__dict__.get(_APART, ()) if one not in names]
+            theirs = [name for name in module.__dict__.get(_APART, ()) if name not in names]
             module.__dict__[_APART] = [*theirs, *names]
             self._apart = theirs
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from lightning_jointprune import (
 )
 from lightning_jointprune.attach.entrance import Entrance
 from lightning_jointprune.attach.layers import own_layer
+from lightning_jointprune.attach.target import Target
 from tests.runs import BATCHES, SHORT_RUNS, Classifier, J, clips, fit, pruning, trainer
 
 pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
@@ -112,9 +114,9 @@ def test_the_record_shows_the_layers_own_settings() -> None:
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
 def test_evaluation_uses_the_mask(stage: str) -> None:
     model, callback = Own(), pruning()
-    one = fit(model, callback)
+    ended = fit(model, callback)
     model.calls.clear()
-    getattr(one, stage)(model, clips(2))
+    getattr(ended, stage)(model, clips(2))
     assert masks(model, stage) == {callback.selection.mask}
     # alone, without any checkpoint, the module brings its mask
     model.calls.clear()
@@ -145,9 +147,9 @@ def test_a_second_run_starts_from_nothing_and_a_detached_layer_works_by_itself()
 
 def test_another_copy_of_the_model_is_tested_with_the_mask_that_was_learned() -> None:
     callback = pruning()
-    one = fit(Own(), callback)
+    ended = fit(Own(), callback)
     learned, other = callback.selection, Own()
-    one.test(other, clips(2), verbose=False)
+    ended.test(other, clips(2), verbose=False)
     assert masks(other, "test") == {learned.mask}
     assert callback.selection == learned
 
@@ -191,12 +193,12 @@ def test_the_logits_leave_the_users_group_for_their_own(
     model, callback = Grouped(groups={"a": [0, 1]}), pruning(Price(0.3), lr=0.25)
     monitor = LearningRateMonitor("step")
     settings: dict[str, Any] = {"logger": CSVLogger("."), "log_every_n_steps": 1}
-    one = fit(model, callback, monitor, **settings)
+    ended = fit(model, callback, monitor, **settings)
     alone = LearningRateMonitor("step")
     fit(Grouped(groups={"a": [0, 1]}), alone, **settings)
     assert monitor.lrs == alone.lrs
 
-    *users, ours = one.optimizers[0].param_groups
+    *users, ours = ended.optimizers[0].param_groups
     assert ours["joint_pruning"]
     assert (ours["lr"], ours["weight_decay"]) == (0.25, 0.0)
     assert [id(p) for p in ours["params"]] == [id(p) for p in model.pruning.parameters()]
@@ -240,21 +242,21 @@ def run(kind: type[Own], ckpt: str | None = None) -> Any:
     torch.manual_seed(3 if ckpt is None else 4)  # a resumed run must not need its own luck
     model, callback = kind(fill="mean"), pruning(Price("auto"))
     saver = ModelCheckpoint(".", "end-{step}", save_top_k=-1, save_on_train_epoch_end=True)
-    one = trainer(callback, *([] if ckpt else [saver]), enable_checkpointing=ckpt is None)
-    one.fit(model, clips(), clips(2, seed=1), ckpt_path=ckpt)
-    return model, callback, one
+    training = trainer(callback, *([] if ckpt else [saver]), enable_checkpointing=ckpt is None)
+    training.fit(model, clips(), clips(2, seed=1), ckpt_path=ckpt)
+    return model, callback, training
 
 
 @pytest.mark.parametrize("kind", [Own, Grouped])
 def test_a_resumed_run_is_the_uninterrupted_one(kind: type[Own]) -> None:
-    model, callback, one = run(kind)
+    model, callback, whole = run(kind)
     for step in (8, 16, 24, 32):
         other, again, resumed = run(kind, f"end-step={step}.ckpt")
         assert again.record.history == callback.record.history
         assert again.selection == callback.selection
         for p, q in zip(other.parameters(), model.parameters(), strict=True):
             assert torch.equal(p, q)
-        states = [it.optimizers[0].state_dict()["param_groups"] for it in (one, resumed)]
+        states = [it.optimizers[0].state_dict()["param_groups"] for it in (whole, resumed)]
         assert states[0] == states[1]
 
 
@@ -293,10 +295,10 @@ def test_a_checkpoint_of_a_run_without_the_callback_can_be_fitted_with_it(
 ) -> None:
     monkeypatch.setattr(Grouped, "where", where)
     first = Grouped()
-    one = trainer(max_epochs=1)
-    one.fit(first, clips(), clips(2))
+    before = trainer(max_epochs=1)
+    before.fit(first, clips(), clips(2))
     first.pruning.freeze(first.pruning.current_mask())
-    one.save_checkpoint("plain.ckpt")
+    before.save_checkpoint("plain.ckpt")
 
     model, callback = Grouped(), pruning()
     again = trainer(callback, max_epochs=6)
@@ -389,6 +391,26 @@ def test_the_names_of_the_logits_are_left_out_of_data_parallel_and_given_back() 
     entrance.leave()
     entrance.leave()
     assert vars(model) == before
+
+
+def test_the_place_is_checked_before_anything_is_put_there() -> None:
+    class Model(nn.Sequential):
+        def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            pass
+
+    def refuse(target: Target) -> None:
+        raise ValueError(f"not {target.axes}")
+
+    for check, found in ((refuse, False), (lambda target: None, True)):
+        model, entrance = Model(nn.Flatten(), nn.LazyLinear(1)), Entrance(lambda checkpoint: None)
+        entrance.begin(model, JointPruningLayer(J))
+        entrance.watch()
+        model(torch.zeros(3, 4, J, 2))
+        refused = nullcontext() if found else pytest.raises(ValueError, match="not b t j c")
+        with refused:
+            assert entrance.find(J, "input", None, check, skipped=False)
+        assert entrance.known is found
+        assert not entrance.find(J, "input", None, check, skipped=False)  # it was watched once
 
 
 def test_a_copy_of_a_driven_layer_is_one_of_its_own() -> None:
