@@ -1205,6 +1205,32 @@ def test_another_copy_of_the_model_is_tested_with_the_mask_that_was_learned() ->
         assert callback.selection == learned
 
 
+class TimeFirst(Classifier):
+    """Reads `(frames, batch, joints, channels)`, as recurrent layers do by default."""
+
+    def step(self, batch: Any, name: str) -> Tensor:
+        x, sign = batch
+        return super().step((x.transpose(0, 1), sign), name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.got = x.detach()
+        return self.head(self.drop(x.transpose(0, 1).flatten(1)))
+
+
+@pytest.mark.parametrize("fill", [0.0, "hold"])
+def test_the_batch_may_stand_anywhere(fill: Any) -> None:
+    callbacks, models_ = [], []
+    for model, axes in ((Classifier(), None), (TimeFirst(), "t b j c")):
+        torch.manual_seed(1)
+        model.head.reset_parameters()
+        callback = pruning(axes="b t j c" if axes is None else axes, fill=fill)
+        fit(model, callback)
+        callbacks.append(callback)
+        models_.append(model)
+    assert callbacks[0].selection == callbacks[1].selection
+    assert torch.equal(models_[0].head.weight, models_[1].head.weight)
+
+
 def test_a_new_callback_starts_afresh_on_a_model_that_was_pruned_before() -> None:
     model = Classifier()
     fit(model, pruning(2))

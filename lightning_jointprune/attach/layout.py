@@ -54,15 +54,15 @@ class Layout:
         """Read a pattern such as `"b t j c"` or `"b t (j c)"`.
 
         Args:
-            pattern: one word per axis, parentheses around the words of a composed axis. `b`, the
-                batch, comes first; `j` are the joints; the other words are free.
+            pattern: one word per axis, parentheses around the words of a composed axis. `b` is
+                the batch, `j` are the joints; the other words are free.
 
         Returns:
             The layout; equal patterns give equal layouts.
 
         Raises:
-            ValueError: a word is malformed or repeated, `b` is not first, `j` is missing, or a
-                composed axis has more than one word of unknown length.
+            ValueError: a word is malformed or repeated, `b` or `j` is missing, or a composed axis
+                has more than one word of unknown length.
         """
         if _TOKEN.sub("", pattern).strip():
             raise ValueError(
@@ -83,13 +83,14 @@ class Layout:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """One word per axis after `split`."""
-        return tuple(word for group in self.groups for word in group)
+        """One word per axis after `split`, the batch first."""
+        words = [word for group in self.groups for word in group]
+        return tuple(sorted(words, key=lambda word: word != "b"))
 
     @property
-    def composed(self) -> bool:
-        """Whether some axis has to be split into several."""
-        return any(len(group) > 1 for group in self.groups)
+    def plain(self) -> bool:
+        """Whether the axes are one word each already, the batch first."""
+        return self.groups == tuple((word,) for word in self.words)
 
     def __str__(self) -> str:
         return self.pattern
@@ -155,18 +156,23 @@ class Layout:
             return self._split_recorded(x, num_joints), self.words
         self.check(x.shape, num_joints, name)
         words = self.words
-        if self.composed:
+        if not self.plain:
             x = rearrange(x, f"{self.pattern} -> {' '.join(words)}", j=num_joints)
         return x, words
 
     def merge(self, x: Tensor) -> Tensor:
         """Undo `split`: compose the axes again."""
-        if not self.composed:
+        if self.plain:
             return x
         if is_recorded(x):
             merged: Tensor = self._merge_recorded(x)
             return merged
         return rearrange(x, f"{' '.join(self.words)} -> {self.pattern}")
+
+    @property
+    def _batch(self) -> int:
+        """The place of the batch among all words in the order of the tensor."""
+        return [word for group in self.groups for word in group].index("b")
 
     def _split_recorded(self, x: Any, num_joints: int) -> Any:
         """Split what `torch.fx` records in place of a tensor, by operations that it knows."""
@@ -174,9 +180,10 @@ class Layout:
             if len(group) > 1:
                 sizes = [num_joints if word == "j" else -1 for word in group]
                 x = x.unflatten(axis, sizes)
-        return x
+        return x.movedim(self._batch, 0) if self._batch else x
 
     def _merge_recorded(self, x: Any) -> Any:
+        x = x.movedim(0, self._batch) if self._batch else x
         for axis, group in enumerate(self.groups):
             if len(group) > 1:
                 x = x.flatten(axis, axis + len(group) - 1)
@@ -205,10 +212,10 @@ def _validate(pattern: str, groups: tuple[tuple[str, ...], ...]) -> None:
         raise ValueError(
             f"Expected different words in axes but got {pattern!r}. Give each axis its own."
         )
-    if groups[0] != ("b",):
+    if "b" not in words:
         raise ValueError(
-            f"Expected the batch axis b first in axes but got {pattern!r}. "
-            "Start with b, outside of parentheses."
+            f"Expected a batch axis b in axes but got {pattern!r}. Call the axis of the samples b, "
+            "wherever it stands."
         )
     for group in groups:
         if len(group) - ("j" in group) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ class SelectJoints(nn.Module):
                 f"{len(names)}, which differ from joint {place} on. Pass data in the order of "
                 "selection.joint_names."
             )
-        batched = axes.split()[:1] == ["b"]
+        batched = re.search(r"\bb\b", axes) is not None
         layout = Layout.parse(axes if batched else f"b {axes}")
         self.layout = layout if batched else Layout(layout.groups[1:])
         self.selection = selection

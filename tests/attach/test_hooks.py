@@ -502,6 +502,7 @@ def pruned(axes: str, shape: tuple[int, ...], **settings: Any) -> tuple[nn.Modul
 
 
 LAYOUTS = [("b t j c", (2, 3, 4, 2)), ("b c t j", (2, 2, 3, 4)), ("b t (j c)", (2, 3, 8))]
+LAYOUTS += [("t b j c", (3, 2, 4, 2)), ("(b j) c", (8, 2))]
 LAYOUTS += [("b (t j) c", (2, 12, 2)), ("b (c j)", (2, 8))]
 
 
