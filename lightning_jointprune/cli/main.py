@@ -25,13 +25,13 @@ from lightning_jointprune.record.record import (
 )
 from lightning_jointprune.record.tables import as_text, printable
 from lightning_jointprune.report.comparison import Comparison, compare
-from lightning_jointprune.report.doubts import findings, verdict
-from lightning_jointprune.report.frontier import (
+from lightning_jointprune.report.curve import (
     POINTS_FILE,
     Frontier,
     frontier_numbers,
     read_points,
 )
+from lightning_jointprune.report.doubts import findings, verdict
 from lightning_jointprune.report.plotly_script import PLOTLY
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
 

@@ -1,4 +1,4 @@
-"""Which parts of MediaPipe's landmarks a selection still needs, and what that saves per frame."""
+"""Finds the parts of MediaPipe that a selection still needs, and what that saves per frame."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 from lightning_jointprune.record.record import JointSelection
 
-# The solution of MediaPipe that finds each part by itself; Holistic finds all of them.
+# MediaPipe's solution for each part by itself; Holistic finds all of them.
 SOLUTION_OF = {"pose": "pose", "left_hand": "hands", "right_hand": "hands", "face": "face"}
 NAMES = {"pose": "Pose", "hands": "Hands", "face": "Face Mesh", "holistic": "Holistic"}
-COSTS = "extraction_costs.json"  # what benchmarks/extraction.py has measured
+COSTS = "extraction_costs.json"  # file of processor times, from benchmarks/extraction.py
 
 
 @dataclass(frozen=True)
 class ExtractionPlan:
-    """What has to be extracted from a video for the kept joints; see `extraction_plan`.
+    """The parts of MediaPipe that kept joints need; `extraction_plan` makes it.
 
     Args:
         components: of each part that the skeleton has, `pose`, `left_hand`, `right_hand` or `face`,
@@ -37,20 +37,25 @@ class ExtractionPlan:
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """The parts with joints that are kept."""
+        """Return the parts with joints that are kept."""
         return tuple(part for part, kept in self.components.items() if kept)
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        """Return the parts without a joint that is kept."""
+        return tuple(part for part, kept in self.components.items() if not kept)
+
+    @property
     def saving(self) -> float:
-        """What is saved at least of Holistic's processor time per frame, in [0, 1)."""
+        """Return the least that is saved of Holistic's processor time per frame, in [0, 1)."""
         return 1 - self.share
 
     def sentence(self) -> str:
-        """What to run, and what to expect of it."""
+        """Return a text that says what to run, and what to expect of it."""
         counts = ", ".join(
             f"{part.replace('_', ' ')} {kept}" for part, kept in self.components.items()
         )
-        run = " and ".join(NAMES[one] for one in self.solutions)
+        run = " and ".join(NAMES[solution] for solution in self.solutions)
         told = (
             "Nothing is saved."
             if self.solutions == ("holistic",)
@@ -59,9 +64,32 @@ class ExtractionPlan:
         )
         return f"Kept joints by part: {counts}. To extract them, run MediaPipe's {run}. {told}"
 
+    def idle_sentences(self) -> tuple[str, ...]:
+        """Return a sentence for each landmarker that need not run, or whose joints nobody reads."""
+        said = []
+        if "face" in self.idle:
+            said.append(
+                "No joint of the face is kept: the Face Landmarker (Face Mesh) need not run."
+            )
+        if {"left_hand", "right_hand"} <= {*self.idle}:
+            said.append("No joint of either hand is kept: the Hand Landmarker need not run.")
+        else:
+            said += [
+                f"No joint of the {side} hand is kept: its landmarks need not be stored or read."
+                for side in ("left", "right")
+                if f"{side}_hand" in self.idle
+            ]
+        if "pose" in self.idle:
+            said.append(
+                "No joint of the pose is kept: the Pose Landmarker need not run. (MediaPipe "
+                "Holistic itself needs it to find the hands and the face; the Hand and Face "
+                "Landmarkers do not.)"
+            )
+        return tuple(said)
+
 
 def extraction_plan(selection: JointSelection) -> ExtractionPlan | None:
-    """What has to be extracted for the kept joints, where all joints are MediaPipe's.
+    """Return what has to be extracted for the kept joints, where all joints are MediaPipe's.
 
     Parts are known by how names begin: `pose_`, `left_hand_`, `right_hand_`, `face_`, as in the
     skeletons `mediapipe_holistic`, `mediapipe_body_hands` and `mediapipe_hands`. Each part's own

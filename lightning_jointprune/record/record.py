@@ -24,6 +24,11 @@ WHOLE = 2e-3  # what single precision leaves of a whole number, up to some 10,00
 D = TypeVar("D")
 
 
+def is_undecided(probability: float) -> bool:
+    """Return whether a keep probability lies strictly between 0.1 and 0.9."""
+    return 0.1 < probability < 0.9
+
+
 @dataclass(frozen=True)
 class JointSelection:
     """The joints that a search kept, with the figures to cite them by.
@@ -112,7 +117,7 @@ class JointSelection:
     @property
     def undecided(self) -> int:
         """How many keep probabilities lie strictly between 0.1 and 0.9."""
-        return sum(0.1 < p < 0.9 for p in self.keep_probabilities)
+        return sum(map(is_undecided, self.keep_probabilities))
 
     def summary(self, width: int | None = None) -> str:
         """The KEEP / PRUNE table as text of `width` characters, by default the terminal's."""

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lightning_jointprune.record.record import REPORT_FILE
-from lightning_jointprune.report.frontier import Point
+from lightning_jointprune.report.curve import Point
 
 if TYPE_CHECKING:
     from lightning_jointprune.report.figures import (

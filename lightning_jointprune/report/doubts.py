@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lightning_jointprune.record.confounds import confounds
 from lightning_jointprune.record.evaluation import JointEvaluation
-from lightning_jointprune.record.record import PruningRecord, Snapshot
+from lightning_jointprune.record.record import PruningRecord, Snapshot, is_undecided
 from lightning_jointprune.record.wording import beside_floor, show
 from lightning_jointprune.report.comparison import compare
 
@@ -216,7 +216,7 @@ def _decided(record: PruningRecord) -> Iterator[Finding]:
     selection = record.selection
     if record.phase == "final" and _stuck_at(record) is not None:
         return  # said already
-    unsure = [j for j, p in enumerate(selection.keep_probabilities) if 0.1 < p < 0.9]
+    unsure = [j for j, p in enumerate(selection.keep_probabilities) if is_undecided(p)]
     if unsure:
         verb = "is" if len(unsure) == 1 else "are"
         yield Finding(

@@ -14,7 +14,7 @@ from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report.comparison import Comparison, compare
-from lightning_jointprune.report.frontier import Frontier, Point, frontier_numbers
+from lightning_jointprune.report.curve import Frontier, Point, frontier_numbers
 from lightning_jointprune.report.numbers import (
     COLOURS,
     Classes,

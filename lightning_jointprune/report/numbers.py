@@ -10,7 +10,7 @@ from typing import NamedTuple
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord, Snapshot
-from lightning_jointprune.report.frontier import Frontier, Point, frontier_numbers
+from lightning_jointprune.report.curve import Frontier, Point, frontier_numbers
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
 
 # Okabe and Ito's colours, those to be told from white and black alike; then with a pattern.

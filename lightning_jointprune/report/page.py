@@ -15,6 +15,7 @@ from lightning_jointprune.record.files import PathLike, write_text
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
 from lightning_jointprune.record.wording import show
 from lightning_jointprune.report.comparison import compare
+from lightning_jointprune.report.curve import Point, frontier_numbers
 from lightning_jointprune.report.doubts import findings, verdict
 from lightning_jointprune.report.figures import (
     as_json,
@@ -25,7 +26,6 @@ from lightning_jointprune.report.figures import (
     draw_importance,
     draw_skeleton,
 )
-from lightning_jointprune.report.frontier import Point, frontier_numbers
 from lightning_jointprune.report.numbers import (
     History,
     Joint,

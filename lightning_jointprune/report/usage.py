@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from lightning_jointprune.joint_files.mediapipe import extraction_plan
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report.numbers import skeleton_of
 
@@ -21,7 +22,6 @@ CLASSES = (
     "Groups",
     "Skeleton",
 )
-COMPONENTS = ("face", "left_hand", "right_hand", "pose")
 ARGUMENTS = ("input", "axes", "budget", "gate", "groups", "keep", "drop", "phases", "lr", "fill")
 
 
@@ -70,36 +70,9 @@ def papers(record: PruningRecord) -> tuple[Paper, ...]:
 
 
 def idle_components(record: PruningRecord) -> tuple[str, ...]:
-    """What of MediaPipe need not run, since no joint of it is kept; empty if that is not known."""
-    skeleton = skeleton_of(record)
-    if skeleton is None or not skeleton.name.startswith("mediapipe_") or record.phase != "final":
-        return ()
-    kept = {_component(skeleton.joints[joint]) for joint in record.selection.indices}
-    idle = {_component(name) for name in skeleton.joints} - kept
-    if not kept:
-        return ()
-    said = []
-    if "face" in idle:
-        said.append("No joint of the face is kept: the Face Landmarker (Face Mesh) need not run.")
-    if idle >= {"left_hand", "right_hand"}:
-        said.append("No joint of either hand is kept: the Hand Landmarker need not run.")
-    else:
-        said += [
-            f"No joint of the {side} hand is kept: its landmarks need not be stored or read."
-            for side in ("left", "right")
-            if f"{side}_hand" in idle
-        ]
-    if "pose" in idle:
-        said.append(
-            "No joint of the pose is kept: the Pose Landmarker need not run. (MediaPipe Holistic "
-            "itself needs it to find the hands and the face; the Hand and Face Landmarkers do not.)"
-        )
-    return tuple(said)
-
-
-def _component(joint: str) -> str:
-    """The part of MediaPipe that a joint's name says it comes from; empty if it does not."""
-    return next((part for part in COMPONENTS if joint.startswith(f"{part}_")), "")
+    """Return what of MediaPipe need not run, in sentences; empty if that is not known."""
+    plan = extraction_plan(record.selection) if record.phase == "final" else None
+    return () if plan is None else plan.idle_sentences()
 
 
 def callback_code(record: PruningRecord) -> str | None:

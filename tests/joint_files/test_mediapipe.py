@@ -36,6 +36,10 @@ def test_the_parts_of_the_kept_joints_are_needed_and_no_others(names: set[str]) 
     for part, kept in plan.components.items():
         assert kept == sum(name.startswith(f"{part}_") for name in names)
     assert set(plan.needed) == {part for part, kept in plan.components.items() if kept}
+    assert set(plan.idle) == set(plan.components) - set(plan.needed)
+    for part in ("face", "pose"):
+        said = any(f"No joint of the {part} is kept" in text for text in plan.idle_sentences())
+        assert said == (part in plan.idle)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report import Point, plot_frontier
-from lightning_jointprune.report.frontier import frontier_numbers, read_points
+from lightning_jointprune.report.curve import frontier_numbers, read_points
 from tests.records import HOSTILE, record_of, unnamed
 
 OTHERS = (
