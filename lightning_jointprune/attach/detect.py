@@ -208,6 +208,17 @@ def _is_flat(s: Seen, num_joints: int) -> bool:
     return len(s.shape) in (2, 3) and bool(flat_axes(s.shape, num_joints))
 
 
+def _is_stacked(s: Seen, num_joints: int) -> bool:
+    """Return whether the first axis may hold the joints of all samples, as in graph batches."""
+    return (
+        s.floating
+        and s.depth == 0
+        and len(s.shape) in (2, 3)
+        and s.shape[0] > num_joints
+        and s.shape[0] % num_joints == 0
+    )
+
+
 def _nothing_fits(
     seen: list[Seen], fitting: list[Seen], num_joints: int, layout: Layout | None
 ) -> str:
@@ -226,6 +237,9 @@ def _nothing_fits(
         choices = composed_axes(near[0].shape, num_joints)
         fix = f"If joints share an axis, pass {_alternatives('axes', choices)}"
         fix += f' and input="{near[0].input}"' if len(near) > 1 else ""
+    elif layout is None and (stacked := [s for s in seen if _is_stacked(s, num_joints)]):
+        pattern = f"(b j){''.join(f' {word}' for word in ('t', 'c')[-len(stacked[0].shape) + 1 :])}"
+        fix = f'If the joints of all samples share the first axis, pass axes="{pattern}"'
     else:
         sizes = {str(size): None for s in seen if s.depth == 0 for size in s.shape[1:]}
         has = f", which has axes of {', '.join(sizes)}" if sizes else ""

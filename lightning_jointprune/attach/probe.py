@@ -164,12 +164,12 @@ def _items(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from value.items()
     elif isinstance(value, (list, tuple)):
         yield from zip(getattr(value, "_fields", range(len(value))), value, strict=True)
-    elif isinstance(value, (str, bytes, nn.Module, type)) or callable(value):
+    elif isinstance(value, (str, bytes, nn.Module, type)):
         return
     elif dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
         yield from ((name, read(getattr, value, name)) for name in names)
     elif callable(getattr(type(value), "keys", None)):  # tensordict, torch_geometric
         yield from ((key, value[key]) for key in value.keys())  # noqa: SIM118 -- no Mapping
-    else:
+    elif not callable(value):  # a graph batch can be called, and has keys
         yield from getattr(value, "__dict__", {}).items()

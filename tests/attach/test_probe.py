@@ -170,3 +170,47 @@ def test_a_compiled_step_is_watched_too() -> None:
     assert resolve(seen, J) == Target.parse("encoder:x", "b j c")
     assert compiled(x) == step(x)
     check_input(model, "encoder:x")
+
+
+class Graphs:
+    """A batch of graphs as libraries have it: keys, and a method to be called by."""
+
+    def __init__(self, **tensors: Tensor) -> None:
+        self._tensors = tensors
+
+    def keys(self) -> list[str]:
+        return list(self._tensors)
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self._tensors[key]
+
+    def __getattr__(self, key: str) -> Tensor:
+        if key.startswith("_"):
+            raise AttributeError(key)
+        return self._tensors[key]
+
+    def __call__(self, *names: str) -> list[Tensor]:
+        return [self._tensors[name] for name in names]
+
+
+class OnGraphs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(9 * 3, 2)
+
+    def forward(self, batch: Graphs) -> Tensor:
+        return self.head(batch.x.reshape(-1, 9 * 3))
+
+
+def test_a_batch_that_can_be_called_is_looked_into_by_its_keys() -> None:
+    model, batch = OnGraphs(), Graphs(x=torch.randn(4 * 9, 3), pos=torch.randn(4, 9, 2))
+    seen = seen_in(model, lambda: model(batch))
+    assert [s.input for s in seen][:2] == ["batch.x", "batch.pos"]
+
+
+def test_joints_of_all_samples_on_one_axis_are_offered_and_found() -> None:
+    model, batch = OnGraphs(), Graphs(x=torch.randn(4 * 9, 3))
+    seen = seen_in(model, lambda: model(batch))
+    with pytest.raises(ValueError, match=r'pass axes="\(b j\) c"'):
+        resolve(seen, 9)
+    assert resolve(seen, 9, axes="(b j) c").input == "batch.x"
