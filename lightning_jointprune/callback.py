@@ -26,6 +26,7 @@ from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
 from lightning_jointprune.record.record import RECORD_FILE, JointSelection, PruningRecord
+from lightning_jointprune.run import other_callbacks
 from lightning_jointprune.run import trainer as trainers
 from lightning_jointprune.run.checkpoint import STATE_KEY, check_state, find_state, make_state
 from lightning_jointprune.run.inspection import preview
@@ -114,7 +115,7 @@ class JointPruningCallback(pl.Callback):
         self._guest = False  # whether the model of an evaluation wears another mask than ours
         self._rate: float | None = None
         self._start: float | None = None  # progress of the run when the callback came in
-        self._companions = trainers.Companions()
+        self._companions = other_callbacks.Companions()
         self._counting = ExitStack()  # closed, it ends what `on_fit_start` did to other callbacks
 
     # --- what a run learned --------------------------------------------------------------------
@@ -205,7 +206,7 @@ class JointPruningCallback(pl.Callback):
         self._shelter = optim.GradientShelter(optimizer, logits)
         apart = partial(optim.without_logits, optimizer, partial(trainers.schedulers, trainer))
         with apart():
-            self._counting = trainers.count_apart(trainer, apart)
+            self._counting = other_callbacks.count_apart(trainer, apart)
         self._unshown: int | None = sum(self._search.mask())  # joints the bar has yet to show
 
     @override
@@ -292,7 +293,7 @@ class JointPruningCallback(pl.Callback):
         self._search.observe_metrics(metrics)
         self._journal.samples = trainers.validation_samples(trainer)
         self._journal.note(self._search, trainer.global_step, trainer.current_epoch, metrics)
-        self._journal.quote(trainers.monitored(trainer), list(trainer.progress_bar_metrics))
+        self._journal.quote(other_callbacks.monitored(trainer), list(trainer.progress_bar_metrics))
         if trainer.is_global_zero and trainers.writes_files(trainer):
             self._journal.refresh(self._search, self._folder)
         self._unshown = sum(self._search.mask())  # asked now: no step waits for the device

@@ -1,16 +1,13 @@
-"""What is asked of a trainer and told to other callbacks, with the real ones of both packages."""
+"""A trainer is asked, with the real ones of both packages."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import lightning.pytorch
 import pytest
-import pytorch_lightning
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,13 +15,10 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from lightning_jointprune import JointPruningCallback
 from lightning_jointprune.run.trainer import (
-    Companions,
     check_alone,
     check_metric,
     check_run,
-    forget_best,
     measured,
-    monitored,
     of_kind,
     planned_steps,
     progress,
@@ -32,10 +26,8 @@ from lightning_jointprune.run.trainer import (
     validation_samples,
     writes_files,
 )
+from tests.run.tiny_fit import BATCHES, each_package, fit
 
-PACKAGES = [lightning.pytorch, pytorch_lightning]
-each_package = pytest.mark.parametrize("pl", PACKAGES, ids=lambda pl: pl.__name__)
-BATCHES = 4
 PAIRS = torch.randn(7, 6)
 
 
@@ -44,63 +36,6 @@ class Endless(IterableDataset):
 
     def __iter__(self):
         return iter(torch.randn(BATCHES, 2, 6))
-
-
-def fit(
-    pl: ModuleType,
-    values: Sequence[float],
-    callbacks: Sequence[Any],
-    data: Any = None,
-    validation: Any = None,
-    **settings: Any,
-) -> Any:
-    """Fit a tiny model whose validations log these values; the trainer afterwards."""
-
-    class Tiny(pl.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = torch.nn.Linear(6, 2)
-            self.left = list(values)
-
-        def forward(self, x: Any) -> Any:
-            return self.layer(x)
-
-        def training_step(self, x: Any) -> Any:
-            return self(x).square().mean()
-
-        def validation_step(self, x: Any) -> None:
-            self(x)
-            self.log("acc", torch.tensor(self.left.pop(0)))
-
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.AdamW(self.parameters(), lr=0.01)
-
-    settings = {"max_epochs": len(values) or None, **settings}
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=any(type(one).__name__ == "ModelCheckpoint" for one in callbacks),
-        num_sanity_val_steps=0,
-        callbacks=list(callbacks),
-        **settings,
-    )
-    batches = DataLoader(torch.randn(BATCHES, 2, 6), batch_size=None)
-    if values and validation is None:
-        validation = DataLoader(torch.randn(1, 2, 6), batch_size=None)
-    trainer.fit(Tiny(), batches if data is None else data, validation)
-    return trainer
-
-
-def before_epochs(pl: ModuleType, act: Any) -> Any:
-    """A callback that acts before every epoch."""
-
-    class BeforeEpochs(pl.Callback):
-        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-            act(trainer)
-
-    return BeforeEpochs()
 
 
 # --- progress ------------------------------------------------------------------------------------
@@ -306,7 +241,6 @@ def test_callbacks_are_found_by_their_kind_also_where_a_subclass_is(pl: ModuleTy
     trainer = SimpleNamespace(callbacks=[pl.callbacks.LearningRateMonitor(), stopper, *checkpoints])
     assert of_kind(trainer, "ModelCheckpoint") == checkpoints
     assert of_kind(trainer, "EarlyStopping") == [stopper]
-    assert monitored(trainer) == [("acc", True), ("val_loss", False)]
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -339,155 +273,3 @@ def test_a_bar_with_a_thread_stays_among_the_callbacks_of_a_silent_validation_an
     assert heard == [([bar], False)]
     assert trainer.callbacks == theirs
     assert bar.is_enabled
-
-
-# --- early stopping ------------------------------------------------------------------------------
-
-WORSE = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
-
-
-def hold_until(pl: ModuleType, epoch: int) -> Any:
-    companions = Companions()
-
-    def act(trainer: Any) -> None:
-        companions.judge(trainer, trainer.current_epoch == epoch)
-
-    return before_epochs(pl, act)
-
-
-@each_package
-@pytest.mark.parametrize("mode", ["max", "min"])
-def test_patience_begins_when_early_stopping_is_released(pl: ModuleType, mode: str) -> None:
-    values = WORSE if mode == "max" else [-value for value in WORSE]
-    alone = fit(pl, values, [pl.callbacks.EarlyStopping("acc", mode=mode, patience=2)])
-    assert alone.current_epoch == 3  # the first value and two that are worse
-    stopper = pl.callbacks.EarlyStopping("acc", mode=mode, patience=2)
-    held = fit(pl, values, [hold_until(pl, 4), stopper])
-    assert held.current_epoch == 4 + 3
-    assert float(stopper.best_score) == pytest.approx(values[4])
-
-
-def test_a_metric_that_is_not_a_number_uses_up_no_patience_while_held() -> None:
-    stopper = lightning.pytorch.callbacks.EarlyStopping(
-        "acc", mode="max", patience=2, check_finite=False
-    )
-    trainer = fit(
-        lightning.pytorch,
-        [float("nan")] * 5 + [0.1, 0.2, 0.3],
-        [hold_until(lightning.pytorch, 5), stopper],
-    )
-    assert trainer.current_epoch == 8
-
-
-@each_package
-def test_a_threshold_stops_no_run_that_is_held_and_is_given_back(pl: ModuleType) -> None:
-    stopper = pl.callbacks.EarlyStopping("acc", mode="max", patience=99, stopping_threshold=0.05)
-    trainer = fit(pl, WORSE, [hold_until(pl, 4), stopper])
-    assert trainer.current_epoch == 5  # the first value that counts is above the threshold
-    assert stopper.stopping_threshold == 0.05
-
-
-def test_companions_that_were_released_or_never_held_are_left_alone() -> None:
-    stopper = lightning.pytorch.callbacks.EarlyStopping("acc", stopping_threshold=0.5)
-    before = stopper.state_dict()
-    trainer = SimpleNamespace(callbacks=[stopper])
-    companions = Companions()
-    companions.give_back()
-    companions.hold(trainer)
-    companions.release(trainer)
-    stopper.stopping_threshold = 0.7
-    stopper.wait_count = 3
-    companions.hold(trainer)
-    companions.release(trainer)
-    companions.give_back()
-    assert stopper.stopping_threshold == 0.7
-    assert stopper.wait_count == 3
-    assert before["wait_count"] == 0
-
-
-@pytest.mark.filterwarnings("ignore:The gates hardly moved")  # in so few steps
-@pytest.mark.parametrize("interval", [1.0, 0.5])
-def test_the_final_phase_is_judged_by_its_own_validations_alone(
-    interval: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Validations of the search are better, and with two per epoch the last of them is just over
-    when the final phase begins in the middle of an epoch."""
-    monkeypatch.setattr("lightning_jointprune.report.write_report", lambda record, path: path)
-    per_epoch = round(1 / interval)
-    phases = (0.05, 3.5 / 9)
-    search = int(3.5 * per_epoch)
-    values = [0.9] * search + [0.3 + 0.01 * number for number in range(9 * per_epoch - search)]
-    stopper = lightning.pytorch.callbacks.EarlyStopping("acc", mode="max", patience=2)
-    callback = JointPruningCallback(
-        6, input="layer:input", axes="b j", phases=phases, dirpath=tmp_path
-    )
-    trainer = fit(
-        lightning.pytorch,
-        values,
-        [callback, stopper],
-        max_epochs=9,
-        val_check_interval=interval,
-    )
-    assert trainer.current_epoch == 9
-    assert stopper.wait_count == 0
-
-
-# --- best checkpoints ----------------------------------------------------------------------------
-
-
-def forget_at(pl: ModuleType, epoch: int) -> Any:
-    return before_epochs(pl, lambda it: forget_best(it) if it.current_epoch == epoch else None)
-
-
-def files(folder: Path) -> set[str]:
-    return {path.stem for path in folder.glob("*.ckpt")}
-
-
-@each_package
-@pytest.mark.parametrize("mode", ["max", "min"])
-@pytest.mark.parametrize(
-    ("top", "left"),
-    [(1, {"3"}), (2, {"2", "3"}), (3, {"2", "3", "4"}), (-1, {"0", "1", "2", "3", "4"})],
-)
-def test_after_forgetting_the_next_checkpoints_replace_the_best_so_far(
-    pl: ModuleType, mode: str, top: int, left: set[str], tmp_path: Path
-) -> None:
-    values = [0.8, 0.9, 0.3, 0.5, 0.2]
-    values = values if mode == "max" else [-value for value in values]
-    checkpoint = pl.callbacks.ModelCheckpoint(
-        tmp_path, "{epoch}", monitor="acc", mode=mode, save_top_k=top, auto_insert_metric_name=False
-    )
-    fit(pl, values, [checkpoint, forget_at(pl, 2)])
-    assert files(tmp_path) == left
-    assert Path(checkpoint.best_model_path).stem == "3"
-    assert float(checkpoint.best_model_score) == pytest.approx(values[3])
-
-
-@each_package
-def test_forgotten_files_stay_until_they_are_replaced(pl: ModuleType, tmp_path: Path) -> None:
-    checkpoint = pl.callbacks.ModelCheckpoint(
-        tmp_path, "{epoch}", monitor="acc", mode="max", auto_insert_metric_name=False
-    )
-    seen = []
-
-    def act(trainer: Any) -> None:
-        if trainer.current_epoch == 2:
-            forget_best(trainer)
-        seen.append(files(tmp_path))
-
-    fit(pl, [0.8, 0.9, 0.3], [checkpoint, before_epochs(pl, act)])
-    assert seen == [set(), {"0"}, {"1"}]
-    assert files(tmp_path) == {"2"}
-
-
-@each_package
-def test_checkpoints_without_a_metric_or_without_a_file_yet_are_left_alone(
-    pl: ModuleType, tmp_path: Path
-) -> None:
-    last = pl.callbacks.ModelCheckpoint(tmp_path, "{epoch}", auto_insert_metric_name=False)
-    fit(pl, [0.9, 0.8, 0.3], [last, forget_at(pl, 2)])
-    assert Path(last.best_model_path).stem == "2"
-    fresh = pl.callbacks.ModelCheckpoint(tmp_path, monitor="acc", mode="max")
-    before = fresh.state_dict()
-    forget_best(SimpleNamespace(callbacks=[fresh]))
-    assert fresh.state_dict() == before

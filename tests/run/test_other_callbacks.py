@@ -1,0 +1,177 @@
+"""Other callbacks judge the final phase alone, with the real ones of both packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import lightning.pytorch
+import pytest
+
+from lightning_jointprune import JointPruningCallback
+from lightning_jointprune.run.other_callbacks import Companions, forget_best, monitored
+from tests.run.tiny_fit import before_epochs, each_package, fit
+
+
+@each_package
+def test_the_metrics_that_others_monitor_are_told_with_their_direction(pl: ModuleType) -> None:
+    checkpoints = [
+        pl.callbacks.ModelCheckpoint(monitor="acc", mode="max"),
+        pl.callbacks.ModelCheckpoint(monitor=None, filename="last"),
+    ]
+    stopper = pl.callbacks.EarlyStopping("val_loss", mode="min")
+    trainer = SimpleNamespace(callbacks=[pl.callbacks.LearningRateMonitor(), stopper, *checkpoints])
+    assert monitored(trainer) == [("acc", True), ("val_loss", False)]
+
+
+# --- early stopping ------------------------------------------------------------------------------
+
+WORSE = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+
+
+def hold_until(pl: ModuleType, epoch: int) -> Any:
+    companions = Companions()
+
+    def act(trainer: Any) -> None:
+        companions.judge(trainer, trainer.current_epoch == epoch)
+
+    return before_epochs(pl, act)
+
+
+@each_package
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_patience_begins_when_early_stopping_is_released(pl: ModuleType, mode: str) -> None:
+    values = WORSE if mode == "max" else [-value for value in WORSE]
+    alone = fit(pl, values, [pl.callbacks.EarlyStopping("acc", mode=mode, patience=2)])
+    assert alone.current_epoch == 3  # the first value and two that are worse
+    stopper = pl.callbacks.EarlyStopping("acc", mode=mode, patience=2)
+    held = fit(pl, values, [hold_until(pl, 4), stopper])
+    assert held.current_epoch == 4 + 3
+    assert float(stopper.best_score) == pytest.approx(values[4])
+
+
+def test_a_metric_that_is_not_a_number_uses_up_no_patience_while_held() -> None:
+    stopper = lightning.pytorch.callbacks.EarlyStopping(
+        "acc", mode="max", patience=2, check_finite=False
+    )
+    trainer = fit(
+        lightning.pytorch,
+        [float("nan")] * 5 + [0.1, 0.2, 0.3],
+        [hold_until(lightning.pytorch, 5), stopper],
+    )
+    assert trainer.current_epoch == 8
+
+
+@each_package
+def test_a_threshold_stops_no_run_that_is_held_and_is_given_back(pl: ModuleType) -> None:
+    stopper = pl.callbacks.EarlyStopping("acc", mode="max", patience=99, stopping_threshold=0.05)
+    trainer = fit(pl, WORSE, [hold_until(pl, 4), stopper])
+    assert trainer.current_epoch == 5  # the first value that counts is above the threshold
+    assert stopper.stopping_threshold == 0.05
+
+
+def test_companions_that_were_released_or_never_held_are_left_alone() -> None:
+    stopper = lightning.pytorch.callbacks.EarlyStopping("acc", stopping_threshold=0.5)
+    before = stopper.state_dict()
+    trainer = SimpleNamespace(callbacks=[stopper])
+    companions = Companions()
+    companions.give_back()
+    companions.hold(trainer)
+    companions.release(trainer)
+    stopper.stopping_threshold = 0.7
+    stopper.wait_count = 3
+    companions.hold(trainer)
+    companions.release(trainer)
+    companions.give_back()
+    assert stopper.stopping_threshold == 0.7
+    assert stopper.wait_count == 3
+    assert before["wait_count"] == 0
+
+
+@pytest.mark.filterwarnings("ignore:The gates hardly moved")  # in so few steps
+@pytest.mark.parametrize("interval", [1.0, 0.5])
+def test_the_final_phase_is_judged_by_its_own_validations_alone(
+    interval: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validations of the search are better, and with two per epoch the last of them is just over
+    when the final phase begins in the middle of an epoch."""
+    monkeypatch.setattr("lightning_jointprune.report.write_report", lambda record, path: path)
+    per_epoch = round(1 / interval)
+    phases = (0.05, 3.5 / 9)
+    search = int(3.5 * per_epoch)
+    values = [0.9] * search + [0.3 + 0.01 * number for number in range(9 * per_epoch - search)]
+    stopper = lightning.pytorch.callbacks.EarlyStopping("acc", mode="max", patience=2)
+    callback = JointPruningCallback(
+        6, input="layer:input", axes="b j", phases=phases, dirpath=tmp_path
+    )
+    trainer = fit(
+        lightning.pytorch,
+        values,
+        [callback, stopper],
+        max_epochs=9,
+        val_check_interval=interval,
+    )
+    assert trainer.current_epoch == 9
+    assert stopper.wait_count == 0
+
+
+# --- best checkpoints ----------------------------------------------------------------------------
+
+
+def forget_at(pl: ModuleType, epoch: int) -> Any:
+    return before_epochs(pl, lambda it: forget_best(it) if it.current_epoch == epoch else None)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.stem for path in folder.glob("*.ckpt")}
+
+
+@each_package
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize(
+    ("top", "left"),
+    [(1, {"3"}), (2, {"2", "3"}), (3, {"2", "3", "4"}), (-1, {"0", "1", "2", "3", "4"})],
+)
+def test_after_forgetting_the_next_checkpoints_replace_the_best_so_far(
+    pl: ModuleType, mode: str, top: int, left: set[str], tmp_path: Path
+) -> None:
+    values = [0.8, 0.9, 0.3, 0.5, 0.2]
+    values = values if mode == "max" else [-value for value in values]
+    checkpoint = pl.callbacks.ModelCheckpoint(
+        tmp_path, "{epoch}", monitor="acc", mode=mode, save_top_k=top, auto_insert_metric_name=False
+    )
+    fit(pl, values, [checkpoint, forget_at(pl, 2)])
+    assert files(tmp_path) == left
+    assert Path(checkpoint.best_model_path).stem == "3"
+    assert float(checkpoint.best_model_score) == pytest.approx(values[3])
+
+
+@each_package
+def test_forgotten_files_stay_until_they_are_replaced(pl: ModuleType, tmp_path: Path) -> None:
+    checkpoint = pl.callbacks.ModelCheckpoint(
+        tmp_path, "{epoch}", monitor="acc", mode="max", auto_insert_metric_name=False
+    )
+    seen = []
+
+    def act(trainer: Any) -> None:
+        if trainer.current_epoch == 2:
+            forget_best(trainer)
+        seen.append(files(tmp_path))
+
+    fit(pl, [0.8, 0.9, 0.3], [checkpoint, before_epochs(pl, act)])
+    assert seen == [set(), {"0"}, {"1"}]
+    assert files(tmp_path) == {"2"}
+
+
+@each_package
+def test_checkpoints_without_a_metric_or_without_a_file_yet_are_left_alone(
+    pl: ModuleType, tmp_path: Path
+) -> None:
+    last = pl.callbacks.ModelCheckpoint(tmp_path, "{epoch}", auto_insert_metric_name=False)
+    fit(pl, [0.9, 0.8, 0.3], [last, forget_at(pl, 2)])
+    assert Path(last.best_model_path).stem == "2"
+    fresh = pl.callbacks.ModelCheckpoint(tmp_path, monitor="acc", mode="max")
+    before = fresh.state_dict()
+    forget_best(SimpleNamespace(callbacks=[fresh]))
+    assert fresh.state_dict() == before
