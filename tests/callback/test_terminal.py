@@ -1,0 +1,111 @@
+"""The terminal, the progress bar and the loggers hear of each phase once."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+from lightning.pytorch.loggers import CSVLogger
+from lightning_utilities.core import rank_zero
+from torch import Tensor
+
+from tests.runs import SHORT_RUNS, Classifier, clips, fit, pruning
+
+pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
+
+
+def test_each_phase_is_one_line_and_the_end_is_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("lightning_jointprune.callback.rank_zero_info", said.append)
+    callback = pruning()
+    fit(Classifier(), callback)
+    entered, search, final, closing = said
+    assert entered.startswith("Joint pruning: 8 joints enter at x")
+    assert search == "Joint pruning: the search begins, with 8 of 8 joints."
+    assert final == "Joint pruning: frozen at 3 of 8 joints; the final phase begins."
+    assert callback.selection.sentence() in closing
+    assert closing.count("KEEP") == 3
+    assert closing.endswith(f"The report is {callback.report_path}")
+
+
+@pytest.mark.parametrize(("level", "lines"), [(logging.INFO, 4), (logging.ERROR, 0)])
+def test_what_is_said_is_as_loud_as_lightning(level: int, lines: int) -> None:
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger = rank_zero.log  # of the Lightning package that was imported last
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        fit(Classifier(), pruning())
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
+    assert len([one for one in said if one.startswith("Joint pruning: ")]) == lines
+
+
+def test_every_progress_bar_has_the_active_joints_and_no_logger_has_them_twice() -> None:
+    bars: list[float] = []
+
+    class Bar(pl.callbacks.ProgressBar):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            bars.append(self.get_metrics(trainer, pl_module)["active_joints"])
+
+    one = fit(Classifier(), pruning(), Bar(), enable_progress_bar=True)
+    assert (bars[0], bars[-1]) == (8.0, 3.0)
+    assert "active_joints" not in one.logged_metrics
+    assert one.logged_metrics["joint_pruning/active_joints"] == 3.0
+
+
+def test_within_an_epoch_the_progress_bar_has_the_active_joints_of_the_last_validation() -> None:
+    bars: list[float | None] = []
+
+    class Bar(pl.callbacks.ProgressBar):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+            bars.append(self.get_metrics(trainer, pl_module).get("active_joints"))
+
+    class Model(Classifier):
+        def log(self, name: str, value: Any, **how: Any) -> None:
+            if name == "active_joints":  # a number would go to the device, where bars wait for it
+                assert isinstance(value, Tensor)
+                assert value.device.type == "cpu"
+            super().log(name, value, **how)
+
+    callback = pruning()
+    within = {"max_epochs": 1, "train": clips(60), "val_check_interval": 10}
+    # First in the list: it is asked before the callback's own hooks after a batch.
+    one = fit(Model(), Bar(), callback, enable_progress_bar=True, **within)
+    noted = {note.step: float(note.active_joints) for note in callback.record.history}
+    assert list(noted) == [10, 20, 30, 40, 50, 60]
+    assert noted[10] == 8.0 > noted[20]
+    assert bars[0] is None  # the batch that shows where the joints are
+    assert bars[1:12] == [8.0] * 11
+    for step in (20, 30, 40, 50):
+        assert bars[step] == (3.0 if step >= 36 else noted[step])
+    assert bars[36:] == [3.0] * 24  # from the first batch of the final phase on
+    assert one.progress_bar_metrics["active_joints"] == 3.0
+    assert "active_joints" not in one.logged_metrics
+
+
+@pytest.mark.parametrize("often", [1.0, 0.25])
+def test_loggers_get_the_active_joints_once_an_epoch_however_often_is_validated(
+    often: float,
+) -> None:
+    callback = pruning()
+    fit(
+        Classifier(), callback, logger=CSVLogger("."), log_every_n_steps=1, val_check_interval=often
+    )
+    assert callback.report_path is not None
+    with Path(callback.report_path.parent, "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    name = "joint_pruning/active_joints"
+    at_the_ends = {note.epoch: note for note in callback.record.history}.values()
+    assert [(int(row["step"]), float(row[name])) for row in rows if row[name]] == [
+        (note.step - 1, note.active_joints) for note in at_the_ends
+    ]
+    assert "active_joints" not in rows[0]

@@ -1,0 +1,58 @@
+"""Look at what reached a model, and hold models and batches that several tests need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_jointprune import Price
+from tests.runs import Classifier, fit, pruning
+
+
+def kinds(model: Classifier, stage: str) -> dict[int, str]:
+    """Whether the model saw all joints, noisy ones or masked ones, by optimizer step."""
+    return {call.step: call.kind for call in model.of(stage)}
+
+
+def masks(model: Classifier, stage: str) -> set[tuple[bool, ...]]:
+    return {tuple(call.kept) for call in model.of(stage) if call.kind == "masked"}
+
+
+def weights(model: torch.nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def same(one: list[Tensor], other: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+class Indifferent(Classifier):
+    """The loss does not care about the joints, so the price alone moves the gates."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return 0.0 * super().training_step(batch, batch_idx) + 1.0
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Falling(Indifferent):
+    """A loss of 2 for ten batches, then 0."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        return 2.0 * loss if len(self.losses) <= 10 else 0.0 * loss
+
+
+def probabilities(**settings: Any) -> list[float]:
+    callback = pruning(Price(0.3), lr=2.0)
+    fit(Indifferent(), callback, **settings)
+    assert min(callback.selection.keep_probabilities) < 0.8  # the gates moved
+    return list(callback.selection.keep_probabilities)
+
+
+def batches(*xs: Tensor) -> DataLoader[Any]:
+    return DataLoader([(x, torch.arange(len(x)) % 2) for x in xs], batch_size=None)
