@@ -239,6 +239,8 @@ class JointPruningCallback(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
     ) -> None:
         self._resolve()
+        with _misconfigured():
+            self._search.check_loss(loss, scaled=trainers.scales_loss(trainer))
 
     @override
     def on_before_optimizer_step(

@@ -126,6 +126,11 @@ def batch_loss(trainer: Any, outputs: Any, alone: bool = False) -> Tensor | None
     return loss if alone else trainer.strategy.reduce(loss, reduce_op="mean")
 
 
+def scales_loss(trainer: Any) -> bool:
+    """Return whether the loss is scaled before its gradients are computed, as in 16-bit floats."""
+    return getattr(trainer.precision_plugin, "scaler", None) is not None
+
+
 def loss_scale(trainer: Any, optimizer: Any) -> Callable[[Tensor], Tensor]:
     """How a loss was scaled whose gradients are scaled still when an optimizer is about to step.
 

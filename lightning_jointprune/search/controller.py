@@ -45,10 +45,12 @@ class Controller(ABC):
         self.first_count: Tensor | int = 0
         self.first: Tensor | float = 0.0
         self.recent: Tensor | float = 0.0
+        self.always_finite: Tensor | bool = True  # of all losses so far
 
     def observe_loss(self, loss: Tensor) -> None:
         """Take the loss of a training batch, shape `()`; only finite ones count."""
         loss = loss.detach().float()
+        self.always_finite = loss.isfinite() & self.always_finite
         if self.losses_seen < FIRST_BATCHES:
             finite = loss.isfinite()
             self.first_sum = self.first_sum + torch.where(finite, loss, 0.0)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_jointprune.gates.fills import fill_name
 from lightning_jointprune.gates.layer import JointPruningLayer, Mode
 from lightning_jointprune.gates.masks import hard_mask, hard_mask_of_units
 from lightning_jointprune.search.controller import Controller
@@ -19,6 +20,7 @@ from lightning_jointprune.search.optimizer import add_penalty_gradient
 from lightning_jointprune.search.phases import Phase, phase_at, search_progress, temperature_at
 
 PATIENCE = 10  # optimizer steps of the search without any gradient before it is an error
+LOOKED_AT = 10  # batches after the freeze whose loss is read, each of which waits for the device
 
 
 class JointSearch:
@@ -44,6 +46,7 @@ class JointSearch:
         self.price: Tensor | float = 0.0
         self.steps_without_gradient = 0
         self.learned = False  # whether any step of the search trained the gates
+        self.to_look_at = 0  # batches whose loss has yet to be seen to be finite
         self.settled: list[list[float]] = []  # the keep probabilities when a rung was reached
         self.logits = list(layer.parameters())
         costs = [controller.group_costs.get(name, 0.0) for name in layer.groups or ()]
@@ -208,8 +211,34 @@ class JointSearch:
         doubt = self.controller.early_doubt() if early else self.controller.doubt()
         return [doubt] if doubt else []
 
+    def check_loss(self, loss: Tensor, scaled: bool = False) -> None:
+        """Make sure that a model can do with the kept joints alone, before it is trained on them.
+
+        Args:
+            loss: of the batch at hand, shape `()`.
+            scaled: whether it may be infinite for its scale alone.
+
+        Raises:
+            ValueError: if it is not finite, though it always was with the other joints.
+        """
+        if not self.to_look_at:
+            return
+        self.to_look_at -= 1
+        loss = loss.detach()
+        if (not loss.isnan() if scaled else loss.isfinite()) or not self.controller.always_finite:
+            return
+        name = fill_name(self.layer.fill) if callable(self.layer.fill) else repr(self.layer.fill)
+        raise ValueError(
+            f"Expected a finite loss with the kept joints alone but got {float(loss)} after the "
+            f"freeze, where it was finite with all of them. Dropped joints are replaced by "
+            f"fill={name}: a model that takes a joint at 0 for padding finds nothing but padding, "
+            'and one that divides by a distance divides by 0. Pass fill="mean", "hold" or another '
+            "number, or find padding in another way."
+        )
+
     def freeze(self) -> None:
         """Decide which joints are kept, for good."""
+        self.to_look_at = LOOKED_AT
         chosen, count = self.controller.chosen, self.controller.count
         for rung in self.controller.rungs[len(self.settled) :]:
             self._settle(rung)

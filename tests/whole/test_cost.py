@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from lightning_jointprune import MetricFloor, Price
+from lightning_jointprune.search.search import LOOKED_AT
 from tests.runs import BATCHES, SHORT_RUNS, Classifier, fit, pruning
 
 pytestmark = SHORT_RUNS
@@ -132,17 +133,20 @@ def waits(*callbacks: Any, **settings: Any) -> list[Counter[str]]:
     ],
     ids=["price", "rate for SGD", "target", "floor", "mean", "groups"],
 )
-def test_no_step_but_the_first_of_a_phase_waits_for_a_device(
+def test_no_step_but_the_first_ones_of_a_phase_waits_for_a_device(
     pruned: dict[str, Any], settings: dict[str, Any]
 ) -> None:
     without, within = waits(**settings), waits(pruning(**pruned), **settings)
     assert len(within) == len(without) == 5 * BATCHES
     firsts = {1 * BATCHES, 3 * BATCHES}  # where the price is read, and the mask is decided
-    assert {
+    reads = {
         step: dict(here - there)
         for step, (here, there) in enumerate(zip(within, without, strict=True))
         if here - there and step not in firsts
-    } == {}
+    }
+    loss_is_looked_at = range(3 * BATCHES + 1, 3 * BATCHES + LOOKED_AT)
+    assert reads.keys() == set(loss_is_looked_at)
+    assert all(read == {"__bool__": 1, "_local_scalar_dense": 1} for read in reads.values())
 
 
 # --- memory --------------------------------------------------------------------------------------
