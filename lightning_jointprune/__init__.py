@@ -26,9 +26,9 @@ from lightning_jointprune.measure.evaluate import compare_subsets, evaluate_join
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.record import JointSelection, PruningRecord
 from lightning_jointprune.run.load import analyze_pruning, load_pruned
-from lightning_jointprune.search.metric_floor import MetricFloor
-from lightning_jointprune.search.price import Price
-from lightning_jointprune.search.target_joints import TargetJoints
+from lightning_jointprune.search.budgets.metric_floor import MetricFloor
+from lightning_jointprune.search.budgets.price import Price
+from lightning_jointprune.search.budgets.target_joints import TargetJoints
 from lightning_jointprune.skeletons import Skeleton
 
 __version__ = "0.1.0"

@@ -33,7 +33,7 @@ from lightning_jointprune.run.inspection import preview
 from lightning_jointprune.run.settings import Settings
 from lightning_jointprune.search import optimizer as optim
 from lightning_jointprune.search.budgets import Budget
-from lightning_jointprune.search.price import Price
+from lightning_jointprune.search.budgets.price import Price
 from lightning_jointprune.skeletons import Skeleton
 
 

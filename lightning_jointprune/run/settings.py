@@ -17,11 +17,11 @@ from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, make_gate
 from lightning_jointprune.run.recorder import Journal
 from lightning_jointprune.search.budgets import Budget, make_budget, make_controller
-from lightning_jointprune.search.metric_floor import MetricFloor
+from lightning_jointprune.search.budgets.metric_floor import MetricFloor
+from lightning_jointprune.search.budgets.price import Price
+from lightning_jointprune.search.budgets.target_joints import TargetJoints
 from lightning_jointprune.search.phases import check_phases
-from lightning_jointprune.search.price import Price
 from lightning_jointprune.search.search import JointSearch
-from lightning_jointprune.search.target_joints import TargetJoints
 from lightning_jointprune.skeletons import Skeleton, as_skeleton, resolve_joints
 
 # Axes that no others have the joints' place of, or none that differ.

@@ -18,10 +18,10 @@ from lightning_jointprune.record.record import RECORD_FILE, JointSelection, Prun
 from lightning_jointprune.report.doubts import floor_doubts
 from lightning_jointprune.run.recorder import Journal
 from lightning_jointprune.search.budgets import Budget, make_controller
-from lightning_jointprune.search.metric_floor import MetricFloor
-from lightning_jointprune.search.price import Price
+from lightning_jointprune.search.budgets.metric_floor import MetricFloor
+from lightning_jointprune.search.budgets.price import Price
+from lightning_jointprune.search.budgets.target_joints import TargetJoints
 from lightning_jointprune.search.search import JointSearch
-from lightning_jointprune.search.target_joints import TargetJoints
 
 NAMES = ("wrist", "thumb", "index", "middle")
 pytestmark = pytest.mark.usefixtures("blank_report")  # its own tests are elsewhere

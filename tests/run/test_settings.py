@@ -12,9 +12,9 @@ from lightning_jointprune.attach.target import Target
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import GumbelSigmoid, HardConcrete
 from lightning_jointprune.run.settings import Settings
-from lightning_jointprune.search.metric_floor import MetricFloor
-from lightning_jointprune.search.price import Price
-from lightning_jointprune.search.target_joints import TargetJoints
+from lightning_jointprune.search.budgets.metric_floor import MetricFloor
+from lightning_jointprune.search.budgets.price import Price
+from lightning_jointprune.search.budgets.target_joints import TargetJoints
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
 
 DEFAULTS: dict[str, Any] = {

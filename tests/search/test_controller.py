@@ -13,10 +13,10 @@ from torch import Tensor
 
 from lightning_jointprune.gates.masks import hard_mask
 from lightning_jointprune.search.budgets import Budget, make_controller
+from lightning_jointprune.search.budgets.metric_floor import MetricFloor
+from lightning_jointprune.search.budgets.price import Price
+from lightning_jointprune.search.budgets.target_joints import TargetJoints
 from lightning_jointprune.search.controller import Controller
-from lightning_jointprune.search.metric_floor import MetricFloor
-from lightning_jointprune.search.price import Price
-from lightning_jointprune.search.target_joints import TargetJoints
 
 fractions = st.floats(0, 1)
 

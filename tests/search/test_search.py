@@ -18,11 +18,11 @@ from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.masks import hard_mask
 from lightning_jointprune.gates.relaxations import GATES, StochasticGate, make_gate
 from lightning_jointprune.search.budgets import Budget, make_controller
-from lightning_jointprune.search.metric_floor import MetricFloor
+from lightning_jointprune.search.budgets.metric_floor import MetricFloor
+from lightning_jointprune.search.budgets.price import Price
+from lightning_jointprune.search.budgets.target_joints import TargetJoints
 from lightning_jointprune.search.optimizer import add_logits, gate_rate, logit_group
-from lightning_jointprune.search.price import Price
 from lightning_jointprune.search.search import JointSearch, indecision_slope
-from lightning_jointprune.search.target_joints import TargetJoints
 
 JOINTS, PLANTED = 12, [1, 4, 10]
 PHASES = (0.2, 0.7)

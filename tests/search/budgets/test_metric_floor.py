@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_jointprune.search.budgets import make_controller
-from lightning_jointprune.search.metric_floor import MetricFloor, higher_is_better
-from lightning_jointprune.search.price import Price
+from lightning_jointprune.search.budgets.metric_floor import MetricFloor, higher_is_better
+from lightning_jointprune.search.budgets.price import Price
 from tests.search.test_controller import learned, observing, population, price_of
 
 

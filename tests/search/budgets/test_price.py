@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_jointprune.search.budgets import make_controller
-from lightning_jointprune.search.metric_floor import MetricFloor
-from lightning_jointprune.search.price import Price
-from lightning_jointprune.search.target_joints import TargetJoints
+from lightning_jointprune.search.budgets.metric_floor import MetricFloor
+from lightning_jointprune.search.budgets.price import Price
+from lightning_jointprune.search.budgets.target_joints import TargetJoints
 from tests.search.test_controller import fractions, learned, losses, observing, price_of
 
 

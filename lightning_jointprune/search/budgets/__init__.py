@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lightning_jointprune.search.budgets.metric_floor import MetricFloor, _Floored
+from lightning_jointprune.search.budgets.price import Price, _Priced
+from lightning_jointprune.search.budgets.target_joints import TargetJoints, _is_whole, _Targeted
 from lightning_jointprune.search.controller import Controller
-from lightning_jointprune.search.metric_floor import MetricFloor, _Floored
-from lightning_jointprune.search.price import Price, _Priced
-from lightning_jointprune.search.target_joints import TargetJoints, _is_whole, _Targeted
 
 
 def make_controller(

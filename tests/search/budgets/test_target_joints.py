@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lightning_jointprune.gates.masks import hard_mask
 from lightning_jointprune.search.budgets import make_controller
-from lightning_jointprune.search.target_joints import TargetJoints
+from lightning_jointprune.search.budgets.target_joints import TargetJoints
 from tests.search.test_controller import learned, population, price_of
 
 

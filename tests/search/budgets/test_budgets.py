@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from lightning_jointprune.search.budgets import make_budget
-from lightning_jointprune.search.metric_floor import MetricFloor
-from lightning_jointprune.search.price import Price
-from lightning_jointprune.search.target_joints import TargetJoints
+from lightning_jointprune.search.budgets.metric_floor import MetricFloor
+from lightning_jointprune.search.budgets.price import Price
+from lightning_jointprune.search.budgets.target_joints import TargetJoints
 
 
 @pytest.mark.parametrize(
