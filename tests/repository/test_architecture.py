@@ -103,9 +103,10 @@ def test_importing_the_package_does_not_load(heavy: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
-def test_a_module_has_a_test_file_of_its_name(module: Path) -> None:
-    expected = f"test_{module.stem.strip('_')}.py"
-    assert list((ROOT / "tests").rglob(expected)), f"Expected tests/{expected}."
+def test_a_module_has_a_test_file_of_its_name_or_a_folder_of_them(module: Path) -> None:
+    expected, folder = f"test_{module.stem.strip('_')}.py", ROOT / "tests" / module.stem
+    found = [*(ROOT / "tests").rglob(expected), *folder.glob("test_*.py")]
+    assert found, f"Expected tests/{expected}."
 
 
 def functions_of(module: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
