@@ -121,7 +121,7 @@ def _fitting_parts(
         return {}
     fitting = {}
     for pattern in (
-        [usual_axes(ndim, place) for place in range(1, ndim)] if axes is None else [axes]
+        [usual_axes(parts[0].shape, place) for place in range(1, ndim)] if axes is None else [axes]
     ):
         groups = Layout.parse(pattern).groups
         if len(groups) != ndim:

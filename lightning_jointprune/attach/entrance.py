@@ -6,7 +6,7 @@ nothing is put in front of the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -104,7 +104,7 @@ class Entrance:
         joints: int,
         input: str | None,  # noqa: A002 -- the field's word
         axes: str | None,
-        check: Callable[[Target], None],
+        check: Callable[[Target, Sequence[int]], None],
         skipped: bool,
     ) -> bool:
         """Find the input in what the step did that was watched, and put the layer in front of it.
@@ -113,7 +113,8 @@ class Entrance:
             joints: J.
             input: the input's name; None finds it.
             axes: its axes; None infers them.
-            check: called with the place before anything is put there; raises what is to be raised.
+            check: called with the place, and the shape of what was there, before anything is put
+                there; raises what is to be raised.
             skipped: whether the step may have done nothing, so that the next has to be watched.
 
         Returns:
@@ -127,7 +128,8 @@ class Entrance:
             return False
         self._probe = None
         targets = resolve_parts(seen, joints, input, axes)
-        check(targets[0])
+        shapes = {(tensor.module, tensor.path): tensor.shape for tensor in seen}
+        check(targets[0], shapes[targets[0].module, targets[0].path])
         self._attach(targets)
         self._passed = True
         return True

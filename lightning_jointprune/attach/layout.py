@@ -20,17 +20,18 @@ _WORD = re.compile(r"[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?")
 
 # The usual words for (number of axes, axis of the joints). Only the place of `j` matters to a gate.
 _USUAL = {
-    (2, 1): "b j",
-    (3, 1): "b j c",
-    (3, 2): "b t j",
-    (4, 1): "b j t c",
-    (4, 2): "b t j c",
-    (4, 3): "b c t j",
-    (5, 1): "b j t s c",
-    (5, 2): "b t j c m",
-    (5, 3): "b c t j m",
-    (5, 4): "b s c t j",
+    (2, 1): ("b j",),
+    (3, 1): ("b j c",),
+    (3, 2): ("b t j", "b c j"),
+    (4, 1): ("b j t c", "b j c t"),
+    (4, 2): ("b t j c",),
+    (4, 3): ("b c t j", "b t c j"),
+    (5, 1): ("b j t s c", "b j c t m"),
+    (5, 2): ("b t j c m", "b m j t c"),
+    (5, 3): ("b c t j m", "b t m j c"),
+    (5, 4): ("b s c t j", "b m t c j"),
 }
+_CHANNELS = 4  # the most values of a joint in a frame: three coordinates and a confidence
 
 
 @dataclass(frozen=True)
@@ -225,25 +226,38 @@ def _validate(pattern: str, groups: tuple[tuple[str, ...], ...]) -> None:
             )
 
 
-def usual_axes(ndim: int, axis: int) -> str:
-    """The usual words for a tensor whose joints are on one axis.
+def readings(shape: Sequence[int], place: int) -> list[str]:
+    """Return the usual words for a tensor whose joints are on one axis, likelier ones first.
 
-    >>> usual_axes(4, 2), usual_axes(5, 3)
-    ('b t j c', 'b c t j m')
+    Readings of which an axis `c` has more than four values come last.
+
+    >>> readings((8, 16, 42, 3), 2), readings((8, 16, 1, 42, 3), 3)
+    (['b t j c'], ['b t m j c', 'b c t j m'])
 
     Args:
-        ndim: the number of axes, at least 2.
-        axis: the joints' axis, 1 to ndim - 1.
+        shape: the shape of the tensor, of at least 2 axes.
+        place: the joints' axis, 1 to the number of axes - 1.
     """
-    others = ["j" if place == axis else f"d{place}" for place in range(1, ndim)]
-    return _USUAL.get((ndim, axis)) or " ".join(["b", *others])
+    others = ["j" if axis == place else f"d{axis}" for axis in range(1, len(shape))]
+    usual = _USUAL.get((len(shape), place)) or (" ".join(["b", *others]),)
+    return sorted(usual, key=lambda axes: _channels(axes, shape) > _CHANNELS)
+
+
+def _channels(axes: str, shape: Sequence[int]) -> int:
+    words = axes.split()
+    return shape[words.index("c")] if "c" in words else 0
+
+
+def usual_axes(shape: Sequence[int], place: int) -> str:
+    """Return the likeliest words for a tensor whose joints are on one axis, see `readings`."""
+    return readings(shape, place)[0]
 
 
 def exact_axes(shape: Sequence[int], num_joints: int) -> list[str]:
     """The axes strings under which a shape has J joints on an axis of their own, likelier first."""
     usual = {4: 2, 5: 3}.get(len(shape))
     places = sorted(range(1, len(shape)), key=lambda place: (place != usual, place))
-    return [usual_axes(len(shape), place) for place in places if shape[place] == num_joints]
+    return [usual_axes(shape, place) for place in places if shape[place] == num_joints]
 
 
 def flat_axes(shape: Sequence[int], num_joints: int) -> list[str]:

@@ -32,20 +32,29 @@ def checked_fill(fill: Any) -> Fill:
     return float(fill)
 
 
-def check_frames(fill: Fill, axes: Sequence[str]) -> None:
-    """Make sure that there is a first frame, where it is asked for.
+def check_frames(fill: Fill, axes: Sequence[str], shape: Sequence[int] = ()) -> None:
+    """Make sure that there is a first frame, where it is asked for, and others that it replaces.
 
     Args:
         fill: what a dropped joint becomes.
         axes: one word per axis; `"t"` are the frames.
+        shape: of the joints, one length per axis; empty where it is not known yet.
 
     Raises:
-        ValueError: if `fill` is `"hold"` and no axis is `t`.
+        ValueError: if `fill` is `"hold"` and no axis is `t`, or there is one frame alone.
     """
-    if fill == "hold" and "t" not in axes:
+    if fill != "hold":
+        return
+    if "t" not in axes:
         raise ValueError(
             f'Expected an axis t for fill="hold", whose first frame is held, but got '
             f"{' '.join(axes)!r}. Call the axis of the frames t, or pass another fill."
+        )
+    if shape and shape[axes.index("t")] == 1:
+        raise ValueError(
+            f'Expected several frames on axis t for fill="hold", which leaves a first frame as it '
+            f"is, but got one in joints of shape {tuple(shape)} ({' '.join(axes)}): nothing would "
+            "be pruned. Call the axis of the frames t in axes=, or pass another fill."
         )
 
 

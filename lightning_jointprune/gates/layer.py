@@ -358,7 +358,7 @@ class JointPruningLayer(nn.Module):
                 f"got shape {tuple(x.shape)}. Build JointPruningLayer with the num_joints of the "
                 "data, or say where they are, such as layer(x, axes=('b', 'c', 't', 'j'))."
             )
-        check_frames(self.fill, axes)
+        check_frames(self.fill, axes, x.shape)
         if not x.is_floating_point():
             raise ValueError(
                 f"Expected a floating tensor but got {x.dtype}. Convert the skeleton with .float()."

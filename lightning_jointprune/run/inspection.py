@@ -110,10 +110,9 @@ def _note(one: Seen, joints: int | None) -> str:
     if joints is not None:
         both = [*exact_axes(one.shape, joints), *composed_axes(one.shape, joints)]
         return " or ".join(f'axes="{axes}"' for axes in both)
-    ndim = len(one.shape)
-    places = [place for place in range(1, ndim) if one.shape[place] > _CHANNELS]
+    places = [place for place in range(1, len(one.shape)) if one.shape[place] > _CHANNELS]
     return " or ".join(
-        f'num_joints={one.shape[place]}, axes="{usual_axes(ndim, place)}"' for place in places
+        f'num_joints={one.shape[place]}, axes="{usual_axes(one.shape, place)}"' for place in places
     )
 
 

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
-from lightning_jointprune.attach.layout import Layout
+import torch
+
+from lightning_jointprune.attach.layout import Layout, readings
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.gates.fills import Fill, check_frames, checked_fill, fill_name
 from lightning_jointprune.gates.layer import JointPruningLayer, numbered
@@ -220,21 +222,32 @@ class Settings:
         """The metric that validation has to measure, if the budget needs one."""
         return self.budget.metric if isinstance(self.budget, MetricFloor) else None
 
-    def check_target(self, target: Target) -> None:
+    def check_target(self, target: Target, shape: Sequence[int] = ()) -> None:
         """Make sure that what is filled in knows where the channels and the frames are.
+
+        Args:
+            target: where the skeleton enters.
+            shape: what the first batch had there; empty where that is not known.
 
         Raises:
             ValueError: if `fill` is not 0 and the axes were inferred, but not for certain, or if
                 there are no frames to hold one of.
         """
         if self.fill != 0.0 and self.axes is None and target.axes not in _CERTAIN:
+            place = target.layout.words.index("j")
+            others = readings(shape, place) if len(shape) == len(target.layout.groups) else ()
+            choice = dict.fromkeys([target.axes, *others])
             raise ValueError(
                 f"Expected axes for fill={_plain(self.fill)!r}, which has to know the channels and "
                 f"the frames, but got none for the input {target.input}, which could be "
-                f"{target.axes!r}. Pass axes={target.axes!r}, say, with c where the channels are "
-                "and t where the frames are."
+                f"{target.axes!r}. Pass {' or '.join(f'axes={axes!r}' for axes in choice)}, say, "
+                "with c where the channels are and t where the frames are."
             )
-        check_frames(self.fill, target.layout.words)
+        lengths: Sequence[int] = ()
+        if shape:
+            joints = len(self.joint_names if target.joints is None else target.joints)
+            lengths = target.layout.split(torch.empty(tuple(shape), device="meta"), joints)[0].shape
+        check_frames(self.fill, target.layout.words, lengths)
 
     def as_plain(self) -> dict[str, Any]:
         """The settings as plain values, without what a record says elsewhere."""

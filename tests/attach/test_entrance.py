@@ -398,10 +398,10 @@ def test_the_place_is_checked_before_anything_is_put_there() -> None:
         def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
             pass
 
-    def refuse(target: Target) -> None:
+    def refuse(target: Target, shape: object) -> None:
         raise ValueError(f"not {target.axes}")
 
-    for check, found in ((refuse, False), (lambda target: None, True)):
+    for check, found in ((refuse, False), (lambda target, shape: None, True)):
         model, entrance = Model(nn.Flatten(), nn.LazyLinear(1)), Entrance(lambda checkpoint: None)
         entrance.begin(model, JointPruningLayer(J))
         entrance.watch()

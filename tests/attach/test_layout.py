@@ -7,7 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_jointprune.attach.layout import Layout, composed_axes, exact_axes, usual_axes
+from lightning_jointprune.attach.layout import (
+    Layout,
+    composed_axes,
+    exact_axes,
+    readings,
+    usual_axes,
+)
 
 
 @st.composite
@@ -122,9 +128,16 @@ def test_the_usual_words() -> None:
     assert composed_axes((4, 8, 42), 42) == []
     for ndim in range(2, 8):
         for axis in range(1, ndim):
-            layout = Layout.parse(usual_axes(ndim, axis))
+            layout = Layout.parse(usual_axes([1] * ndim, axis))
             assert layout.words.index("j") == axis
             assert len(layout.words) == ndim
+            for reading in readings([1] * ndim, axis):
+                assert Layout.parse(reading).words.index("j") == axis
+    # People before the joints, or after them: what has few values is the channels.
+    assert exact_axes((4, 30, 2, 42, 3), 42) == ["b t m j c"]
+    assert readings((4, 30, 2, 42, 3), 3) == ["b t m j c", "b c t j m"]
+    assert readings((4, 3, 30, 42, 2), 3) == ["b c t j m", "b t m j c"]
+    assert readings((4, 30, 3, 42), 3) == ["b t c j", "b c t j"]
     for shape in [(4, 42), (4, 42, 42), (4, 42, 42, 42), (4, 42, 42, 42, 42, 42)]:
         for axes in composed_axes(shape, 21):
             assert Layout.parse(axes).fits(shape, 21)

@@ -122,7 +122,10 @@ def test_a_held_joint_needs_frames() -> None:
     layer = JointPruningLayer(4, fill="hold")
     with pytest.raises(ValueError, match=r"Expected an axis t for fill=\"hold\".* got 'b j c'"):
         layer(torch.ones(2, 4, 3), ("b", "j", "c"))
+    with pytest.raises(ValueError, match=r"Expected several frames .* got one in .*nothing would"):
+        layer(torch.ones(2, 1, 4, 3))
     check_frames("mean", ("b", "j", "c"))
+    check_frames("mean", ("b", "t", "j"), (2, 1, 4))
     assert torch.equal(first_frames(torch.tensor([[1.0, 2.0]]), ("j", "t")), torch.tensor([[1.0]]))
 
 

@@ -257,6 +257,21 @@ def test_a_held_joint_needs_frames_in_the_axes() -> None:
     with pytest.raises(ValueError, match=r"Expected an axis t .* got 'b j c'"):
         checked(num_joints=4, fill="hold").check_target(Target.parse("x", "b j c"))
     checked(num_joints=4, fill="hold", axes="b t (j c)")
+    for axes, shape in (("b t (j c)", (2, 1, 8)), ("b (t j) c", (2, 4, 3))):
+        with pytest.raises(ValueError, match=r"Expected several frames on axis t"):
+            checked(num_joints=4, fill="hold", axes=axes).check_target(
+                Target.parse("x", axes), shape
+            )
+
+
+def test_the_axes_of_people_are_offered_in_the_likelier_order_and_can_be_pasted() -> None:
+    shape, unsure = (2, 8, 1, 4, 2), Target.parse("x", "b t m j c")
+    with pytest.raises(ValueError, match=r"Pass axes='b t m j c' or axes='b c t j m'"):
+        checked(num_joints=4, fill="hold").check_target(unsure, shape)
+    checked(num_joints=4, fill="hold", axes="b t m j c").check_target(unsure, shape)
+    wrong = Target.parse("x", "b c t j m")
+    with pytest.raises(ValueError, match=r"Expected several frames on axis t .* got one"):
+        checked(num_joints=4, fill="hold", axes="b c t j m").check_target(wrong, shape)
 
 
 @pytest.mark.parametrize("fill", [-1.0, "mean", "hold", torch.zeros_like])
