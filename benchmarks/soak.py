@@ -36,7 +36,7 @@ from benchmarks.models import GRUClassifier, Recipe
 from benchmarks.rows import Figure, Row, at_most, measure, parser, product, results, spread
 from benchmarks.store import Result, Settings, Store
 from lightning_jointprune import JointPruningCallback, JointSelection, PruningRecord
-from lightning_jointprune.record.record import SELECTION_FILE
+from lightning_jointprune.record.stored import SELECTION_FILE
 from lightning_jointprune.run import recorder as journal
 from lightning_jointprune.run.checkpoint import STATE_KEY
 

@@ -24,7 +24,8 @@ from lightning_jointprune.joint_files.select import SelectJoints
 from lightning_jointprune.measure.agreement import frontier, random_masks, stability
 from lightning_jointprune.measure.evaluate import compare_subsets, evaluate_joints
 from lightning_jointprune.record.evaluation import JointEvaluation
-from lightning_jointprune.record.record import JointSelection, PruningRecord
+from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.run.load import analyze_pruning, load_pruned
 from lightning_jointprune.search.budgets.metric_floor import MetricFloor
 from lightning_jointprune.search.budgets.price import Price

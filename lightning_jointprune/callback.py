@@ -25,7 +25,9 @@ from lightning_jointprune.gates.fills import Fill
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
-from lightning_jointprune.record.record import RECORD_FILE, JointSelection, PruningRecord
+from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.record.stored import RECORD_FILE
 from lightning_jointprune.run import other_callbacks
 from lightning_jointprune.run import trainer as trainers
 from lightning_jointprune.run.checkpoint import STATE_KEY, check_state, find_state, make_state

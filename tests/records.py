@@ -6,7 +6,8 @@ from typing import Any
 
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
-from lightning_jointprune.record.record import JointSelection, PruningRecord, Snapshot
+from lightning_jointprune.record.record import PruningRecord, Snapshot
+from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.skeletons import get_skeleton
 
 HOSTILE = (

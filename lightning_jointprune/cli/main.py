@@ -17,12 +17,9 @@ from rich.text import Text
 from lightning_jointprune.cli.models import add_commands
 from lightning_jointprune.joint_files.mediapipe import extraction_plan
 from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluation
-from lightning_jointprune.record.record import (
-    RECORD_FILE,
-    REPORT_FILE,
-    JointSelection,
-    PruningRecord,
-)
+from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
+from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.record.stored import RECORD_FILE
 from lightning_jointprune.record.tables import as_text, printable
 from lightning_jointprune.report.comparison import Comparison, compare
 from lightning_jointprune.report.curve import (

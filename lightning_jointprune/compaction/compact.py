@@ -38,7 +38,7 @@ from lightning_jointprune.compaction.surgery import (
 )
 from lightning_jointprune.compaction.tracing import WAY_OUT, Call, CompactionError, trace
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -14,7 +14,7 @@ from lightning_jointprune.compaction.compact import finished
 from lightning_jointprune.compaction.request import Compaction, compaction_of, take_layers_out
 from lightning_jointprune.compaction.surgery import fit
 from lightning_jointprune.record.files import PathLike, write_bytes
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 
 M = TypeVar("M", bound=nn.Module)
 KIND, SCHEMA = "compact_model", 1

@@ -15,7 +15,7 @@ from lightning_jointprune.attach.layers import layer_of, own_layer
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.tracing import Call, CompactionError
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 
 M = TypeVar("M", bound=nn.Module)
 _COMPACTED = "_joint_compaction"  # in a model's __dict__

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from lightning_jointprune.joint_files.npy import PARQUET, ZIP, keys_of, kind_of, member
 from lightning_jointprune.joint_files.parquet import parquet_file
 from lightning_jointprune.record.files import PathLike
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 
 SCHEMA, KIND = 1, "joint_labels"
 KEY = "jointprune"  # in an npz file, and in the metadata of a parquet file's schema

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 
 # MediaPipe's solution for each part by itself; Holistic finds all of them.
 SOLUTION_OF = {"pose": "pose", "left_hand": "hands", "right_hand": "hands", "face": "face"}

@@ -30,7 +30,7 @@ from lightning_jointprune.joint_files.npy import (
 )
 from lightning_jointprune.joint_files.parquet import columns_of, parquet_file, write_columns
 from lightning_jointprune.record.files import PathLike, whole_file, write_text
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date a zip knows, so that equal data give equal files
 

@@ -26,7 +26,7 @@ from lightning_jointprune.joint_files.npy import (
 )
 from lightning_jointprune.joint_files.parquet import columns_of, parquet_file, pick_columns
 from lightning_jointprune.record.files import PathLike
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 
 
 class SelectJoints(nn.Module):

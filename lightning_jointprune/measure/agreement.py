@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate, Z
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 
 
 class FrontierPoint(NamedTuple):

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluation
-from lightning_jointprune.record.record import (
-    RECORD_FILE,
-    REPORT_FILE,
-    SELECTION_FILE,
-    JointSelection,
-    PruningRecord,
-    Snapshot,
-)
+from lightning_jointprune.record.record import REPORT_FILE, PruningRecord, Snapshot
+from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE
 
 __all__ = [
     "EVALUATION_FILE",

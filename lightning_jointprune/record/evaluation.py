@@ -7,19 +7,18 @@ import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from lightning_jointprune.record.confounds import Confounds, JointInput, confounds
-from lightning_jointprune.record.files import PathLike, write_text
+from lightning_jointprune.record.files import PathLike
 from lightning_jointprune.record.intervals import Estimate
+from lightning_jointprune.record.stored import SCHEMA, by_item, content_of, write_json
 from lightning_jointprune.record.tables import as_text
 
-SCHEMA = 1
+KIND = "joint_evaluation"
 EVALUATION_FILE = "joint_evaluation.json"
 
 
@@ -71,7 +70,7 @@ class JointEvaluation:
     higher_is_better: bool = True
 
     def confounds(self, importance: Mapping[str, float] | None = None) -> Confounds:
-        """How far the importance of joints goes with their motion and their detection.
+        """Compare the importance of joints with their motion and their detection.
 
         Args:
             importance: by name, such as the keep probabilities of all joints; None takes the cost
@@ -92,22 +91,18 @@ class JointEvaluation:
         return confounds(given, self.inputs, [self.joint_names[index] for index in self.indices])
 
     def summary(self, width: int | None = None) -> str:
-        """A table as text of `width` characters, by default the terminal's; dear joints first."""
+        """Return a table, as wide as the terminal or `width` characters; dear joints first."""
         kept = f"{len(self.indices)} of {len(self.joint_names)} joints kept"
         title = f"{self.metric} {self.kept} on {self.samples} samples, {kept}"
         width = width or shutil.get_terminal_size((100, 24)).columns
         return f"{title}\n{_table(self, max(width, 40))}"
 
     def to_json(self, path: PathLike | None = None) -> str:
-        """The evaluation as JSON; also written to a file, or into a folder.
+        """Return the evaluation as JSON; also write it to a file, or into a folder.
 
         In a folder it is `joint_evaluation.json`. What is not finite is written as null.
         """
-        data = {"schema": SCHEMA, "kind": "joint_evaluation", **vars(self)}
-        text = json.dumps(_plain(data), indent=1, allow_nan=False) + "\n"
-        if path is not None:
-            write_text(Path(path) / EVALUATION_FILE if Path(path).is_dir() else path, text)
-        return text
+        return write_json(self, KIND, path, EVALUATION_FILE, layout=by_item)
 
     @classmethod
     def from_json(cls, path_or_text: PathLike) -> JointEvaluation:
@@ -153,32 +148,19 @@ def _table(evaluation: JointEvaluation, width: int) -> str:
     return as_text(table, width)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _read(path_or_text: PathLike) -> JointEvaluation:
-    if isinstance(path_or_text, str) and path_or_text.lstrip().startswith("{"):
-        text, source = path_or_text, "the given text"
-    else:
-        path = Path(path_or_text)
-        path = path / EVALUATION_FILE if path.is_dir() else path
-        text, source = path.read_text("utf-8"), str(path)
+    content, source = content_of(path_or_text, EVALUATION_FILE)
     try:
-        data = json.loads(text)
+        data = json.loads(content)
         found = data.pop("kind", None), data.pop("schema", None)
-        if found != ("joint_evaluation", SCHEMA):
+        if found != (KIND, SCHEMA):
             raise ValueError(f"kind {found[0]} of schema {found[1]}")
         for name in ("drop", "add", "permute", "groups"):
             data[name] = {key: _estimate(item) for key, item in data[name].items()}
         data["kept"] = _estimate(data["kept"])
         data["soft"] = _estimate(data["soft"]) if data.get("soft") else None
-        data["inputs"] = {key: JointInput(*one) for key, one in data.get("inputs", {}).items()}
-        data["per_class"] = {int(label): _real(one) for label, one in data["per_class"].items()}
+        data["inputs"] = {key: JointInput(*item) for key, item in data.get("inputs", {}).items()}
+        data["per_class"] = {int(label): _real(share) for label, share in data["per_class"].items()}
         data["per_class_drop"] = {
             name: tuple(map(_real, lost)) for name, lost in data["per_class_drop"].items()
         }
@@ -189,7 +171,7 @@ def _read(path_or_text: PathLike) -> JointEvaluation:
         return JointEvaluation(**data)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"Expected a joint_evaluation of schema {SCHEMA} in {source} but got: {error}. Pass "
+            f"Expected a {KIND} of schema {SCHEMA} in {source} but got: {error}. Pass "
             f"what JointEvaluation.to_json wrote, with this version or an older one."
         ) from error
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from lightning_jointprune.measure.agreement import jaccard, stability
-from lightning_jointprune.record.record import JointSelection, PruningRecord
+from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.record.selection import JointSelection
 
 
 class Row(NamedTuple):

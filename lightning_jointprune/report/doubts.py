@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from lightning_jointprune.record.confounds import confounds
 from lightning_jointprune.record.evaluation import JointEvaluation
-from lightning_jointprune.record.record import PruningRecord, Snapshot, is_undecided
-from lightning_jointprune.record.wording import beside_floor, show
+from lightning_jointprune.record.record import PruningRecord, Snapshot
+from lightning_jointprune.record.selection import beside_floor, is_undecided, show
 from lightning_jointprune.report.comparison import compare
 
 STUCK = 0.05  # keep probability by which a gate has to leave its start

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.files import PathLike, write_text
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
-from lightning_jointprune.record.wording import show
+from lightning_jointprune.record.selection import show
 from lightning_jointprune.report.comparison import compare
 from lightning_jointprune.report.curve import Point, frontier_numbers
 from lightning_jointprune.report.doubts import findings, verdict

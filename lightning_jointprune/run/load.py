@@ -14,7 +14,7 @@ from lightning_jointprune.attach.layers import layer_of, own_layer
 from lightning_jointprune.attach.target import read_targets
 from lightning_jointprune.gates.fills import FillFunction, restored_fill
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.run.checkpoint import STATE_KEY, find_state
 
 M = TypeVar("M", bound=nn.Module)

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 
 TAG, IMAGE_TAG = "joint_pruning/report", "joint_pruning/skeleton"
 

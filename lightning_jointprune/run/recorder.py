@@ -14,14 +14,9 @@ from typing import Any
 
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.record.files import RunFolder
-from lightning_jointprune.record.record import (
-    RECORD_FILE,
-    REPORT_FILE,
-    SELECTION_FILE,
-    JointSelection,
-    PruningRecord,
-    Snapshot,
-)
+from lightning_jointprune.record.record import REPORT_FILE, PruningRecord, Snapshot
+from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE
 from lightning_jointprune.record.tables import SCREEN
 from lightning_jointprune.record.versions import installed
 from lightning_jointprune.report.doubts import floor_doubts, freeze_doubts

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from lightning_jointprune.cli.main import main
-from lightning_jointprune.record.record import JointSelection, PruningRecord
+from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
 from tests.records import evaluated
 

@@ -17,7 +17,7 @@ from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.request import compaction_of
 from lightning_jointprune.compaction.tracing import CompactionError
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.run.load import analyze_pruning
 from tests.zoo.skeleton_models import (
     AXES,

@@ -30,7 +30,7 @@ from examples.autsl.study.tables import PUBLISHED, write_tables
 from examples.autsl_fusion import FusionCLI
 from lightning_jointprune.measure.significance import PairedTest
 from lightning_jointprune.record.intervals import Estimate
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.skeletons import get_skeleton
 from tests.runs import SHORT_RUNS, SMALL_FLAGS
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import lightning_jointprune
 from lightning_jointprune.joint_files.mediapipe import COSTS, extraction_plan
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.skeletons import get_skeleton
 
 FOLDER = Path(lightning_jointprune.__file__).parent

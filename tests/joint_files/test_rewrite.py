@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from lightning_jointprune.joint_files import npy as stored_arrays
 from lightning_jointprune.joint_files.labels import KEY, JointLabels, sidecar
 from lightning_jointprune.joint_files.rewrite import axis_of, outputs_of, rewrite
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 from tests.joint_files.written import noise, selection_of, write_parquet
 
 KEPT = (1, 2, 5)

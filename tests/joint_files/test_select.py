@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lightning_jointprune.joint_files.rewrite import rewrite
 from lightning_jointprune.joint_files.select import SelectJoints
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 from tests.joint_files import written
 from tests.joint_files.written import PAGE, Counted, noise, write_parquet
 

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_jointprune.record.record import (
-    RECORD_FILE,
-    SELECTION_FILE,
-    JointSelection,
-    PruningRecord,
-    Snapshot,
-)
-
-
-def selection_of(kept: int, total: int, **more: Any) -> JointSelection:
-    probabilities = tuple(0.98 if joint < kept else 0.02 for joint in range(total))
-    names = tuple(f"joint_{joint}" for joint in range(total))
-    return JointSelection(tuple(range(kept)), total, names, probabilities, **more)
+from lightning_jointprune.record.record import PruningRecord, Snapshot
+from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE
+from tests.record.test_selection import selection_of
 
 
 def snapshot_of(total: int, **more: Any) -> Snapshot:
@@ -41,63 +30,6 @@ def snapshot_of(total: int, **more: Any) -> Snapshot:
         "keep_probabilities": (0.5,) * total,
     }
     return Snapshot(**{**known, **more})
-
-
-# --- what a selection knows -------------------------------------------------------------------
-
-
-def test_names_mask_and_ratio_follow_from_the_indices() -> None:
-    selection = JointSelection((0, 3), 4, ("a", "b", "c", "d"), (0.95, 0.1, 0.5, 0.9))
-    assert selection.names == ("a", "d")
-    assert selection.mask == (True, False, False, True)
-    assert selection.ratio == 0.5
-    assert selection.undecided == 1  # 0.1 and 0.9 themselves are decided
-
-
-def test_lists_become_tuples_so_that_selections_compare() -> None:
-    assert JointSelection([1], 2, ["a", "b"], [0, 1]) == JointSelection((1,), 2, ("a", "b"), (0, 1))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"indices": (2, 0)}, "ascending"),
-        ({"indices": (0, 0)}, "ascending"),
-        ({"indices": (3,)}, r"in \[0, 3\) but got \(3,\)"),
-        ({"indices": (-1,)}, "ascending"),
-        ({"indices": (0.5,)}, "an integer as index but got 0.5"),
-        ({"indices": (True,)}, "an integer as index"),
-        ({"num_joints": 4}, "4 different joint names but got 3 names"),
-        ({"num_joints": "3"}, "an integer as num_joints"),
-        ({"joint_names": ("a", "b")}, "3 different joint names but got 2 names"),
-        ({"joint_names": ("a", "b", "a")}, "got 3 names, 2 of them different"),
-        ({"keep_probabilities": (0.1, 0.2)}, "3 keep probabilities but got 2"),
-        ({"keep_probabilities": (0.1, 0.2, 1.5)}, r"in \[0, 1\] but got 1.5"),
-        ({"keep_probabilities": (0.1, 0.2, math.nan)}, r"in \[0, 1\] but got nan"),
-        ({"keep_probabilities": (0.1, 0.2, "1")}, "a number as keep probability"),
-        ({"metrics": {"val_acc": "high"}}, "a number as val_acc but got 'high'"),
-        ({"floor": 0.8}, "Pass both"),
-        ({"floor": math.inf, "metric": "val_acc"}, "a finite floor"),
-    ],
-)
-def test_a_selection_that_does_not_fit_is_refused(change: dict[str, Any], message: str) -> None:
-    fitting: dict[str, Any] = {
-        "indices": (0,),
-        "num_joints": 3,
-        "joint_names": ("a", "b", "c"),
-        "keep_probabilities": (0.9, 0.1, 0.2),
-    }
-    JointSelection(**fitting)
-    with pytest.raises(ValueError, match=message):
-        JointSelection(**{**fitting, **change})
-
-
-def test_a_metric_that_is_not_finite_was_not_measured() -> None:
-    selection = selection_of(1, 2, metrics={"b": math.nan, "a": 1, "c": -math.inf})
-    assert selection.metrics == {"a": 1.0}
-
-
-# --- the sentence -----------------------------------------------------------------------------
 
 
 # --- JSON -------------------------------------------------------------------------------------
@@ -304,29 +236,3 @@ def test_a_snapshot_that_does_not_fit_is_refused(change: dict[str, Any], message
 def test_a_pose_that_does_not_fit_is_refused(pose: Any) -> None:
     with pytest.raises(ValueError, match="2 or 3 finite coordinates of each of 2 joints"):
         PruningRecord(selection_of(1, 2), pose=pose)
-
-
-def test_a_changed_copy_is_checked_again() -> None:
-    with pytest.raises(ValueError, match="ascending"):
-        replace(selection_of(1, 2), indices=(5,))
-
-
-@pytest.mark.parametrize(
-    ("value", "samples", "known"),
-    [
-        (0.8, 10, True),
-        (float(np.float32(4187 / 4418)), 4418, True),
-        (0.84, 10, False),  # no share of ten samples
-        (0.8, None, False),
-        (0.8, 0, False),
-        (2.0, 10, False),  # a loss
-        (math.nan, 10, False),
-    ],
-)
-def test_a_share_of_the_samples_has_wilsons_interval(
-    value: float, samples: int | None, known: bool
-) -> None:
-    found = selection_of(2, 4, metrics={"m": value}, metric="m", samples=samples).interval
-    assert (found is not None) == known
-    if samples == 10 and known:  # worked by hand, as in the tests of `proportion`
-        assert found == pytest.approx((0.8, 0.49016, 0.94332), abs=1e-4)

@@ -10,8 +10,8 @@ import pytest
 from lightning_jointprune.record.confounds import JointInput
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
-from lightning_jointprune.record.record import JointSelection, PruningRecord
-from lightning_jointprune.record.wording import show
+from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.record.selection import JointSelection, show
 from lightning_jointprune.report.doubts import (
     NAMED,
     findings,

@@ -17,7 +17,8 @@ from lightning_jointprune import (
     Price,
     TargetJoints,
 )
-from lightning_jointprune.record.record import JointSelection, PruningRecord
+from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.report.usage import callback_code, idle_components, papers
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
 from tests.records import HOSTILE, record_of, unnamed

@@ -18,8 +18,7 @@ from lightning_jointprune import report
 from lightning_jointprune.cli.main import _parser
 from lightning_jointprune.compaction.export.export import Export
 from lightning_jointprune.joint_files.rewrite import Rewritten
-from lightning_jointprune.record import record
-from lightning_jointprune.record.evaluation import EVALUATION_FILE
+from lightning_jointprune.record import EVALUATION_FILE, RECORD_FILE, REPORT_FILE, SELECTION_FILE
 from lightning_jointprune.run import loggers
 from lightning_jointprune.run.recorder import Journal
 
@@ -38,7 +37,7 @@ def promised() -> dict[str, Any]:
         "options": {name: options(parser) for name, parser in commands().items()},
         "--json": json_keys(),
         "logged": [*figures(), loggers.TAG, loggers.IMAGE_TAG],
-        "files": [record.RECORD_FILE, record.SELECTION_FILE, record.REPORT_FILE, EVALUATION_FILE],
+        "files": [RECORD_FILE, SELECTION_FILE, REPORT_FILE, EVALUATION_FILE],
     }
 
 

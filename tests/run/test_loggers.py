@@ -12,7 +12,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import Logger
 
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.run.loggers import hand_over, markdown
 from tests.records import HOSTILE
 from tests.runs import SHORT_RUNS, Classifier, fit, pruning

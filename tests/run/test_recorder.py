@@ -14,7 +14,9 @@ import torch
 from lightning_jointprune.cli.main import main
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.record.files import RunFolder
-from lightning_jointprune.record.record import RECORD_FILE, JointSelection, PruningRecord
+from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.record.stored import RECORD_FILE
 from lightning_jointprune.report.doubts import floor_doubts
 from lightning_jointprune.run.recorder import Journal
 from lightning_jointprune.search.budgets import Budget, make_controller

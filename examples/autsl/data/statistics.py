@@ -14,7 +14,9 @@ from examples.autsl.study.selections import CHOSEN, Cell, path_of
 from lightning_jointprune.measure.agreement import mean_of_runs
 from lightning_jointprune.measure.significance import PairedTest, holm, paired_tests
 from lightning_jointprune.record.intervals import Estimate
-from lightning_jointprune.record.record import REPORT_FILE, SELECTION_FILE, JointSelection
+from lightning_jointprune.record.record import REPORT_FILE
+from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.record.stored import SELECTION_FILE
 
 
 class Run(NamedTuple):

@@ -17,7 +17,8 @@ from examples.autsl.data.statistics import Comparison, Row, kept_of, unfinished_
 from examples.autsl.study.selections import Cell
 from lightning_jointprune.record.files import write_text
 from lightning_jointprune.record.intervals import Estimate
-from lightning_jointprune.record.record import JointSelection, PruningRecord
+from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.report import Point, plot_frontier
 
 

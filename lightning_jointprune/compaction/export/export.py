@@ -36,7 +36,7 @@ from lightning_jointprune.compaction.request import (
 from lightning_jointprune.compaction.tracing import Call, Called, opened, ready_to_trace
 from lightning_jointprune.joint_files.labels import digest_of
 from lightning_jointprune.record.files import PathLike, write_bytes
-from lightning_jointprune.record.record import JointSelection
+from lightning_jointprune.record.selection import JointSelection
 
 TOLERANCE = 1e-4  # largest difference to the model, over its largest output
 FORMATS = ("onnx", "torch")

@@ -1,14 +1,104 @@
-"""What a selection says in words: figures as measured, every joint in the table."""
+"""The selection: what it refuses, knows and says in words; every joint in the table."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from lightning_jointprune.record.record import JointSelection
-from lightning_jointprune.record.wording import show
-from tests.record.test_record import selection_of
+from lightning_jointprune.record.selection import JointSelection, show
+
+
+def selection_of(kept: int, total: int, **more: Any) -> JointSelection:
+    probabilities = tuple(0.98 if joint < kept else 0.02 for joint in range(total))
+    names = tuple(f"joint_{joint}" for joint in range(total))
+    return JointSelection(tuple(range(kept)), total, names, probabilities, **more)
+
+
+# --- what a selection knows -------------------------------------------------------------------
+
+
+def test_names_mask_and_ratio_follow_from_the_indices() -> None:
+    selection = JointSelection((0, 3), 4, ("a", "b", "c", "d"), (0.95, 0.1, 0.5, 0.9))
+    assert selection.names == ("a", "d")
+    assert selection.mask == (True, False, False, True)
+    assert selection.ratio == 0.5
+    assert selection.undecided == 1  # 0.1 and 0.9 themselves are decided
+
+
+def test_lists_become_tuples_so_that_selections_compare() -> None:
+    assert JointSelection([1], 2, ["a", "b"], [0, 1]) == JointSelection((1,), 2, ("a", "b"), (0, 1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"indices": (2, 0)}, "ascending"),
+        ({"indices": (0, 0)}, "ascending"),
+        ({"indices": (3,)}, r"in \[0, 3\) but got \(3,\)"),
+        ({"indices": (-1,)}, "ascending"),
+        ({"indices": (0.5,)}, "an integer as index but got 0.5"),
+        ({"indices": (True,)}, "an integer as index"),
+        ({"num_joints": 4}, "4 different joint names but got 3 names"),
+        ({"num_joints": "3"}, "an integer as num_joints"),
+        ({"joint_names": ("a", "b")}, "3 different joint names but got 2 names"),
+        ({"joint_names": ("a", "b", "a")}, "got 3 names, 2 of them different"),
+        ({"keep_probabilities": (0.1, 0.2)}, "3 keep probabilities but got 2"),
+        ({"keep_probabilities": (0.1, 0.2, 1.5)}, r"in \[0, 1\] but got 1.5"),
+        ({"keep_probabilities": (0.1, 0.2, math.nan)}, r"in \[0, 1\] but got nan"),
+        ({"keep_probabilities": (0.1, 0.2, "1")}, "a number as keep probability"),
+        ({"metrics": {"val_acc": "high"}}, "a number as val_acc but got 'high'"),
+        ({"floor": 0.8}, "Pass both"),
+        ({"floor": math.inf, "metric": "val_acc"}, "a finite floor"),
+    ],
+)
+def test_a_selection_that_does_not_fit_is_refused(change: dict[str, Any], message: str) -> None:
+    fitting: dict[str, Any] = {
+        "indices": (0,),
+        "num_joints": 3,
+        "joint_names": ("a", "b", "c"),
+        "keep_probabilities": (0.9, 0.1, 0.2),
+    }
+    JointSelection(**fitting)
+    with pytest.raises(ValueError, match=message):
+        JointSelection(**{**fitting, **change})
+
+
+def test_a_metric_that_is_not_finite_was_not_measured() -> None:
+    selection = selection_of(1, 2, metrics={"b": math.nan, "a": 1, "c": -math.inf})
+    assert selection.metrics == {"a": 1.0}
+
+
+def test_a_changed_copy_is_checked_again() -> None:
+    with pytest.raises(ValueError, match="ascending"):
+        replace(selection_of(1, 2), indices=(5,))
+
+
+@pytest.mark.parametrize(
+    ("value", "samples", "known"),
+    [
+        (0.8, 10, True),
+        (float(np.float32(4187 / 4418)), 4418, True),
+        (0.84, 10, False),  # no share of ten samples
+        (0.8, None, False),
+        (0.8, 0, False),
+        (2.0, 10, False),  # a loss
+        (math.nan, 10, False),
+    ],
+)
+def test_a_share_of_the_samples_has_wilsons_interval(
+    value: float, samples: int | None, known: bool
+) -> None:
+    found = selection_of(2, 4, metrics={"m": value}, metric="m", samples=samples).interval
+    assert (found is not None) == known
+    if samples == 10 and known:  # worked by hand, as in the tests of `proportion`
+        assert found == pytest.approx((0.8, 0.49016, 0.94332), abs=1e-4)
+
+
+# --- the sentence -----------------------------------------------------------------------------
 
 
 def test_the_sentence_of_a_floor_that_is_met() -> None:
