@@ -34,9 +34,10 @@ define TRAIN_WITH
 $(PYTHON) -m venv --clear dist/venv
 dist/venv/bin/python -m pip --disable-pip-version-check install --quiet \
 	--constraint constraints.txt --extra-index-url $(TORCH_INDEX) $(1)
-cd dist && venv/bin/jointprune doctor && venv/bin/python ../tests/toy_run.py toy && \
-	venv/bin/jointprune show toy && venv/bin/jointprune report toy
-rm -rf dist/venv dist/toy
+cd dist && venv/bin/jointprune doctor && venv/bin/python ../examples/minimal.py && \
+	venv/bin/jointprune show lightning_logs/version_0 && \
+	venv/bin/jointprune report lightning_logs/version_0
+rm -rf dist/venv dist/lightning_logs
 
 endef
 

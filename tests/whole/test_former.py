@@ -8,16 +8,27 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_jointprune import PruningRecord, from_compact, load_pruned
 from lightning_jointprune.attach import attached_layers
-from tests.toy_run import Toy
 
 FORMER = Path(__file__).parent / "former"
 KEPT = (1, 3, 6)
+
+
+class Toy(pl.LightningModule):
+    """The model of that run: a linear classifier of 8 frames of 10 joints."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(8 * 10 * 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x.flatten(1))
 
 
 @pytest.fixture
