@@ -1,1 +1,1 @@
-"""Files that hold the kept joints alone, and what has to run to find these."""
+"""Writes and reads files that hold the kept joints alone, and plans their extraction."""

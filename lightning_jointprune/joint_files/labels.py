@@ -1,4 +1,4 @@
-"""What a file of skeletons says of its joints: their names in order, and out of how many."""
+"""Labels a file of skeletons with the names of its joints, and with how many there were."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from lightning_jointprune.record.files import PathLike
 from lightning_jointprune.record.selection import JointSelection
 
 SCHEMA, KIND = 1, "joint_labels"
-KEY = "jointprune"  # in an npz file, and in the metadata of a parquet file's schema
+KEY = "jointprune"  # key in an npz file, and in the metadata of a parquet file's schema
 
 
 @dataclass(frozen=True)
 class JointLabels:
-    """The joints of a file, as `jointprune select` writes them beside or into it.
+    """Holds the joints of a file, as `jointprune select` writes them beside or into it.
 
     Args:
         joints: their names in the order of the file.
         num_joints: J, the number of joints they were picked from.
         digest: SHA-256 of the names of those J joints in order, see `digest_of`.
         source: size in bytes and time of change, in ns, of the file they were picked from.
-        axis: the axis that they were asked to be picked from; None where it was found.
+        axis: the axis that the user named; None where it was found.
 
     >>> hand = JointSelection((0, 2), 3, ("wrist", "thumb", "index"), (0.9, 0.1, 0.9))
     >>> JointLabels.of(hand).joints
@@ -45,14 +45,14 @@ class JointLabels:
     def of(
         cls, selection: JointSelection, source: Path | None = None, axis: int | None = None
     ) -> JointLabels:
-        """What a file with the kept joints of another one has to say."""
+        """Return the labels of a file with the kept joints of `source`."""
         state = source.stat() if source else None
         known = {"size": state.st_size, "mtime_ns": state.st_mtime_ns} if state else {}
         digest = digest_of(selection.joint_names)
         return cls(selection.names, selection.num_joints, digest, known, axis)
 
     def to_json(self) -> str:
-        """As JSON, on one line."""
+        """Return the labels as JSON, on one line."""
         return json.dumps({"schema": SCHEMA, "kind": KIND, **asdict(self)}, sort_keys=True)
 
     @classmethod
@@ -75,22 +75,22 @@ class JointLabels:
 
 
 def digest_of(joint_names: Sequence[str]) -> str:
-    """SHA-256 of joint names in their order."""
+    """Return the SHA-256 of joint names in their order."""
     return hashlib.sha256(json.dumps(list(joint_names)).encode()).hexdigest()
 
 
 def sidecar(path: PathLike) -> Path:
-    """The file beside an npy file that says what its joints are."""
+    """Return the path of the file beside an npy file that names its joints."""
     path = Path(path)
     return path.with_name(f"{path.name}.joints.json")
 
 
 def labels_of(file: BinaryIO, path: Path | None) -> JointLabels | None:
-    """What a file says of its joints; None if it says nothing.
+    """Return the labels of a file, or None if it has no labels.
 
     Args:
         file: an npy, npz or parquet file.
-        path: where it is, if it has a name.
+        path: its path, if it has a name.
     """
     kind, text = kind_of(file), None
     if kind == PARQUET:
@@ -105,12 +105,12 @@ def labels_of(file: BinaryIO, path: Path | None) -> JointLabels | None:
 
 
 def is_selected(labels: JointLabels | None, selection: JointSelection, name: str) -> bool:
-    """Whether a file holds the kept joints of a selection alone, and not all of its joints.
+    """Return whether a file holds only the kept joints of a selection, and not all of its joints.
 
     Args:
-        labels: what the file says; None takes it to hold all joints of the selection.
-        selection: the joints that are wanted.
-        name: the file, for the message.
+        labels: the labels of the file; None means that it holds all joints of the selection.
+        selection: the wanted joints.
+        name: name of the file, for the message.
 
     Raises:
         ValueError: if it holds others, or these in another order.

@@ -19,15 +19,15 @@ COSTS = "extraction_costs.json"  # file of processor times, from benchmarks/extr
 
 @dataclass(frozen=True)
 class ExtractionPlan:
-    """The parts of MediaPipe that kept joints need; `extraction_plan` makes it.
+    """Holds the parts of MediaPipe that kept joints need; `extraction_plan` makes it.
 
     Args:
         components: of each part that the skeleton has, `pose`, `left_hand`, `right_hand` or `face`,
             how many of its joints are kept.
         solutions: what to run, out of `pose`, `hands` and `face`, or `holistic` alone.
-        share: processor time per frame over that of Holistic, in (0, 1], an upper bound: where it
-            was measured Holistic saw no hands, and takes longer where it follows some.
-        measured: on what, with which MediaPipe, and when.
+        share: processor time per frame over that of Holistic, in (0, 1]. It is an upper bound:
+            Holistic saw no hands when it was measured, and takes longer where it follows some.
+        measured: the version of MediaPipe, the processor and the date of the measurement.
     """
 
     components: Mapping[str, int]
@@ -89,7 +89,7 @@ class ExtractionPlan:
 
 
 def extraction_plan(selection: JointSelection) -> ExtractionPlan | None:
-    """Return what has to be extracted for the kept joints, where all joints are MediaPipe's.
+    """Return the parts of MediaPipe to run for the kept joints, where all joints are its own.
 
     Parts are known by how names begin: `pose_`, `left_hand_`, `right_hand_`, `face_`, as in the
     skeletons `mediapipe_holistic`, `mediapipe_body_hands` and `mediapipe_hands`. Each part's own

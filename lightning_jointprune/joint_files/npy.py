@@ -13,21 +13,21 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-PAGE = 4096  # bytes that a disk reads at least; what is nearer together is read in one piece
-CHUNK = 1 << 22  # bytes that are read at once, at most
+PAGE = 4096  # smallest number of bytes that a disk reads; nearer entries are read in one piece
+CHUNK = 1 << 22  # largest number of bytes that are read at once
 NPY, ZIP, PARQUET = b"\x93NUMPY", b"PK\x03\x04", b"PAR1"
-_LOCAL_HEADER = struct.Struct("<26xHH")  # of a zip's member: the lengths of its name and extra
+_LOCAL_HEADER = struct.Struct("<26xHH")  # lengths of name and extra in the header of a zip member
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array in a file, of which `np.lib.format` wrote the header.
+    """Describes an array in a file, whose header `np.lib.format` wrote.
 
     Args:
-        file: where it is; only read forwards from `start`.
+        file: the file, which is only read forwards from `start`.
         start: the first byte of its entries.
         shape: its shape.
-        dtype: its type; of Python objects nothing is read, since they would have to be unpickled.
+        dtype: its type; Python objects are not read, since they would have to be unpickled.
         fortran: whether the first axis runs fastest in the file.
     """
 
@@ -38,11 +38,11 @@ class StoredArray:
     fortran: bool
 
     def shape_of(self, axis: int, picked: Sequence[int]) -> tuple[int, ...]:
-        """Its shape with the picked entries of an axis alone."""
+        """Return its shape with only the picked entries of an axis."""
         return (*self.shape[:axis], len(picked), *self.shape[axis + 1 :])
 
     def blocks(self, axis: int, picked: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
-        """The bytes of the picked entries in the order of the file, in pieces of `CHUNK` at most.
+        """Yield the bytes of the picked entries in the file's order, in pieces of at most `CHUNK`.
 
         Entries are skipped where they fill `PAGE` bytes or more. Where they fill less, a disk would
         read them all the same, so rows are read whole.
@@ -100,7 +100,7 @@ class StoredArray:
         return block
 
     def pick(self, axis: int, picked: Sequence[int]) -> NDArray[Any]:
-        """The picked entries of an axis, as `np.take` would give them."""
+        """Return the picked entries of an axis, as `np.take` would give them."""
         shape = self.shape_of(axis, picked)
         entries, done = np.empty(math.prod(shape) * self.dtype.itemsize, np.uint8), 0
         for block in self.blocks(axis, picked):
@@ -109,7 +109,7 @@ class StoredArray:
         return self._as_array(entries, shape)
 
     def whole(self) -> NDArray[Any]:
-        """All of it."""
+        """Return all entries."""
         entries = self._read(0, math.prod(self.shape) * self.dtype.itemsize)
         return self._as_array(entries, self.shape)
 
@@ -118,10 +118,10 @@ class StoredArray:
 
 
 def stored_array(file: BinaryIO, start: int = 0) -> StoredArray:
-    """The array whose npy header begins at `start`.
+    """Return the array whose npy header begins at `start`.
 
     Raises:
-        ValueError: if there is none, or of a version of the format that is not known.
+        ValueError: if there is none, or the version of the format is not known.
     """
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -136,14 +136,14 @@ def stored_array(file: BinaryIO, start: int = 0) -> StoredArray:
 
 
 def member(archive: zipfile.ZipFile, file: BinaryIO, key: str) -> StoredArray:
-    """An array of an npz file.
+    """Return an array of an npz file.
 
     What `np.savez` stored is read in place. What `np.savez_compressed` made has to be decompressed
-    from its first byte on, whatever is picked.
+    from its first byte on, whichever entries are picked.
 
     Args:
         archive: the npz file.
-        file: the same, opened by itself.
+        file: the same file, opened by itself.
         key: name of the array.
     """
     info = archive.getinfo(f"{key}.npy")
@@ -155,12 +155,12 @@ def member(archive: zipfile.ZipFile, file: BinaryIO, key: str) -> StoredArray:
 
 
 def keys_of(archive: zipfile.ZipFile) -> list[str]:
-    """Names of the arrays of an npz file, in its order."""
+    """Return the names of the arrays of an npz file, in its order."""
     return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
 
 
 def kind_of(file: BinaryIO) -> bytes:
-    """What a file begins with: `NPY`, `ZIP` or `PARQUET`.
+    """Return the kind of a file by its first bytes: `NPY`, `ZIP` or `PARQUET`.
 
     Raises:
         ValueError: if it is none of these.
@@ -177,7 +177,7 @@ def kind_of(file: BinaryIO) -> bytes:
 
 
 def _runs(picked: Sequence[int]) -> list[tuple[int, int]]:
-    """Ascending places as ranges of places that follow one another."""
+    """Return ascending places as ranges of places that follow one another."""
     starts = [n for n in range(len(picked)) if n == 0 or picked[n] != picked[n - 1] + 1]
     stops = [*starts[1:], len(picked)]
     return [(picked[a], picked[b - 1] + 1) for a, b in zip(starts, stops, strict=True)]

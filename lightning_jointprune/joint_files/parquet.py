@@ -1,4 +1,4 @@
-"""Skeletons in parquet files: a row per frame, and columns that are named by their joints."""
+"""Reads and writes skeletons in parquet: a row per frame, and columns named by their joints."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 BUFFER = 1 << 20  # bytes of a column that are read at once
-ROWS, CELLS = 1 << 16, 1 << 22  # rows, and numbers, that are held at once, at most
+ROWS, CELLS = 1 << 16, 1 << 22  # largest numbers of rows and of cells that are held at once
 
 
 def parquet_file(file: BinaryIO) -> Any:
-    """A `pyarrow.parquet.ParquetFile` that reads the columns that are asked for and no others.
+    """Return a `pyarrow.parquet.ParquetFile` that reads only the columns that are asked for.
 
     Raises:
         ModuleNotFoundError: if pyarrow is not installed.
@@ -31,10 +31,11 @@ def parquet_file(file: BinaryIO) -> Any:
 
 
 def columns_of(names: Sequence[str], joint_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The columns of each joint, in the order of the file.
+    """Return the columns of each joint, in the order of the file.
 
-    A column is a joint's if it has its name, or its name, `_` or `.`, and a coordinate. Where
-    several joints fit, such as `left_eye` and `left_eye_inner`, the longest name counts.
+    A column belongs to a joint if its name is the joint's, alone or with `_` or `.` and a
+    coordinate. Where several joints fit, such as `left_eye` and `left_eye_inner`, the longest name
+    counts.
 
     Args:
         names: names of all columns.
@@ -77,7 +78,7 @@ def columns_of(names: Sequence[str], joint_names: Sequence[str]) -> dict[str, tu
 def pick_columns(
     parquet: Any, columns: Mapping[str, Sequence[str]], joints: Sequence[str]
 ) -> NDArray[Any]:
-    """The picked joints as an array, shape `(rows, K)` or `(rows, K, coordinates)`.
+    """Return the picked joints as an array, shape `(rows, K)` or `(rows, K, coordinates)`.
 
     Args:
         parquet: the file.
@@ -88,14 +89,14 @@ def pick_columns(
     table = parquet.read(columns=wanted)
     parts = [_numbers(table.column(column).combine_chunks()) for column in wanted]
     stacked = np.stack(parts, axis=1)
-    if len(parts) == len(joints):  # a column per joint: numbers, or lists of coordinates
+    if len(parts) == len(joints):  # a column per joint, of numbers or of lists of coordinates
         return stacked
-    # Not -1, which numpy cannot find out where there are no rows.
+    # numpy cannot find out a size of -1 where there are no rows.
     return stacked.reshape(table.num_rows, len(joints), prod(stacked.shape[1:]) // len(joints))
 
 
 def _numbers(column: Any) -> NDArray[Any]:
-    """A column as an array; what is missing is NaN."""
+    """Return a column as an array, with NaN for what is missing."""
     from pyarrow import compute, types
 
     kind = column.type
@@ -113,7 +114,7 @@ def _numbers(column: Any) -> NDArray[Any]:
 
 
 def batches_of(parquet: Any, columns: Sequence[str]) -> Iterator[Any]:
-    """Some columns of a file as record batches of a bounded size."""
+    """Yield some columns of a file as record batches of a bounded size."""
     rows = min(ROWS, max(1024, CELLS // max(len(columns), 1)))
     yield from parquet.iter_batches(batch_size=rows, columns=list(columns))
 
@@ -127,7 +128,7 @@ def write_columns(
         parquet: the file.
         columns: names of the columns, in the order to have them in.
         path: the new file.
-        label: what is added to the metadata of its schema.
+        label: keys and values to add to the metadata of its schema.
     """
     from pyarrow import schema
     from pyarrow.parquet import ParquetWriter
@@ -136,7 +137,7 @@ def write_columns(
     codec = "none"
     if groups.num_row_groups and groups.num_columns:
         codec = groups.row_group(0).column(0).compression.lower()
-    new = {key.encode(): text.encode() for key, text in label.items()}  # as pyarrow has the old
+    new = {key.encode(): text.encode() for key, text in label.items()}  # bytes, as in pyarrow
     metadata = {**(old.metadata or {}), **new}
     fields = schema([old.field(column) for column in columns], metadata=metadata)
     codec = "none" if codec == "uncompressed" else codec

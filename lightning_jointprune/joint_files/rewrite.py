@@ -32,17 +32,17 @@ from lightning_jointprune.joint_files.parquet import columns_of, parquet_file, w
 from lightning_jointprune.record.files import PathLike, whole_file, write_text
 from lightning_jointprune.record.selection import JointSelection
 
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date a zip knows, so that equal data give equal files
+EPOCH = (1980, 1, 1, 0, 0, 0)  # first date of a zip, so that equal data give equal files
 
 
 class Rewritten(NamedTuple):
-    """What became of a file.
+    """Says where a file was rewritten to, and how much smaller it became.
 
     Attributes:
         path: the new file.
-        made: whether it was made now; False where it was there, of this file, selection and axis.
-        before: bytes of the file.
-        after: bytes of the new one.
+        made: whether it was made now; False if this file, selection and axis had made it before.
+        before: bytes of the old file.
+        after: bytes of the new file.
     """
 
     path: Path
@@ -56,7 +56,7 @@ class Rewritten(NamedTuple):
 
 
 def outputs_of(paths: Sequence[PathLike], folder: PathLike) -> list[Path]:
-    """Where each file goes: into a folder, under its own name.
+    """Return the path of each file in a folder, under its own name.
 
     Raises:
         ValueError: if two have the same name.
@@ -78,9 +78,9 @@ def rewrite(
     """Write the kept joints of a file to another one of the same kind, in pieces.
 
     Of an npz file, arrays of at least two axes with one of J are rewritten, and others copied.
-    What the new file holds is said beside it (npy), under the key `jointprune` in it (npz), or in
-    the metadata of its schema (parquet), and that it is of this very file: if that is so already,
-    nothing is done.
+    Labels say which joints the new file holds and which file they are from. They stand beside it
+    (npy), under the key `jointprune` in it (npz), or in the metadata of its schema (parquet). A new
+    file that has the right labels already is left as it is.
 
     Args:
         path: an npy, npz or parquet file that has all joints.
@@ -89,8 +89,8 @@ def rewrite(
         axis: the axis of the joints, 0 to ndim - 1; None where only one has their number.
 
     Raises:
-        ValueError: if the file has other joints, or the kept ones alone, or several axes of J; or
-            if the output is there and was not written by this, or is the file itself.
+        ValueError: if the file has other joints, only the kept ones, or several axes of J; or if
+            the output is there and was not written by this, or is the file itself.
     """
     source, target = Path(path), Path(output)
     _check_place(source, target)
@@ -120,7 +120,7 @@ def _check_place(source: Path, target: Path) -> None:
 
 
 def _is_there(target: Path, wanted: JointLabels) -> bool:
-    """Whether the output is finished already."""
+    """Return whether the output is finished already."""
     if not target.exists():
         return False
     with target.open("rb", buffering=0) as opened:
@@ -139,7 +139,7 @@ def _write_npy(
 ) -> None:
     array = stored_array(file)
     axis = axis_of(array.shape, selection, axis)
-    # An array beside a sidecar is that sidecar's, wherever this stops.
+    # The sidecar comes first: wherever this stops, an array and a sidecar belong together.
     target.unlink(missing_ok=True)
     write_text(sidecar(target), wanted.to_json() + "\n")
     with whole_file(target) as partial, partial.open("wb") as out:
@@ -167,7 +167,7 @@ def _write_npz(
         zipfile.ZipFile(partial, "w") as new,
     ):
         for key in keys_of(archive):
-            if key == KEY:  # what the file said of its joints, where it was rewritten itself
+            if key == KEY:  # the labels of a file that was rewritten itself
                 continue
             array, info = member(archive, file, key), archive.getinfo(f"{key}.npy")
             same = zipfile.ZipInfo(info.filename, EPOCH)
@@ -210,13 +210,13 @@ def _write_parquet(
 def axis_of(
     shape: Sequence[int], selection: JointSelection, axis: int | None = None, name: str = ""
 ) -> int:
-    """The axis of an array that has its joints.
+    """Return the axis of an array that has its joints.
 
     Args:
         shape: its shape.
-        selection: what says their number.
-        axis: where they should be; None where only one axis has their number.
-        name: the array, for the message.
+        selection: gives the number of joints.
+        axis: the axis that the user named; None where only one axis has their number.
+        name: name of the array, for the message.
 
     Raises:
         ValueError: if there is no such axis, or several.

@@ -1,4 +1,4 @@
-"""Reads the kept joints alone: a transform for data, or the first layer of a model that fits."""
+"""Picks the kept joints alone, as a transform for data or as the first layer of a small model."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from lightning_jointprune.record.selection import JointSelection
 
 
 class SelectJoints(nn.Module):
-    """Picks the kept joints out of skeletons, in the order of the data; nothing is computed.
+    """Picks the kept joints out of skeletons, in the order of the data.
 
-    A model behind it sees K joints instead of J, so it has to be one of that many: `compact` makes
-    one that equals the pruned model, or train a new one. `read` takes them out of files.
+    A model behind it sees K joints instead of J. Make one from the pruned model by `compact`, or
+    train a new one. `read` takes the joints out of files.
 
     Args:
         selection: the joints.
-        axes: the axes in einops' words, such as `"b t j c"`, or without the batch, as of one sample
-            of a data set, `"t j c"`; joints and coordinates may share an axis, `"b t (j c)"`.
+        axes: the axes in einops' words, such as `"b t j c"`; without the batch, such as `"t j c"`,
+            for one sample of a data set. Joints and coordinates may share an axis, `"b t (j c)"`.
         joint_names: names of the data's joints in their order, shape `(J,)`; None takes them to be
             those of the selection.
 
@@ -72,7 +72,7 @@ class SelectJoints(nn.Module):
         self.selection = selection
 
     def forward(self, x: Any) -> Any:
-        """The kept joints.
+        """Return the kept joints of an array.
 
         Args:
             x: a tensor, or an array of numpy, with one axis per word of `axes`, or per parenthesis.
@@ -86,16 +86,16 @@ class SelectJoints(nn.Module):
         return x.take(picked, axis)
 
     def read(self, source: PathLike | BinaryIO, key: str | None = None) -> NDArray[Any]:
-        """The kept joints of a file, read without the dropped ones where its layout allows that.
+        """Return the kept joints of a file, without reading the others where its layout allows.
 
         Pass it as the transform of a data set of paths. A file of `jointprune select` is read as
-        it is. Of an array, dropped joints are skipped where they fill 4096 bytes or more in a row,
-        which a disk reads at once; of what `np.savez_compressed` made, nothing can be skipped.
+        it is. Dropped joints of an array are skipped where they fill 4096 bytes or more in a row,
+        which a disk reads at once. In files of `np.savez_compressed` nothing can be skipped.
 
         Args:
             source: path of an npy, npz or parquet file, or one that is open for reading bytes. In
-                parquet a row is a frame, and columns have the names of joints, or those and a
-                coordinate, such as `nose_x`; what is read has the axes `"t j c"`, or `"t j"`.
+                parquet a row is a frame. A column has the name of a joint, alone or with a
+                coordinate, such as `nose_x`; the array has the axes `"t j"`, or `"t j c"`.
             key: name of the array in an npz file; None where it has only one.
 
         Returns:
@@ -145,26 +145,28 @@ class SelectJoints(nn.Module):
         return x.reshape([x.shape[0], -1]) if len(self.layout.groups) < x.ndim else x
 
     def _picked(self, shape: Sequence[int]) -> tuple[int, list[int]]:
-        """The axis of the joints in an array of this shape, and where the kept ones are on it."""
+        """Return the axis of the joints in an array of this shape, and the kept places on it."""
         self.layout.check(shape, self.selection.num_joints)
         axis = next(place for place, group in enumerate(self.layout.groups) if "j" in group)
         return axis, self._places(self.layout.groups[axis], shape[axis])
 
     def _places(self, words: tuple[str, ...], size: int) -> list[int]:
-        """Where the kept joints are on an axis that they may share with one other word."""
+        """Return the places of the kept joints on an axis that they may share with another word."""
         joints, others = self.selection.num_joints, range(size // self.selection.num_joints)
         if words[0] == "j":
-            return [joint * len(others) + one for joint in self.selection.indices for one in others]
-        return [one * joints + joint for one in others for joint in self.selection.indices]
+            return [
+                joint * len(others) + other for joint in self.selection.indices for other in others
+            ]
+        return [other * joints + joint for other in others for joint in self.selection.indices]
 
     def extra_repr(self) -> str:
-        """How many joints of how many, and the axes."""
+        """Return the numbers of kept and of all joints, and the axes."""
         selection = self.selection
         return f"{len(selection.indices)} of {selection.num_joints}, axes={self.layout.pattern!r}"
 
 
 def _key(archive: zipfile.ZipFile, key: str | None) -> str:
-    """The array that is meant of an npz file."""
+    """Return the key of the array that is meant in an npz file."""
     known = [name for name in keys_of(archive) if name != KEY]
     if key is None and len(known) == 1:
         return known[0]

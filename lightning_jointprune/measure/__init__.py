@@ -1,1 +1,1 @@
-"""What joints are worth to a model, and how far runs agree."""
+"""Measures what joints are worth to a model, and how far runs agree."""

@@ -1,4 +1,4 @@
-"""Several runs: how far their selections agree, what they reach; random joints to compare with."""
+"""Compares several runs: the stability of their selections, their metric, and random joints."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lightning_jointprune.record.selection import JointSelection
 
 
 class FrontierPoint(NamedTuple):
-    """What runs with this many joints reach.
+    """Holds what runs with this many joints reach.
 
     Attributes:
-        joints: how many joints they kept.
-        runs: how many runs there are.
-        value: the mean of their metric with Student's 95 % interval, which one run has not.
+        joints: the number of kept joints.
+        runs: the number of runs.
+        value: the mean of their metric with Student's 95 % interval; a single run has no interval.
     """
 
     joints: int
@@ -31,13 +31,12 @@ class FrontierPoint(NamedTuple):
 
 
 class SeedAgreement(NamedTuple):
-    """How far the kept joints of runs are the same.
+    """Holds how far the kept joints of runs are the same.
 
     Attributes:
         across: mean Jaccard index of all pairs of runs with different seeds, in [0, 1].
-        same_seed: that of all pairs with the same seed, which differ by no more than what hardware
-            and software leave to chance; None without such pairs. `across` cannot be expected to be
-            above it.
+        same_seed: the mean over all pairs with the same seed; None without such pairs. These runs
+            differ only by what hardware and software leave to chance, so it bounds `across`.
     """
 
     across: float
@@ -45,11 +44,11 @@ class SeedAgreement(NamedTuple):
 
 
 def stability(selections: Sequence[JointSelection] | Tensor) -> Estimate:
-    """How far the selections of several runs agree: 1 if all are equal, about 0 if at random.
+    """Return how far the selections of several runs agree: 1 if equal, about 0 if at random.
 
-    `1 - mean(s²) / (k/J (1 - k/J))`, with `s²` the unbiased variance of each joint's being kept and
-    k the mean number of kept joints (Nogueira, Sechidis and Brown 2018, JMLR 18:174, definition 4;
-    the interval is that of their corollary 9, which holds for many runs).
+    The stability is `1 - mean(s²) / (k/J (1 - k/J))`. Here `s²` is the unbiased variance of
+    whether a joint is kept, and k the mean number of kept joints (Nogueira, Sechidis and Brown
+    2018, JMLR 18:174, definition 4). The interval is that of their corollary 9, for many runs.
 
     Args:
         selections: of at least two runs, with the same joints; or their masks, shape
@@ -92,7 +91,7 @@ def stability(selections: Sequence[JointSelection] | Tensor) -> Estimate:
 def seed_agreement(
     selections: Sequence[JointSelection], seeds: Sequence[Hashable]
 ) -> SeedAgreement:
-    """How alike runs with other seeds are, against runs with the same: by the Jaccard index.
+    """Return the Jaccard index of runs with different seeds, beside that of runs with the same.
 
     Args:
         selections: of the runs, with the same joints.
@@ -115,9 +114,9 @@ def seed_agreement(
 
 
 def jaccard(first: Sequence[int], second: Sequence[int]) -> float:
-    """Joints that both keep, over joints that one of them keeps, in [0, 1]; 1 for two empty ones.
+    """Return the number of joints that both keep over the number that either keeps, in [0, 1].
 
-    Jaccard 1901: |A ∩ B| / |A ∪ B|.
+    Jaccard 1901: |A ∩ B| / |A ∪ B|. Of two empty selections it is 1.
     """
     both, either = set(first) & set(second), {*first, *second}
     return len(both) / len(either) if either else 1.0
@@ -126,11 +125,11 @@ def jaccard(first: Sequence[int], second: Sequence[int]) -> float:
 def frontier(
     runs: Iterable[JointSelection | JointEvaluation], metric: str | None = None
 ) -> tuple[FrontierPoint, ...]:
-    """A metric against the number of kept joints, as the mean of runs with other seeds.
+    """Return a metric against the number of kept joints, as the mean of runs with other seeds.
 
     Args:
-        runs: selections, or evaluations, of runs.
-        metric: which of the selections' metrics; None takes the one each quotes.
+        runs: selections or evaluations of runs.
+        metric: name of one of the selections' metrics; None takes the one that each quotes.
 
     Returns:
         A point for each number of joints, fewest first.
@@ -156,7 +155,7 @@ def frontier(
 
 
 def mean_of_runs(values: Sequence[float]) -> Estimate:
-    """The mean of independent runs with Student's 95 % interval; of one run it has none.
+    """Return the mean of independent runs with Student's 95 % interval, if they are several.
 
     >>> mean_of_runs([0.9])
     Estimate(value=0.9, low=None, high=None)
@@ -174,14 +173,14 @@ def random_masks(
     seed: int,
     groups: Mapping[str, Sequence[int | str]] | None = None,
 ) -> Tensor:
-    """Random joints to compare a selection with: as many as it kept.
+    """Return random sets of joints to compare a selection with, each as large as it.
 
     Args:
         like: the selection.
         n: number of masks.
         seed: of the random numbers; torch's own stay as they are.
-        groups: body part to its joints, by index or name, no joint in two: each part, and what is
-            in none, then has as many joints as in the selection.
+        groups: body part to its joints, by index or name, no joint in two. Each part then has as
+            many joints as in the selection; so have the joints that are in no part.
 
     Returns:
         The masks, shape `(n, joints)`, bool.
@@ -208,7 +207,7 @@ def random_masks(
 def indices_of(
     groups: Mapping[str, Sequence[int | str]], names: Sequence[str]
 ) -> dict[str, list[int]]:
-    """Joints of groups by index, out of their indices or names.
+    """Return the joints of groups by index, given their indices or names.
 
     Raises:
         ValueError: if there is no such joint.
@@ -230,7 +229,7 @@ def indices_of(
 
 
 def _reached(run: JointSelection | JointEvaluation, metric: str | None) -> tuple[str, float]:
-    """The metric of a run, by name and value."""
+    """Return the name and the value of the metric of a run."""
     if isinstance(run, JointEvaluation):
         return run.metric, run.kept.value
     name = metric or run.metric
@@ -251,7 +250,7 @@ def _check_joints(selections: Sequence[JointSelection]) -> None:
 
 
 def _student(freedom: int) -> float:
-    """The 0.975 quantile of Student's distribution, by bisection of its closed form.
+    """Return the 0.975 quantile of Student's distribution, by bisection of its closed form.
 
     Abramowitz and Stegun 1972, eq. 26.7.3 and 26.7.4, with `t = sqrt(freedom) tan(angle)`.
     """

@@ -45,8 +45,8 @@ def evaluate_joints(
     """Measure what each joint is worth to a model that has its gates in front.
 
     The data are read once, and each batch goes through the model once for every change of the
-    joints, so that all changes are compared on the same samples. Accuracies have intervals: of
-    `kept` that of Wilson (1927), of a change that of Bonett and Price (2012) for paired samples.
+    joints, so that all changes are compared on the same samples. The accuracy of `kept` has
+    Wilson's interval (1927). A change has that of Bonett and Price (2012) for paired samples.
 
     Args:
         model: from `load_pruned`, after a run with the callback, or with a `JointPruningLayer` of
@@ -59,20 +59,20 @@ def evaluate_joints(
             whatever your metric takes. By default a batch is `(*inputs, labels)`, or a dict with
             a key "label", "labels", "target", "targets" or "y".
         joint_names: names of all joints, shape `(J,)`; None takes those of the run.
-        how: `"drop"`, one of the kept joints; `"add"`, one of the dropped; `"permute"`, a kept one
-            among the samples of a batch, which keeps its distribution and breaks its information.
-            In padded clips its padding moves with it. `"soft"`, gates drawn as in the search
-            instead of the hard mask, with the logits and the temperature that the gates still have
-            (of a ladder, at its last rung).
+        how: the changes to measure. `"drop"` takes away a kept joint. `"add"` adds a dropped
+            joint. `"permute"` exchanges a kept joint among the samples of a batch, which keeps its
+            distribution and breaks its information; in padded clips its padding moves with it.
+            `"soft"` draws the gates as in the search, instead of the hard mask, with the logits and
+            the temperature that they still have (of a ladder, at its last rung).
         groups: group name to its joints, by index or name; each is dropped as a whole.
         frame: ends of the picture in the first two channels, `(0, 1)` for MediaPipe's coordinates,
-            to find joints out of it; None does not ask. What reaches the gates has to be in these
-            units: standardised coordinates are not.
+            to find joints outside it; None leaves that out. What reaches the gates has to be in
+            these units, which standardised coordinates are not.
         class_names: names of the classes, by label, for those who read the evaluation.
         signers: who made each sample, in the order of the data, which has to be fixed; adds the
             accuracy on each.
         seed: of the permutations and the gates.
-        progress: whether to show, on stderr, how many passes there are and how far they are.
+        progress: whether to show, on stderr, how many passes there are and how many are done.
 
     Returns:
         The evaluation.
@@ -126,11 +126,11 @@ def evaluate_joints(
 
 
 class SubsetComparison(NamedTuple):
-    """Sets of joints in front of one model.
+    """Holds what a model reaches with each of several sets of joints in front.
 
     Attributes:
-        samples: how many samples they were measured on.
-        joints: how many joints each set has, by name; `"kept"` are those of the model.
+        samples: the number of samples that they were measured on.
+        joints: the number of joints in each set, by name; `"kept"` are those of the model.
         accuracy: of each set.
         tests: each set against `"kept"`.
         right: whether each sample was right with each set, shape `(samples,)`, for `paired_tests`.
@@ -181,7 +181,7 @@ def compare_subsets(
         joint_names: names of all joints, shape `(J,)`; None takes those of the run.
         signers: who made each sample, in the order of the data; then the tests are over signers.
         seed: of the bootstrap over signers.
-        progress: whether to show, on stderr, how many passes there are and how far they are.
+        progress: whether to show, on stderr, how many passes there are and how many are done.
 
     Returns:
         The comparison, whose tests have Holm's correction for their number.
@@ -202,14 +202,14 @@ def compare_subsets(
     return SubsetComparison(
         seen.samples,
         {name: int(mask.sum()) for name, mask in masks.items()},
-        {name: proportion(one) for name, one in right.items()},
+        {name: proportion(found) for name, found in right.items()},
         paired_tests(right, reference="kept", signers=signers, seed=seed) if subsets else (),
         right,
     )
 
 
 def _per_signer(right: Tensor, signers: Sequence[Hashable]) -> dict[str, Estimate]:
-    """Accuracy on each signer, by name; `right` is of shape `(1, samples)`, or empty."""
+    """Return the accuracy on each signer, by name; `right` has shape `(1, samples)` or is empty."""
     if right.shape[1] != len(signers):
         raise ValueError(
             f"Expected a signer for each of {right.shape[1]} samples that have a class but got "

@@ -1,4 +1,4 @@
-"""Watches the joints that enter a model: motion, detection, where they are."""
+"""Adds up how the joints that enter a model move, and how often they were detected."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from lightning_jointprune.gates.axes import frames_of
 from lightning_jointprune.record.confounds import JointInput
 
-TOLERANCE = 2.0**-18  # of the largest coordinate: what rounding leaves of a straight line
+TOLERANCE = 2.0**-18  # largest deviation from a straight line, as a share of the coordinate
 
 
 class InputStatistics:
-    """Adds up what reaches the gates, batch by batch; no batch is kept.
+    """Adds up what reaches the gates, batch by batch, and keeps no batch.
 
     Args:
         num_joints: J.
         frame: the ends of the picture in the first two channels, such as (0, 1) for coordinates in
-            shares of width and height; None does not ask.
+            shares of width and height; None leaves out how many joints are outside.
 
     Raises:
         ValueError: if the ends are not in order.
@@ -36,11 +36,11 @@ class InputStatistics:
         self.counts = torch.zeros_like(self.sums)
 
     def add(self, calls: Sequence[tuple[Tensor, Sequence[str], range | None]]) -> None:
-        """Take in one pass of a batch.
+        """Add one pass of a batch.
 
         Args:
-            calls: of the gates: joints, one word per axis, and which joints they are; a skeleton in
-                several parts comes in several calls.
+            calls: the calls of the gates, as tensor, words of its axes, and which joints it has; a
+                skeleton in several parts comes in several calls.
         """
         pieces: list[tuple[Tensor, range]] = []
         for tensor, axes, part in calls:
@@ -54,12 +54,14 @@ class InputStatistics:
             self._add(pieces)
 
     def result(self) -> list[JointInput]:
-        """Of each joint."""
+        """Return the statistics of each joint."""
         means = (self.sums / self.counts).tolist()
         known = (self.counts > 0).tolist()
         return [
-            JointInput(*(value if is_known else None for value, is_known in zip(*one, strict=True)))
-            for one in zip(zip(*means, strict=True), zip(*known, strict=True), strict=True)
+            JointInput(
+                *(value if is_known else None for value, is_known in zip(*joint, strict=True))
+            )
+            for joint in zip(zip(*means, strict=True), zip(*known, strict=True), strict=True)
         ]
 
     def _add(self, pieces: Sequence[tuple[Tensor, range]]) -> None:
@@ -85,18 +87,18 @@ class InputStatistics:
 
 
 def _belongs(x: Tensor, joints: range, pieces: Sequence[tuple[Tensor, range]]) -> bool:
-    """Whether these joints are more of the same frames."""
+    """Return whether these joints belong to the same frames as the calls before."""
     before = {joint for _, others in pieces for joint in others}
     return x.shape[:2] == pieces[0][0].shape[:2] and before.isdisjoint(joints)
 
 
 def _thrice(seen: Tensor) -> Tensor:
-    """Whether a joint is there in a frame and the two after it; two frames fewer."""
+    """Return whether a joint is there in a frame and the two after it, for all but two frames."""
     return seen[:, :-2] & seen[:, 1:-1] & seen[:, 2:]
 
 
 def _straight(x: Tensor, seen: Tensor) -> Tensor:
-    """Whether it is on a straight line in these, in all channels."""
+    """Return whether a joint is on a straight line in these three frames, in all channels."""
     x = x.where(seen.unsqueeze(-1), 0.0)
     limit = TOLERANCE * x.abs().amax((1, 2, 3), keepdim=True)
     bend = x[:, :-2] - 2 * x[:, 1:-1] + x[:, 2:]

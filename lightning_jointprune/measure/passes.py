@@ -1,4 +1,4 @@
-"""Passes of the data through a model, each with other joints in front; the data are read once."""
+"""Passes the data through a model with other joints in front each time, and reads them once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Trial(NamedTuple):
-    """One pass: which joints are in front, and what is done to them."""
+    """Describes one pass: which joints are in front, and how they are changed."""
 
     kind: str  # a word, for the count of passes
     name: str
@@ -41,7 +41,7 @@ class Trial(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the passes gave; the first is what the others are compared with."""
+    """Holds the results of the passes; the others are compared with the first."""
 
     samples: int
     right: Tensor  # whether each sample's class was found, (trials, samples); empty if no classes
@@ -50,24 +50,24 @@ class Seen(NamedTuple):
     sign: int  # 1 where more of it is better
 
     def kept(self) -> Estimate:
-        """The metric in the first pass."""
+        """Return the metric in the first pass."""
         return Estimate(self.values[0]) if self.values else proportion(self.right[0])
 
     def effect(self, trial: int, gain: bool) -> Estimate:
-        """How much worse the metric is in this pass, or how much better if a `gain` is asked."""
+        """Return how much worse the metric is in this pass, or how much better as a `gain`."""
         sign = -self.sign if gain else self.sign
         if self.values:
             return Estimate(sign * (self.values[0] - self.values[trial]))
         return difference(self.right[trial if gain else 0], self.right[0 if gain else trial])
 
     def accuracy(self, trial: int, label: int) -> float:
-        """The accuracy in this pass on the samples with this label."""
+        """Return the accuracy in this pass on the samples with this label."""
         return self.right[trial, self.labels == label].double().mean().item()
 
 
 @contextmanager
 def masked(model: nn.Module, mask: Tensor) -> Iterator[JointPruningLayer]:
-    """Within the block the model is in evaluation mode and sees exactly these joints.
+    """Put the model in evaluation mode with exactly these joints, for the block.
 
     Args:
         model: a model with its gates in front, as for `evaluate_joints`.
@@ -117,13 +117,13 @@ def observe(
         dataloader: batches.
         trials: what to do in each pass; all see the same samples.
         metric: of torchmetrics; None takes which samples are right.
-        predict: makes logits and labels of model and batch; None: the usual.
+        predict: makes logits and labels of model and batch; None takes the usual forms of a batch.
         seed: of permutations and gates.
-        progress: whether to show how many passes there are and how far they are.
-        inputs: takes in what reaches the gates in the first trial; None: nothing does.
+        progress: whether to show how many passes there are and how many are done.
+        inputs: adds up what reaches the gates in the first trial; None leaves that out.
 
     Raises:
-        ValueError: if a batch or what comes of it is not understood, or there is none.
+        ValueError: if there is no batch, or a batch or its prediction is not understood.
         TypeError: if the metric is none of torchmetrics.
     """
     device, permutation, watch = _device_of(model), _Permutation(seed), _Watch()
@@ -168,7 +168,7 @@ def observe(
         samples,
         torch.cat(rights, 1) if rights else torch.empty(0, 0, dtype=torch.bool),
         torch.cat(labels) if labels else torch.empty(0, dtype=torch.long),
-        [single(one.compute()) for one in metrics],
+        [single(computed.compute()) for computed in metrics],
         -1 if metric is not None and metric.higher_is_better is False else 1,
     )
 
@@ -177,12 +177,12 @@ def observe(
 
 
 class _Permutation:
-    """Before the layer: gives every sample the joint of another one."""
+    """Gives every sample the joint of another one, as a hook before the layer."""
 
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
         self.joint: int | None = None
-        self.orders: dict[int, Tensor] = {}  # by size of the batch; one for all calls of a pass
+        self.orders: dict[int, Tensor] = {}  # orders of a pass, by size of the batch
 
     def begin(self, joint: int | None) -> None:
         self.joint, self.orders = joint, {}
@@ -207,7 +207,7 @@ class _Permutation:
 
 
 class _Watch:
-    """Before the layer: keeps what reaches it, while it is asked to."""
+    """Keeps the calls that reach the layer while it is asked to, as a hook before the layer."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Tensor, Sequence[str], range | None]] | None = None
@@ -218,7 +218,7 @@ class _Watch:
 
 
 def _call(layer: nn.Module, args: Any, kwargs: Any) -> Any:
-    """The arguments of the layer's `forward`, in its order."""
+    """Return the arguments of the layer's `forward`, in its order."""
     call = inspect.signature(layer.forward).bind(*args, **kwargs)
     call.apply_defaults()
     return call.args
@@ -243,7 +243,7 @@ def _check_pass(layer: JointPruningLayer, permutation: _Permutation, first: bool
 
 
 def _device_of(model: nn.Module) -> torch.device:
-    return next((one.device for one in model.parameters()), torch.device("cpu"))
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def _bar(progress: bool) -> Progress:

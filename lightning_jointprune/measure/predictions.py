@@ -1,4 +1,4 @@
-"""What a batch is and what a model makes of it: logits, labels, and the metric that takes them."""
+"""Takes inputs and labels from a batch, and logits from a model, for the metric."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Predict = Callable[[nn.Module, Any], tuple[Tensor, Tensor]]
 
 
 def logits_and_labels(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-    """Logits and labels of a batch `(*inputs, labels)`, or of a dict with a label.
+    """Return logits and labels of a batch `(*inputs, labels)`, or of a dict with a label.
 
     Raises:
-        ValueError: if the batch, or what the model makes of it, is of another form.
+        ValueError: if the batch, or the output of the model, has another form.
     """
     if isinstance(batch, Mapping):
         labels = [key for key in LABELS if key in batch]
@@ -44,7 +44,7 @@ def logits_and_labels(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
 
 
 def are_classes(logits: Tensor, targets: Tensor, needed: bool) -> bool:
-    """Whether these are logits `(samples, classes)` and labels `(samples,)`.
+    """Return whether these are logits `(samples, classes)` and labels `(samples,)`.
 
     Raises:
         ValueError: if they are not, although they are needed.
@@ -61,7 +61,7 @@ def are_classes(logits: Tensor, targets: Tensor, needed: bool) -> bool:
 
 
 def moved(batch: Any, device: torch.device) -> Any:
-    """The batch with its tensors on the device; what else is in it, `predict` has to move."""
+    """Return the batch with its tensors on the device; `predict` has to move anything else."""
     if isinstance(batch, Tensor):
         return batch.to(device)
     if isinstance(batch, Mapping):
@@ -72,10 +72,10 @@ def moved(batch: Any, device: torch.device) -> Any:
 
 
 def clones(metric: Metric | None, count: int, device: torch.device) -> list[Metric]:
-    """As many new ones of a metric, on the device; none of None.
+    """Return `count` new copies of a metric, on the device; no copies of None.
 
     Raises:
-        TypeError: if it is none of torchmetrics.
+        TypeError: if it is not a metric of torchmetrics.
     """
     if metric is None:
         return []
@@ -87,13 +87,13 @@ def clones(metric: Metric | None, count: int, device: torch.device) -> list[Metr
             "as MulticlassF1Score(num_classes=10)."
         )
     metrics = [metric.clone().to(device) for _ in range(count)]
-    for one in metrics:
-        one.reset()
+    for copied in metrics:
+        copied.reset()
     return metrics
 
 
 def single(value: Any) -> float:
-    """A metric's one value.
+    """Return the only value of a metric.
 
     Raises:
         ValueError: if it has several.

@@ -1,4 +1,4 @@
-"""Whether one set of joints is better than another on the same samples: paired tests, corrected."""
+"""Tests whether a set of joints is better than another on the same samples, with a correction."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ RESAMPLES = 10_000
 
 
 class PairedTest(NamedTuple):
-    """Two sets of joints on the same samples.
+    """Holds the comparison of two sets of joints on the same samples.
 
     Attributes:
-        first: name of the one.
-        second: name of the other.
+        first: name of the first set.
+        second: name of the second set.
         difference: accuracy of the first less that of the second, with its 95 % interval.
         p: how likely so large a difference is, either way, if the two were interchangeable.
         p_holm: the same, corrected for the number of tests.
@@ -41,11 +41,11 @@ def paired_tests(
 ) -> tuple[PairedTest, ...]:
     """Compare sets of joints, or models, by which samples each of them got right.
 
-    Samples are compared by McNemar's exact test (1947) and Bonett and Price's interval (2012). The
-    clips of one signer are alike, though: to speak of signers who were not in the data, pass
-    `signers`. Then the two are interchanged for whole signers in the test, which is as exact, and
-    the interval is that of a bootstrap over signers (percentiles of 10,000 draws), which is too
-    narrow for few. With S signers no p is below `2 ** (1 - S)`.
+    Samples are compared by McNemar's exact test (1947) and Bonett and Price's interval (2012).
+    The clips of one signer are alike, though. Pass `signers` for a conclusion about signers who
+    were not in the data. The test then interchanges the two sets for whole signers and stays
+    exact. The interval is then that of a bootstrap over signers (percentiles of 10,000 draws),
+    which is too narrow for few signers. With S signers no p is below `2 ** (1 - S)`.
 
     Args:
         right: name to whether each sample was right, shape `(samples,)`, the samples in one order.
@@ -64,7 +64,7 @@ def paired_tests(
     >>> [(test.first, test.second, test.p) for test in paired_tests(right)]
     [('ours', 'theirs', 0.03125)]
     """
-    rights = {name: torch.as_tensor(one, dtype=torch.bool).cpu() for name, one in right.items()}
+    rights = {name: torch.as_tensor(found, dtype=torch.bool).cpu() for name, found in right.items()}
     _check(rights, reference, signers)
     if reference is None:
         pairs = list(combinations(rights, 2))
@@ -79,19 +79,20 @@ def paired_tests(
 
 
 def swap_test(differences: Sequence[int]) -> float:
-    """Two-sided p of a sum of differences if the sign of each were decided by a coin.
+    """Return the two-sided p of a sum of differences if a coin decided the sign of each.
 
-    It is exact, by the whole distribution of that sum. Of differences of 1 and -1 it is McNemar's.
+    It is exact, since it uses the whole distribution of that sum. For differences of 1 and -1 it
+    is McNemar's test.
 
     Args:
-        differences: in samples that were right, one per signer, or per sample.
+        differences: in the number of right samples, per signer or per sample.
 
     >>> swap_test([1, 1, 1, 1, -1]), swap_test([5, 3, 2]), swap_test([0])
     (0.375, 0.25, 1.0)
     """
     moves = [abs(move) for move in differences if move]
     most = sum(moves)
-    chance = torch.zeros(2 * most + 1, dtype=torch.float64)  # of the sums from -most to most
+    chance = torch.zeros(2 * most + 1, dtype=torch.float64)  # probabilities of -most to most
     chance[most] = 1.0
     for move in moves:
         chance = (chance.roll(move) + chance.roll(-move)) / 2  # nothing is rolled over an end
@@ -100,7 +101,7 @@ def swap_test(differences: Sequence[int]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values corrected for their number, in the same order (Holm 1979).
+    """Return p values corrected for their number, in the same order (Holm 1979).
 
     >>> holm([0.25, 0.0625, 0.5])
     [0.5, 0.1875, 0.5]
@@ -125,7 +126,7 @@ def _test(
 
 
 def _between_signers(wins: Tensor, samples: Tensor, seed: int) -> Estimate:
-    """The difference with its interval by a bootstrap that draws signers, with all they made."""
+    """Return the difference with its interval by a bootstrap that draws whole signers."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(len(wins), (RESAMPLES, len(wins)), generator=generator)
     found = wins[drawn].sum(1).double() / samples[drawn].sum(1)
@@ -140,7 +141,7 @@ def _check(
         raise ValueError(f"Expected at least two sets to compare but got {len(rights)}. Add one.")
     if reference is not None and reference not in rights:
         raise ValueError(f"Expected one of {', '.join(rights)} but got reference={reference!r}.")
-    lengths = {name: tuple(one.shape) for name, one in rights.items()}
+    lengths = {name: tuple(found.shape) for name, found in rights.items()}
     samples = next(iter(rights.values())).shape
     if len(set(lengths.values())) > 1 or len(samples) != 1 or samples[0] == 0:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A file's labels tell its joints from others, and from these in another order."""
+"""Test that a file's labels tell its joints from others, and from these in another order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_what_is_no_label_is_refused(text: str | bytes) -> None:
 
 def test_a_digest_is_that_of_the_names_in_their_order() -> None:
     assert digest_of(["a", "b"]) == digest_of(("a", "b"))
-    assert len({digest_of(one) for one in (["a", "b"], ["b", "a"], ["ab"], ["a,b"])}) == 4
+    assert len({digest_of(names) for names in (["a", "b"], ["b", "a"], ["ab"], ["a,b"])}) == 4
 
 
 def test_a_file_has_all_joints_or_those_that_are_kept() -> None:

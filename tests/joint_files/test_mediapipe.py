@@ -1,4 +1,4 @@
-"""The plan names the parts that kept joints are in, and saves no more than was measured."""
+"""Test that a plan names the parts that kept joints are in, and saves no more than measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Picked entries are those of numpy, and dropped ones are not read where a disk can skip them."""
+"""Test that picked entries equal numpy's, and that a disk skips dropped ones where it can."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DTYPES = ["<f4", ">f8", "<i2", "|u1", "<f2"]
 
 
 class Raw(io.BytesIO):
-    """A file in memory that, like a real one, may give less than it is asked for."""
+    """Is a file in memory that, like a real one, may give less than it is asked for."""
 
     def readinto(self, buffer: Any) -> int:
         return super().readinto(memoryview(buffer)[:7])

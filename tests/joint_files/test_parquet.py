@@ -1,4 +1,4 @@
-"""Columns are found by the names of joints, and read without the others."""
+"""Test that columns are found by the names of joints, and read without the others."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_each_joint_of_each_skeleton_has_its_own_columns(
 ) -> None:
     joints = get_skeleton(name).joints[:80]
     order = data.draw(st.permutations(joints))
-    found = columns_of(["frame", *(f"{one}{end}" for one in order for end in ends)], joints)
-    assert found == {one: tuple(f"{one}{end}" for end in ends) for one in joints}
+    found = columns_of(["frame", *(f"{joint}{end}" for joint in order for end in ends)], joints)
+    assert found == {joint: tuple(f"{joint}{end}" for end in ends) for joint in joints}
     assert tuple(found) == joints
 
 

@@ -1,4 +1,4 @@
-"""Rewritten files have the kept joints, are whole or absent, and are made once."""
+"""Test that rewritten files have the kept joints, are whole or absent, and are made once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FILES = ("x.npy", "x.npz", "x.parquet")
 
 @pytest.fixture
 def data(tmp_path: Path) -> Any:
-    """The same skeletons in files of each kind."""
+    """Write the same skeletons in files of each kind, and return them."""
     x = noise(6, 7, 3)
     np.save(tmp_path / "x.npy", x)
     np.savez(tmp_path / "x.npz", x=x, sign=np.array(["A", "B"], dtype=object))
@@ -49,7 +49,7 @@ def contents(path: Path) -> Any:
 
 
 def labels(path: Path) -> JointLabels:
-    """What a new file says, read as any other program would."""
+    """Return the labels of a new file, read as any other program would."""
     if path.suffix == ".npy":
         return JointLabels.from_json(sidecar(path).read_text())
     if path.suffix == ".npz":
@@ -142,7 +142,7 @@ def test_fewer_joints_of_a_rewritten_file_are_written_beside_it_and_never_over_i
     first, second = tmp_path / "small" / name, tmp_path / "smaller" / name
     rewrite(tmp_path / name, first, SELECTION)
     fewer = JointSelection((0, 2), 3, SELECTION.names, (0.9, 0.1, 0.9))
-    axis = None if name == "x.parquet" else 1  # the last has three entries too
+    axis = None if name == "x.parquet" else 1  # the last axis has three entries too
     with pytest.raises(ValueError, match=r"which is the file itself\. Pass -o another folder"):
         rewrite(first, first, fewer, axis)
     assert np.array_equal(contents(first), data[:, KEPT])

@@ -1,4 +1,4 @@
-"""The kept joints are picked out of every layout, as einops would, and out of nothing else."""
+"""Test that kept joints are picked out of every layout as by einops, and others are refused."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_kept_joints_are_picked(axes: str, array: bool, kept: set[int]) -> N
     assert torch.equal(torch.as_tensor(got), wanted)
 
 
-@pytest.mark.parametrize("axes", [one for one in LAYOUTS if not one.startswith("b")])
+@pytest.mark.parametrize("axes", [axes for axes in LAYOUTS if not axes.startswith("b")])
 @given(kept=st.sets(st.integers(0, 3), min_size=1))
 def test_of_files_is_read_what_is_picked_of_the_array(axes: str, kept: set[int]) -> None:
     x = rearrange(np.arange(24.0).reshape(3, 4, 2), f"t j c -> {axes}")
@@ -64,7 +64,7 @@ def test_it_is_the_transform_of_a_data_set_of_paths(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", x)
     pick = SelectJoints(selection_of(1, 3), "t j c")
     read = [pick.read(str(path)) for path in sorted(tmp_path.glob("*.npy"))]
-    assert all(np.array_equal(one, x[:, [1, 3]]) for one in read)
+    assert all(np.array_equal(picked, x[:, [1, 3]]) for picked in read)
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
     assert np.array_equal(pick(mapped), x[:, [1, 3]])
 

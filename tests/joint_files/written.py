@@ -1,4 +1,4 @@
-"""Skeletons as files, and files that count what is read of them."""
+"""Writes skeletons as files, and counts what is read of a file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def selection_of(kept: Any, joints: int, prefix: str = "joint") -> JointSelectio
 
 
 class Counted(io.FileIO):
-    """A file that counts the bytes that are asked of it, and the pages that a disk reads for it."""
+    """Counts the bytes that are asked of a file, and the pages that a disk reads for it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "rb")
@@ -53,7 +53,7 @@ class Counted(io.FileIO):
 
 
 def write_parquet(path: Path, x: Any, names: Any, **more: Any) -> None:
-    """An array `(frames, joints, coordinates)` as a column per joint and coordinate."""
+    """Write an array `(frames, joints, coordinates)` as a column per joint and coordinate."""
     columns = {
         f"{name}_{'xyzw'[c]}": pa.array(x[:, n, c])
         for n, name in enumerate(names)

@@ -1,4 +1,4 @@
-"""Several runs: by hand, by the limits, by a reference; and the random joints."""
+"""Test comparisons of several runs by hand, by limits and by a reference, and random joints."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_of_one_size_it_is_the_mean_of_kunchevas_index_over_pairs() -> None:
     sets = [(0, 1, 2), (0, 1, 4), (1, 2, 5), (0, 3, 5)]
     chance = 3 * 3 / 6
     pairs = [(len({*a} & {*b}) - chance) / (3 - chance) for a, b in combinations(sets, 2)]
-    assert stability([selection(*one) for one in sets]).value == pytest.approx(sum(pairs) / 6)
+    assert stability([selection(*joints) for joints in sets]).value == pytest.approx(sum(pairs) / 6)
 
 
 def test_the_interval_is_that_of_the_delta_method_when_sizes_differ() -> None:
@@ -218,7 +218,7 @@ def test_random_masks_can_have_as_many_joints_of_each_part() -> None:
     masks = random_masks(selection(1, 2, 5), n=200, seed=1, groups=parts)
     assert (masks[:, 1:4].sum(1) == 2).all()
     assert not masks[:, 4].any()
-    assert (masks[:, [0, 5]].sum(1) == 1).all()  # what is in no part is one too
+    assert (masks[:, [0, 5]].sum(1) == 1).all()  # the joints that are in no part
     assert masks[:, [0, 1, 2, 3, 5]].any(0).all()
 
 

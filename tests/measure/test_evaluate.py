@@ -1,4 +1,4 @@
-"""What each joint is worth: against a linear model in which every joint's part is known."""
+"""Test what each joint is worth against a linear model in which every joint's part is known."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEPT = torch.tensor([True, True, True, True, False, False])
 
 
 class OneJointPerClass(nn.Module):
-    """Class c is what joint c + 1 says; nothing reads joint 0, and joint 5 disturbs class 0."""
+    """Reads class c from joint c + 1; joint 0 is not read, and joint 5 disturbs class 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class OneJointPerClass(nn.Module):
 
 
 def planted(counts: tuple[int, ...] = (4, 3, 1)) -> tuple[Tensor, Tensor]:
-    """Samples of each class, `b t j c`: the joint of the class is 1, those of others are 0."""
+    """Return samples of each class, `b t j c`, in which the joint of the class is 1, others 0."""
     labels = torch.cat([torch.full((n,), label) for label, n in enumerate(counts)])
     x = torch.zeros(len(labels), 2, 6, 2)
     x[torch.arange(len(labels)), :, labels + 1] = 1.0
@@ -72,7 +72,7 @@ def test_the_accuracy_on_each_signer_is_that_of_their_samples() -> None:
         model.weight[2] = 0.0  # class 1, the samples 4 to 6, is never found
     signers = ["a", "a", "b", "b", "b", "a", "c", "c"]
     found = evaluate(pruned(model), class_names=["x", "y", "z"], signers=signers)
-    assert {name: one.value for name, one in found.per_signer.items()} == {
+    assert {name: accuracy.value for name, accuracy in found.per_signer.items()} == {
         "a": pytest.approx(2 / 3),
         "b": pytest.approx(2 / 3),
         "c": 0.5,
@@ -128,8 +128,8 @@ def test_permuting_a_joint_that_nothing_reads_costs_nothing() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_permuting_leaves_no_sample_its_own_joint(seed: int) -> None:
-    # Two samples can only swap. Without joint 2 the first falls to class 0, which has the highest
-    # bias; with it the second, whose own joint 3 says as much, falls to class 1.
+    # Two samples can only swap. The first loses joint 2 and falls to class 0, which has the highest
+    # bias. The second has joint 2 beside its own joint 3, which is as strong, and falls to class 1.
     x, labels = planted((0, 1, 1))
     x[:, :, 1:4] *= 2.0
     found = evaluate(data=[(x, labels)], how=["permute"], seed=seed)
@@ -210,7 +210,7 @@ def test_half_open_gates_are_drawn_anew_for_each_batch_and_as_the_seed_says() ->
     attached = with_probabilities(1, 1, 0.3, 1, 0, 0)
     layer = attached_layers(attached)[0][1]
     layer.temperature = 1e-3  # open or closed
-    layer.begin_step()  # as a training step left it: gates with noise that they would draw again
+    layer.begin_step()  # leaves the noise of a training step in the gates
     found = evaluate(attached, batches, how=["soft"], seed=1)
     assert found.soft.value == pytest.approx(0.3 - 1, abs=0.07)
     assert found == evaluate(attached, batches, how=["soft"], seed=1)
@@ -253,13 +253,13 @@ def test_subsets_are_compared_with_the_kept_joints_on_the_same_samples() -> None
     found = compare({"no class 1": ["class_0", 3, 0], "noisy": mask})
     assert found.samples == 8
     assert found.joints == {"kept": 4, "no class 1": 3, "noisy": 4}
-    values = {name: one.value for name, one in found.accuracy.items()}
+    values = {name: accuracy.value for name, accuracy in found.accuracy.items()}
     assert values == {"kept": 1.0, "no class 1": 5 / 8, "noisy": 4 / 8}
     labels = planted()[1]
     assert torch.equal(found.right["no class 1"], labels != 1)
     assert torch.equal(found.right["noisy"], labels != 0)
     assert found.tests == paired_tests(found.right, reference="kept")
-    assert [(one.first, one.second, one.p) for one in found.tests] == [
+    assert [(test.first, test.second, test.p) for test in found.tests] == [
         ("no class 1", "kept", 2 / 2**3),
         ("noisy", "kept", 2 / 2**4),
     ]
@@ -338,9 +338,9 @@ def test_a_cost_is_what_gets_worse_where_less_of_the_metric_is_better() -> None:
 def state(model: nn.Module) -> list[Any]:
     layer = attached_layers(model)[0][1]
     modules = [*model.modules(), *layer.modules()]
-    hooks = [len(one._forward_pre_hooks) for one in modules]
+    hooks = [len(module._forward_pre_hooks) for module in modules]
     values = [*model.state_dict().values(), *layer.parameters()]
-    flags = [one.training for one in modules]
+    flags = [module.training for module in modules]
     noise = [layer.generator, layer._drawn]
     values = [value.tolist() for value in values]
     return [layer.mask, layer.mode, layer.used, hooks, flags, noise, values]
@@ -352,7 +352,7 @@ def test_the_model_comes_back_as_it_was(fails: bool) -> None:
     layer = attached_layers(model)[0][1]
     layer.mode = "open"
     model.train()
-    model.norm.eval()  # a frozen part in a model that trains
+    model.norm.eval()  # a frozen part of a model in training mode
     before = state(model)
 
     def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:

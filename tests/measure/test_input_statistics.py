@@ -1,4 +1,4 @@
-"""What reaches the gates: motion, detection, interpolation, what is out of the picture."""
+"""Test the statistics of what reaches the gates: motion, detection, interpolation, the picture."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def measured(
 
 
 def moving(frames: int = 12, joints: int = 4, seed: int = 0) -> Tensor:
-    """Two clips of joints that jitter about the middle of the picture."""
+    """Return two clips of joints that jitter about the middle of the picture."""
     generator = torch.Generator().manual_seed(seed)
     return 0.5 + 0.05 * torch.randn(2, frames, joints, 2, generator=generator)
 
 
 def listed(found: list[JointInput]) -> list[float]:
-    return [math.nan if value is None else value for one in found for value in one]
+    return [math.nan if value is None else value for joint in found for value in joint]
 
 
 def test_motion_is_the_mean_step_from_frame_to_frame() -> None:
@@ -55,7 +55,7 @@ def test_a_joint_is_detected_where_it_is_finite_and_not_all_0(missing: float) ->
     x = moving()
     x[:, 3:, 2] = missing
     x[:, :, 3, 0] = 0.0  # one coordinate may be 0
-    assert [one.detected for one in measured(x)] == [1.0, 1.0, 0.25, 1.0]
+    assert [joint.detected for joint in measured(x)] == [1.0, 1.0, 0.25, 1.0]
 
 
 @pytest.mark.parametrize("padding", [0.0, math.nan])
@@ -74,7 +74,7 @@ def test_what_stands_on_a_straight_line_while_others_move_is_interpolated() -> N
     x[:, 2:11, 1] = torch.lerp(start, end, torch.linspace(0, 1, 9)[None, :, None])
     x[:, :, 2] = x[:, :1, 2]  # held throughout
     # Of the ten frames that have two neighbours, frames 3 to 9 are on the line.
-    assert [one.interpolated for one in measured(x)] == [0.0, 0.7, 1.0, 0.0]
+    assert [joint.interpolated for joint in measured(x)] == [0.0, 0.7, 1.0, 0.0]
 
 
 def test_standardised_interpolation_is_still_one() -> None:
@@ -83,20 +83,20 @@ def test_standardised_interpolation_is_still_one() -> None:
         x[:, :1, 1], x[:, -1:, 1], torch.linspace(0, 1, 40).view(1, 40, 1).double()
     )
     x = ((x.float() - 0.5) / 0.05).float()
-    assert [one.interpolated for one in measured(x)] == [0.0, 1.0, 0.0, 0.0]
+    assert [joint.interpolated for joint in measured(x)] == [0.0, 1.0, 0.0, 0.0]
 
 
 def test_frames_in_which_nothing_moves_are_not_interpolated() -> None:
     x = moving()
-    assert [one.interpolated for one in measured(x.repeat_interleave(4, dim=1))] == [0.0] * 4
+    assert [joint.interpolated for joint in measured(x.repeat_interleave(4, dim=1))] == [0.0] * 4
 
 
 def test_what_is_outside_the_picture_is_asked_for() -> None:
     x = moving()
     x[:, :3, 1, 1] = 1.2
     x[:, 3:, 3] = 0.0  # what is not there is not outside
-    assert [one.out_of_frame for one in measured(x, frame=(0.1, 1.0))] == [0.0, 0.25, 0.0, 0.0]
-    assert [one.out_of_frame for one in measured(x)] == [None] * 4
+    assert [joint.out_of_frame for joint in measured(x, frame=(0.1, 1.0))] == [0.0, 0.25, 0.0, 0.0]
+    assert [joint.out_of_frame for joint in measured(x)] == [None] * 4
     with pytest.raises(ValueError, match=r"two ends of the picture but got \(1, 0\)"):
         InputStatistics(3, frame=(1, 0))
 
@@ -126,7 +126,7 @@ def test_parts_of_a_skeleton_and_batches_are_added_up() -> None:
         statistics.add([(clip[:, :, :2], AXES, range(2)), (clip[:, :, 2:], AXES, range(2, 4))])
     found = statistics.result()
     assert listed(found) == pytest.approx(listed(measured(x, frame=(0.4, 0.6))))
-    assert [one.detected for one in found] == [1.0, 1.0, 0.6, 0.6]
+    assert [joint.detected for joint in found] == [1.0, 1.0, 0.6, 0.6]
 
 
 def test_a_skeleton_that_is_read_twice_counts_as_once() -> None:
@@ -141,7 +141,7 @@ def test_two_clips_in_one_pass_have_each_their_own_padding() -> None:
     first[:, 4:], second[:, :6] = 0.0, 0.0
     statistics = InputStatistics(4)
     statistics.add([(first, AXES, None), (second, AXES, None)])
-    assert [one.detected for one in statistics.result()] == [1.0] * 4
+    assert [joint.detected for joint in statistics.result()] == [1.0] * 4
 
 
 def test_of_no_data_nothing_is_known() -> None:

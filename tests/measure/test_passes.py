@@ -1,4 +1,4 @@
-"""Passes with other joints in front: what each of them shows the model, and what is left after."""
+"""Test which joints each pass shows the model, and that nothing is left behind after it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEPT = torch.tensor([True, False, True])
 
 
 class Sees(nn.Module):
-    """Returns what it sees, as logits of three classes."""
+    """Returns its input as logits of three classes."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x[:, 0, :, 0]

@@ -1,4 +1,4 @@
-"""What a batch is: every usual form gives the same logits and labels, and others are refused."""
+"""Test that every usual form of a batch gives the same logits and labels."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_clones_of_a_metric_begin_anew() -> None:
     first, second = clones(metric, 2, torch.device("cpu"))
     first.update(X, X + 2)
     second.update(X, X + 3)
-    assert [single(one.compute()) for one in (metric, first, second)] == [1.0, 4.0, 9.0]
+    assert [single(found.compute()) for found in (metric, first, second)] == [1.0, 4.0, 9.0]
     assert clones(None, 2, torch.device("cpu")) == []
     with pytest.raises(TypeError, match=r"Expected a torchmetrics\.Metric but got str"):
         clones("accuracy", 1, torch.device("cpu"))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Paired tests: by closed forms, by all ways to swap, by a reference, and in how often they err."""
+"""Test paired tests by closed forms, by all ways to swap, by a reference and by their errors."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def test_over_clips_it_is_mcnemars_exact_test(won: int, lost: int, same: int) ->
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=9))
 def test_over_signers_it_counts_all_ways_to_swap_the_two(differences: list[int]) -> None:
     sums = [
-        sum(sign * one for sign, one in zip(signs, differences, strict=True))
+        sum(sign * move for sign, move in zip(signs, differences, strict=True))
         for signs in product((1, -1), repeat=len(differences))
     ]
-    extreme = sum(abs(one) >= abs(sum(differences)) for one in sums)
+    extreme = sum(abs(total) >= abs(sum(differences)) for total in sums)
     assert swap_test(differences) == pytest.approx(extreme / len(sums))
 
 
@@ -47,7 +47,7 @@ def test_many_samples_do_not_underflow() -> None:
 
 
 def test_if_the_two_are_alike_it_finds_a_difference_as_rarely_as_it_says() -> None:
-    # 12 signers, each with a taste of their own for one of the two: clips of one signer agree.
+    # Each of 12 signers favours one of the two sets, so that the clips of a signer agree.
     generator = torch.Generator().manual_seed(0)
     signers = [signer for signer in range(12) for _ in range(20)]
     by_clips, by_signers, runs = 0, 0, 300
@@ -58,7 +58,7 @@ def test_if_the_two_are_alike_it_finds_a_difference_as_rarely_as_it_says() -> No
         by_clips += paired_tests(right)[0].p < 0.05
         by_signers += paired_tests(right, signers=signers)[0].p < 0.05
     assert by_signers / runs < 0.08
-    assert by_clips / runs > 0.3  # what signers are for
+    assert by_clips / runs > 0.3  # errs too often without signers
 
 
 # --- Holm's correction ----------------------------------------------------------------------------
@@ -79,8 +79,8 @@ def test_holms_correction_keeps_the_order_and_is_between_none_and_bonferronis(
     for p, corrected in zip(values, found, strict=True):
         assert p <= corrected <= min(1.0, len(values) * p)
     assert min(found) == min(1.0, len(values) * min(values))
-    for (p, one), (q, other) in combinations(zip(values, found, strict=True), 2):
-        assert (one <= other) if p <= q else (one >= other)
+    for (p, adjusted), (q, other) in combinations(zip(values, found, strict=True), 2):
+        assert (adjusted <= other) if p <= q else (adjusted >= other)
 
 
 @given(P_VALUES, st.floats(0.001, 0.2))
@@ -100,11 +100,11 @@ def test_what_is_significant_after_it_is_what_holms_procedure_rejects(
 
 def test_sets_are_compared_in_pairs_or_with_a_reference() -> None:
     right = {"a": rights("++++++--"), "b": rights("+-------"), "c": rights("++++++-+")}
-    pairs = [(one.first, one.second) for one in paired_tests(right)]
+    pairs = [(test.first, test.second) for test in paired_tests(right)]
     assert pairs == [("a", "b"), ("a", "c"), ("b", "c")]
     found = paired_tests(right, reference="c")
-    assert [(one.first, one.second) for one in found] == [("a", "c"), ("b", "c")]
-    assert [one.p_holm for one in found] == holm([one.p for one in found])
+    assert [(test.first, test.second) for test in found] == [("a", "c"), ("b", "c")]
+    assert [test.p_holm for test in found] == holm([test.p for test in found])
     assert found[1] == PairedTest(
         "b", "c", difference(right["b"], right["c"]), 2 / 2**6, 2 * 2 / 2**6
     )
