@@ -10,8 +10,10 @@ import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import pytest
+from importlinter.api import read_configuration
 from importlinter.cli import lint_imports
 
 import lightning_jointprune
@@ -19,6 +21,7 @@ import lightning_jointprune
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "lightning_jointprune"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+ROOMS = sorted({module.parent for module in MODULES} - {PACKAGE})
 PUBLIC = {
     "Groups",
     "GumbelSigmoid",
@@ -71,6 +74,43 @@ def name_of(module: Path) -> str:
 def test_imports_go_in_the_directions_of_the_contracts(capsys: pytest.CaptureFixture[str]) -> None:
     status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
     assert status == 0, capsys.readouterr().out
+
+
+def contracts() -> list[dict[str, Any]]:
+    """Return the import contracts of pyproject.toml."""
+    settings = read_configuration(str(ROOT / "pyproject.toml"))
+    found: list[dict[str, Any]] = settings["contracts_options"]
+    return found
+
+
+def dotted(module: Path) -> str:
+    return ".".join(module.relative_to(ROOT).with_suffix("").parts)
+
+
+def test_no_import_contract_has_exceptions() -> None:
+    assert [item["name"] for item in contracts() if "ignore_imports" in item] == []
+
+
+@pytest.mark.parametrize("room", [PACKAGE, *ROOMS], ids=dotted)
+def test_a_room_has_a_contract_for_all_its_modules(room: Path) -> None:
+    ordered = [item for item in contracts() if dotted(room) in item.get("containers", [])]
+    apart = [item for item in contracts() if item.get("modules") == [f"{dotted(room)}.*"]]
+    assert apart or any(item["exhaustive"] == "True" for item in ordered)
+
+
+@pytest.mark.parametrize(
+    ("library", "knowing"),
+    [
+        ("lightning", {"callback"}),
+        ("plotly", {"report.figures", "report.picture", "report.plotly_script"}),
+    ],
+)
+def test_a_library_is_forbidden_in_all_modules_but_few(library: str, knowing: set[str]) -> None:
+    """A module or a room that is added has to be named in the contract."""
+    (contract,) = [item for item in contracts() if library in item.get("forbidden_modules", [])]
+    forbidden = tuple(f"{name}." for name in contract["source_modules"])
+    free = {dotted(module) for module in MODULES if not f"{dotted(module)}.".startswith(forbidden)}
+    assert free == {f"lightning_jointprune.{name}" for name in knowing}
 
 
 def test_the_package_has_modules_to_check() -> None:
@@ -129,11 +169,9 @@ def length_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
 def test_a_function_has_at_most_60_lines(module: Path) -> None:
-    long = {one.name: length_of(one) for one in functions_of(module) if length_of(one) > 60}
+    lengths = {function.name: length_of(function) for function in functions_of(module)}
+    long = {name: lines for name, lines in lengths.items() if lines > 60}
     assert not long, f"Split by function over data: {long}."
-
-
-ROOMS = sorted({module.parent for module in MODULES} - {PACKAGE})
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=name_of)
