@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples.autsl.data.module import SignData
-from examples.autsl.data.preprocess import Preprocess, centre, fill_gaps, with_marks
+from examples.autsl.data.preprocess import Preprocess, Standardizer, centre, fill_gaps, with_marks
 from examples.autsl.data.synthetic import JOINT_NAMES, SyntheticSettings, make_synthetic
 from examples.autsl_fusion import FusionCLI, SignFusion
 from lightning_jointprune import JointPruningLayer
@@ -191,3 +191,22 @@ def test_wrong_order_is_refused_before_the_training(tmp_path: Path, folder: Path
         np.save(path, np.random.default_rng(0).random((9, 543, 3)).astype(np.float32))
     with pytest.raises(ValueError, match="Expected joints in the order face-left-pose-right but"):
         SignData(str(folder), "skeleton", order="face-left-pose-right").setup("fit")
+
+
+def test_standardizer_works_per_joint_and_puts_missing_ones_at_the_mean() -> None:
+    rng = np.random.default_rng(0)
+    clips = [rng.normal(3.0, 2.0, (6, 4, 2)) for _ in range(20)]
+    base = Standardizer.fit(clips)
+    for clip in clips:
+        clip[:, 1] *= 100.0
+        clip[:, 2] = np.nan
+    changed = Standardizer.fit(clips)
+    for joint in (0, 3):
+        np.testing.assert_array_equal(base.mean[joint], changed.mean[joint])
+        np.testing.assert_array_equal(base.std[joint], changed.std[joint])
+    frames = np.concatenate(clips)[:, 1]
+    np.testing.assert_allclose(changed.mean[1], frames.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(changed.std[1], frames.std(axis=0), rtol=1e-5)
+    out = changed(clips[0])
+    assert np.isfinite(out).all()
+    assert not out[:, 2].any()

@@ -34,7 +34,7 @@ from examples.autsl.extract import (
 )
 from examples.autsl.study.study import main as study
 from lightning_jointprune.skeletons import get_skeleton
-from tests.examples.test_autsl_check import cut, cut_after_index, without_frames, write_sound
+from tests.examples.autsl.test_check import cut, cut_after_index, without_frames, write_sound
 from tests.people import StandIn
 from tests.runs import SHORT_RUNS
 

@@ -10,7 +10,7 @@ import yaml
 from examples.autsl import tune as autsl_tune
 from examples.autsl.data.synthetic import SyntheticSettings, make_synthetic
 from examples.autsl_fusion import FusionCLI
-from tests.examples.test_autsl_study import flags
+from tests.examples.autsl.study.test_study import flags
 from tests.runs import SHORT_RUNS
 
 pytestmark = [

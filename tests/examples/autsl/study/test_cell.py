@@ -20,7 +20,7 @@ from examples.autsl.data.synthetic import SyntheticSettings, make_synthetic
 from examples.autsl.study.cell import _flags, run_cell, see_only
 from examples.autsl.study.selections import Cell, path_of
 from examples.autsl_fusion import FusionCLI, SignFusion
-from tests.examples.test_autsl_study import ROOT, flags
+from tests.examples.autsl.study.test_study import ROOT, flags
 from tests.runs import SHORT_RUNS
 
 pytestmark = SHORT_RUNS
