@@ -1,1 +1,1 @@
-"""A physically smaller model for the kept joints: traced, followed, cut, proved equal, stored."""
+"""Makes a physically smaller model for the kept joints: traces, follows, cuts, proves, stores."""

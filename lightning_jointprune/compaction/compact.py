@@ -1,4 +1,4 @@
-"""A physically smaller model for the kept joints, proved equal to the masked one.
+"""Makes a physically smaller model for the kept joints, and proves it equal to the masked one.
 
 `compact` follows the joints through the model (`tracing`, `follow`, `rules`), cuts parameters
 (`surgery`), and compares the result with the masked model. Nothing is returned unproved.
@@ -51,31 +51,31 @@ def compact(
     takes: str = "kept",
     whole: bool = False,
 ) -> M:
-    """Make a model that has the kept joints alone and equals the masked one.
+    """Return a model that has only the kept joints and equals the masked one.
 
     Args:
         model: a model with a frozen mask in front, as `load_pruned` returns it; it stays as it is.
         selection: its selection, as in `selection.json` or from `analyze_pruning`.
-        example_inputs: what the model's forward takes, with all joints: a tuple of arguments, a
-            dict of named ones, or one tensor. Where the model has no forward, what the submodule
-            takes that the skeleton enters.
-        takes: `"kept"`, the result takes the kept joints in their order, or `"all"`, it takes all
-            joints and picks them out. A `JointPruningLayer` in the model's own forward needs
-            `"all"`, and becomes what picks them out.
+        example_inputs: the arguments of the model's forward, with all joints: a tuple of arguments,
+            a dict of named ones, or one tensor. Where the model has no forward, those of the
+            submodule that the skeleton enters.
+        takes: `"kept"` for a result that takes the kept joints in their order, or `"all"` for one
+            that takes all joints and picks them out. A `JointPruningLayer` in the model's own
+            forward needs `"all"`, and becomes a layer that picks the joints out.
         whole: whether to leave the network as it is, for models that cannot be smaller. The result
-            takes the kept joints and puts what dropped ones are between them, so it is exact.
+            takes the kept joints and puts the values of dropped ones between them, so it is exact.
 
     Returns:
         A model of the same class in evaluation mode, with fewer parameters under the same names
         unless it is `whole`. It can be trained, saved by `save_compact` and compacted no further.
 
     Raises:
-        CompactionError: if it cannot be smaller and equal; says which layer needs the dropped
-            joints, and why.
+        CompactionError: if it cannot be smaller and equal; the message names the layer that needs
+            the dropped joints, and the reason.
         ValueError: if the selection is not that of the model, or the mask is not frozen.
 
-    Equal means: in float64, on the example and on random skeletons, no output differs by more than
-    1e-5 of the largest. With a `fill` that is not 0 this is said of frames that are no padding.
+    Equal means that no output differs by more than 1e-5 of the largest, in float64, on the example
+    and on random skeletons. With a `fill` that is not 0, frames of padding are left out of this.
     """
     if takes not in ("kept", "all"):
         raise ValueError(f'Expected takes="kept" or "all" but got {takes!r}.')
@@ -106,7 +106,7 @@ def compact(
 
 
 def finished(model: M, done: Compaction) -> M:
-    """The compact model with what stands in front of it."""
+    """Return the compact model with its layers in front."""
     mask = torch.tensor(done.selection.mask)
     for target in done.targets:
         if done.fill is not None:
@@ -154,7 +154,7 @@ def _whole(
 
 
 class _SelectedAndPutBack:
-    """What a whole model makes of all joints, for the proof."""
+    """Picks the kept joints and puts them back for a whole model, in the proof."""
 
     def __init__(self, mask: Tensor, fill: Any, target: Target) -> None:
         self.mask, self.fill, self.target, self.num_joints = mask, fill, target, len(mask)
@@ -177,7 +177,7 @@ def _put_back(mask: Tensor, fill: Any, part: range, target: Target) -> PutBackLa
 
 
 def _called(model: nn.Module, targets: Sequence[Target], takes: str) -> str:
-    """Path of the module that the example is for."""
+    """Return the path of the module that the example is for."""
     called = called_by_users(model, targets)
     deeper = [target.module for target in targets if target.module != called]
     if takes == "kept" and deeper:
@@ -193,7 +193,7 @@ def _in_float64(model: M) -> M:
 
 
 def _with_layers_off(model: M) -> M:
-    """A copy with nothing in front."""
+    """Return a copy without layers in front."""
     copied = copy.deepcopy(model)
     detach(copied)
     return copied.eval()
@@ -243,10 +243,10 @@ def _proved(
     called: str,
     call: Call,
 ) -> tuple[tuple[tuple[str, str], ...], float]:
-    """The attributes to change so that the compact model equals the masked one, and how far.
+    """Return the attributes to change so that both models are equal, and their largest difference.
 
     Raises:
-        CompactionError: if it does not.
+        CompactionError: if they are not equal.
     """
     before = [outputs(plain, targets, layer, called, call, seed) for seed in seeds()]
     said = ""

@@ -1,4 +1,4 @@
-"""A compact model as a file: its tensors as safetensors, with its selection and sizes."""
+"""Writes a compact model to a safetensors file with its selection and sizes, and reads it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ KIND, SCHEMA = "compact_model", 1
 def save_compact(model: nn.Module, path: PathLike) -> None:
     """Write a compact model into a safetensors file, whole or not at all.
 
-    The tensors have the names they have in `state_dict`; the selection, the model's hyperparameters
-    and what was cut are in the file's metadata, under `compact_model`.
+    The tensors have their names of `state_dict`. The file's metadata, under `compact_model`, has
+    the selection, the model's hyperparameters and what was cut.
 
     Args:
         model: a model that `compact` or `from_compact` returned; it may have been trained since.
@@ -42,9 +42,9 @@ def save_compact(model: nn.Module, path: PathLike) -> None:
             "Pass what compact(model, selection, example_inputs) returns."
         )
     held = {**dict(model.named_buffers()), **model.state_dict()}
-    cut = {name: held[name] for name in done.cut}  # buffers that state_dict leaves out, too
+    cut = {name: held[name] for name in done.cut}  # also buffers that state_dict leaves out
     tensors = {**model.state_dict(), **cut}
-    own = {name: one.detach().cpu().contiguous().clone() for name, one in tensors.items()}
+    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_bytes(path, save(own, {KIND: json.dumps(_described(model, done))}))
 
 
@@ -64,7 +64,7 @@ def _described(model: nn.Module, done: Compaction) -> dict[str, Any]:
 
 
 def _storable(values: dict[str, Any]) -> dict[str, Any]:
-    """What of the hyperparameters JSON gives back as it was."""
+    """Return the hyperparameters that JSON gives back as they were."""
     plain = {}
     for name, value in values.items():
         try:
@@ -76,7 +76,7 @@ def _storable(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_compact(path: PathLike, model_class: type[M], **kwargs: Any) -> M:
-    """Load a compact model into its class, which knows nothing of pruning.
+    """Return a compact model of its class, which knows nothing of pruning.
 
     Args:
         path: a file that `save_compact` wrote.
@@ -88,7 +88,7 @@ def from_compact(path: PathLike, model_class: type[M], **kwargs: Any) -> M:
         The model, in evaluation mode on the CPU; it can be trained.
 
     Raises:
-        ValueError: if the file holds no compact model, or one of another class or other arguments.
+        ValueError: if the file holds no compact model, or the class or its arguments are others.
     """
     tensors, said = read_compact(path)
     model = model_class(**{**said["hyperparameters"], **kwargs})
@@ -107,7 +107,7 @@ def from_compact(path: PathLike, model_class: type[M], **kwargs: Any) -> M:
         setattr(module_at(model, path_), word, len(said["selection"]["indices"]))
     known = model.state_dict()
     left_out = {name for name in said["cut"] if name not in known}
-    _load(model, {name: one for name, one in tensors.items() if name not in left_out}, said)
+    _load(model, {name: tensor for name, tensor in tensors.items() if name not in left_out}, said)
     done = Compaction(
         JointSelection.from_json(json.dumps(said["selection"])),
         read_targets(said),
@@ -131,10 +131,10 @@ def _load(model: nn.Module, tensors: dict[str, Tensor], said: dict[str, Any]) ->
 
 
 def read_compact(path: PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a compact model's file, and what it says of them.
+    """Return the tensors of a compact model's file, and their description.
 
     Raises:
-        ValueError: if it holds no compact model, or one of a newer schema.
+        ValueError: if it holds no compact model, or a newer schema.
     """
     from safetensors import SafetensorError, safe_open
 

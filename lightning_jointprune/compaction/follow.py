@@ -29,12 +29,12 @@ from lightning_jointprune.compaction.tracing import (
 
 @dataclass(frozen=True)
 class Kept:
-    """A value of which the compact model has some entries of one axis.
+    """Says that the compact model has some entries of one axis of a value.
 
     Args:
         dim: the axis.
-        mask: which entries it has, shape `(n,)`, bool; at least one of each.
-        known: whether the others depend on no input.
+        mask: which entries it has, shape `(n,)`, bool; at least one is there and one is not.
+        known: whether the missing entries depend on no input.
     """
 
     dim: int
@@ -42,25 +42,25 @@ class Kept:
     known: bool = True
 
     def spread(self, shape: Sequence[int]) -> Tensor:
-        """The mask along its axis of a tensor of this shape."""
+        """Return the mask along its axis of a tensor of this shape."""
         view = [-1 if dim == self.dim else 1 for dim in range(len(shape))]
         return self.mask.view(view).expand(*shape)
 
 
 @dataclass(frozen=True)
 class Shifted:
-    """A value that is `scale * compact + shift`.
+    """Says that a value is `scale * compact + shift`.
 
     Args:
-        scale: shape of the value.
-        shift: shape of the value.
+        scale: the factor, in the shape of the value.
+        shift: the summand, in the shape of the value.
     """
 
     scale: Tensor
     shift: Tensor
 
 
-Note = Kept | Shifted | None  # None: whole
+Note = Kept | Shifted | None  # how the compact model has a value; None if it has the whole value
 
 TAKEN_ON = "dropped joints take on what depends on the input, and are used later"
 CONSTANT = "dropped joints add a constant, or a factor, that would have to be put in before this"
@@ -70,8 +70,8 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Operations by what they do to the entries of a tensor: each by itself; move them; leave some out;
-# look them up by number.
+# Names of operations that change each entry of a tensor by itself, that move entries, that leave
+# some out, and that look them up by number.
 POINTWISE = _words(
     "abs add alias atan2 bitwise_and bitwise_not bitwise_or ceil celu clamp clamp_max "
     "clamp_min clone contiguous cos detach div dropout elu eq erf exp expm1 feature_dropout "
@@ -93,12 +93,12 @@ LOOKUPS = _words("embedding index gather")
 
 @dataclass
 class Plan:
-    """What to do to a model's tensors.
+    """Lists the changes of a model's tensors.
 
     Args:
         cuts: name to axis to the entries that are kept, bool.
         scales: name of a weight to the factor of its inputs, shape `(inputs,)`.
-        biases: name of a bias to what is added to it; to 0 where there is none yet.
+        biases: name of a bias to the summand of it, or to its value where there is none yet.
     """
 
     cuts: dict[str, dict[int, Tensor]] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class Plan:
 
 
 class Refused(CompactionError):  # noqa: N818 -- it is not raised to the user
-    """What an operation does with the joints has no equal with fewer of them.
+    """Says that an operation has no equal with fewer joints.
 
     Args:
         node: the operation.
@@ -125,19 +125,19 @@ Entrance = Callable[[Tensor, str, int, int], tuple[Tensor, Tensor]]
 
 
 class Walk:
-    """Goes once through a graph.
+    """Goes through a graph once.
 
     Args:
         graph: the traced model.
-        rules: what operations make of joints, by name.
-        enter: of what enters, the axes, and the range of joints in it: the same with what replaces
-            dropped joints, and which joints are kept.
+        rules: name of an operation to the rule for it.
+        enter: called with the tensor that enters, its axes and its range of joints; returns the
+            tensor with the fill of dropped joints, and which joints are kept.
 
     Attributes:
         value: every node's value in the masked model.
-        note: how the compact model has it; nodes whose value is whole are not in it.
+        note: every node's note, without the nodes whose value is whole.
         fixed: the nodes that depend on parameters and buffers alone.
-        plan: what the compact model's tensors are.
+        plan: the changes of the model's tensors.
     """
 
     def __init__(self, graph: Graph, rules: Mapping[str, Rule], enter: Entrance) -> None:
@@ -149,7 +149,7 @@ class Walk:
         self._demanded: set[tuple[Node, Node]] = set()
 
     def run(self) -> Plan:
-        """Follow the joints to the end.
+        """Follow the joints to the end, and return the plan.
 
         Raises:
             Refused: where an operation has no equal.
@@ -167,9 +167,9 @@ class Walk:
                 self.fixed.add(node)
             return
         if node.op == "output":
-            reached = [one for one in node.all_input_nodes if self.note.get(one)]
+            reached = [source for source in node.all_input_nodes if self.note.get(source)]
             if reached:
-                by_joint = any(isinstance(self.note[one], Kept) for one in reached)
+                by_joint = any(isinstance(self.note[source], Kept) for source in reached)
                 says = "the model returns what it makes of each joint, dropped ones too"
                 raise Refused(reached[0], says if by_joint else CONSTANT)
             return
@@ -177,11 +177,11 @@ class Walk:
             self._enter(node)
             return
         self.value[node] = self.again(node, {})
-        if _is_new(node) or all(one in self.fixed for one in node.all_input_nodes):
+        if _is_new(node) or all(source in self.fixed for source in node.all_input_nodes):
             if not _draws(node):
                 self.fixed.add(node)
             return
-        if any(self.note.get(one) for one in node.all_input_nodes):
+        if any(self.note.get(source) for source in node.all_input_nodes):
             self._apply(node)
 
     def _enter(self, node: Node) -> None:
@@ -207,7 +207,7 @@ class Walk:
     def _check_shared(self) -> None:
         for node, name in self.graph.names.items():
             for user in node.users if name in self.plan.cuts else ():
-                if operation(user) == "_assert_tensor_metadata":  # of a change of type
+                if operation(user) == "_assert_tensor_metadata":  # belongs to a change of type
                     continue
                 if (node, user) not in self._demanded:
                     raise Refused(user, f"needs all of `{name}`, which elsewhere is cut")
@@ -215,28 +215,30 @@ class Walk:
     # --- for the rules -------------------------------------------------------------------------
 
     def again(self, node: Node, changed: Mapping[Node, Any]) -> Any:
-        """The value of an operation with other values of some of its inputs."""
+        """Return the value of an operation with other values of some of its inputs."""
 
-        def look(one: Node) -> Any:
-            return changed[one].contiguous() if one in changed else self.value[one]
+        def look(source: Node) -> Any:
+            return changed[source].contiguous() if source in changed else self.value[source]
 
         return node.target(*map_arg(node.args, look), **map_arg(node.kwargs, look))  # type: ignore[operator]
 
     def noted(self, nodes: Iterable[Any]) -> list[tuple[Node, Any]]:
-        """Those of some arguments that are not whole, with their notes."""
+        """Return the arguments that are not whole, with their notes."""
         return [
-            (one, self.note[one]) for one in nodes if isinstance(one, Node) and self.note.get(one)
+            (node, self.note[node])
+            for node in nodes
+            if isinstance(node, Node) and self.note.get(node)
         ]
 
     def kept(self, node: Node, nodes: Iterable[Any]) -> list[tuple[Node, Kept]]:
-        """The same, where nothing may be shifted."""
+        """Return the arguments that are not whole, and refuse those that are shifted."""
         found = self.noted(nodes)
         if any(isinstance(note, Shifted) for _, note in found):
             raise Refused(node, CONSTANT)
         return found
 
     def dead(self, node: Node) -> Tensor:
-        """The entries of a kept value that the compact model lacks.
+        """Return the entries of a kept value that the compact model lacks.
 
         Raises:
             Refused: if they depend on the input.
@@ -248,17 +250,17 @@ class Walk:
         return value.index_select(note.dim, (~note.mask).nonzero().flatten())
 
     def only_dead(self, node: Node) -> Tensor:
-        """A kept value with 0 in the place of what the compact model has, or refused as `dead`."""
+        """Return a kept value with 0 for the entries that the compact model has; see `dead`."""
         value: Tensor = self.value[node]
         if not self.note[node].known:
             raise Refused(node, TAKEN_ON)
         return torch.where(self.note[node].spread(value.shape), value.new_zeros(()), value)
 
     def demand(self, node: Any, dim: int, mask: Tensor, user: Node) -> None:
-        """Let the entries of an axis of a fixed value be cut, back to the parameters it is made of.
+        """Cut entries of an axis of a fixed value, back to the parameters that it is made of.
 
         Args:
-            node: what is to be cut.
+            node: the value to be cut.
             dim: the axis.
             mask: which entries are kept.
             user: the operation that needs them.
@@ -290,18 +292,18 @@ class Walk:
         if name in LOOKUPS:
             self._demand_looked_up(node, dim, mask)
         elif name in POINTWISE:
-            for one in inputs:
-                at = dim - len(shape) + self.value[one].ndim
-                if at >= 0 and self.value[one].shape[at] != 1:
-                    self.demand(one, at, mask, node)
+            for source in inputs:
+                at = dim - len(shape) + self.value[source].ndim
+                if at >= 0 and self.value[source].shape[at] != 1:
+                    self.demand(source, at, mask, node)
         elif name in MOVES or name in CHOICES:
-            for one in inputs:
-                self._demand_moved(node, one, Kept(dim, mask).spread(shape), user)
+            for source in inputs:
+                self._demand_moved(node, source, Kept(dim, mask).spread(shape), user)
         else:
             raise Refused(node, f"parameters of joints go through {name}, which needs them all")
 
     def _demand_looked_up(self, node: Node, dim: int, mask: Tensor) -> None:
-        """What looks up rows of a table by number needs fewer rows, or fewer numbers."""
+        """Cut the rows of a table, or the numbers by which they are looked up."""
         table, numbers = node.all_input_nodes[:2]
         if any(root.op == "placeholder" for root in _roots(numbers)):
             self.demand(numbers, dim, mask, node)
@@ -309,22 +311,22 @@ class Walk:
         found = self.value[numbers].movedim(dim, -1)
         if not (found == torch.arange(len(mask))).all():
             raise Refused(node, "joints are picked by number here")
-        self.demand(table, 0, mask, node)  # then 0, 1, … are the numbers of those kept
+        self.demand(table, 0, mask, node)  # the kept rows then have the numbers 0, 1, …
 
-    def _demand_moved(self, node: Node, one: Node, mask: Tensor, user: Node) -> None:
-        """What an operation that only moves entries needs of one of its inputs."""
-        shape = self.value[one].shape
+    def _demand_moved(self, node: Node, source: Node, mask: Tensor, user: Node) -> None:
+        """Cut an input of an operation that only moves entries."""
+        shape = self.value[source].shape
         places = torch.arange(shape.numel()).view(shape)
         others = {
             other: torch.full_like(self.value[other], -1, dtype=torch.int64)
             for other in node.all_input_nodes
-            if other is not one
+            if other is not source
         }
-        moved = self.again(node, {one: places, **others})
+        moved = self.again(node, {source: places, **others})
         kept, dropped = moved[mask].unique(), moved[~mask].unique()
         kept, dropped = kept[kept >= 0], dropped[dropped >= 0]
         if torch.equal(kept, dropped):  # the same for all joints
-            self._demanded.add((one, node))
+            self._demanded.add((source, node))
             return
         for dim, size in enumerate(shape):
             stride = shape[dim + 1 :].numel()
@@ -332,13 +334,13 @@ class Walk:
             if not torch.isin(mine, gone).any():
                 left = torch.ones(size, dtype=torch.bool)
                 left[gone] = False
-                self.demand(one, dim, left, node)
+                self.demand(source, dim, left, node)
                 return
         raise Refused(user, "joints are mixed in what enters here")
 
 
 def _is_new(node: Node) -> bool:
-    """Whether only type and device are taken from an input."""
+    """Return whether only type and device are taken from an input."""
     return operation(node) in ("new_zeros", "new_ones", "new_full")
 
 
@@ -347,29 +349,29 @@ def _draws(node: Node) -> bool:
 
 
 def _uniform(value: Tensor, dim: int) -> bool:
-    """Whether all entries along an axis are alike."""
+    """Return whether all entries along an axis are alike."""
     return bool((value == value.narrow(dim, 0, 1)).all())
 
 
 def _roots(node: Node) -> list[Node]:
-    """What a node is made of in the first place."""
+    """Return the nodes without inputs that a node is made of."""
     inputs = node.all_input_nodes
-    return [root for one in inputs for root in _roots(one)] if inputs else [node]
+    return [root for source in inputs for root in _roots(source)] if inputs else [node]
 
 
 def unknown(note: Any) -> Any:
-    """The same note, or notes of several values, of entries that may depend on the input."""
+    """Return the note, or notes of several values, for entries that may depend on the input."""
     if isinstance(note, (list, tuple)):
-        return [unknown(one) for one in note]
+        return [unknown(single) for single in note]
     return replace(note, known=False) if isinstance(note, Kept) else note
 
 
 def shifted(scale: Tensor, shift: Tensor) -> Note:
-    """A correction, or none where nothing is to be corrected."""
+    """Return a correction, or None where nothing has to be corrected."""
     return Shifted(scale, shift) if (scale != 1).any() or shift.any() else None
 
 
 def size_of(sizes: Any, place: int) -> int:
-    """The size of one axis of a window."""
+    """Return the size of one axis of a window."""
     sizes = [sizes] if isinstance(sizes, int) else sizes
     return int(sizes[place if len(sizes) > 1 else 0])

@@ -1,4 +1,4 @@
-"""What products with weights make of joints: fewer weights, and a constant for the bias."""
+"""Follows joints through products with weights, which leave out weights and change the bias."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from lightning_jointprune.compaction.tracing import arguments, operation
 def contract(
     walk: Walk, node: Node, terms: Sequence[str], result: str, operands: Sequence[Node]
 ) -> Note:
-    """A product that sums over axes, in einsum's letters."""
+    """Follow joints through a product that sums over axes, in einsum's letters."""
     noted = walk.kept(node, operands)
-    letters = {terms[operands.index(one)][note.dim] for one, note in noted}
+    letters = {terms[operands.index(operand)][note.dim] for operand, note in noted}
     mask = noted[0][1].mask
     if len(letters) > 1 or any(not torch.equal(note.mask, mask) for _, note in noted):
         raise Refused(node, "joints meet joints along another axis")
@@ -43,7 +43,7 @@ def contract(
         if dim >= 0 and shape[dim] != 1:
             walk.demand(other, dim, mask, node)
         elif other not in walk.fixed and any(
-            not n.known or walk.dead(one).any() for one, n in noted
+            not n.known or walk.dead(operand).any() for operand, n in noted
         ):
             known = False
     if free:
@@ -63,10 +63,11 @@ def _used(
     result: str,
     operands: Sequence[Node],
 ) -> Kept | Literal[False] | None:
-    """What a sum over joints is where fixed weights leave dropped joints out; None where none do.
+    """Return the note of a sum whose fixed weights leave dropped joints out, or None without such.
 
-    Weights of each joint that are 0 for dropped ones, or a graph in which no kept joint has a
-    message from a dropped one. What dropped joints get does not matter then.
+    These are weights of each joint that are 0 for dropped ones, or a graph in which no kept joint
+    has a message from a dropped one. What dropped joints get does not matter then. The note is
+    False where the sum has no joints left.
     """
     if letter in result:
         return None
@@ -89,19 +90,19 @@ def _used(
 
 
 def is_apart(joined: Tensor, to: int, by: int, mask: Tensor) -> bool:
-    """Whether nothing gets from a dropped joint to a kept one.
+    """Return whether no kept joint has a message from a dropped one.
 
     Args:
-        joined: whether something gets from one joint to another one, bool.
-        to: its axis of those that get it.
-        by: its axis of those that it is from.
+        joined: which joint has a message from which, bool.
+        to: axis of the joints that get a message.
+        by: axis of the joints that send it.
         mask: which joints are kept, shape `(J,)`, bool.
     """
     return not joined.movedim((to, by), (0, 1))[mask][:, ~mask].any()
 
 
 def einsum(walk: Walk, node: Node) -> Note:
-    """An einsum in letters."""
+    """Follow joints through an einsum that is written in letters."""
     equation = str(node.args[0]).replace(" ", "")
     operands: Any = node.args[1]
     if "->" not in equation or "." in equation:
@@ -111,11 +112,11 @@ def einsum(walk: Walk, node: Node) -> Note:
 
 
 def matmul(walk: Walk, node: Node) -> Note:
-    """A matrix product, of batches too."""
+    """Follow joints through a matrix product, also of batches."""
     x, y = node.args[:2]
     if operation(node) in ("addmm", "baddbmm"):
         raise Refused(node, "write it as a matrix product and a sum")
-    sizes = [walk.value[one].ndim for one in (x, y)]  # type: ignore[index]
+    sizes = [walk.value[factor].ndim for factor in (x, y)]  # type: ignore[index]
     if min(sizes) < 2:
         raise Refused(node, "a product with a vector is not read; give it two axes")
     batch = "abcdefgh"[: max(sizes) - 2]
@@ -125,7 +126,7 @@ def matmul(walk: Walk, node: Node) -> Note:
 
 
 def linear(walk: Walk, node: Node) -> Note:
-    """A linear layer."""
+    """Follow joints through a linear layer."""
     given = arguments(node)
     x, weight = given["input"], given["weight"]
     if walk.note.get(x) is None:
@@ -135,7 +136,7 @@ def linear(walk: Walk, node: Node) -> Note:
 
 
 def conv(walk: Walk, node: Node) -> Note:
-    """A convolution whose channels are joints, or whose window is one joint or all."""
+    """Follow joints through a convolution that has them as channels, or a window of one or all."""
     given = arguments(node)
     x, weight = given["input"], given["weight"]
     note = walk.note.get(x)
@@ -161,15 +162,15 @@ def conv(walk: Walk, node: Node) -> Note:
 def _weighted(
     walk: Walk, node: Node, inputs: int, outputs: int, whole: dict[int, int], weight: Node
 ) -> Note:
-    """What a layer with weights makes of its input; constants go into its bias.
+    """Follow joints through a layer with weights, and put constants into its bias.
 
     Args:
-        walk: where it happens.
+        walk: the walk through the graph.
         node: the layer.
         inputs: the axis of its input that its weights sum over.
         outputs: the axis of its outputs in the result.
-        whole: other axes that they sum over, with those of the weights.
-        weight: the weights, whose axis 1 are the inputs.
+        whole: other axes of the input that the weights sum over, and their axes in the weights.
+        weight: the weights, whose axis 1 has the inputs.
     """
     given = arguments(node)
     x, bias = given["input"], given["bias"]
@@ -190,7 +191,7 @@ def _weighted(
 
 
 def _along(value: Tensor, dim: int) -> Tensor | None:
-    """A value that is the same but along one axis, shape `(n,)`; None where it is not."""
+    """Return a value that varies along one axis only, shape `(n,)`; None if it varies otherwise."""
     rows = value.movedim(dim, 0).flatten(1)
     return rows[:, 0] if torch.allclose(rows, rows[:, :1], rtol=1e-12, atol=1e-12) else None
 
@@ -203,7 +204,7 @@ def _scale(walk: Walk, node: Node, weight: Node, factor: Tensor) -> None:
 
 
 def _fold(walk: Walk, rest: Tensor, outputs: int, weight: Node, bias: Node | None) -> Note:
-    """Let what dropped joints add become part of the bias, or else be a correction."""
+    """Put the constant that dropped joints add into the bias, or return it as a correction."""
     if not rest.any():
         return None
     names = walk.graph.names
@@ -217,14 +218,14 @@ def _fold(walk: Walk, rest: Tensor, outputs: int, weight: Node, bias: Node | Non
 
 
 def recurrent(walk: Walk, node: Node) -> Any:
-    """GRU, LSTM and RNN: joints among the features of a frame, or one by one as a batch."""
+    """Follow joints through a GRU, LSTM or RNN, as features of a frame or as a batch."""
     given = arguments(node)
     x, weights = given["input"], given["params"]
     ((_, note),) = walk.kept(node, [x])
     hidden = given["hx"] if isinstance(given["hx"], list) else [given["hx"]]
     if note.dim == (0 if given["batch_first"] else 1):
-        for one in hidden:
-            walk.demand(one, 1, note.mask, node)
+        for state in hidden:
+            walk.demand(state, 1, note.mask, node)
         return [note, *(Kept(1, note.mask) for _ in hidden)]
     if note.dim != 2:
         raise Refused(node, "joints follow one another like frames")

@@ -13,17 +13,17 @@ from lightning_jointprune.attach.modules import module_at
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.tracing import Call
 
-TOLERANCE = 1e-5  # largest difference to the masked model, over its largest output
-DRAWS = 3  # random skeletons that the models are compared on
+TOLERANCE = 1e-5  # largest difference from the masked model, over its largest output
+DRAWS = 3  # number of random skeletons that the models are compared on
 
 
 class Noisy:
     """Puts a random skeleton in the place of the example's, and a layer behind it.
 
     Args:
-        layer: called as what `attach` puts in front.
-        seed: of the skeleton; None takes the example's.
-        dtype: what the skeleton becomes; None leaves it.
+        layer: called as a layer that `attach` puts in front.
+        seed: seed of the skeleton; None takes the example's skeleton.
+        dtype: type that the skeleton is changed to; None leaves it.
     """
 
     def __init__(self, layer: Any, seed: int | None, dtype: torch.dtype | None) -> None:
@@ -31,7 +31,7 @@ class Noisy:
         self.dtype = dtype
 
     def __call__(self, x: Tensor, axes: tuple[str, ...], joints: range | None = None) -> Tensor:
-        """What the layer makes of the skeleton, or of the random one."""
+        """Return the layer's output for the skeleton, or for a random one in its place."""
         x = x.to(self.dtype or x.dtype)
         if self.seed is not None:
             generator = torch.Generator().manual_seed(self.seed)
@@ -42,7 +42,7 @@ class Noisy:
 
 
 def seeds() -> list[int | None]:
-    """Of the random skeletons; None is the example itself."""
+    """Return the seeds of the random skeletons, after None for the example itself."""
     return [None, *range(DRAWS)]
 
 
@@ -55,7 +55,7 @@ def outputs(
     seed: int | None,
     dtype: torch.dtype | None = torch.float64,
 ) -> list[Tensor]:
-    """The tensors that a model returns with a layer in front."""
+    """Return the tensors that a model returns with a layer in front."""
     for target in targets:
         attach(model, target, Noisy(layer, seed, dtype))
     try:
@@ -65,21 +65,21 @@ def outputs(
 
 
 def difference(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
-    """Largest difference over the largest value, of outputs that belong together.
+    """Return the largest difference over the largest value, of outputs that belong together.
 
     Raises:
-        ValueError: if they have other shapes, or one is not finite.
+        ValueError: if their shapes differ, or a value is not finite.
     """
-    shapes = [[tuple(one.shape) for one in some] for some in (before, after)]
+    shapes = [[tuple(output.shape) for output in some] for some in (before, after)]
     if shapes[0] != shapes[1] or not before:
         raise ValueError(f"Expected outputs of the shapes {shapes[0]} but got {shapes[1]}.")
     worst = 0.0
-    for one, other in zip(before, after, strict=True):
-        if not one.is_floating_point():
-            worst = max(worst, float((one != other).any()))
+    for expected, other in zip(before, after, strict=True):
+        if not expected.is_floating_point():
+            worst = max(worst, float((expected != other).any()))
             continue
-        if not (one.isfinite().all() and other.isfinite().all()):
+        if not (expected.isfinite().all() and other.isfinite().all()):
             raise ValueError("Expected finite outputs but got some that are not.")
-        scale = one.abs().max().clamp(min=1e-30)
-        worst = max(worst, float((one - other).abs().max() / scale))
+        scale = expected.abs().max().clamp(min=1e-30)
+        worst = max(worst, float((expected - other).abs().max() / scale))
     return worst

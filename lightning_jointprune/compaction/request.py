@@ -1,4 +1,4 @@
-"""What `compact` is asked for, checked; and what it did, as plain data."""
+"""Checks what `compact` is asked for, and holds what it did, as plain data."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.record.selection import JointSelection
 
 M = TypeVar("M", bound=nn.Module)
-_COMPACTED = "_joint_compaction"  # in a model's __dict__
+_COMPACTED = "_joint_compaction"  # key in a model's __dict__
 
 
 @dataclass(frozen=True)
 class Compaction:
-    """What was done to a model; `compaction_of` gives that of a model.
+    """Holds what was done to a model; `compaction_of` returns it.
 
     Args:
-        selection: the joints it is made for.
+        selection: the joints that the model is made for.
         targets: where they enter.
-        takes: `"kept"`, the kept joints in their order, or `"all"`.
+        takes: `"kept"` for the kept joints in their order, or `"all"`.
         cut: name of each parameter and buffer that has another shape, with the shape before.
         numbers: paths and names of attributes that were J and are K.
-        error: largest difference to the masked model in float64, over its largest output.
-        fill: with `whole=True`, what dropped joints are: a number, or nested lists of them that
-            broadcast to the skeleton with an axis for each word. None: they are gone.
+        error: largest difference from the masked model in float64, over its largest output.
+        fill: with `whole=True`, the value of dropped joints: a number, or nested lists of numbers
+            that broadcast to the skeleton with an axis for each word. None where they are gone.
     """
 
     selection: JointSelection
@@ -46,18 +46,18 @@ class Compaction:
 
 
 def compaction_of(model: nn.Module) -> Compaction | None:
-    """What `compact` did to a model, if it is one of those it returned."""
+    """Return what `compact` did to a model, or None if it did not make it."""
     found: Compaction | None = model.__dict__.get(_COMPACTED)
     return found
 
 
 def set_compaction(model: nn.Module, done: Compaction) -> None:
-    """Let a model know what was done to it."""
+    """Store in a model what was done to it."""
     model.__dict__[_COMPACTED] = done
 
 
 def masked_entrance(model: nn.Module) -> tuple[JointPruningLayer, tuple[Target, ...]]:
-    """The layer with the frozen mask in front of a model, and where it stands.
+    """Return the layer with the frozen mask in front of a model, and its places.
 
     Raises:
         ValueError: if there is none, or the mask is not frozen, or the model is compact already.
@@ -76,14 +76,14 @@ def masked_entrance(model: nn.Module) -> tuple[JointPruningLayer, tuple[Target, 
             'searched. Finish the run, and pass load_pruned(MyModel, "best.ckpt"); gates that you '
             "trained yourself are frozen by layer.freeze(layer.current_mask())."
         )
-    return layer, tuple(target for target, one in attached_layers(model) if one is layer)
+    return layer, tuple(target for target, attached in attached_layers(model) if attached is layer)
 
 
 def check_fill(layer: JointPruningLayer) -> None:
-    """Make sure that dropped joints are the same for every input.
+    """Check that dropped joints have the same value for every input.
 
     Raises:
-        CompactionError: if what they are depends on them, so that they cannot be left out.
+        CompactionError: if their value depends on the input, so that they cannot be left out.
     """
     if not isinstance(layer.fill, float) and layer.fill != "mean":
         raise CompactionError(
@@ -93,10 +93,10 @@ def check_fill(layer: JointPruningLayer) -> None:
 
 
 def check_selection(layer: JointPruningLayer, selection: JointSelection) -> None:
-    """Make sure that a selection is that of a mask.
+    """Check that a selection is that of a mask.
 
     Raises:
-        ValueError: if it has other joints, another order or number of them, or keeps others.
+        ValueError: if its joints, their order or number, or its kept joints are others.
     """
     names = layer.joint_names
     if selection.num_joints != layer.num_joints:
@@ -120,7 +120,7 @@ def check_selection(layer: JointPruningLayer, selection: JointSelection) -> None
 
 
 def called_by_users(model: nn.Module, targets: Sequence[Target]) -> str:
-    """Path of the module that is called: the model, or what the skeleton enters if it cannot be."""
+    """Return the path of the module that is called: the model, or else what the skeleton enters."""
     (entered, *others) = {target.module for target in targets}
     forward = type(model).forward
     own = forward.__name__ != "_forward_unimplemented" and forward.__module__.split(".")[0] not in (
@@ -134,19 +134,19 @@ def called_by_users(model: nn.Module, targets: Sequence[Target]) -> str:
 
 
 class Open(nn.Module):
-    """Stands where a model had a `JointPruningLayer` of its own; joints pass."""
+    """Stands where a model had a `JointPruningLayer` of its own, and lets joints pass."""
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
-        """`x`, as it is."""
+        """Return `x` as it is."""
         return x
 
     def expected_l0(self) -> Tensor:
-        """Nothing: there are no gates whose price a loss could hold."""
+        """Return 0, since there are no gates to pay a price for."""
         return torch.zeros(())
 
 
 def take_layers_out(model: nn.Module) -> None:
-    """Take the layers that a model has in its own forward out of it."""
+    """Take the layers of a model's own forward out of it."""
     for path, module in list(model.named_modules(remove_duplicate=False)):
         if isinstance(module, JointPruningLayer):
             owner, _, name = path.rpartition(".")
@@ -154,11 +154,11 @@ def take_layers_out(model: nn.Module) -> None:
 
 
 def with_layer_in_front(model: M, call: Call) -> M:
-    """A model whose own layer is in front of the place where it was; others are as they are.
+    """Return a model whose own layer stands in front of its former place; others stay unchanged.
 
     Args:
         model: the model; it stays as it is.
-        call: what its forward is called with, to see on which axes it calls the layer.
+        call: the arguments of its forward, to see on which axes it calls the layer.
 
     Raises:
         ValueError: if its forward does not call the layer, or on parts or several kinds of axes.

@@ -1,4 +1,4 @@
-"""What each operation makes of joints: the same with fewer of them, a correction, or a refusal."""
+"""Follows joints through each operation: fewer of them, a correction, or a refusal."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from lightning_jointprune.compaction.products import conv, einsum, linear, matmu
 from lightning_jointprune.compaction.tracing import arguments, operation
 
 ATTENDED = "kept joints attend to dropped ones, which take part whatever they are"
-UNSEEN = -1e4  # what is added to a score so that nothing is left of it behind a softmax
+UNSEEN = -1e4  # largest summand of a score that leaves nothing of it behind a softmax
 
-# --- entries that are moved, or changed one by one -----------------------------------------------
+# --- entries that are moved, or changed each by itself -------------------------------------------
 
 
 def move(walk: Walk, node: Node) -> Any:
@@ -39,42 +39,42 @@ def move(walk: Walk, node: Node) -> Any:
     if any(isinstance(note, Shifted) for note in noted.values()):
         return _move_shifted(walk, node, noted)
     where = {}
-    for one in node.all_input_nodes:
-        shape = walk.value[one].shape
-        if one in noted:
-            where[one] = noted[one].spread(shape)
+    for source in node.all_input_nodes:
+        shape = walk.value[source].shape
+        if source in noted:
+            where[source] = noted[source].spread(shape)
         else:
-            where[one] = torch.ones(shape, dtype=torch.bool)
-            if one in walk.fixed and operation(node) in ("cat", "stack"):
-                where[one] = _beside_fixed(walk, node, one, next(iter(noted.values())))
+            where[source] = torch.ones(shape, dtype=torch.bool)
+            if source in walk.fixed and operation(node) in ("cat", "stack"):
+                where[source] = _beside_fixed(walk, node, source, next(iter(noted.values())))
     return projected(walk.again(node, where), node)
 
 
-def _beside_fixed(walk: Walk, node: Node, one: Node, note: Kept) -> Tensor:
-    """Let a fixed value that stands beside joints, not after them, have as many."""
-    shape = walk.value[one].shape
+def _beside_fixed(walk: Walk, node: Node, source: Node, note: Kept) -> Tensor:
+    """Cut a fixed value that is stacked beside joints, but not one that is appended to them."""
+    shape = walk.value[source].shape
     if operation(node) == "cat" and arguments(node)["dim"] % len(shape) == note.dim:
         return torch.ones(shape, dtype=torch.bool)
-    walk.demand(one, note.dim, note.mask, node)
+    walk.demand(source, note.dim, note.mask, node)
     return note.spread(shape)
 
 
 def _move_shifted(walk: Walk, node: Node, noted: dict[Node, Any]) -> Note:
-    values = {one: walk.value[one] for one in node.all_input_nodes}
+    values = {source: walk.value[source] for source in node.all_input_nodes}
     for note in noted.values():
         if isinstance(note, Kept):
             raise Refused(node, "joints meet what dropped joints add a constant to")
-    scales = {one: torch.ones_like(value) for one, value in values.items()}
-    shifts = {one: torch.zeros_like(value) for one, value in values.items()}
-    scales |= {one: note.scale for one, note in noted.items()}
-    shifts |= {one: note.shift for one, note in noted.items()}
+    scales = {source: torch.ones_like(value) for source, value in values.items()}
+    shifts = {source: torch.zeros_like(value) for source, value in values.items()}
+    scales |= {source: note.scale for source, note in noted.items()}
+    shifts |= {source: note.shift for source, note in noted.items()}
     return shifted(walk.again(node, scales), walk.again(node, shifts))
 
 
 def projected(where: Any, node: Node) -> Any:
-    """A mask of all entries as one of an axis, or of several values those of each."""
+    """Return the note for a mask of all entries, or a list of notes for masks of several values."""
     if isinstance(where, (tuple, list)):
-        notes = [projected(one, node) for one in where]
+        notes = [projected(single, node) for single in where]
         return notes if any(notes) else None
     if where.all():
         return None
@@ -86,9 +86,9 @@ def projected(where: Any, node: Node) -> Any:
 
 
 def choose(walk: Walk, node: Node) -> Any:
-    """Leave out entries of another axis than the joints'."""
-    one = node.all_input_nodes[0]
-    value, note = walk.value[one], walk.note.get(one)
+    """Follow joints where entries of another axis than theirs are left out."""
+    source = node.all_input_nodes[0]
+    value, note = walk.value[source], walk.note.get(source)
     given = arguments(node)
     dims = given.get("dim", given.get("dims", 0))
     chosen = [dim % value.ndim for dim in (dims if isinstance(dims, list) else [dims])]
@@ -99,33 +99,33 @@ def choose(walk: Walk, node: Node) -> Any:
 
 
 def look_up(walk: Walk, node: Node) -> Any:
-    """Pick entries of another axis than the joints' by numbers."""
+    """Follow joints where entries of another axis than theirs are picked by numbers."""
     given = arguments(node)
-    one: Any = given["self"]
-    note, numbers = walk.note.get(one), given.get("indices") or ()
+    source: Any = given["self"]
+    note, numbers = walk.note.get(source), given.get("indices") or ()
     if not isinstance(note, Kept) or any(walk.noted(numbers)) or note.dim < len(numbers):
         raise Refused(node, "joints are picked by number here")
-    return projected(walk.again(node, {one: note.spread(walk.value[one].shape)}), node)
+    return projected(walk.again(node, {source: note.spread(walk.value[source].shape)}), node)
 
 
 def item(walk: Walk, node: Node) -> Any:
-    """One of several values."""
+    """Return the note of one of several values."""
     notes: Any = walk.note[node.args[0]]  # type: ignore[index]
     return notes[node.args[1]]
 
 
 def pointwise(walk: Walk, node: Node) -> Note:
-    """Change entries one by one: what depends on no input still does not."""
+    """Follow joints where each entry is changed by itself."""
     noted = walk.noted(node.all_input_nodes)
     if any(isinstance(note, Shifted) for _, note in noted):
         return _pointwise_shifted(walk, node, noted)
     ndim = walk.value[node].ndim
-    axes = {note.dim - walk.value[one].ndim for one, note in noted}
+    axes = {note.dim - walk.value[source].ndim for source, note in noted}
     first = noted[0][1]
     if len(axes) > 1 or any(not torch.equal(note.mask, first.mask) for _, note in noted):
         raise Refused(node, "joints meet others along another axis or in another order")
     (axis,) = axes
-    alone = [one for one, _ in noted]
+    alone = [source for source, _ in noted]
     others = [other for other in node.all_input_nodes if other not in alone]
     known = [_beside(walk, node, other, axis, first.mask, alone) for other in others]
     return Kept(ndim + axis, first.mask, all(known))
@@ -134,7 +134,7 @@ def pointwise(walk: Walk, node: Node) -> Note:
 def _beside(
     walk: Walk, node: Node, other: Node, axis: int, mask: Tensor, noted: Sequence[Node]
 ) -> bool:
-    """What joints are combined with, one by one, has to have as many, or the same for all.
+    """Cut what joints are combined with, unless it is the same for all of them.
 
     Returns:
         Whether dropped joints still depend on no input.
@@ -152,7 +152,7 @@ def _beside(
 
 
 def _unmoved(walk: Walk, node: Node, noted: Sequence[Node]) -> bool:
-    """Whether dropped joints stay what they are whatever they are combined with."""
+    """Return whether dropped joints keep their value whatever they are combined with."""
     if len(noted) != 1 or (node.args[0] is not noted[0] and operation(node) != "mul"):
         return False
     if not walk.note[noted[0]].known:
@@ -167,20 +167,24 @@ def _unmoved(walk: Walk, node: Node, noted: Sequence[Node]) -> bool:
 def _pointwise_shifted(walk: Walk, node: Node, noted: Sequence[tuple[Node, Any]]) -> Note:
     name, out = operation(node), walk.value[node]
     if len(noted) == 1 and isinstance(noted[0][1], Shifted):
-        one, note = noted[0]
-        others = [other for other in node.all_input_nodes if other is not one]
+        source, note = noted[0]
+        others = [other for other in node.all_input_nodes if other is not source]
         if name in ("dropout", "clone", "contiguous", "detach", "alias", "to", "_to_copy"):
             return Shifted(note.scale, note.shift)
         scale, shift = note.scale.expand_as(out), note.shift.expand_as(out)
         if name == "add" and (scale == 1).all() and arguments(node).get("alpha", 1) == 1:
             return Shifted(scale, shift)
-        if name in ("mul", "div") and node.args[0] is one and all(o in walk.fixed for o in others):
-            return Shifted(scale, walk.again(node, {one: note.shift}))
+        if (
+            name in ("mul", "div")
+            and node.args[0] is source
+            and all(o in walk.fixed for o in others)
+        ):
+            return Shifted(scale, walk.again(node, {source: note.shift}))
     raise Refused(node, CONSTANT)
 
 
 def pad(walk: Walk, node: Node) -> Note:
-    """Padding of other axes than the joints'."""
+    """Follow joints where other axes than theirs are padded."""
     ((_, note),) = walk.kept(node, node.all_input_nodes)
     if walk.value[node].shape[note.dim] != len(note.mask):
         raise Refused(node, "joints are padded")
@@ -191,17 +195,17 @@ def pad(walk: Walk, node: Node) -> Note:
 
 
 def along(walk: Walk, node: Node) -> Note:
-    """What mixes the entries of an axis, such as softmax: of another axis than the joints'."""
-    ((one, note),) = walk.kept(node, node.all_input_nodes)
-    if arguments(node).get("dim", -1) % walk.value[one].ndim == note.dim:
+    """Follow joints where entries of another axis are mixed, as by a softmax."""
+    ((source, note),) = walk.kept(node, node.all_input_nodes)
+    if arguments(node).get("dim", -1) % walk.value[source].ndim == note.dim:
         raise Refused(node, "dropped joints have a share in what is computed over all joints")
     return Kept(note.dim, note.mask)
 
 
 def reduce(walk: Walk, node: Node) -> Note:
-    """Sums, means and the like."""
-    ((one, note),) = walk.noted(node.all_input_nodes)
-    value, name, given = walk.value[one], operation(node), arguments(node)
+    """Follow joints through sums, means and other reductions."""
+    ((source, note),) = walk.noted(node.all_input_nodes)
+    value, name, given = walk.value[source], operation(node), arguments(node)
     dims = _dims(given.get("dim"), value.ndim)
     if isinstance(note, Shifted):
         if name not in ("sum", "mean"):
@@ -210,15 +214,15 @@ def reduce(walk: Walk, node: Node) -> Note:
         if (scale != note.scale).any():
             raise Refused(node, CONSTANT)
         kept_dims = scale if given.get("keepdim") else scale.squeeze(dims)
-        return shifted(kept_dims, walk.again(node, {one: note.shift}))
+        return shifted(kept_dims, walk.again(node, {source: note.shift}))
     if note.dim not in dims:
         where = note.spread(value.shape).float().amin(dims, keepdim=bool(given.get("keepdim")))
         return projected(where.bool(), node)  # type: ignore[no-any-return]
     if name in ("sum", "mean"):
         share = note.mask.double().mean().item() if name == "mean" else 1.0
-        rest = walk.again(node, {one: walk.only_dead(one)})
+        rest = walk.again(node, {source: walk.only_dead(source)})
         return shifted(torch.full_like(rest, share), rest)
-    dead = walk.dead(one)
+    dead = walk.dead(source)
     if (name == "any" and not dead.any()) or (name == "all" and dead.all()):
         return None
     raise Refused(node, f"dropped joints have a share in the {name} over all joints")
@@ -230,7 +234,7 @@ def _dims(given: Any, ndim: int) -> tuple[int, ...]:
 
 
 def normalise(walk: Walk, node: Node) -> Note:
-    """Batch, layer, group and instance norm, in evaluation mode."""
+    """Follow joints through batch, layer, group and instance norm, in evaluation mode."""
     given = arguments(node)
     ((_, note),) = walk.kept(node, [given["input"]])
     name, ndim = operation(node), walk.value[node].ndim
@@ -248,9 +252,9 @@ def normalise(walk: Walk, node: Node) -> Note:
 
 
 def pool(walk: Walk, node: Node) -> Note:
-    """Pooling: over frames joint by joint, or averages over all joints."""
-    ((one, note),) = walk.kept(node, node.all_input_nodes)
-    value, out, name = walk.value[one], walk.value[node], operation(node)
+    """Follow joints through pooling over frames, or through averages over all joints."""
+    ((source, note),) = walk.kept(node, node.all_input_nodes)
+    value, out, name = walk.value[source], walk.value[node], operation(node)
     if isinstance(out, tuple):
         raise Refused(node, "pooling with indices is not known to have an equal")
     spatial, given = int(name.removesuffix("_with_indices")[-2]), arguments(node)
@@ -258,10 +262,10 @@ def pool(walk: Walk, node: Node) -> Note:
     if place < 0:
         return note
     if name.startswith("adaptive_avg") and out.shape[note.dim] == 1:
-        rest = walk.again(node, {one: walk.only_dead(one)})
+        rest = walk.again(node, {source: walk.only_dead(source)})
         return shifted(torch.full_like(rest, note.mask.double().mean().item()), rest)
     if name.startswith("avg") and size_of(given["kernel_size"], place) == len(note.mask):
-        rest = walk.again(node, {one: walk.only_dead(one)})
+        rest = walk.again(node, {source: walk.only_dead(source)})
         return shifted(torch.full_like(rest, note.mask.double().mean().item()), rest)
     sizes = [size_of(given.get("kernel_size", 0), place), size_of(given.get("stride") or 1, place)]
     if sizes == [1, 1] and out.shape[note.dim] == len(note.mask):
@@ -270,9 +274,9 @@ def pool(walk: Walk, node: Node) -> Note:
 
 
 def attention(walk: Walk, node: Node) -> Note:
-    """Scaled dot products over other axes than the joints', or where no kept joint asks dropped."""
+    """Follow joints through attention over other axes, or without messages from dropped joints."""
     noted = dict(walk.kept(node, node.all_input_nodes))
-    axes = {note.dim - walk.value[one].ndim for one, note in noted.items()}
+    axes = {note.dim - walk.value[source].ndim for source, note in noted.items()}
     if not axes & {-1, -2}:
         return pointwise(walk, node)
     given, mask = arguments(node), next(iter(noted.values())).mask
@@ -292,7 +296,7 @@ def attention(walk: Walk, node: Node) -> Note:
 
 
 def constant_shape(walk: Walk, node: Node) -> Note:
-    """Zeros or ones in the shape of joints."""
+    """Return the note of zeros or ones in the shape of joints."""
     return walk.note[node.args[0]]  # type: ignore[index, no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""Changes the size of a model's parameters and buffers, and what stands in front of its parts."""
+"""Changes the sizes of a model's parameters and buffers, and the layers in front of its parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_jointprune.gates.fills import padding
 
 
 class SelectLayer(nn.Module):
-    """Takes the kept joints out of all of them; stands where a `JointPruningLayer` did.
+    """Picks the kept joints out of all of them, in the place of a `JointPruningLayer`.
 
     Args:
         mask: the kept joints, shape `(joints,)`, bool.
@@ -27,17 +27,17 @@ class SelectLayer(nn.Module):
         self.register_buffer("mask", mask.clone())
 
     def forward(self, x: Tensor, axes: tuple[str, ...], joints: range | None = None) -> Tensor:
-        """The kept ones of all joints, or of those in the range `joints`."""
+        """Return the kept joints of all, or of those in the range `joints`."""
         mask = self.mask if joints is None else self.mask[joints.start : joints.stop]
         return x.index_select(axes.index("j"), mask.nonzero().flatten().to(x.device))
 
 
 class PutBackLayer(nn.Module):
-    """Puts kept joints among what dropped ones are; stands in front of a model of all joints.
+    """Puts the values of dropped joints between kept ones, in front of a model of all joints.
 
     Args:
         mask: the kept joints, shape `(joints,)`, bool.
-        fill: what dropped joints are: a number, or a tensor that broadcasts to all joints.
+        fill: value of dropped joints: a number, or a tensor that broadcasts to all joints.
     """
 
     places: Tensor
@@ -52,7 +52,7 @@ class PutBackLayer(nn.Module):
         self.register_buffer("fill", fill.clone())
 
     def forward(self, x: Tensor, axes: tuple[str, ...]) -> Tensor:
-        """All joints; frames of padding stay padding where `fill` is not 0."""
+        """Return all joints; frames of padding stay padding where `fill` is not 0."""
         dim = axes.index("j")
         shape = [self.all_joints if place == dim else size for place, size in enumerate(x.shape)]
         filled = self.fill.to(x).expand(shape)
@@ -62,7 +62,7 @@ class PutBackLayer(nn.Module):
 
 
 def resized(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
-    """The tensors that a plan changes, as they are in the compact model."""
+    """Return the tensors that a plan changes, as they are in the compact model."""
     tensors = {name: tensor for _, _, name, tensor in named_tensors(model)}
     changed: dict[str, Tensor] = {}
     for name in {*plan.cuts, *plan.scales}:
@@ -82,11 +82,11 @@ def resized(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
 
 
 def fit(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give a model's parameters and buffers other sizes, and its layers the numbers for them.
+    """Give a model's parameters and buffers other sizes, and its layers the new numbers.
 
     Args:
         model: the model; its other tensors stay as they are.
-        tensors: by name; a bias that a layer has not got yet is made.
+        tensors: the new tensors by name; a bias that a layer lacks is made.
 
     Raises:
         ValueError: if the model has no such tensor.
@@ -117,7 +117,7 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def renumber(layer: nn.Module) -> None:
-    """Set the sizes that a layer says it has by those of its weights."""
+    """Set a layer's attributes of sizes by its weights."""
     if isinstance(layer, nn.Linear):
         layer.in_features = layer.weight.shape[1]
     elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
@@ -133,7 +133,7 @@ def renumber(layer: nn.Module) -> None:
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, Tensor]]:
-    """Owner, name there, name in the model, and the tensor; shared ones under each name."""
+    """Yield owner, name there, name in the model, and tensor; shared ones under each name."""
     for path, owner in model.named_modules(remove_duplicate=False):
         for held in (owner._parameters, owner._buffers):
             for word, tensor in held.items():
@@ -142,7 +142,7 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, Tenso
 
 
 def numbers_of(model: nn.Module, joints: int) -> list[tuple[str, str]]:
-    """Paths of the user's modules, and names of their attributes that are the number of joints."""
+    """Return path and name of each attribute of the user's modules that is the number of joints."""
     return [
         (path, word)
         for path, module in named_modules(model)

@@ -1,4 +1,4 @@
-"""A model's forward as a graph of operations, with the place where its skeleton enters marked.
+"""Traces a model's forward as a graph of operations, and marks where its skeleton enters.
 
 `torch.export` does the tracing; the marks are calls of an operation of our own.
 """
@@ -29,7 +29,7 @@ WAY_OUT = (
 
 
 class CompactionError(ValueError):
-    """A model cannot be made smaller and stay equal; the message says where and why."""
+    """Is raised where a model cannot be made smaller and stay equal; the message says why."""
 
 
 # The schema is written out, since PyTorch 2.4 cannot read annotations that are strings.
@@ -39,7 +39,7 @@ class CompactionError(ValueError):
     schema="(Tensor x, str axes, SymInt start, SymInt stop) -> Tensor",
 )
 def entrance(x: Tensor, axes: str, start: int, stop: int) -> Tensor:  # noqa: ARG001
-    """What a skeleton, or the joints from `start` to `stop` of it, goes through at its entrance."""
+    """Return a skeleton, or its joints from `start` to `stop`, as it enters the model."""
     return x.clone()
 
 
@@ -49,20 +49,20 @@ def _(x: Tensor, axes: str, start: int, stop: int) -> Tensor:  # noqa: ARG001
 
 
 class Mark:
-    """Marks an entrance in the graph; stands where a `JointPruningLayer` does."""
+    """Marks an entrance in the graph, in the place of a `JointPruningLayer`."""
 
     def __init__(self, num_joints: int) -> None:
         self.num_joints = num_joints
 
     def __call__(self, x: Tensor, axes: tuple[str, ...], joints: range | None = None) -> Tensor:
-        """The joints as they are, in float64."""
+        """Return the joints as they are, in float64."""
         joints = range(self.num_joints) if joints is None else joints
         marked: Tensor = entrance(x.double(), " ".join(axes), joints.start, joints.stop)
         return marked
 
 
 class Opened:
-    """An object with tensors as attributes, such as a dataclass, as a tree of its attributes.
+    """Holds an object with tensors as attributes, such as a dataclass, as a tree of these.
 
     PyTorch's trees end at such objects. Put together again, the tree is an object of that class.
     """
@@ -73,7 +73,7 @@ class Opened:
 
 
 def opened(tree: Any) -> Any:
-    """The same tree on the CPU, with its objects that have tensors as attributes opened."""
+    """Return a tree on the CPU, with objects that have tensors as attributes opened."""
     return pytree.tree_map(_opened, tree)
 
 
@@ -85,7 +85,7 @@ def _opened(leaf: Any) -> Any:
     else:
         attributes = dict(getattr(leaf, "__dict__", {}))
     fields = pytree.tree_map_only(Tensor, Tensor.cpu, attributes)
-    inside = any(isinstance(one, Tensor) for one in pytree.tree_leaves(fields))
+    inside = any(isinstance(value, Tensor) for value in pytree.tree_leaves(fields))
     return Opened(leaf, fields) if inside else leaf
 
 
@@ -99,21 +99,21 @@ def _put_together(values: Iterable[Any], context: tuple[Any, tuple[str, ...]]) -
 
 pytree.register_pytree_node(
     Opened,
-    lambda one: (list(one.fields.values()), (one.of, tuple(one.fields))),
+    lambda tree: (list(tree.fields.values()), (tree.of, tuple(tree.fields))),
     _put_together,
-    flatten_with_keys_fn=lambda one: (
-        [(pytree.MappingKey(name), value) for name, value in one.fields.items()],
-        (one.of, tuple(one.fields)),
+    flatten_with_keys_fn=lambda tree: (
+        [(pytree.MappingKey(name), value) for name, value in tree.fields.items()],
+        (tree.of, tuple(tree.fields)),
     ),
 )
 
 
 class Call(NamedTuple):
-    """What a model is called with.
+    """Holds the arguments of a call of a model.
 
     Attributes:
         args: arguments of a forward by place.
-        kwargs: named ones.
+        kwargs: arguments by name.
     """
 
     args: tuple[Any, ...]
@@ -129,11 +129,11 @@ class Call(NamedTuple):
         return cls((example_inputs,), {})
 
     def double(self) -> Call:
-        """The same in float64."""
+        """Return the call in float64."""
         return Call(*pytree.tree_map_only(Tensor, _doubled, (self.args, self.kwargs)))
 
     def on(self, model: nn.Module) -> list[Tensor]:
-        """The tensors that a model makes of it."""
+        """Return the tensors that a model returns for this call."""
         # A tree that was opened is put together again, and the model may change its containers.
         args, kwargs = pytree.tree_map(lambda leaf: leaf, (self.args, self.kwargs))
         with torch.no_grad():
@@ -146,15 +146,15 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 class Called(nn.Module):
-    """A model whose only arguments are tensors; what else it was called with is a constant.
+    """Wraps a model so that its only arguments are tensors; others become constants.
 
     Args:
         model: the model.
         called: path of the module in it whose forward is called.
-        call: what it is called with.
+        call: the arguments of the call.
 
     Attributes:
-        tensors: those of the call, in the order of its arguments.
+        tensors: the tensors of the call, in the order of its arguments.
     """
 
     def __init__(self, model: nn.Module, called: str, call: Call) -> None:
@@ -166,7 +166,7 @@ class Called(nn.Module):
         self.tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
 
     def forward(self, *tensors: Tensor) -> list[Tensor]:
-        """The tensors that the model returns, as a list."""
+        """Return the tensors that the model returns, as a list."""
         rest = iter(tensors)
         leaves = [next(rest) if is_tensor else leaf for is_tensor, leaf in self.others]
         args, kwargs = pytree.tree_unflatten(leaves, self.spec)
@@ -175,12 +175,12 @@ class Called(nn.Module):
 
 
 class Graph(NamedTuple):
-    """A traced model.
+    """Holds a traced model.
 
     Attributes:
         nodes: its operations in order.
-        names: of a parameter's or buffer's node, its name in the model.
-        tensors: of every node that is no operation, its value.
+        names: node of a parameter or buffer to its name in the model.
+        tensors: node that is no operation to its value.
     """
 
     nodes: list[Node]
@@ -191,14 +191,14 @@ class Graph(NamedTuple):
 def trace(
     model: nn.Module, called: str, targets: Sequence[Target], num_joints: int, call: Call
 ) -> Graph:
-    """Trace a model with nothing in front of it.
+    """Trace a model without layers in front.
 
     Args:
-        model: in evaluation mode; it is as before afterwards.
+        model: the model in evaluation mode; it stays as it is.
         called: path of the module whose forward is called.
         targets: where the skeleton enters.
         num_joints: J.
-        call: what to call it with.
+        call: the arguments of the call.
 
     Raises:
         CompactionError: if `torch.export` cannot trace it.
@@ -224,7 +224,7 @@ def trace(
 
 @contextmanager
 def ready_to_trace() -> Iterator[None]:
-    """Without gradients, fused operations, and warnings of attributes that a forward sets."""
+    """Trace without gradients, fused operations and warnings of attributes that a forward sets."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the fused operation hides its layers
     try:
@@ -254,25 +254,25 @@ def _read(program: torch.export.ExportedProgram, inputs: Sequence[Tensor]) -> Gr
 
 
 def layer_of(node: Node) -> str:
-    """Path of the submodule that an operation belongs to; empty for the model itself."""
+    """Return the path of the submodule of an operation; empty for the model itself."""
     return next(reversed(stack_of(node)), "")
 
 
 def stack_of(node: Node) -> list[str]:
-    """Paths of the submodules that an operation is in, outermost first."""
+    """Return the paths of the submodules of an operation, outermost first."""
     stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
     return [path.removeprefix("model").removeprefix(".") for path in stack if path]
 
 
 def operation(node: Node) -> str:
-    """Name of an operation, such as `"linear"`."""
+    """Return the name of an operation, such as `"linear"`."""
     schema = getattr(node.target, "_schema", None)
     name = schema.name.split("::")[1] if schema else getattr(node.target, "__name__", "")
     return str(name)
 
 
 def arguments(node: Node) -> dict[str, Any]:
-    """The arguments of an operation by name, with its defaults."""
+    """Return the arguments of an operation by name, with its defaults."""
     found = {}
     for place, argument in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
         given = place < len(node.args) and not argument.kwarg_only

@@ -1,4 +1,4 @@
-"""A smaller model equals the masked one, or says which layer stands in the way."""
+"""Test that a smaller model equals the masked one, or that the error names the layer."""
 
 from __future__ import annotations
 

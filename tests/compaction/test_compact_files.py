@@ -1,4 +1,4 @@
-"""A compact model's file gives back the same model, which goes on to train the same."""
+"""Test that a file gives back the same compact model, which goes on to train the same."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def small_one(name: str, **how: Any) -> Any:
 
 
 def step(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """A training step, with dropout switched off so that it says the same each time."""
+    """Do a training step without dropout, so that each gives the same result."""
     model.train()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -88,7 +88,7 @@ def test_keeps_the_selection_in_front_and_in_its_metadata(tmp_path: Path) -> Non
 
 
 class Unsaved(GraphConvolution):
-    """Its graph is not in its state_dict."""
+    """Has a graph that is not in its state_dict."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is asked of parameters goes back to what they are made of."""
+"""Test that cuts of a value go back to the parameters that it is made of."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.zoo.skeleton_models import C, FlatLinear, J, example, masked
 
 
 class Weighted(FlatLinear):
-    """Joints are multiplied with what `weights` makes of a parameter."""
+    """Multiplies joints with the result of `weights` on a parameter."""
 
     def __init__(self, shape: tuple[int, ...], weights: Any) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ def test_a_mask_is_spread_along_its_axis() -> None:
 
 
 def test_nothing_is_corrected_where_there_is_nothing_to_correct() -> None:
-    one, zero = torch.ones(2), torch.zeros(2)
-    assert shifted(one, zero) is None
-    assert isinstance(shifted(one, one), Shifted)
-    assert isinstance(shifted(2 * one, zero), Shifted)
+    ones, zero = torch.ones(2), torch.zeros(2)
+    assert shifted(ones, zero) is None
+    assert isinstance(shifted(ones, ones), Shifted)
+    assert isinstance(shifted(2 * ones, zero), Shifted)

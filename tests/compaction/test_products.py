@@ -1,4 +1,4 @@
-"""Products with weights: a constant of dropped joints becomes part of the bias, in closed form."""
+"""Test that products put a constant of dropped joints into the bias, in closed form."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILL = 0.7
 
 
 def columns(weight: torch.Tensor, joints: list[int]) -> torch.Tensor:
-    """The weights of some joints in a layer over (joint, channel)."""
+    """Return the weights of some joints in a layer over (joint, channel)."""
     return weight.detach().unflatten(1, (J, C))[:, joints].flatten(1)
 
 
@@ -74,7 +74,7 @@ class Grouped(nn.Module):
 
 
 class Hyper(nn.Module):
-    """Weights that are made of the joints."""
+    """Makes its weights from the joints."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.linear(x.new_ones(1, 27), x[0].flatten(1))

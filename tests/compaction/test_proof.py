@@ -1,4 +1,4 @@
-"""Two models are compared by what they return."""
+"""Test that two models are compared by their outputs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from lightning_jointprune.compaction.proof import Noisy, difference
 
 
 def test_the_difference_is_relative_to_the_largest_output() -> None:
-    one, other = torch.tensor([1.0, -4.0]), torch.tensor([1.0, -3.0])
-    assert difference([one], [other]) == pytest.approx(0.25)
+    first, other = torch.tensor([1.0, -4.0]), torch.tensor([1.0, -3.0])
+    assert difference([first], [other]) == pytest.approx(0.25)
     assert difference([torch.tensor([1, 2])], [torch.tensor([1, 3])]) == 1.0
 
 

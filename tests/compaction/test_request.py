@@ -1,4 +1,4 @@
-"""Which module is called, and a model whose own gates stand in front instead."""
+"""Test which module is called, and that a model's own gates can stand in front instead."""
 
 from __future__ import annotations
 

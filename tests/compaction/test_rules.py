@@ -1,4 +1,4 @@
-"""Models that move, combine, reduce and normalise joints: equal with fewer, or refused."""
+"""Test that models that move, combine, reduce and normalise joints stay equal, or are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters get other sizes, and layers know them."""
+"""Test that parameters get other sizes, and that layers know them."""
 
 from __future__ import annotations
 

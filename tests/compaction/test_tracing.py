@@ -1,4 +1,4 @@
-"""A model is traced with its entrance marked, and is as before afterwards."""
+"""Test that a model is traced with its entrance marked, and stays as it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every pattern is compacted and equal, or refused with its reason; docs/compaction.md says so."""
+"""Test that every pattern is compacted and equal, or refused, as docs/compaction.md says."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.usefixtures("one_table_of_operations"),
 ]
-EXACT = 1e-12  # of float64; what is larger is said by its power of ten
+EXACT = 1e-12  # largest difference in float64 that counts as exact; larger ones are powers of ten
 
 
-# --- what is in a line ---------------------------------------------------------------------------
+# --- the parts of a line -------------------------------------------------------------------------
 
 
 def first_layer(small: nn.Module) -> str:
-    """The first parameter or buffer that met the joints: its numbers before and after."""
+    """Return the numbers of the first parameter or buffer that met the joints, before and after."""
     before = {name: shape for name, shape in compaction_of(small).cut.items() if shape}
     tensors = {**dict(small.named_parameters()), **dict(small.named_buffers())}
     changed = [
-        f"`{name}` {math.prod(before[name])} → {one.numel()}"
-        for name, one in tensors.items()
+        f"`{name}` {math.prod(before[name])} → {tensor.numel()}"
+        for name, tensor in tensors.items()
         if name in before
     ]
     return next(iter(changed), "none")
@@ -62,13 +62,15 @@ def within(error: float) -> str:
     return "1e-12" if error < EXACT else f"1e{math.ceil(math.log10(error))}"
 
 
-def difference(one: list[Tensor], other: list[Tensor]) -> float:
-    assert [x.shape for x in one] == [x.shape for x in other]
-    return max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(one, other, strict=True))
+def difference(first: list[Tensor], other: list[Tensor]) -> float:
+    assert [x.shape for x in first] == [x.shape for x in other]
+    return max(
+        float((a - b).abs().max() / a.abs().max()) for a, b in zip(first, other, strict=True)
+    )
 
 
 def exported(small: nn.Module, inputs: Any, path: Path, **how: Any) -> str:
-    """What of the ONNX file may be of any size; it was compared with the model in writing it."""
+    """Return which sizes of the ONNX file may be any, after export compared it with the model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done = export_model(small.float(), path / "small.onnx", inputs, **how)
@@ -117,7 +119,7 @@ def test_an_encoder_is_refused_with_its_layer_and_reason(name: str, record_prope
 def test_the_first_layer_has_exactly_its_share_where_joints_are_flattened(name: str) -> None:
     model = masked(COMPACTED[name](), AXES.get(name, "b t j c"))
     small = compact(model, analyze_pruning(model), example(name))
-    sizes = {one: p.numel() for one, p in small.named_parameters()}
+    sizes = {key: p.numel() for key, p in small.named_parameters()}
     first = next(name for name, shape in compaction_of(small).cut.items() if len(shape or ()) > 1)
     assert sizes[first] * J == dict(model.named_parameters())[first].numel() * len(KEPT)
 
@@ -126,7 +128,7 @@ def test_the_first_layer_has_exactly_its_share_where_joints_are_flattened(name: 
 
 
 def inputs_of(model: Any, called: str) -> Any:
-    """What the module is called with in a step, as `compact` takes it."""
+    """Return the arguments of the module in a training step, as `compact` takes them."""
     module, seen = module_at(model, called), []
 
     def record(*args: Any, **kwargs: Any) -> Any:
@@ -146,7 +148,7 @@ def inputs_of(model: Any, called: str) -> Any:
 
 
 def changed(inputs: Any, target: Target, change: Any) -> Any:
-    """The inputs with another skeleton."""
+    """Return the inputs with another skeleton."""
     path = target.path[1:] if isinstance(inputs, tuple) else target.path
     return replaced(inputs, path, change)
 

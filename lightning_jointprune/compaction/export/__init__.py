@@ -1,4 +1,4 @@
-"""A model as ONNX or `.pt2`, compared with it before it is written."""
+"""Exports a model as ONNX or `.pt2`, and compares them before anything is written."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A model as a program that runs without its class: ONNX, or `torch.export`'s `.pt2`.
+"""Exports a model as a program that runs without its class: ONNX, or `torch.export`'s `.pt2`.
 
-What is written is what was compared with the model, on other batch sizes and lengths too, and it
-says which joints it takes.
+The program is compared with the model before it is written, on other batch sizes and lengths too.
+Its file says which joints it takes.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from lightning_jointprune.joint_files.labels import digest_of
 from lightning_jointprune.record.files import PathLike, write_bytes
 from lightning_jointprune.record.selection import JointSelection
 
-TOLERANCE = 1e-4  # largest difference to the model, over its largest output
+TOLERANCE = 1e-4  # largest difference from the model, over its largest output
 FORMATS = ("onnx", "torch")
 KEY, SCHEMA = "joints", 1  # under which a program says what its joints are
 Run = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
 class Export(NamedTuple):
-    """What was written.
+    """Describes a file that was written.
 
     Attributes:
         path: the file.
-        inputs: names of what the program takes, in their order.
+        inputs: names of the program's inputs, in their order.
         dynamic: which of `"batch"` and `"time"` may be of any size.
-        error: largest difference to the model, over its largest output.
+        error: largest difference from the model, over its largest output.
     """
 
     path: Path
@@ -70,23 +70,23 @@ def export_model(
 ) -> Export:
     """Write a compact or masked model as a program that runs without its class.
 
-    Before it is written, the program is run beside the model: on the example, on one clip and on
-    three more, and with three more frames, or one fewer where the model takes no more. The file
-    says which joints the program takes, as JSON under `joints`: in the `metadata_props` of ONNX, or
+    Before it is written, the program is run beside the model. Both get the example, one clip, three
+    more clips, and three more frames, or one fewer where the model takes no more. The file says
+    which joints the program takes, as JSON under `joints`: in the `metadata_props` of ONNX, or in
     the extra file of that name of a `.pt2`. There, `names` are the joints of the input in their
-    order, and `digest` is the SHA-256 of `names` as JSON, by which to know the order again.
+    order. `digest` is the SHA-256 of `names` as JSON, by which to know the order again.
 
     Args:
-        model: what `compact`, `from_compact` or `load_pruned` returned.
-        path: the file, such as `small.onnx` or `small.pt2`; whole or not at all.
-        example_inputs: what the model takes, at least 2 clips of 2 frames: a tuple of arguments,
-            a dict of named ones, or one tensor. What is no tensor becomes part of the program.
-        to: `"onnx"`, or `"torch"` for what `torch.export.load` reads.
-        dynamic: which of the skeleton's `"batch"` and `"time"` are to be of any size. What a
-            model's forward fixes is as in the example, with a warning.
+        model: a model of `compact`, `from_compact` or `load_pruned`.
+        path: the file, such as `small.onnx` or `small.pt2`; written whole or not at all.
+        example_inputs: the model's arguments, at least 2 clips of 2 frames: a tuple of arguments,
+            a dict of named ones, or one tensor. Other values become part of the program.
+        to: `"onnx"`, or `"torch"` for a file that `torch.export.load` reads.
+        dynamic: which of the skeleton's `"batch"` and `"time"` are to be of any size. Sizes that
+            the model's forward fixes are as in the example, with a warning.
 
     Returns:
-        What was written, and how far from the model it is.
+        The file, its inputs, and its largest difference from the model.
 
     Raises:
         ValueError: if the model has no joints, if it cannot be exported, or if the program is not
@@ -99,9 +99,12 @@ def export_model(
     traced = Called(model, called_by_users(model, targets), call)
     inputs = read_inputs(model, traced.called, targets, call)
     program, free = _traced(
-        traced, inputs, wanted & {w for one in inputs for w in one.words.values()}
+        traced, inputs, wanted & {w for entry in inputs for w in entry.words.values()}
     )
-    said |= {"inputs": [one.name for one in inputs], "dynamic": [SIZES[w] for w in sorted(free)]}
+    said |= {
+        "inputs": [entry.name for entry in inputs],
+        "dynamic": [SIZES[w] for w in sorted(free)],
+    }
     content = (_as_onnx if to == "onnx" else _as_torch)(program, inputs, json.dumps({**said}))
     run = _onnx_runner(content) if to == "onnx" else _torch_runner(content)
     error = _compared(traced, run, inputs, free, Path(path))
@@ -114,21 +117,21 @@ def export_model(
 
 
 def _checked(to: str, dynamic: Collection[str]) -> set[str]:
-    """The words of the axes that are to be dynamic."""
+    """Return the words of the axes that are to be dynamic."""
     if to not in FORMATS:
         raise ValueError(f'Expected to="onnx" or "torch" but got {to!r}.')
     words = {name: word for word, name in SIZES.items()}
-    unknown = [one for one in dynamic if one not in words]
+    unknown = [name for name in dynamic if name not in words]
     if unknown or isinstance(dynamic, str):
         raise ValueError(
             f'Expected dynamic as a choice of ("batch", "time") but got {dynamic!r}. Pass '
             'dynamic=("batch",) for clips of one length.'
         )
-    return {words[one] for one in dynamic}
+    return {words[name] for name in dynamic}
 
 
 def _described(model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Where the skeleton enters a model, and what the program is to say of its joints."""
+    """Return where the skeleton enters a model, and the description of its joints."""
     done = compaction_of(model)
     if done is not None:
         targets, takes, selection = done.targets, done.takes, done.selection
@@ -194,7 +197,7 @@ def _traced(
 def _exported(
     traced: Called, inputs: Sequence[Input], wanted: set[str], strict: bool
 ) -> tuple[ExportedProgram, set[str]]:
-    axes = [{axis: Dim.AUTO for axis, w in one.words.items() if w in wanted} for one in inputs]
+    axes = [{axis: Dim.AUTO for axis, w in entry.words.items() if w in wanted} for entry in inputs]
     try:
         with ready_to_trace(), in_one_operation():
             program = torch.export.export(
@@ -208,8 +211,8 @@ def _exported(
         ) from error
     fixed = {
         word
-        for one, shape in zip(inputs, _shapes(program), strict=True)
-        for axis, word in one.words.items()
+        for entry, shape in zip(inputs, _shapes(program), strict=True)
+        for axis, word in entry.words.items()
         if str(shape[axis]).isdigit()  # a symbol that turned out to be a number still is one
     }
     return program, wanted - fixed
@@ -239,15 +242,15 @@ def _as_onnx(program: ExportedProgram, inputs: Sequence[Input], said: str) -> by
             dynamo=True,
             verbose=False,
             custom_translation_table=onnx_operations(),
-            input_names=[one.name for one in inputs],
+            input_names=[entry.name for entry in inputs],
             output_names=names,
         )
     assert converted is not None  # it is with dynamo=True
     proto = converted.model_proto
     symbols = {
         str(shape[axis]): SIZES[word]
-        for one, shape in zip(inputs, _shapes(program), strict=True)
-        for axis, word in one.words.items()
+        for entry, shape in zip(inputs, _shapes(program), strict=True)
+        for axis, word in entry.words.items()
     }
     graph = proto.graph
     for value in (*graph.input, *graph.output, *graph.value_info):
@@ -280,7 +283,7 @@ def _onnx_runner(content: bytes) -> Run:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    names = [one.name for one in session.get_inputs()]
+    names = [entry.name for entry in session.get_inputs()]
 
     def run(tensors: Sequence[Tensor]) -> list[Tensor]:
         given = {name: x.numpy() for name, x in zip(names, tensors, strict=True)}
@@ -304,11 +307,11 @@ def _compared(
     traced: Called, run: Run, inputs: Sequence[Input], free: set[str], path: Path
 ) -> float:
     """How far a program is from the model, on the example and on other sizes of it."""
-    sizes = {w: one.tensor.shape[axis] for one in inputs for axis, w in one.words.items()}
+    sizes = {w: entry.tensor.shape[axis] for entry in inputs for axis, w in entry.words.items()}
     others = [{w: _another(traced, inputs, w, sizes[w])} for w in sorted(free)]
     worst = 0.0
     for other in ({}, *others, *[{"b": 1}] * ("b" in free)):
-        tensors = [one.resized(other).contiguous() for one in inputs]
+        tensors = [entry.resized(other).contiguous() for entry in inputs]
         with torch.no_grad():
             expected = traced(*tensors)
         try:
@@ -329,7 +332,7 @@ def _compared(
 
 def _another(traced: Called, inputs: Sequence[Input], word: str, size: int) -> int:
     """Another number of clips or frames that a model takes: more, or fewer if that is too many."""
-    tensors = [one.resized({word: size + 3}) for one in inputs]
+    tensors = [entry.resized({word: size + 3}) for entry in inputs]
     try:
         with torch.no_grad():
             traced(*tensors)

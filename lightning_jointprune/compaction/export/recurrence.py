@@ -1,7 +1,7 @@
-"""GRU and LSTM in a program of any length.
+"""Traces GRU and LSTM into a program of any length.
 
-`torch.export` follows a GRU frame by frame, and so fixes their number. Here each is one operation
-while a model is traced, of which only the shapes are asked, and PyTorch's own again afterwards.
+`torch.export` follows a GRU frame by frame, and so fixes the number of frames. Here a GRU is one
+operation while a model is traced, which needs its shapes alone. Afterwards it is PyTorch's again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HOW += "bool batch_first"
     schema=f"(Tensor x, Tensor hx, Tensor[] params, {HOW}) -> (Tensor, Tensor)",
 )
 def gru(x: Tensor, hx: Tensor, params: list[Tensor], *how: Any) -> tuple[Tensor, Tensor]:
-    """`aten::gru.input`."""
+    """Return what `aten::gru.input` returns."""
     states, last = torch.gru(x, hx, params, *how)
     return states.clone(), last.clone()
 
@@ -43,14 +43,14 @@ def _(x: Tensor, hx: Tensor, *how: Any) -> tuple[Tensor, Tensor]:
 def lstm(
     x: Tensor, hx: list[Tensor], params: list[Tensor], *how: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`aten::lstm.input`."""
+    """Return what `aten::lstm.input` returns."""
     states, last, cell = torch.lstm(x, hx, params, *how)
     return states.clone(), last.clone(), cell.clone()
 
 
 @lstm.register_fake
 def _(x: Tensor, hx: list[Tensor], *how: Any) -> tuple[Tensor, Tensor, Tensor]:
-    last, cell = (torch.empty_like(one) for one in hx)
+    last, cell = (torch.empty_like(state) for state in hx)
     return _states(x, hx[0], bidirectional=how[5]), last, cell
 
 
@@ -60,13 +60,13 @@ def _states(x: Tensor, hx: Tensor, bidirectional: bool) -> Tensor:
 
 @contextmanager
 def in_one_operation() -> Iterator[None]:
-    """Let GRU and LSTM be one operation each in what is traced."""
+    """Trace GRU and LSTM as one operation each, within the block."""
     names: dict[str, Callable[..., Any]] = {"gru": gru, "lstm": lstm}
     own = {name: getattr(torch._VF, name) for name in names}
 
     def instead(name: str) -> Callable[..., Any]:
         def called(*args: Any) -> Any:
-            # A PackedSequence brings the sizes of its batches, and flags one fewer in front.
+            # A call on a PackedSequence has the sizes of its batches as second argument.
             packed = isinstance(args[1], Tensor) and isinstance(args[3], (list, tuple))
             return own[name](*args) if packed else names[name](*args)
 
@@ -82,7 +82,7 @@ def in_one_operation() -> Iterator[None]:
 
 
 def with_own_operations(program: ExportedProgram) -> ExportedProgram:
-    """The program with PyTorch's own GRU and LSTM in it; it is changed in place."""
+    """Put PyTorch's own GRU and LSTM back into a program, in place, and return it."""
     own = {
         torch.ops.jointprune.gru.default: torch.ops.aten.gru.input,
         torch.ops.jointprune.lstm.default: torch.ops.aten.lstm.input,
@@ -93,7 +93,7 @@ def with_own_operations(program: ExportedProgram) -> ExportedProgram:
 
 
 def onnx_operations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """How they are written in ONNX."""
+    """Return the translations of GRU and LSTM to ONNX."""
     from onnxscript.function_libs.torch_lib.ops.core import aten_gru, aten_lstm
 
     return {

@@ -1,6 +1,6 @@
-"""A model's inputs by name; which of their axes are the batch and the frames; other sizes of them.
+"""Names a model's inputs, finds their axes of batch and frames, and gives them other sizes.
 
-In einops' words, as everywhere: `b` is the batch and `t` the frames of a skeleton.
+Axes have einops' words: `b` is the batch and `t` the frames of a skeleton.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from lightning_jointprune.attach.modules import module_at, signature_of
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.tracing import Call
 
-SIZES = {"b": "batch", "t": "time"}  # what may be of any size, as people call it
+SIZES = {"b": "batch", "t": "time"}  # word of each axis that may be of any size, and its name
 
 
 @dataclass(frozen=True)
 class Input:
-    """One tensor of a call.
+    """Describes one tensor of a call.
 
     Args:
-        name: the argument, then keys and indices inside it, such as `"batch.skeleton"`.
-        tensor: the example.
-        words: axis to `"b"` or `"t"`, where it is one of these.
+        name: name of the argument, then keys and indices inside it, such as `"batch.skeleton"`.
+        tensor: its value in the example.
+        words: axis to `"b"` or `"t"`, for the axes of batch and frames.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Input:
     words: Mapping[int, str]
 
     def resized(self, sizes: Mapping[str, int]) -> Tensor:
-        """The example with other numbers of clips or frames: repeated, or left out at the end."""
+        """Return the example with more clips or frames by repetition, or fewer of them."""
         x = self.tensor
         for axis, word in self.words.items():
             if word in sizes:
@@ -49,10 +49,10 @@ class Input:
 def read_inputs(
     model: nn.Module, called: str, targets: Sequence[Target], call: Call
 ) -> tuple[Input, ...]:
-    """The tensors of a call, in the order of `Called.tensors`.
+    """Return the tensors of a call, in the order of `Called.tensors`.
 
-    The skeleton's axes are those of its target. Of another tensor, the first axis is the batch
-    where it is as long, and another axis the frames where that is as long.
+    The skeleton's axes are those of its target. In another tensor, the first axis is the batch if
+    it is as long, and another axis the frames if that is as long.
 
     Args:
         model: the model.
@@ -61,11 +61,13 @@ def read_inputs(
         call: an example.
 
     Raises:
-        ValueError: if the example has one clip, or one frame, which says nothing of others; or if
-            no tensor of it can be seen.
+        ValueError: if the example has one clip or one frame, so that its axes cannot be told
+            apart; or if no tensor of it can be seen.
     """
     named = _named(module_at(model, called), call)
-    layouts = {".".join(one.path): one.layout for one in targets if one.module == called}
+    layouts = {
+        ".".join(target.path): target.layout for target in targets if target.module == called
+    }
     places = {
         name: {
             axis: group[0]
@@ -99,7 +101,7 @@ def _sizes_of(found: Mapping[str, int]) -> dict[str, int]:
 
 
 def _alike(x: Tensor, sizes: Mapping[str, int]) -> dict[int, str]:
-    """The axes of another tensor that are as long as those of the skeleton."""
+    """Return the axes of another tensor that are as long as those of the skeleton."""
     words = {}
     if x.ndim and x.shape[0] == sizes.get("b"):
         words[0] = "b"
@@ -110,7 +112,7 @@ def _alike(x: Tensor, sizes: Mapping[str, int]) -> dict[int, str]:
 
 
 def _named(module: nn.Module, call: Call) -> dict[str, Tensor]:
-    """The tensors of a call by name."""
+    """Return the tensors of a call by name."""
     signature = signature_of(module)
     parameters = list(signature.parameters.values()) if signature else []
     leaves, _ = pytree.tree_flatten_with_path((call.args, call.kwargs))
@@ -120,7 +122,7 @@ def _named(module: nn.Module, call: Call) -> dict[str, Tensor]:
 
 
 def _path(parameters: Sequence[Parameter], keys: Sequence[Any]) -> list[str]:
-    """The argument's name, and the path inside it, of keys into `(args, kwargs)`."""
+    """Return the argument's name and the path inside it, given keys into `(args, kwargs)`."""
     words = [str(_word_of(key)) for key in keys]
     if words[0] == "1":
         return words[1:]
@@ -132,14 +134,14 @@ def _path(parameters: Sequence[Parameter], keys: Sequence[Any]) -> list[str]:
 
 
 def _word_of(key: Any) -> Any:
-    """What a key of PyTorch's trees says: a dict's key, an index, or an attribute's name."""
+    """Return the dict's key, the index or the attribute's name that a key of PyTorch's trees is."""
     if isinstance(key, pytree.MappingKey):
         return key.key
     return key.idx if isinstance(key, pytree.SequenceKey) else key.name
 
 
 def _sizes_inside(model: nn.Module, called: str, call: Call) -> dict[str, int]:
-    """The sizes of a skeleton that enters further inside, as the layer in front of it sees them."""
+    """Return the sizes of a skeleton that enters further inside, as the layer before it sees it."""
     found: dict[str, int] = {}
 
     def note(_: nn.Module, args: tuple[Any, ...]) -> None:

@@ -1,4 +1,4 @@
-"""An exported program equals the model at other sizes, and says which joints it takes."""
+"""Test that an exported program equals the model at other sizes, and names its joints."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def kept(batch: int, frames: int) -> Tensor:
 
 def onnx_of(path: Path, *tensors: Tensor) -> Tensor:
     session = onnxruntime.InferenceSession(path)
-    given = {one.name: x.numpy() for one, x in zip(session.get_inputs(), tensors, strict=True)}
+    given = {taken.name: x.numpy() for taken, x in zip(session.get_inputs(), tensors, strict=True)}
     return torch.from_numpy(session.run(None, given)[0])
 
 
@@ -155,7 +155,7 @@ def test_a_model_that_takes_no_longer_clips_is_compared_on_shorter_ones(
 
 
 class Streams(FlatLinear):
-    """A second input, of which the first axis is the batch."""
+    """Takes a second input, whose first axis is the batch."""
 
     def forward(self, batch: dict[str, Tensor], scale: float, mask: Tensor) -> dict[str, Tensor]:
         seen = super().forward(batch["pose"] * mask[..., None, None])
@@ -172,8 +172,8 @@ def test_containers_become_named_inputs_and_numbers_part_of_the_program(tmp_path
     done = export_model(small, tmp_path / "small.onnx", call)
     assert done.inputs == ("batch.pose", "batch.rgb", "mask")
     taken = {
-        one.name: one.shape
-        for one in onnxruntime.InferenceSession(tmp_path / "small.onnx").get_inputs()
+        taken.name: taken.shape
+        for taken in onnxruntime.InferenceSession(tmp_path / "small.onnx").get_inputs()
     }
     assert taken == {
         "batch.pose": ["batch", "time", 4, 3],

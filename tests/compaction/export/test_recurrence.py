@@ -1,4 +1,4 @@
-"""A GRU and an LSTM are one operation each while a model is traced, with the results they have."""
+"""Test that a GRU and an LSTM are one operation each in a trace, with unchanged results."""
 
 from __future__ import annotations
 

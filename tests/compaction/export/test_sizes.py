@@ -1,4 +1,4 @@
-"""A call's tensors have names, and axes that may be of any size."""
+"""Test the names of a call's tensors, and which of their axes may be of any size."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def inputs(axes: str, *args: Any, **kwargs: Any) -> Any:
 def test_names_arguments_by_the_signature_and_axes_by_the_skeleton() -> None:
     x, rgb, padded = torch.rand(3, 2, 7, 9), torch.rand(3, 7, 5), torch.rand(7, 3)
     found = inputs("b c t j", x, rgb, padded=padded, meta=torch.tensor(1))
-    assert [one.name for one in found] == ["x", "more.0", "padded", "meta"]
-    assert [dict(one.words) for one in found] == [{0: "b", 2: "t"}, {0: "b", 1: "t"}, {}, {}]
+    assert [taken.name for taken in found] == ["x", "more.0", "padded", "meta"]
+    assert [dict(taken.words) for taken in found] == [{0: "b", 2: "t"}, {0: "b", 1: "t"}, {}, {}]
 
 
 def test_frames_that_share_an_axis_with_joints_are_as_in_the_example() -> None:
