@@ -112,7 +112,7 @@ class JointPruningCallback(pl.Callback):
         self.dirpath = dirpath
         self.report_path: Path | None = None
         self._search = self._settings.new_search()
-        self._journal = self._settings.new_journal()
+        self._journal = self._settings.new_journal(self._search.controller)
         self._entrance = Entrance(self._save)
         self._guest = False  # whether the model of an evaluation wears another mask than ours
         self._rate: float | None = None
@@ -163,7 +163,7 @@ class JointPruningCallback(pl.Callback):
             trainers.check_alone(trainer, self.state_key)
             check_input(pl_module, self._settings.input)
             if stage == "fit":
-                trainers.check_run(trainer, self._settings.floor_metric)
+                trainers.check_run(trainer, self._search.controller)
                 # Asked now: all processes have to answer together, which none does after an error.
                 self._folder = trainers.run_folder(trainer, self.dirpath, RECORD_FILE)
             worn = worn_layers(pl_module) if new else []
@@ -291,7 +291,7 @@ class JointPruningCallback(pl.Callback):
             raise MisconfigurationException(doubt)
         metrics = trainer.strategy.broadcast(trainers.measured(trainer, self._metrics_before))
         with _misconfigured():
-            trainers.check_metric(self._settings.floor_metric, metrics, trainer.sanity_checking)
+            trainers.check_metric(self._search.controller, metrics, trainer.sanity_checking)
         if trainer.sanity_checking:
             return
         self._search.observe_metrics(metrics)
@@ -369,7 +369,7 @@ class JointPruningCallback(pl.Callback):
         layer = own_layer(pl_module)
         self._settings = self._given.with_layer(layer)  # which may bring others
         self._search = self._settings.new_search(layer)
-        self._journal = self._settings.new_journal()
+        self._journal = self._settings.new_journal(self._search.controller)
         self._journal.watch(self._search.layer)
         self._entrance.begin(pl_module, self._search.layer)
         self._start, self._rate = None, self._settings.lr
@@ -395,7 +395,7 @@ class JointPruningCallback(pl.Callback):
         self._settings = self._given.adopting(worn[0])
         self._search = self._settings.new_search(worn[0])
         self._search.phase = "final"
-        self._journal = self._settings.new_journal()
+        self._journal = self._settings.new_journal(self._search.controller)
         self._entrance.adopt(pl_module, worn[0])
 
     def _save(self, checkpoint: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -14,14 +13,11 @@ from lightning_jointprune.attach.layout import Layout, readings
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.gates.fills import Fill, check_frames, checked_fill, fill_name
 from lightning_jointprune.gates.layer import JointPruningLayer, numbered
-from lightning_jointprune.gates.masks import hard_mask_of_units
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, make_gate
 from lightning_jointprune.run.recorder import Journal
 from lightning_jointprune.search.budgets import Budget, make_budget, make_controller
-from lightning_jointprune.search.budgets.metric_floor import MetricFloor
-from lightning_jointprune.search.budgets.price import Price
-from lightning_jointprune.search.budgets.target_joints import TargetJoints
+from lightning_jointprune.search.controller import Controller
 from lightning_jointprune.search.phases import check_phases
 from lightning_jointprune.search.search import JointSearch
 from lightning_jointprune.skeletons import Skeleton, as_skeleton, resolve_joints
@@ -179,48 +175,18 @@ class Settings:
                 fill=self.fill,
             )
         layer.joint_names = self.joint_names
-        always = layer.always.tolist()
-        dropped = int(layer.never.sum())
-        priced = self.budget.groups if isinstance(self.budget, Price) else {}
-        for name in priced.keys() - (layer.groups or {}).keys():
-            raise ValueError(
-                f"Expected prices of groups out of {', '.join(layer.groups or ()) or 'none'} but "
-                f"got {name!r}. Pass JointPruningCallback(groups={{{name!r}: [0, 1, 2]}}), say."
-            )
-        controller = make_controller(self.budget, joints, sum(always), dropped)
-        if self.tied and isinstance(self.budget, TargetJoints):
-            self._check_units(self.budget, layer)
-        return JointSearch(layer, controller, self.phases)
+        return JointSearch(layer, make_controller(self.budget, layer), self.phases)
 
-    def _check_units(self, budget: TargetJoints, layer: JointPruningLayer) -> None:
-        """Make sure that whole groups add up to the numbers of joints."""
-        always, units = layer.always.tolist(), layer.owner.tolist()
-        for count in budget.counts:
-            kept = hard_mask_of_units(always, units, count)
-            if any(joint and not mask for joint, mask in zip(always, kept, strict=True)):
-                raise ValueError(
-                    f"Expected TargetJoints that the groups of keep and other groups add up to but "
-                    f"got {count}. Pass another number, or shorten keep."
-                )
-        if len(budget.counts) > 1 and len(set(Counter(units).values())) > 1:
-            raise ValueError(
-                "Expected tied groups of one size for TargetJoints with several numbers, since "
-                "each has to be made of the groups of the one before, but got groups of "
-                f"{sorted(set(Counter(units).values()))} joints. Pass one number, or other groups."
-            )
+    def new_journal(self, controller: Controller) -> Journal:
+        """A journal in which nothing is written.
 
-    def new_journal(self) -> Journal:
-        """A journal in which nothing is written."""
+        Args:
+            controller: of the search that it is of.
+        """
         journal = Journal(self.joint_names, self.skeleton, self.as_plain())
-        if isinstance(self.budget, MetricFloor):
-            journal.metric, journal.floor = self.budget.metric, self.budget.floor
-            journal.more_is_better = self.budget.higher_is_better
+        journal.metric, journal.floor = controller.metric, controller.floor
+        journal.more_is_better = controller.higher_is_better
         return journal
-
-    @property
-    def floor_metric(self) -> str | None:
-        """The metric that validation has to measure, if the budget needs one."""
-        return self.budget.metric if isinstance(self.budget, MetricFloor) else None
 
     def check_target(self, target: Target, shape: Sequence[int] = ()) -> None:
         """Make sure that what is filled in knows where the channels and the frames are.

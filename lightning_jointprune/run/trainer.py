@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_jointprune.record.files import PathLike, RunFolder
+from lightning_jointprune.search.controller import Controller
 
 
 def writes_files(trainer: Any) -> bool:
@@ -39,12 +40,12 @@ def check_alone(trainer: Any, state_key: str) -> None:
         )
 
 
-def check_run(trainer: Any, metric: str | None) -> None:
+def check_run(trainer: Any, budget: Controller) -> None:
     """Make sure that the run has an end, of which the phases are fractions, and what it needs.
 
     Args:
         trainer: about to fit.
-        metric: the metric that validation has to measure, if any.
+        budget: at work, which may need a metric of every validation.
 
     Raises:
         ValueError: if the run has no end, or no validation where a metric is needed, or if the
@@ -55,10 +56,10 @@ def check_run(trainer: Any, metric: str | None) -> None:
             "Expected a run with an end, since the phases are fractions of it, but got "
             "max_epochs=-1 without max_steps. Pass Trainer(max_epochs=...) or max_steps=..."
         )
-    if metric is not None and not trainer.enable_validation:
+    if budget.metric is not None and not trainer.enable_validation:
         raise ValueError(
-            f"Expected a validation that logs {metric!r} for MetricFloor but this run has none. "
-            "Pass validation data, or another budget."
+            f"Expected a validation that logs {budget.metric!r} for {budget.budget_name} but this "
+            "run has none. Pass validation data, or another budget."
         )
     strategy = type(trainer.strategy).__name__
     if any(word in strategy for word in ("FSDP", "DeepSpeed", "ModelParallel")):
@@ -68,20 +69,21 @@ def check_run(trainer: Any, metric: str | None) -> None:
         )
 
 
-def check_metric(metric: str | None, logged: Mapping[str, float], sanity: bool) -> None:
-    """Make sure that a validation logged a metric.
+def check_metric(budget: Controller, logged: Mapping[str, float], sanity: bool) -> None:
+    """Make sure that a validation logged the metric that the budget needs, if it needs one.
 
     Args:
-        metric: the metric's name; None if none is needed.
+        budget: at work.
         logged: what the validation logged.
         sanity: whether it was the sanity check, in which some models log nothing at all.
 
     Raises:
         ValueError: if the metric is not among what was logged.
     """
+    metric = budget.metric
     if metric is not None and metric not in logged and (logged or not sanity):
         raise ValueError(
-            f"Expected the validation to log {metric!r} for MetricFloor but it logged "
+            f"Expected the validation to log {metric!r} for {budget.budget_name} but it logged "
             f"{', '.join(logged) or 'nothing'}. Name one of these, or log the metric with "
             f"self.log({metric!r}, value)."
         )

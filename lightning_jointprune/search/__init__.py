@@ -3,17 +3,6 @@
 from __future__ import annotations
 
 from lightning_jointprune.search.budgets import Budget, make_budget, make_controller
-from lightning_jointprune.search.budgets.metric_floor import MetricFloor
-from lightning_jointprune.search.budgets.price import Price
-from lightning_jointprune.search.budgets.target_joints import TargetJoints
 from lightning_jointprune.search.search import JointSearch
 
-__all__ = [
-    "Budget",
-    "JointSearch",
-    "MetricFloor",
-    "Price",
-    "TargetJoints",
-    "make_budget",
-    "make_controller",
-]
+__all__ = ["Budget", "JointSearch", "make_budget", "make_controller"]

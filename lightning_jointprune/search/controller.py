@@ -1,4 +1,4 @@
-"""Budgets at work: what a joint costs at every step of the search, and the mask to freeze."""
+"""Budgets at work: the price of a joint at every step of the search, and the mask to freeze."""
 
 from __future__ import annotations
 
@@ -9,43 +9,81 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
+
+from lightning_jointprune.gates.layer import JointPruningLayer
 
 AUTO_SHARE = 0.3  # the automatic price of all joints together, as a share of the loss removed
 FIRST_BATCHES = 10  # batches whose mean loss is where the training began
 RECENT = 0.02  # weight of a batch in the mean of the recent losses
 LEAST_REMOVED = 0.001  # of the first loss: counts as removed where the loss has not fallen
-ASKED = (
-    "num_joints",
-    "budget",
-    "count",
-    "rungs",
-    "group_costs",
-)  # settings of a controller, not its state
+ASKED = ("budget", "num_joints")  # what a controller is made of, not its state
 
 
 class Controller(ABC):
-    """Sets the price per joint at every step of the search.
+    """Sets the price per joint at every step of a search, and decides what is frozen after it.
+
+    The methods stand in the order of a run, in which a `JointSearch` calls them. They answer for a
+    budget that looks at the training loss alone and freezes the joints with a keep probability
+    above 0.5; a budget's own controller overrides what differs.
 
     Args:
-        num_joints: J.
+        budget: what the user asks for, a frozen dataclass.
+        num_joints: number of joints that can be kept.
+
+    Attributes:
+        floor: of the metric, where one was asked for and as soon as it is known.
+        decided: from when on the joints that would be kept earn the price that the others pay:
+            None never, else a tensor of shape `()`, bool.
+        chosen: the mask to freeze where it was already measured, shape `(J,)`; None takes `counts`.
     """
 
-    descent = 2.0  # how much of the search is done when joints are to become fewer; 2: never
-    count: int | None = None  # how many joints to freeze; None: those with a probability above 0.5
-    rungs: tuple[int, ...] = ()  # of a ladder, the numbers of joints before that, the most first
-    chosen: list[bool] | None = None  # the mask to freeze, where one was already measured
-    group_costs: Mapping[str, float] = MappingProxyType({})  # of open groups, in prices of a joint
-    floor: float | None = None  # of the metric, where one was asked for and as soon as it is known
-    decided: Tensor | None = None  # whether joints that would be kept earn the price of the others
-
-    def __init__(self, num_joints: int) -> None:
+    def __init__(self, budget: Any, num_joints: int) -> None:
+        self.budget = budget
         self.num_joints = num_joints
+        self.floor: float | None = None
+        self.decided: Tensor | None = None
+        self.chosen: list[bool] | None = None
         self.losses_seen = 0
         self.first_sum: Tensor | float = 0.0
         self.first_count: Tensor | int = 0
-        self.first: Tensor | float = 0.0
-        self.recent: Tensor | float = 0.0
+        self.first: Tensor | float = 0.0  # mean loss of the first batches
+        self.recent: Tensor | float = 0.0  # mean loss of the latest batches
         self.always_finite: Tensor | bool = True  # of all losses so far
+
+    # --- what is asked for ---------------------------------------------------------------------
+
+    @property
+    def budget_name(self) -> str:
+        """Return the name of the budget's class, for messages."""
+        return type(self.budget).__name__
+
+    @property
+    def metric(self) -> str | None:
+        """Return the metric that every validation has to log; None if none is needed."""
+        return None
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Return whether higher values of the metric are better."""
+        return True
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Return the numbers of joints to settle, the most first; several are a ladder."""
+        return ()
+
+    @property
+    def count(self) -> int | None:
+        """Return how many joints to freeze; None freezes those with a probability above 0.5."""
+        return self.counts[-1] if self.counts else None
+
+    @property
+    def group_costs(self) -> Mapping[str, float]:
+        """Return what an open group costs beside its joints, in prices of a joint, by its name."""
+        return MappingProxyType({})
+
+    # --- the whole run -------------------------------------------------------------------------
 
     def observe_loss(self, loss: Tensor) -> None:
         """Take the loss of a training batch, shape `()`; only finite ones count."""
@@ -61,18 +99,16 @@ class Controller(ABC):
             self.recent = self.recent + RECENT * step
         self.losses_seen += 1
 
-    def auto_price(self) -> Tensor:
-        """0.3 times the loss removed so far, per joint; never quite 0."""
-        first = torch.as_tensor(self.first)
-        removed = torch.maximum(first - self.recent, LEAST_REMOVED * first.abs())
-        return AUTO_SHARE / self.num_joints * removed
+    # --- the warm-up ---------------------------------------------------------------------------
 
-    def base_price(self) -> Tensor:
-        """The automatic price if all of the loss were removed: the scale to steer from."""
-        return AUTO_SHARE / self.num_joints * torch.as_tensor(self.first).abs()
+    def observe_warmup(self, metrics: Mapping[str, float]) -> None:
+        """Take what a validation of the warm-up measured, with all joints."""
+        del metrics
+
+    # --- the search ----------------------------------------------------------------------------
 
     def checked_price(self) -> float:
-        """The scale of the price as a number, read once when the search begins.
+        """Return the scale of the price as a number, read once when the search begins.
 
         Raises:
             ValueError: if the losses so far give none, or the validations no floor.
@@ -86,16 +122,12 @@ class Controller(ABC):
         return float(self.base_price())
 
     def early_doubt(self) -> str | None:
-        """What is wrong with the budget when the search begins, if anything."""
-        return None
-
-    def doubt(self) -> str | None:
-        """What is wrong with the price when the search has ended, if anything."""
+        """Return a warning about the budget at the start of the search, or None."""
         return None
 
     @abstractmethod
     def price(self, expected: Tensor, done: float) -> Tensor | float:
-        """The price of a joint at this step.
+        """Return the price of a joint at this step.
 
         Args:
             expected: expected L0 now, shape `()`.
@@ -105,8 +137,18 @@ class Controller(ABC):
             λ in units of the loss; a tensor of shape `()` is not read, so nothing waits for it.
         """
 
+    def begins_descent(self, before: float, done: float) -> bool:
+        """Return whether joints are to become fewer from this step on.
+
+        Args:
+            before: how much of the search was done at the step before, 0 to 1.
+            done: how much of it is done now.
+        """
+        del before, done
+        return False
+
     def reached(self, done: float) -> tuple[int, ...]:
-        """The rungs of a ladder that the search has come down to.
+        """Return which of `counts` but the last one the search has come down to.
 
         Args:
             done: how much of the search is done, 0 to 1.
@@ -114,27 +156,46 @@ class Controller(ABC):
         del done
         return ()
 
-    def observe_unpruned(self, metrics: Mapping[str, float]) -> None:
-        """Take what a validation of the warm-up measured, with all joints."""
-        del metrics
-
-    def observe_metrics(self, metrics: Mapping[str, float], mask: Sequence[bool]) -> None:
-        """Take what a validation measured with the joints of `mask`; few budgets need it."""
+    def observe_search(self, metrics: Mapping[str, float], mask: Sequence[bool]) -> None:
+        """Take what a validation of the search measured with the joints of `mask`."""
         del metrics, mask
 
-    def reopened(self, metrics: Mapping[str, float], active: int, left: float) -> int:
-        """How many joints to keep in the rest of the final phase.
+    def late_doubt(self) -> str | None:
+        """Return a warning about the price at the end of the search, or None."""
+        return None
+
+    # --- the final phase -----------------------------------------------------------------------
+
+    def observe_final(self, metrics: Mapping[str, float], mask: Sequence[bool]) -> None:
+        """Take what a validation of the final phase measured with the joints of `mask`."""
+        del metrics, mask
+
+    def final_count(self, active: int, left: float) -> int:
+        """Return how many joints to keep from now on.
 
         Args:
-            metrics: what a validation of the final phase measured.
-            active: the number of joints it measured with.
+            active: the number of joints that are kept now.
             left: how much of the final phase is left, 0 to 1.
         """
-        del metrics, left
+        del left
         return active
 
+    # --- the price of a loss -------------------------------------------------------------------
+
+    def auto_price(self) -> Tensor:
+        """Return 0.3 times the loss removed so far, per joint; never quite 0."""
+        first = torch.as_tensor(self.first)
+        removed = torch.maximum(first - self.recent, LEAST_REMOVED * first.abs())
+        return AUTO_SHARE / self.num_joints * removed
+
+    def base_price(self) -> Tensor:
+        """Return the automatic price if all of the loss were removed: the scale to steer from."""
+        return AUTO_SHARE / self.num_joints * torch.as_tensor(self.first).abs()
+
+    # --- state ---------------------------------------------------------------------------------
+
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes, as tensors and plain values; not what the user asked for."""
+        """Return everything that changes, as tensors and plain values."""
         return {key: value for key, value in vars(self).items() if key not in ASKED}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -142,8 +203,8 @@ class Controller(ABC):
         vars(self).update(state)
 
 
-class _Steered(Controller):
-    """A price that steers the expected L0 to a target: a PI controller in log space.
+class Steered(Controller):
+    """Steers the expected L0 to a target by the price: a PI controller in log space.
 
     The price is the base price times `exp(proportional * error + integral)`, the error being
     `log(expected / target)`, at most 1 either way.
@@ -153,18 +214,24 @@ class _Steered(Controller):
     INTEGRAL = 25.0  # per search, so that the number of steps does not matter
     LIMIT = 12.0
 
-    def __init__(self, num_joints: int) -> None:
-        super().__init__(num_joints)
+    def __init__(self, budget: Any, num_joints: int) -> None:
+        super().__init__(budget, num_joints)
         self.integral: Tensor | float = 0.0
         self.last_done = 0.0
 
     @abstractmethod
     def target(self, done: float) -> float:
-        """The expected L0 to steer to, from 1 to J."""
+        """Return the expected L0 to steer to, from 1 to J."""
 
+    @override
     def price(self, expected: Tensor, done: float) -> Tensor | float:
         error = (expected / self.target(done)).log().clamp(-1.0, 1.0)
         step = self.INTEGRAL * max(0.0, done - self.last_done) * error
         self.integral = (self.integral + step).clamp(-self.LIMIT, self.LIMIT)
         self.last_done = done
         return self.base_price() * (self.PROPORTIONAL * error + self.integral).exp()
+
+
+def usable_joints(layer: JointPruningLayer) -> int:
+    """Return the number of joints that are not left out from the start."""
+    return layer.num_joints - int(layer.never.sum())

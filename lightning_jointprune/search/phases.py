@@ -1,4 +1,4 @@
-"""When to prune, and how much: progress in [0, 1] to phase and temperature; the budgets.
+"""From progress to phase and temperature.
 
 Progress is the fraction of the run that is done. Nothing here keeps anything between two steps.
 """
@@ -9,9 +9,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 Phase = Literal["warmup", "search", "final"]
-
-
-# --- progress ------------------------------------------------------------------------------------
 
 
 def check_phases(phases: Sequence[float]) -> tuple[float, float]:
@@ -58,6 +55,3 @@ def temperature_at(done: float, ends: tuple[float, float]) -> float:
     """
     start, end = ends
     return float(start * (end / start) ** done)
-
-
-# --- budgets: what the user asks for -------------------------------------------------------------

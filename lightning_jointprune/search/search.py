@@ -79,9 +79,9 @@ class JointSearch:
         if self.phase != "final":
             self.phase = phase_at(progress, self.phases)
         if self.phase == "search":
-            if done < self.controller.descent <= self.done:
-                for one in self.logits:  # none surer than at the start: all can come down in time
-                    one.data.clamp_(max=self.layer.start)
+            if self.controller.begins_descent(done, self.done):
+                for logits in self.logits:  # none surer than at the start: all come down in time
+                    logits.data.clamp_(max=self.layer.start)
             for count in self.controller.reached(self.done)[len(self.settled) :]:
                 self._settle(count)
         if self.phase == "final" and before != "final":
@@ -138,17 +138,18 @@ class JointSearch:
 
     def observe_metrics(self, metrics: Mapping[str, float]) -> None:
         """Take what a validation measured with the joints of now."""
+        mask = self.mask()
         if self.phase == "warmup":
-            self.controller.observe_unpruned(metrics)
+            self.controller.observe_warmup(metrics)
         elif self.phase == "search":
-            self.controller.observe_metrics(metrics, self.mask())
+            self.controller.observe_search(metrics, mask)
         else:
-            active = sum(self.mask())
-            left = (1.0 - self.progress) / (1.0 - self.phases[1])
-            count = self.controller.reopened(metrics, active, left)
+            self.controller.observe_final(metrics, mask)
+            active, left = sum(mask), (1.0 - self.progress) / (1.0 - self.phases[1])
+            count = self.controller.final_count(active, left)
             if count > active:  # the likeliest of the others are added
-                mask = hard_mask(self._ranked() + 2.0 * self.layer.current_mask(), count)
-                self.layer.freeze(mask[self.layer.owner] & ~self.layer.closed)
+                kept = hard_mask(self._ranked() + 2.0 * self.layer.current_mask(), count)
+                self.layer.freeze(kept[self.layer.owner] & ~self.layer.closed)
 
     def check_learning(self, where: str) -> None:
         """Make sure that the gates are trained: after a step, or when the final phase begins.
@@ -208,7 +209,7 @@ class JointSearch:
     def doubts(self) -> list[str]:
         """Return what is wrong with the budget as the search begins or the mask was just frozen."""
         early = self.phase == "search"
-        doubt = self.controller.early_doubt() if early else self.controller.doubt()
+        doubt = self.controller.early_doubt() if early else self.controller.late_doubt()
         return [doubt] if doubt else []
 
     def check_loss(self, loss: Tensor, scaled: bool = False) -> None:
@@ -240,7 +241,7 @@ class JointSearch:
         """Decide which joints are kept, for good."""
         self.to_look_at = LOOKED_AT
         chosen, count = self.controller.chosen, self.controller.count
-        for rung in self.controller.rungs[len(self.settled) :]:
+        for rung in self.controller.counts[:-1][len(self.settled) :]:
             self._settle(rung)
         if self.settled:
             self.settled.append(self.layer.keep_probabilities().tolist())

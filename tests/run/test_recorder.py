@@ -31,8 +31,12 @@ PHASES = (0.2, 0.7)
 LOGITS = [2.0, -2.0, 0.5, -0.5]
 
 
+def search_of(budget: Budget, layer: JointPruningLayer) -> JointSearch:
+    return JointSearch(layer, make_controller(budget, layer), PHASES)
+
+
 def new_search(logits: list[float] = LOGITS) -> JointSearch:
-    search = JointSearch(JointPruningLayer(4), make_controller(Price(0.1), 4), PHASES)
+    search = search_of(Price(0.1), JointPruningLayer(4))
     search.layer.joint_logits.data = torch.tensor(logits)
     return search
 
@@ -79,7 +83,7 @@ def test_a_note_says_where_the_search_was() -> None:
 
 @pytest.mark.parametrize("budget", [Price("auto"), Price(0.1), TargetJoints(2)])
 def test_a_note_has_the_recent_loss(budget: Budget) -> None:
-    search = JointSearch(JointPruningLayer(4), make_controller(budget, 4), PHASES)
+    search = search_of(budget, JointPruningLayer(4))
     journal = new_journal()
     journal.note(search, 0, 0, {})  # before any batch
     for loss in (3.0, 1.0):
@@ -142,11 +146,11 @@ def test_a_metric_that_is_already_quoted_stays() -> None:
     [(0.9, None), (0.8, None), (0.7, r"acc ended at 70\.0 %, below its floor of 80 %")],
 )
 def test_a_floor_that_the_final_mask_misses_is_in_doubt(last: float, doubt: str | None) -> None:
-    search = JointSearch(JointPruningLayer(4), make_controller(MetricFloor("acc", 0.8), 4), PHASES)
+    search = search_of(MetricFloor("acc", 0.8), JointPruningLayer(4))
     journal = new_journal(metric="acc")
     search.advance(0.4)
     for _ in range(2):
-        search.controller.observe_metrics({"acc": 0.9}, [True, False, True, False])
+        search.controller.observe_search({"acc": 0.9}, [True, False, True, False])
     search.advance(0.8)
     journal.note(search, 8, 4, {"acc": last})
     assert journal.selection(search).floor == 0.8
@@ -159,7 +163,7 @@ def test_a_floor_that_the_final_mask_misses_is_in_doubt(last: float, doubt: str 
 
 def test_a_floor_that_no_mask_meets_is_in_doubt_also_where_joints_are_never_used() -> None:
     layer = JointPruningLayer(4, drop=[1])
-    search = JointSearch(layer, make_controller(MetricFloor("acc", 0.8), 4), PHASES)
+    search = search_of(MetricFloor("acc", 0.8), layer)
     journal = new_journal(metric="acc", floor=0.8)
     journal.settings = {"drop": [1]}
     search.advance(0.8)
@@ -197,7 +201,7 @@ def test_the_selection_is_all_joints_in_the_warmup_and_the_mask_after_it() -> No
 def test_a_table_that_fits_no_screen_is_where_the_last_words_say(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], joints: int, table: bool
 ) -> None:
-    search = JointSearch(JointPruningLayer(joints), make_controller(Price(0.1), joints), PHASES)
+    search = search_of(Price(0.1), JointPruningLayer(joints))
     journal = Journal([f"joint_{joint}" for joint in range(joints)], None, {})
     search.advance(0.8)
     journal.note(search, 8, 4, {})

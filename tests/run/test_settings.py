@@ -199,9 +199,11 @@ def test_a_search_is_made_of_the_settings() -> None:
 
 
 def test_a_journal_quotes_the_floors_metric_from_the_start() -> None:
-    journal = checked(num_joints=4, budget=MetricFloor("val_loss", 0.5)).new_journal()
+    settings = checked(num_joints=4, budget=MetricFloor("val_loss", 0.5))
+    journal = settings.new_journal(settings.new_search().controller)
     assert (journal.metric, journal.floor, journal.more_is_better) == ("val_loss", 0.5, False)
-    assert checked(num_joints=4).new_journal().metric is None
+    settings = checked(num_joints=4)
+    assert settings.new_journal(settings.new_search().controller).metric is None
 
 
 def test_settings_are_written_as_plain_values() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
-from lightning_jointprune import JointPruningCallback
+from lightning_jointprune import JointPruningCallback, JointPruningLayer, MetricFloor, Price
 from lightning_jointprune.run.trainer import (
     check_alone,
     check_metric,
@@ -26,9 +26,13 @@ from lightning_jointprune.run.trainer import (
     validation_samples,
     writes_files,
 )
+from lightning_jointprune.search.budgets import make_controller
 from tests.run.tiny_fit import BATCHES, each_package, fit
 
 PAIRS = torch.randn(7, 6)
+PRICE, FLOOR = (
+    make_controller(budget, JointPruningLayer(6)) for budget in (Price(), MetricFloor("acc", 0.8))
+)
 
 
 class Endless(IterableDataset):
@@ -127,29 +131,29 @@ def test_nobody_knows_the_steps_of_epochs_of_unknown_length() -> None:
 @each_package
 def test_a_run_without_an_end_is_refused_with_what_ends_it(pl: ModuleType) -> None:
     with pytest.raises(ValueError, match=r"run with an end.*max_epochs=-1 .*Pass Trainer\(max_ep"):
-        check_run(pl.Trainer(max_epochs=-1, logger=False), None)
+        check_run(pl.Trainer(max_epochs=-1, logger=False), PRICE)
     for ending in ({"max_epochs": 3}, {"max_steps": 9}, {}, {"fast_dev_run": True}):
-        check_run(pl.Trainer(**{"logger": False, "accelerator": "cpu", **ending}), None)
+        check_run(pl.Trainer(**{"logger": False, "accelerator": "cpu", **ending}), PRICE)
 
 
 def test_a_floor_needs_a_validation() -> None:
     trainer = SimpleNamespace(
         strategy=None, callbacks=[], max_epochs=3, max_steps=-1, enable_validation=False
     )
-    check_run(trainer, None)
+    check_run(trainer, PRICE)
     with pytest.raises(ValueError, match="validation that logs 'acc' for MetricFloor but this run"):
-        check_run(trainer, "acc")
+        check_run(trainer, FLOOR)
     trainer.enable_validation = True
-    check_run(trainer, "acc")
+    check_run(trainer, FLOOR)
 
 
 def test_a_floors_metric_that_was_not_logged_is_refused_with_what_was() -> None:
     with pytest.raises(ValueError, match=r"log 'acc' .* it logged loss, f1\. .*self\.log\('acc'"):
-        check_metric("acc", {"loss": 1.0, "f1": 0.5}, sanity=True)
+        check_metric(FLOOR, {"loss": 1.0, "f1": 0.5}, sanity=True)
     with pytest.raises(ValueError, match=r"log 'acc' .* it logged nothing"):
-        check_metric("acc", {}, sanity=False)
-    check_metric("acc", {}, sanity=True)  # some models log nothing in the sanity check
-    check_metric("acc", {"acc": 0.5}, sanity=False)
+        check_metric(FLOOR, {}, sanity=False)
+    check_metric(FLOOR, {}, sanity=True)  # some models log nothing in the sanity check
+    check_metric(FLOOR, {"acc": 0.5}, sanity=False)
 
 
 def test_two_callbacks_on_one_input_are_refused_and_on_two_are_not() -> None:

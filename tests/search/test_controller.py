@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.masks import hard_mask
 from lightning_jointprune.search.budgets import Budget, make_controller
 from lightning_jointprune.search.budgets.metric_floor import MetricFloor
@@ -34,9 +35,15 @@ def price_of(controller: Controller, expected: float = 5.0, done: float = 1.0) -
     return float(controller.price(torch.tensor(expected), done))
 
 
+def controller_of(
+    budget: Budget, joints: int, keep: Sequence[int] = (), drop: Sequence[int] = ()
+) -> Controller:
+    return make_controller(budget, JointPruningLayer(joints, keep=keep, drop=drop))
+
+
 def learned(budget: Budget, joints: int, removed: float = 1.0) -> Controller:
     """A controller after a training that has removed all of the loss."""
-    return observing(make_controller(budget, joints), [removed] * 10 + [0.0] * 600)
+    return observing(controller_of(budget, joints), [removed] * 10 + [0.0] * 600)
 
 
 losses = st.lists(st.floats(-10, 10), min_size=1, max_size=40)
@@ -45,9 +52,9 @@ losses = st.lists(st.floats(-10, 10), min_size=1, max_size=40)
 @given(losses, st.integers(0, 9))
 def test_a_loss_that_is_not_finite_does_not_count(values: list[float], at: int) -> None:
     values = values[:8]
-    clean = observing(make_controller(Price("auto"), 4), values)
+    clean = observing(controller_of(Price("auto"), 4), values)
     holes = [*values[:at], math.nan, math.inf, *values[at:]]
-    assert price_of(observing(make_controller(Price("auto"), 4), holes)) == price_of(clean)
+    assert price_of(observing(controller_of(Price("auto"), 4), holes)) == price_of(clean)
 
 
 # --- steering ------------------------------------------------------------------------------------
@@ -70,7 +77,7 @@ def population(
     random, largest = torch.Generator().manual_seed(0), float(worth.max())
     for step in range(steps):
         done = step / steps
-        if done - 1 / steps < controller.descent <= done:
+        if controller.begins_descent(done - 1 / steps, done):
             logits = logits.clamp(max=2.2)
         p = torch.sigmoid(logits)
         price = controller.price(p.sum(), done)
@@ -82,7 +89,7 @@ def population(
         logits = logits - 0.05 * slope / (slope.abs() + 1e-3 * largest)
         if measure and (step + 1) % (steps // 20) == 0:
             mask = hard_mask(torch.sigmoid(logits)).tolist()
-            controller.observe_metrics({"acc": measure(mask)}, mask)
+            controller.observe_search({"acc": measure(mask)}, mask)
     return torch.sigmoid(logits)
 
 
@@ -124,11 +131,11 @@ def test_a_controller_goes_on_where_its_state_was_saved(budget) -> None:
         for step in steps:
             controller.observe_loss(torch.tensor(1.0 + step))
             prices.append(price_of(controller, 10.0 - step / 3, step / 20))
-            controller.observe_unpruned({"a": float(step)})
-            controller.observe_metrics({"a": (-1.0) ** step}, [True] * 5 + [False] * 5)
+            controller.observe_warmup({"a": float(step)})
+            controller.observe_search({"a": (-1.0) ** step}, [True] * 5 + [False] * 5)
         return prices
 
-    whole, half, other = (make_controller(budget, 10) for _ in range(3))
+    whole, half, other = (controller_of(budget, 10) for _ in range(3))
     expected = drive(whole, range(20))
     drive(half, range(7))
     state = half.state_dict()

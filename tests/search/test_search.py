@@ -33,8 +33,7 @@ def new_search(
 ) -> JointSearch:
     budget = budget or Price(0.1)
     layer = JointPruningLayer(JOINTS, **settings)
-    always_kept = len(settings.get("keep", ()))
-    return JointSearch(layer, make_controller(budget, JOINTS, always_kept), phases)
+    return JointSearch(layer, make_controller(budget, layer), phases)
 
 
 class Run(NamedTuple):
@@ -78,7 +77,7 @@ def train(run: Run, steps: range, total: int) -> list[float]:
         if step % 20 == 19:
             accuracy = validate(run)
             if search.phase == "search":
-                search.controller.observe_metrics({"acc": accuracy}, search.mask())
+                search.controller.observe_search({"acc": accuracy}, search.mask())
     return losses
 
 
@@ -366,7 +365,7 @@ def test_joints_that_are_kept_stay_when_others_are_opened_again() -> None:
         search.layer.joint_logits[:] = 200.0
         search.layer.joint_logits[-1] = -200.0
     for _ in range(2):
-        search.controller.observe_metrics({"acc": 0.9}, [*[False] * (JOINTS - 1), True])
+        search.controller.observe_search({"acc": 0.9}, [*[False] * (JOINTS - 1), True])
     search.advance(0.1)
     for _ in range(2):
         search.observe_metrics({"acc": 0.5})
@@ -461,7 +460,7 @@ def test_a_floor_freezes_the_mask_that_was_measured_whatever_the_gates_say_by_th
     search = new_search(MetricFloor("acc", 0.8))
     measured = [joint < 5 for joint in range(JOINTS)]
     for _ in range(2):
-        search.controller.observe_metrics({"acc": 0.85}, measured)
+        search.controller.observe_search({"acc": 0.85}, measured)
     search.advance(PHASES[1])
     assert search.mask() == measured
 
@@ -469,7 +468,7 @@ def test_a_floor_freezes_the_mask_that_was_measured_whatever_the_gates_say_by_th
 def test_a_floor_that_was_never_met_keeps_all_joints() -> None:
     search = new_search(MetricFloor("acc", 0.8))
     search.layer.joint_logits.data.fill_(-3.0)
-    search.controller.observe_metrics({"acc": 0.7}, [True] + [False] * (JOINTS - 1))
+    search.controller.observe_search({"acc": 0.7}, [True] + [False] * (JOINTS - 1))
     search.advance(PHASES[1])
     assert all(search.mask())
 

@@ -1,57 +1,49 @@
-"""The budgets there are, and the controller of each."""
+"""The budgets there are, each with the controller that sets its price: a line for each here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from lightning_jointprune.search.budgets.metric_floor import MetricFloor, _Floored
-from lightning_jointprune.search.budgets.price import Price, _Priced
-from lightning_jointprune.search.budgets.target_joints import TargetJoints, _is_whole, _Targeted
+from lightning_jointprune.gates.layer import JointPruningLayer
+from lightning_jointprune.search.budgets.metric_floor import Floored, MetricFloor
+from lightning_jointprune.search.budgets.price import Price, Priced
+from lightning_jointprune.search.budgets.target_joints import Targeted, TargetJoints, is_whole
 from lightning_jointprune.search.controller import Controller
 
-
-def make_controller(
-    budget: Budget, num_joints: int, always_kept: int = 0, dropped: int = 0
-) -> Controller:
-    """The controller of a budget.
-
-    Args:
-        budget: what the user asks for.
-        num_joints: J.
-        always_kept: how many joints are never dropped.
-        dropped: how many joints are never used.
-
-    Raises:
-        ValueError: if the budget does not fit the joints.
-    """
-    if isinstance(budget, MetricFloor):
-        return _Floored(num_joints, budget)
-    usable = num_joints - dropped
-    if isinstance(budget, Price):
-        return _Priced(usable, budget)
-    for count in budget.counts:
-        if not max(1, always_kept) <= count <= usable:
-            raise ValueError(
-                f"Expected TargetJoints from {max(1, always_kept)} (joints always kept) to "
-                f"{usable} (all usable joints) but got {count}. Lower it, or shorten keep or drop."
-            )
-    return _Targeted(usable, budget)
-
-
 Budget = Price | TargetJoints | MetricFloor
+CONTROLLERS: dict[type[Budget], Callable[[Any, JointPruningLayer], Controller]] = {
+    Price: Priced,
+    TargetJoints: Targeted,
+    MetricFloor: Floored,
+}
 
 
 def make_budget(budget: Budget | int | Sequence[int]) -> Budget:
-    """A budget, also from a bare whole number of joints, or from several.
+    """Return a budget, also of a bare whole number of joints, or of several.
 
     Raises:
         ValueError: if it is none of these.
     """
-    if isinstance(budget, Price | TargetJoints | MetricFloor):
+    if isinstance(budget, Budget):
         return budget
-    if _is_whole(budget) or (isinstance(budget, list | tuple) and all(map(_is_whole, budget))):
+    if is_whole(budget) or (isinstance(budget, list | tuple) and all(map(is_whole, budget))):
         return TargetJoints(budget)
     raise ValueError(
-        "Expected a budget of Price, TargetJoints, MetricFloor or a number of joints but got "
-        f"{budget!r}. Pass Price(0.003), TargetJoints(12) or 12."
+        f"Expected a budget of {', '.join(kind.__name__ for kind in CONTROLLERS)} or a number of "
+        f"joints but got {budget!r}. Pass Price(0.003), TargetJoints(12) or 12."
     )
+
+
+def make_controller(budget: Budget, layer: JointPruningLayer) -> Controller:
+    """Return a budget at work.
+
+    Args:
+        budget: what the user asks for.
+        layer: the gates of a search that has not begun.
+
+    Raises:
+        ValueError: if the budget does not fit the joints, what is always kept, or the groups.
+    """
+    made = (make for kind, make in CONTROLLERS.items() if isinstance(budget, kind))
+    return next(made)(budget, layer)

@@ -11,117 +11,10 @@ from operator import itemgetter
 from statistics import fmean, median
 from typing import Literal
 
-from lightning_jointprune.search.controller import _Steered
+from typing_extensions import override
 
-
-class _Floored(_Steered):
-    """`MetricFloor`: fewer joints where the metric is surely above the floor, else more.
-
-    What is sure is told by a one-sided bound on the mean of the latest validations with about as
-    many joints; as long as it tells neither, a few more are awaited. The noise of one validation is
-    estimated from the differences between neighbours in the order of their numbers of joints; from
-    their median, since some are real. The smallest mask with two validations at least and a bound
-    that meets the floor is the one to freeze; without any, all joints are kept. If the final phase
-    then stays surely below the floor, joints are opened again, as long as there is time to train.
-    """
-
-    FEWER = 0.7
-    MORE = 1.25
-    ALIKE = 0.8  # share of a mask's joints with which another one counts for it; never with more
-    LATEST = 4  # validations that count for a mask: the network learns, and earlier ones are worse
-    TIME = 1 / 3  # of the final phase that has to be left for joints to be opened again
-    SURE = 1.64  # standard errors: 95 % of a normal distribution, on one side
-    DEVIATION = 1.05  # of normal noise, in medians of the difference of two draws: 1 / 0.954
-
-    def __init__(self, num_joints: int, budget: MetricFloor) -> None:
-        super().__init__(num_joints)
-        self.budget = budget
-        self.floor = budget.floor
-        self.unpruned: list[float] = []
-        self.values: list[float] = []
-        self.masks: list[list[bool]] = []
-        self.missed = False  # whether any validation was not surely at the floor
-        self.aim = float(num_joints)
-        self.chosen: list[bool] = [True] * num_joints
-        self.final_values: list[float] = []  # of the mask that is frozen
-
-    def checked_price(self) -> float:
-        if self.floor is None:
-            raise ValueError(
-                f"Expected a validation with a finite {self.budget.metric!r} in the warm-up, from "
-                f"which MetricFloor takes drop={self.budget.drop}, but got none. Lengthen the "
-                f"warm-up, phases=(0.3, 0.7), say, or pass floor instead of drop."
-            )
-        return super().checked_price()
-
-    def early_doubt(self) -> str | None:
-        return self.budget.unit_doubt(self.unpruned)
-
-    def target(self, done: float) -> float:  # noqa: ARG002
-        return self.aim
-
-    def observe_unpruned(self, metrics: Mapping[str, float]) -> None:
-        value = metrics[self.budget.metric]
-        if math.isfinite(value):
-            self.unpruned = [*self.unpruned, value]
-            self.floor = self.budget.floor_below(fmean(self.unpruned))
-
-    def observe_metrics(self, metrics: Mapping[str, float], mask: Sequence[bool]) -> None:
-        value, active = metrics[self.budget.metric], sum(mask)
-        least = most = -math.inf
-        if math.isfinite(value):
-            self.values = [*self.values, value]
-            self.masks = [*self.masks, list(mask)]
-            self.chosen = self._smallest_sure()
-            least, most = self._margins(active)
-        unsure = all(self.chosen) or len(self._alike(active)) == self.LATEST
-        if least >= 0.0 and (sum(self.chosen) <= active or not self.missed):
-            self.aim = max(1.0, active * self.FEWER)
-        elif most < 0.0 or (least < 0.0 and unsure):
-            self.aim = min(float(self.num_joints), active * self.MORE + 1.0)
-        else:  # the next validation with as many joints may tell
-            self.aim = float(active)
-        self.missed = self.missed or least < 0.0
-
-    def reopened(self, metrics: Mapping[str, float], active: int, left: float) -> int:
-        value = metrics[self.budget.metric]
-        if math.isfinite(value):
-            self.final_values = [*self.final_values, value]
-        latest = self.final_values[-self.LATEST :]
-        if left < self.TIME or len(latest) < 2 or self._margin(latest)[1] >= 0.0:
-            return active
-        self.final_values = []
-        return min(self.num_joints, int(active * self.MORE) + 1)
-
-    def _alike(self, active: int) -> list[float]:
-        """The latest values with about this many joints, but not more."""
-        pairs = zip(self.values, self.masks, strict=True)
-        alike = [value for value, mask in pairs if self.ALIKE * active <= sum(mask) <= active]
-        return alike[-self.LATEST :]
-
-    def _margins(self, active: int) -> tuple[float, float]:
-        """How much better than the floor the metric is with so many joints: at least, at most."""
-        return self._margin(self._alike(active))
-
-    def _margin(self, alike: Sequence[float]) -> tuple[float, float]:
-        """How much better than the floor the mean of such values is: at least, at most."""
-        assert self.floor is not None
-        in_order = sorted(zip(map(sum, self.masks), self.values, strict=True), key=itemgetter(0))
-        steps = [abs(after - before) for (_, before), (_, after) in pairwise(in_order)]
-        noise = self.DEVIATION * median(steps) if steps else 0.0
-        margin = (
-            fmean(alike) - self.floor if self.budget.higher_is_better else self.floor - fmean(alike)
-        )
-        error = self.SURE * noise / math.sqrt(len(alike))
-        return margin - error, margin + error
-
-    def _smallest_sure(self) -> list[bool]:
-        """The latest mask of the smallest size that surely meets the floor; else all joints."""
-        masks = {sum(mask): mask for mask in self.masks}
-        for active in sorted(masks):
-            if len(self._alike(active)) >= 2 and self._margins(active)[0] >= 0.0:
-                return masks[active]
-        return [True] * self.num_joints
+from lightning_jointprune.gates.layer import JointPruningLayer
+from lightning_jointprune.search.controller import Steered
 
 
 @dataclass(frozen=True)
@@ -222,3 +115,132 @@ def higher_is_better(metric: str) -> bool:
     anywhere = ("loss", "error", "mse", "mae", "mpjpe", "perplexity", "nll")
     alone = {"wer", "cer"}  # also parts of words such as answer and certainty
     return not any(part in name for part in anywhere) and alone.isdisjoint(re.split(r"\W|_", name))
+
+
+class Floored(Steered):
+    """`MetricFloor` at work: fewer joints where the metric is surely above the floor, else more.
+
+    What is sure is told by a one-sided bound on the mean of the latest validations with about as
+    many joints; as long as it tells neither, a few more are awaited. The noise of one validation is
+    estimated from the differences between neighbours in the order of their numbers of joints; from
+    their median, since some are real. The smallest mask with two validations at least and a bound
+    that meets the floor is the one to freeze; without any, all joints are kept. If the final phase
+    then stays surely below the floor, joints are opened again, as long as there is time to train.
+    """
+
+    FEWER = 0.7
+    MORE = 1.25
+    ALIKE = 0.8  # share of a mask's joints with which another one counts for it; never with more
+    LATEST = 4  # validations that count for a mask: the network learns, and earlier ones are worse
+    TIME = 1 / 3  # of the final phase that has to be left for joints to be opened again
+    SURE = 1.64  # standard errors: 95 % of a normal distribution, on one side
+    DEVIATION = 1.05  # of normal noise, in medians of the difference of two draws: 1 / 0.954
+
+    budget: MetricFloor
+    chosen: list[bool]
+
+    def __init__(self, budget: MetricFloor, layer: JointPruningLayer) -> None:
+        super().__init__(budget, layer.num_joints)
+        self.floor = budget.floor
+        self.unpruned: list[float] = []
+        self.values: list[float] = []
+        self.masks: list[list[bool]] = []
+        self.missed = False  # whether any validation was not surely at the floor
+        self.aim = float(self.num_joints)
+        self.chosen = [True] * self.num_joints
+        self.final_values: list[float] = []  # of the mask that is frozen
+
+    @property
+    @override
+    def metric(self) -> str:
+        return self.budget.metric
+
+    @property
+    @override
+    def higher_is_better(self) -> bool:
+        return self.budget.higher_is_better
+
+    @override
+    def checked_price(self) -> float:
+        if self.floor is None:
+            raise ValueError(
+                f"Expected a validation with a finite {self.metric!r} in the warm-up, from "
+                f"which MetricFloor takes drop={self.budget.drop}, but got none. Lengthen the "
+                f"warm-up, phases=(0.3, 0.7), say, or pass floor instead of drop."
+            )
+        return super().checked_price()
+
+    @override
+    def early_doubt(self) -> str | None:
+        return self.budget.unit_doubt(self.unpruned)
+
+    @override
+    def target(self, done: float) -> float:
+        return self.aim
+
+    @override
+    def observe_warmup(self, metrics: Mapping[str, float]) -> None:
+        value = metrics[self.metric]
+        if math.isfinite(value):
+            self.unpruned = [*self.unpruned, value]
+            self.floor = self.budget.floor_below(fmean(self.unpruned))
+
+    @override
+    def observe_search(self, metrics: Mapping[str, float], mask: Sequence[bool]) -> None:
+        value, active = metrics[self.metric], sum(mask)
+        least = most = -math.inf
+        if math.isfinite(value):
+            self.values = [*self.values, value]
+            self.masks = [*self.masks, list(mask)]
+            self.chosen = self._smallest_sure()
+            least, most = self._margins(active)
+        unsure = all(self.chosen) or len(self._alike(active)) == self.LATEST
+        if least >= 0.0 and (sum(self.chosen) <= active or not self.missed):
+            self.aim = max(1.0, active * self.FEWER)
+        elif most < 0.0 or (least < 0.0 and unsure):
+            self.aim = min(float(self.num_joints), active * self.MORE + 1.0)
+        else:  # the next validation with as many joints may tell
+            self.aim = float(active)
+        self.missed = self.missed or least < 0.0
+
+    @override
+    def observe_final(self, metrics: Mapping[str, float], mask: Sequence[bool]) -> None:
+        value = metrics[self.metric]
+        if math.isfinite(value):
+            self.final_values = [*self.final_values, value]
+
+    @override
+    def final_count(self, active: int, left: float) -> int:
+        latest = self.final_values[-self.LATEST :]
+        if left < self.TIME or len(latest) < 2 or self._margin(latest)[1] >= 0.0:
+            return active
+        self.final_values = []
+        return min(self.num_joints, int(active * self.MORE) + 1)
+
+    def _alike(self, active: int) -> list[float]:
+        """The latest values with about this many joints, but not more."""
+        pairs = zip(self.values, self.masks, strict=True)
+        alike = [value for value, mask in pairs if self.ALIKE * active <= sum(mask) <= active]
+        return alike[-self.LATEST :]
+
+    def _margins(self, active: int) -> tuple[float, float]:
+        """How much better than the floor the metric is with so many joints: at least, at most."""
+        return self._margin(self._alike(active))
+
+    def _margin(self, alike: Sequence[float]) -> tuple[float, float]:
+        """How much better than the floor the mean of such values is: at least, at most."""
+        assert self.floor is not None
+        in_order = sorted(zip(map(sum, self.masks), self.values, strict=True), key=itemgetter(0))
+        steps = [abs(after - before) for (_, before), (_, after) in pairwise(in_order)]
+        noise = self.DEVIATION * median(steps) if steps else 0.0
+        margin = fmean(alike) - self.floor if self.higher_is_better else self.floor - fmean(alike)
+        error = self.SURE * noise / math.sqrt(len(alike))
+        return margin - error, margin + error
+
+    def _smallest_sure(self) -> list[bool]:
+        """The latest mask of the smallest size that surely meets the floor; else all joints."""
+        masks = {sum(mask): mask for mask in self.masks}
+        for active in sorted(masks):
+            if len(self._alike(active)) >= 2 and self._margins(active)[0] >= 0.0:
+                return masks[active]
+        return [True] * self.num_joints

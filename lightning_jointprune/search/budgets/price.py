@@ -7,40 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
+from typing_extensions import override
 
-from lightning_jointprune.search.controller import LEAST_REMOVED, Controller
+from lightning_jointprune.gates.layer import JointPruningLayer
+from lightning_jointprune.search.controller import LEAST_REMOVED, Controller, usable_joints
 
 RAMP = 1 / 3  # share of the search over which the price rises from 0
-
-
-class _Priced(Controller):
-    """`Price`: the price rises over the first third of the search and then stays."""
-
-    def __init__(self, num_joints: int, budget: Price) -> None:
-        super().__init__(num_joints)
-        self.budget, self.group_costs = budget, budget.groups
-
-    def checked_price(self) -> float:
-        if not isinstance(self.budget.value, str):
-            return self.budget.value
-        least = 0.1 * super().checked_price()  # a loss that has hardly fallen yet gives no scale
-        return max(least, float(self.auto_price()))
-
-    def doubt(self) -> str | None:
-        if not isinstance(self.budget.value, str) or not self.first_count:
-            return None
-        first, last = float(self.first), float(self.recent)
-        if first - last > LEAST_REMOVED * abs(first):
-            return None
-        return (
-            f"The loss did not fall, from {first:.3g} at the start to {last:.3g} in the search, so "
-            "the automatic price is next to nothing. If the model was trained before, pass "
-            "TargetJoints(12), MetricFloor or a Price of your own; else train for longer."
-        )
-
-    def price(self, expected: Tensor, done: float) -> Tensor | float:  # noqa: ARG002
-        value = self.budget.value
-        return min(1.0, done / RAMP) * (self.auto_price() if isinstance(value, str) else value)
 
 
 @dataclass(frozen=True)
@@ -81,3 +53,47 @@ class Price:
             raise ValueError(
                 f"Expected groups to cost at least 0, in prices of a joint, but got {wrong}."
             )
+
+
+class Priced(Controller):
+    """`Price` at work: the price rises over the first third of the search and then stays."""
+
+    budget: Price
+
+    def __init__(self, budget: Price, layer: JointPruningLayer) -> None:
+        super().__init__(budget, usable_joints(layer))
+        for name in budget.groups.keys() - (layer.groups or {}).keys():
+            raise ValueError(
+                f"Expected prices of groups out of {', '.join(layer.groups or ()) or 'none'} but "
+                f"got {name!r}. Pass JointPruningCallback(groups={{{name!r}: [0, 1, 2]}}), say."
+            )
+
+    @property
+    @override
+    def group_costs(self) -> Mapping[str, float]:
+        return self.budget.groups
+
+    @override
+    def checked_price(self) -> float:
+        if not isinstance(self.budget.value, str):
+            return self.budget.value
+        least = 0.1 * super().checked_price()  # a loss that has hardly fallen yet gives no scale
+        return max(least, float(self.auto_price()))
+
+    @override
+    def late_doubt(self) -> str | None:
+        if not isinstance(self.budget.value, str) or not self.first_count:
+            return None
+        first, last = float(self.first), float(self.recent)
+        if first - last > LEAST_REMOVED * abs(first):
+            return None
+        return (
+            f"The loss did not fall, from {first:.3g} at the start to {last:.3g} in the search, so "
+            "the automatic price is next to nothing. If the model was trained before, pass "
+            "TargetJoints(12), MetricFloor or a Price of your own; else train for longer."
+        )
+
+    @override
+    def price(self, expected: Tensor, done: float) -> Tensor | float:
+        value = self.budget.value
+        return min(1.0, done / RAMP) * (self.auto_price() if isinstance(value, str) else value)

@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from lightning_jointprune.search.controller import _Steered
-
-
-class _Targeted(_Steered):
-    """`TargetJoints`: J for the first 30 % of the search, K from 60 % of it on.
-
-    What joints say only together has to be learned before any of them goes. When about K are left
-    after 60 %, or at 85 % at the latest, the K likeliest joints earn the price that the others pay,
-    so that the freeze is no jump: any sooner, gates that have hardly parted would be told apart by
-    chance. One price for all cannot tell joints apart that are worth the same, such as the
-    worthless ones among K if the model needs fewer: they would share what is left of K, each half
-    open. Nor can it be too high any more, as it does not close the K: it is at least the base price
-    and no longer falls.
-    """
-
-    REACHED = 0.6
-    LATEST = 0.85
-    NEAR = 1.15  # in K
-    descent = 0.3
-    count: int
-
-    def __init__(self, num_joints: int, budget: TargetJoints) -> None:
-        super().__init__(num_joints)
-        self.rungs, self.count = budget.counts[:-1], budget.counts[-1]
-
-    def target(self, done: float) -> float:
-        left = min(1.0, max(0.0, (self.REACHED - done) / (self.REACHED - self.descent)))
-        return float(self.count * (self.num_joints / self.count) ** left)
-
-    def reached(self, done: float) -> tuple[int, ...]:
-        return tuple(rung for rung in self.rungs if self.target(done) <= rung)
-
-    def price(self, expected: Tensor, done: float) -> Tensor | float:
-        if done >= self.REACHED:
-            near = (expected <= self.NEAR * self.count + 0.5) | (done >= self.LATEST)
-            self.decided = near if self.decided is None else self.decided | near
-            integral = torch.as_tensor(self.integral)
-            self.integral = torch.where(self.decided, integral.clamp(min=0.0), integral)
-            expected = torch.where(self.decided, expected.clamp(min=self.count), expected)
-        return super().price(expected, done)
+from lightning_jointprune.gates.layer import JointPruningLayer
+from lightning_jointprune.gates.masks import hard_mask_of_units
+from lightning_jointprune.search.controller import Steered, usable_joints
 
 
 @dataclass(frozen=True)
@@ -74,7 +39,7 @@ class TargetJoints:
 
     def __post_init__(self) -> None:
         counts = self.counts
-        whole = all(_is_whole(one) and one >= 1 for one in counts)
+        whole = all(is_whole(one) and one >= 1 for one in counts)
         if not counts or not whole or len(set(counts)) < len(counts):
             raise ValueError(
                 f"Expected a number of joints, or different ones, of at least 1 but got "
@@ -89,5 +54,93 @@ class TargetJoints:
         return tuple(self.count) if isinstance(self.count, Sequence) else (self.count,)
 
 
-def _is_whole(value: object) -> TypeGuard[int]:
+def is_whole(value: object) -> TypeGuard[int]:
+    """Return whether a value is a whole number, which True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+class Targeted(Steered):
+    """`TargetJoints` at work: J for the first 30 % of the search, K from 60 % of it on.
+
+    What joints say only together has to be learned before any of them goes. When about K are left
+    after 60 %, or at 85 % at the latest, the K likeliest joints earn the price that the others pay,
+    so that the freeze is no jump: any sooner, gates that have hardly parted would be told apart by
+    chance. One price for all cannot tell joints apart that are worth the same, such as the
+    worthless ones among K if the model needs fewer: they would share what is left of K, each half
+    open. Nor can it be too high any more, as it does not close the K: it is at least the base price
+    and no longer falls.
+    """
+
+    DESCENT = 0.3  # share of the search after which the joints become fewer
+    REACHED = 0.6  # share of it after which there are to be K
+    LATEST = 0.85  # share of it after which the K likeliest earn the price, however many are left
+    NEAR = 1.15  # expected L0 that is about K, in K
+    budget: TargetJoints
+
+    def __init__(self, budget: TargetJoints, layer: JointPruningLayer) -> None:
+        super().__init__(budget, usable_joints(layer))
+        _check_counts(budget, layer, self.num_joints)
+        if layer.tied:
+            _check_units(budget, layer)
+
+    @property
+    @override
+    def counts(self) -> tuple[int, ...]:
+        return self.budget.counts
+
+    @property
+    @override
+    def count(self) -> int:
+        return self.counts[-1]
+
+    @override
+    def target(self, done: float) -> float:
+        left = min(1.0, max(0.0, (self.REACHED - done) / (self.REACHED - self.DESCENT)))
+        return float(self.count * (self.num_joints / self.count) ** left)
+
+    @override
+    def begins_descent(self, before: float, done: float) -> bool:
+        return before < self.DESCENT <= done
+
+    @override
+    def reached(self, done: float) -> tuple[int, ...]:
+        return tuple(rung for rung in self.counts[:-1] if self.target(done) <= rung)
+
+    @override
+    def price(self, expected: Tensor, done: float) -> Tensor | float:
+        if done >= self.REACHED:
+            near = (expected <= self.NEAR * self.count + 0.5) | (done >= self.LATEST)
+            self.decided = near if self.decided is None else self.decided | near
+            integral = torch.as_tensor(self.integral)
+            self.integral = torch.where(self.decided, integral.clamp(min=0.0), integral)
+            expected = torch.where(self.decided, expected.clamp(min=self.count), expected)
+        return super().price(expected, done)
+
+
+def _check_counts(budget: TargetJoints, layer: JointPruningLayer, usable: int) -> None:
+    """Make sure that the numbers are between those of the joints always kept and ever used."""
+    always_kept = int(layer.always.sum())
+    for count in budget.counts:
+        if not max(1, always_kept) <= count <= usable:
+            raise ValueError(
+                f"Expected TargetJoints from {max(1, always_kept)} (joints always kept) to "
+                f"{usable} (all usable joints) but got {count}. Lower it, or shorten keep or drop."
+            )
+
+
+def _check_units(budget: TargetJoints, layer: JointPruningLayer) -> None:
+    """Make sure that whole groups add up to the numbers of joints."""
+    always, units = layer.always.tolist(), layer.owner.tolist()
+    for count in budget.counts:
+        kept = hard_mask_of_units(always, units, count)
+        if any(joint and not mask for joint, mask in zip(always, kept, strict=True)):
+            raise ValueError(
+                f"Expected TargetJoints that the groups of keep and other groups add up to but "
+                f"got {count}. Pass another number, or shorten keep."
+            )
+    if len(budget.counts) > 1 and len(set(Counter(units).values())) > 1:
+        raise ValueError(
+            "Expected tied groups of one size for TargetJoints with several numbers, since "
+            "each has to be made of the groups of the one before, but got groups of "
+            f"{sorted(set(Counter(units).values()))} joints. Pass one number, or other groups."
+        )

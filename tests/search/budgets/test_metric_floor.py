@@ -12,10 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_jointprune.search.budgets import make_controller
 from lightning_jointprune.search.budgets.metric_floor import MetricFloor, higher_is_better
 from lightning_jointprune.search.budgets.price import Price
-from tests.search.test_controller import learned, observing, population, price_of
+from lightning_jointprune.search.controller import Controller
+from tests.search.test_controller import controller_of, learned, observing, population, price_of
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ def test_a_floor_that_can_be_of_the_metrics_unit_is_not_doubted(
 
 def validated(budget: MetricFloor, seen: Sequence[tuple[float, int]], joints: int = 6):
     """A controller that has seen these values with these numbers of joints."""
-    controller = observing(make_controller(budget, joints), [1.0])
+    controller = observing(controller_of(budget, joints), [1.0])
     for value, active in seen:
         mask = [index < active for index in range(joints)]
-        controller.observe_metrics({budget.metric: value, "other": 9.0}, mask)
+        controller.observe_search({budget.metric: value, "other": 9.0}, mask)
     return controller
 
 
@@ -128,9 +128,9 @@ def test_only_the_latest_validations_count_as_the_network_learns() -> None:
 
 def test_of_masks_of_one_size_that_met_the_floor_the_latest_is_chosen() -> None:
     """The network has had the longest to adapt to it."""
-    controller = make_controller(MetricFloor("acc", 0.8), 3)
-    controller.observe_metrics({"acc": 0.9}, [True, False, False])
-    controller.observe_metrics({"acc": 0.9}, [False, True, False])
+    controller = controller_of(MetricFloor("acc", 0.8), 3)
+    controller.observe_search({"acc": 0.9}, [True, False, False])
+    controller.observe_search({"acc": 0.9}, [False, True, False])
     assert controller.chosen == [False, True, False]
 
 
@@ -190,14 +190,24 @@ def test_the_floor_truly_holds_for_the_mask_that_was_chosen_on_few_noisy_clips()
     assert smallest <= median(kept) <= 1.5 * smallest
 
 
+def reopened_after(
+    controller: Controller, values: Sequence[float], kept: Sequence[int], left: float = 1.0
+) -> list[int]:
+    """How many joints to keep after each validation of the final phase."""
+    counts = []
+    for value, active in zip(values, kept, strict=True):
+        mask = [joint < active for joint in range(40)]
+        controller.observe_final({"acc": value}, mask)
+        counts.append(controller.final_count(active, left))
+    return counts
+
+
 def test_joints_are_opened_again_where_the_final_mask_is_surely_below_the_floor() -> None:
     def reopened(values: Sequence[float], left: float = 1.0) -> int:
         """After a search with a spread of 0.02 between validations, and a mask of eight."""
         seen = [(0.86, 8), (0.88, 8), (0.86, 8), (0.88, 8)]
         controller = validated(MetricFloor("acc", 0.85), seen, 40)
-        for value in values:
-            count = controller.reopened({"acc": value}, 8, left)
-        return count
+        return reopened_after(controller, values, [8] * len(values), left)[-1]
 
     assert reopened([0.7]) == 8  # one may be luck
     assert reopened([0.7, 0.7]) == 11
@@ -205,32 +215,31 @@ def test_joints_are_opened_again_where_the_final_mask_is_surely_below_the_floor(
     assert reopened([0.845, 0.845]) == 8  # within what chance does
     assert reopened([0.9, 0.9]) == 8
     assert reopened([0.7, 0.7], left=0.2) == 8  # too late to train them
-    assert make_controller(Price("auto"), 40).reopened({"acc": 0.0}, 8, 1.0) == 8
+    assert reopened_after(controller_of(Price("auto"), 40), [0.0], [8]) == [8]
 
 
 def test_what_was_opened_again_is_judged_by_itself() -> None:
     controller = validated(MetricFloor("acc", 0.85), [(0.9, 8)] * 4, 10)
-    counts = [controller.reopened({"acc": v}, n, 1.0) for v, n in ((0.7, 8), (0.7, 8), (0.7, 10))]
-    assert counts == [8, 10, 10]
+    assert reopened_after(controller, [0.7, 0.7, 0.7], [8, 8, 10]) == [8, 10, 10]
 
 
 def test_a_drop_is_from_the_mean_of_the_warm_up() -> None:
-    controller = observing(make_controller(MetricFloor("acc", drop=0.05), 6), [1.0])
+    controller = observing(controller_of(MetricFloor("acc", drop=0.05), 6), [1.0])
     with pytest.raises(ValueError, match=r"a finite 'acc' in the warm-up.*0\.05.*Lengthen.*floor"):
         controller.checked_price()
     for value in (0.88, math.nan, 0.92):
-        controller.observe_unpruned({"acc": value})
+        controller.observe_warmup({"acc": value})
     assert controller.floor == pytest.approx(0.85)
     assert controller.checked_price() == pytest.approx(0.3 / 6)
     for _ in range(2):
-        controller.observe_metrics({"acc": 0.86}, [True] * 4 + [False] * 2)
+        controller.observe_search({"acc": 0.86}, [True] * 4 + [False] * 2)
     assert sum(controller.chosen) == 4
     for _ in range(2):
-        controller.observe_metrics({"acc": 0.84}, [True] * 2 + [False] * 4)
+        controller.observe_search({"acc": 0.84}, [True] * 2 + [False] * 4)
     assert sum(controller.chosen) == 4
 
 
 def test_a_floor_that_is_given_does_not_follow_the_warm_up() -> None:
-    controller = make_controller(MetricFloor("acc", 0.8), 6)
-    controller.observe_unpruned({"acc": 0.5})
+    controller = controller_of(MetricFloor("acc", 0.8), 6)
+    controller.observe_warmup({"acc": 0.5})
     assert controller.floor == 0.8
