@@ -1,1 +1,1 @@
-"""Measurements of what the package promises: `python -m benchmarks.planted --help`."""
+"""Measure what the package promises, a question a script: `python -m benchmarks.planted --help`."""

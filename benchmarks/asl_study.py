@@ -5,12 +5,12 @@
 
 FOLDER holds `asl_words.npz`: MediaPipe Holistic without the face (75 joints), 16 ASL words, split
 by recording session. The encoders are those of `examples/autsl/encoders.py`, 32 units wide with two
-layers. Every run has the same recipe (`benchmarks/study_models.py`), the same number of epochs and,
-seed by seed, the same seed. A model with 75 joints has no callback; one with fewer is the model
-that the callback ends with, which no other training follows. `each` is a run for each number of
-joints, `TargetJoints(K)`; `ladder` is one run for all of them. An ST-GCN takes twenty times as long
-as a GRU. The test sessions are scored once, at the end; `--score heldout` holds out training
-sessions instead and never reads the test sessions: use it to choose anything.
+layers. Every run has the same recipe (`benchmarks/shared/study_models.py`), the same number of
+epochs and, seed by seed, the same seed. A model with 75 joints has no callback; one with fewer is
+the model that the callback ends with, which no other training follows. `each` is a run for each
+number of joints, `TargetJoints(K)`; `ladder` is one run for all of them. An ST-GCN takes twenty
+times as long as a GRU. The test sessions are scored once, at the end; `--score heldout` holds out
+training sessions instead and never reads the test sessions: use it to choose anything.
 Finished runs are kept in `--cache` and not repeated: start the same command after a crash.
 """
 
@@ -22,10 +22,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.data import read_words
-from benchmarks.rows import Figure, Row, measure, parser, spread
-from benchmarks.store import Result, Settings, Store
-from benchmarks.study_models import EVERY, RECIPE, train_and_score
+from benchmarks.shared.data import read_words
+from benchmarks.shared.rows import Figure, Row, measure, parser, spread
+from benchmarks.shared.store import Result, Settings, Store
+from benchmarks.shared.study_models import EVERY, RECIPE, train_and_score
 
 EPOCHS = 12
 JOINTS = 75

@@ -24,11 +24,20 @@ from statistics import fmean
 
 import numpy as np
 
-from benchmarks.data import HANDS, JOINT_SETS, read_words
-from benchmarks.models import Recipe, fit_and_score
-from benchmarks.planted import make_callback, selected
-from benchmarks.rows import Figure, Row, at_least, measure, pairs, parser, results, spread
-from benchmarks.store import Result, Settings, Store
+from benchmarks.shared.data import HANDS, JOINT_SETS, read_words
+from benchmarks.shared.models import Recipe, fit_and_score
+from benchmarks.shared.rows import (
+    Figure,
+    Row,
+    at_least,
+    measure,
+    pairs,
+    parser,
+    results,
+    selected,
+    spread,
+)
+from benchmarks.shared.store import Result, Settings, Store
 
 EPOCHS = 40
 JOINTS = 75
@@ -44,10 +53,14 @@ BELOW_RETRAINED = -0.01
 
 
 def run(path: Path, settings: Settings) -> Result:
+    from lightning_jointprune import JointPruningCallback
+
     words = read_words(path, settings["score"])
     if settings["joints"] is not None:
         words = words.subset(settings["joints"])
-    callback = make_callback(len(words.joint_names), None) if settings["pruned"] else None
+    callback = None
+    if settings["pruned"]:
+        callback = JointPruningCallback(num_joints=len(words.joint_names))
     accuracy = fit_and_score(
         settings["encoder"],
         words.train,

@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.rows import Figure, Row, at_most, measure, parser, product, results, spread
-from benchmarks.store import Result, Settings, Store
+from benchmarks.shared.rows import Figure, Row, at_most, measure, parser, product, results, spread
+from benchmarks.shared.store import Result, Settings, Store
 
 KINDS = ("full", "masked", "compact", "made for K", "one joint", "full again")
 PAIRS = ("masked", "compact", "made for K", "full again")

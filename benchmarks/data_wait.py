@@ -22,8 +22,8 @@ import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.profilers import SimpleProfiler
 
-from benchmarks.rows import Figure, Row, at_most, measure, parser, product, results, spread
-from benchmarks.store import Result, Settings, Store
+from benchmarks.shared.rows import Figure, Row, at_most, measure, parser, product, results, spread
+from benchmarks.shared.store import Result, Settings, Store
 from examples.autsl.data.labels import SPLITS
 from examples.autsl.data.module import SignData
 from examples.autsl.data.orders import save_order

@@ -17,8 +17,8 @@ import warnings
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.rows import Figure, Row, at_least, f1, measure, parser, results, spread
-from benchmarks.store import Result, Settings, Store
+from benchmarks.shared.rows import Figure, Row, at_least, f1, measure, parser, results, spread
+from benchmarks.shared.store import Result, Settings, Store
 
 DEMO_SEED = 7  # the example's default, for its data and its weights
 

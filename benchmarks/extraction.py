@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from benchmarks.machine import cpu
+from benchmarks.shared.machine import cpu
 
 COSTS = Path(__file__).resolve().parents[1] / "lightning_jointprune/data/extraction_costs.json"
 SETTING = (

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.data import Planted, make_planted
-from benchmarks.models import GRUClassifier, Recipe, loader, quiet_trainer
-from benchmarks.store import HERE
+from benchmarks.shared.data import Planted, make_planted
+from benchmarks.shared.models import GRUClassifier, Recipe, loader, quiet_trainer
+from benchmarks.shared.store import HERE
 from lightning_jointprune import (
     JointEvaluation,
     JointPruningCallback,

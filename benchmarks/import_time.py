@@ -14,8 +14,8 @@ import subprocess
 import sys
 from statistics import fmean, median
 
-from benchmarks.rows import Figure, Row, at_most, measure, parser, product, results, spread
-from benchmarks.store import Result, Settings, Store
+from benchmarks.shared.rows import Figure, Row, at_most, measure, parser, product, results, spread
+from benchmarks.shared.store import Result, Settings, Store
 
 STATEMENTS = {
     "alone": "import lightning.pytorch",

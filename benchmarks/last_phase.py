@@ -21,12 +21,12 @@ from statistics import fmean
 from einops import rearrange
 from torch import Tensor, nn
 
-from benchmarks.joint_data import read_recording
-from benchmarks.models import ENCODERS, Classifier, Recipe, fit_and_score
-from benchmarks.rows import Figure, Row, measure, parser, product, spread
-from benchmarks.selection import RECORDINGS, interval
+from benchmarks.selectors.plan import RECORDINGS
 from benchmarks.selectors.training import EPOCHS, RECIPE
-from benchmarks.store import Result, Settings, Store
+from benchmarks.shared.joint_data import read_recording
+from benchmarks.shared.models import ENCODERS, Classifier, Recipe, fit_and_score
+from benchmarks.shared.rows import Figure, Row, interval, measure, parser, product, spread
+from benchmarks.shared.store import Result, Settings, Store
 
 COUNTS = (2, 8)
 SEEDS = 5

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.rows import Figure, Row, at_most, measure, parser, product, results, spread
-from benchmarks.store import HERE, Result, Settings, Store
+from benchmarks.shared.rows import Figure, Row, at_most, measure, parser, product, results, spread
+from benchmarks.shared.store import HERE, Result, Settings, Store
 from examples.autsl.check import PUBLISHED, VIDEOS
 from examples.autsl.data.labels import NUM_SIGNS
 from examples.autsl.data.synthetic import write_video

@@ -29,9 +29,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from benchmarks.models import Classifier, GRUClassifier, Recipe, quiet_trainer
-from benchmarks.rows import Figure, Row, at_most, measure, parser, product, results, spread
-from benchmarks.store import Result, Settings, Store
+from benchmarks.shared.models import Classifier, GRUClassifier, Recipe, quiet_trainer
+from benchmarks.shared.rows import Figure, Row, at_most, measure, parser, product, results, spread
+from benchmarks.shared.store import Result, Settings, Store
 from tests.zoo.twins import ByHand, Gated
 
 KINDS = ("plain", "callback", "twin", "again")

@@ -7,10 +7,10 @@ Rows: planted42, loss, losses, optimizers, crossed, planted543, crowd, weak, gat
 quarter of a minute with 42 joints and a minute with 543. Finished runs are kept in `--cache` and
 are not repeated; `python -m benchmarks.report_results` writes them into RESULTS.md.
 
-The data is `make_planted` in `benchmarks/data.py`. How hard it is was settled by unpruned runs
-alone: the strength of the class's paths is such that the GRU of row planted42 reaches about 0.88
-on unseen sequences with all joints, and that of planted543 about 0.92. The seed draws the data,
-too. During training nothing is looked at but the training part.
+The data is `make_planted` in `benchmarks/shared/data.py`. How hard it is was settled by unpruned
+runs alone: the strength of the class's paths is such that the GRU of row planted42 reaches about
+0.88 on unseen sequences with all joints, and that of planted543 about 0.92. The seed draws the
+data, too. During training nothing is looked at but the training part.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
-from benchmarks.data import Planted, make_planted
-from benchmarks.losses import LOSSES
-from benchmarks.models import Recipe, fit_and_score
-from benchmarks.rows import (
+from benchmarks.shared.data import Planted, make_planted
+from benchmarks.shared.losses import LOSSES
+from benchmarks.shared.models import Recipe, fit_and_score
+from benchmarks.shared.rows import (
     Figure,
     Row,
     at_least,
@@ -33,9 +33,10 @@ from benchmarks.rows import (
     parser,
     product,
     results,
+    selected,
     spread,
 )
-from benchmarks.store import Result, Settings, Store
+from benchmarks.shared.store import Result, Settings, Store
 
 SMALL = Planted(joints=42, informative=8, strength=0.22)
 LARGE = Planted(joints=543, informative=24, strength=0.2)
@@ -99,14 +100,6 @@ def make_callback(joints: int, gate: str | None, groups: dict[str, list[int]] | 
 
     gates = {} if gate is None else {"gate": getattr(lightning_jointprune, gate)()}
     return lightning_jointprune.JointPruningCallback(num_joints=joints, groups=groups, **gates)
-
-
-def selected(callback: Any) -> Result:
-    selection = callback.selection
-    return {
-        "kept": [int(joint) for joint in selection.indices],
-        "keep_probabilities": [round(float(p), 5) for p in selection.keep_probabilities],
-    }
 
 
 # --- figures -------------------------------------------------------------------------------------
@@ -265,8 +258,8 @@ ROWS = {
     ),
     "losses": variants_row(
         f"{FIRST}: other losses, other numbers of classes",
-        "As planted42, with the module's loss replaced (`benchmarks/losses.py`); 100 classes with "
-        "stronger paths and 6,000 sequences, in 15 epochs.",
+        "As planted42, with the module's loss replaced (`benchmarks/shared/losses.py`); 100 "
+        "classes with stronger paths and 6,000 sequences, in 15 epochs.",
         {
             **{name: {"loss": name} for name in LOSSES if name != "cross_entropy"},
             "5 classes": {"data": FIVE},

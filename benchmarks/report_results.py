@@ -28,8 +28,8 @@ from benchmarks import (
     selection,
     soak,
 )
-from benchmarks.rows import Figure, Row, add_store_arguments
-from benchmarks.store import HERE, Record, Store, code_state
+from benchmarks.shared.rows import Figure, Row, add_store_arguments
+from benchmarks.shared.store import HERE, Record, Store, code_state
 
 SCRIPTS = {
     "planted": (planted.ROWS, ""),

@@ -20,18 +20,16 @@ import argparse
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 import torch
 
-from benchmarks.joint_data import HAND_PICKED, PLANTED, JointData, make_set, read_recording, recall
-from benchmarks.models import fit_and_score
-from benchmarks.rows import Figure, Row, measure, parser, results, spread
 from benchmarks.selectors import METHODS, OURS, SCRIPT_OF
 from benchmarks.selectors.plan import (
     DRAWS,
     MATCHED,
     RANDOM,
+    RECORDINGS,
     SEEDS,
     Curve,
     Plan,
@@ -40,10 +38,19 @@ from benchmarks.selectors.plan import (
     mean_curve,
 )
 from benchmarks.selectors.training import EPOCHS, RECIPE, RUNS, steps_of_a_run
-from benchmarks.store import Result, Settings, Store
+from benchmarks.shared.joint_data import (
+    HAND_PICKED,
+    PLANTED,
+    JointData,
+    make_set,
+    read_recording,
+    recall,
+)
+from benchmarks.shared.models import fit_and_score
+from benchmarks.shared.rows import Figure, Row, interval, measure, parser, results, spread
+from benchmarks.shared.store import Result, Settings, Store
 
 ASKED = (2, 4, 8, 16, 24, 48)
-RECORDINGS = {"hand_static": 21, "uiprmd_vicon": 39, "asl_words": 75}  # to their joints
 STABLE = {"hand_static": 10, "uiprmd_vicon": 10}  # to the seeds that stability is measured over
 FEWER = 0.8  # joints within a point of all, in those of the best peer
 DEARER = 1.05  # training runs
@@ -109,17 +116,6 @@ def stability_of(plan: Plan, store: Store, method: str, seeds: int) -> float | N
 def for_stability(plan: Plan, seeds: int) -> range:
     """Of a recording, more seeds than new models are trained for: a choice costs less."""
     return range(max(seeds, STABLE.get(plan.name, 0)))
-
-
-def interval(values: Sequence[float]) -> str:
-    """Mean and 95 % interval by Student's t."""
-    if len(values) < 2:
-        return f"{values[0]:+.3f} (n = 1)"
-    from scipy.stats import t
-
-    half = t.ppf(0.975, len(values) - 1) * stdev(values) / len(values) ** 0.5
-    mean = fmean(values)
-    return f"{mean:+.3f} ({mean - half:+.3f} … {mean + half:+.3f}, n = {len(values)})"
 
 
 # --- tables and figures --------------------------------------------------------------------------

@@ -32,9 +32,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmarks.models import GRUClassifier, Recipe
-from benchmarks.rows import Figure, Row, at_most, measure, parser, product, results, spread
-from benchmarks.store import Result, Settings, Store
+from benchmarks.shared.models import GRUClassifier, Recipe
+from benchmarks.shared.rows import Figure, Row, at_most, measure, parser, product, results, spread
+from benchmarks.shared.store import Result, Settings, Store
 from lightning_jointprune import JointPruningCallback, JointSelection, PruningRecord
 from lightning_jointprune.record.stored import SELECTION_FILE
 from lightning_jointprune.run import recorder as journal

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from benchmarks.joint_data import JointData
 from benchmarks.selectors import ours, penalties, scores
 from benchmarks.selectors.training import Choice
+from benchmarks.shared.joint_data import JointData
 
 Method = Callable[[JointData, str, Sequence[int], int], Choice]
 

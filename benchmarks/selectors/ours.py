@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.joint_data import JointData
-from benchmarks.models import fit_and_score
 from benchmarks.selectors.training import EPOCHS, RECIPE, Choice, steps_of_a_run
+from benchmarks.shared.joint_data import JointData
+from benchmarks.shared.models import fit_and_score
 
 
 def ladder(

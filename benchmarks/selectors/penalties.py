@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmarks.joint_data import JointData
 from benchmarks.selectors.training import (
     EPOCHS,
     RECIPE,
@@ -27,6 +26,7 @@ from benchmarks.selectors.training import (
     fit,
     new_model,
 )
+from benchmarks.shared.joint_data import JointData
 
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # of all joints, in units of the loss of a guess
 GATE_RATE = 10.0

@@ -7,12 +7,13 @@ from statistics import fmean
 
 import numpy as np
 
-from benchmarks.joint_data import HAND_PICKED, PARTS, PLANTED
 from benchmarks.selectors import OURS, SCRIPT_OF
 from benchmarks.selectors.training import EPOCHS, RECIPE
-from benchmarks.store import Result, Settings, Store
+from benchmarks.shared.joint_data import HAND_PICKED, PARTS, PLANTED
+from benchmarks.shared.store import Result, Settings, Store
 
 RANDOM, MATCHED = "random", "random, matched"
+RECORDINGS = {"hand_static": 21, "uiprmd_vicon": 39, "asl_words": 75}  # to their joints
 DRAWS = 20  # random sets of each number, shared out among the seeds
 SEEDS = 3
 POINT = 0.01

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.joint_data import JointData, held_out
 from benchmarks.selectors.training import Choice, best, fit, forward_steps, new_model, ranked
+from benchmarks.shared.joint_data import JointData, held_out
 
 MEASURED = 256  # sequences at most
 PERMUTATIONS = 5

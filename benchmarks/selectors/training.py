@@ -13,8 +13,8 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import TensorDataset as Part
 
-from benchmarks.joint_data import JointData
-from benchmarks.models import ENCODERS, Recipe, loader
+from benchmarks.shared.joint_data import JointData
+from benchmarks.shared.models import ENCODERS, Recipe, loader
 
 EPOCHS = 12
 RECIPE = Recipe("adam", lr=4e-3, schedule="onecycle", weight_decay=0.0)

@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks import asl_study
 from benchmarks.asl_study import COUNTS, EACH, ENCODERS, JOINTS, LADDER, Plan, part_of
-from benchmarks.data import Words, standardised
-from benchmarks.joint_data import PARTS
-from benchmarks.store import Store, code_state
-from benchmarks.study_models import train_and_score
+from benchmarks.shared.data import Words, standardised
+from benchmarks.shared.joint_data import PARTS
+from benchmarks.shared.store import Store, code_state
+from benchmarks.shared.study_models import train_and_score
 from tests.runs import SHORT_RUNS
 
 pytestmark = SHORT_RUNS

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.joint_data import PARTS, PLANTED, JointData, make_set, recall
-from benchmarks.selection import RECORDINGS, ROWS, off_target
+from benchmarks.selection import ROWS, off_target
 from benchmarks.selectors import OURS, penalties, scores
 from benchmarks.selectors.penalties import HardConcreteGates, StochasticGates, swept
-from benchmarks.selectors.plan import MATCHED, RANDOM, Plan, area, enough
-from benchmarks.store import Settings, Store, code_state
+from benchmarks.selectors.plan import MATCHED, RANDOM, RECORDINGS, Plan, area, enough
+from benchmarks.shared.joint_data import PARTS, PLANTED, JointData, make_set, recall
+from benchmarks.shared.store import Settings, Store, code_state
 from lightning_jointprune import HardConcrete, StochasticGate
 
 

@@ -24,24 +24,24 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.digest import digest
-from benchmarks.machine import cpu
+from benchmarks.shared.digest import digest
+from benchmarks.shared.machine import cpu
 
 Settings = dict[str, Any]  # what JSON can hold; "script", "seed" and "pruned" are always there
 Result = dict[str, Any]
 Record = dict[str, Any]  # settings, result, seconds, date, versions, cpu, code
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 ROOT = HERE.parent
 DISTRIBUTIONS = ("torch", "lightning", "transformers", "numpy")
 # Rooms that read what a training run has left; they can not change its figures.
 READERS = {"cli", "compaction", "joint_files", "measure", "record", "report"}
-MODELS = ("benchmarks/models.py", "benchmarks/data.py")
-SELECTORS = ("benchmarks/joint_data.py", "benchmarks/selectors/training.py")
+MODELS = ("benchmarks/shared/models.py", "benchmarks/shared/data.py")
+SELECTORS = ("benchmarks/shared/joint_data.py", "benchmarks/selectors/training.py")
 EXAMPLE = ("examples/autsl_fusion.py", "examples/autsl/**/*.py")
 # What the cells of a script come from, besides the package where they are pruned; globs.
 SCRIPTS = {
-    "asl_study": (*MODELS, "benchmarks/study_models.py", "examples/autsl/encoders.py"),
+    "asl_study": (*MODELS, "benchmarks/shared/study_models.py", "examples/autsl/encoders.py"),
     "asl_words": MODELS,
     "compaction": (
         "benchmarks/compaction.py",
@@ -68,7 +68,7 @@ SCRIPTS = {
     "planted": MODELS,
     "scores": (*MODELS, *SELECTORS, "benchmarks/selectors/scores.py"),
     "soak": (*MODELS, "benchmarks/soak.py"),
-    "subset": (*MODELS, "benchmarks/joint_data.py"),
+    "subset": (*MODELS, "benchmarks/shared/joint_data.py"),
 }
 UNSEARCHED = ("compaction",)  # scripts in which nothing is searched, though joints are dropped
 

@@ -1,4 +1,4 @@
-"""benchmarks/digest.py: a move leaves the digest as it is, a change of logic does not."""
+"""benchmarks/shared/digest.py: a move leaves the digest as it is, a change of logic does not."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.digest import digest
-from benchmarks.store import ROOT, SCRIPTS, code_state
+from benchmarks.shared.digest import digest
+from benchmarks.shared.store import ROOT, SCRIPTS, code_state
 
 CODE = '''"""A module."""
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import TensorDataset as Part
 
-from benchmarks.data import ARMS, HANDS, Planted, _paths, make_planted, standardised
+from benchmarks.shared.data import ARMS, HANDS, Planted, _paths, make_planted, standardised
 
 Parts = Mapping[str, Sequence[int]]
 

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 from torch.utils.data import TensorDataset as Part
 
-from benchmarks.losses import LOSSES
+from benchmarks.shared.losses import LOSSES
 
 DEFAULT_LR = {"adamw": 2e-3, "adam": 2e-3, "sgd": 0.1}
 MOMENTUM = 0.9

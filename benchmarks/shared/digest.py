@@ -1,7 +1,7 @@
 """A digest of what code does, blind to where it stands: a move leaves it as it is.
 
-`python -m benchmarks.digest` prints that of the package, of each of its rooms, and of all that each
-script's stored results come from. Compare what it prints before and after a move.
+`python -m benchmarks.shared.digest` prints that of the package, and of all that each script's
+stored results come from. Compare what it prints before and after a move.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _silent(node: ast.stmt) -> bool:
 
 
 if __name__ == "__main__":
-    from benchmarks.store import SCRIPTS, code_state, package_folder
+    from benchmarks.shared.store import SCRIPTS, code_state, package_folder
 
     package = package_folder()
     print("package", digest(package.rglob("[!_]*.py")))

@@ -6,13 +6,13 @@ import argparse
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
-from typing import NamedTuple
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.store import HERE, Result, Settings, Store, run_cells
+from benchmarks.shared.store import HERE, Result, Settings, Store, run_cells
 
 
 class Figure(NamedTuple):
@@ -64,6 +64,17 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
     return f"{mean} ({low} … {high}, n = {len(values)})"
 
 
+def interval(values: Sequence[float]) -> str:
+    """Mean and 95 % interval by Student's t."""
+    if len(values) < 2:
+        return f"{values[0]:+.3f} (n = 1)"
+    from scipy.stats import t
+
+    half = t.ppf(0.975, len(values) - 1) * stdev(values) / len(values) ** 0.5
+    mean = fmean(values)
+    return f"{mean:+.3f} ({mean - half:+.3f} … {mean + half:+.3f}, n = {len(values)})"
+
+
 def at_least(measured: str, target: float, value: float, values: Sequence[float]) -> Figure:
     """A figure that must not be below its target; nothing is rounded before it is compared."""
     return Figure(measured, f"≥ {target:.3g}", spread(values), value >= target)
@@ -72,6 +83,15 @@ def at_least(measured: str, target: float, value: float, values: Sequence[float]
 def at_most(measured: str, target: float, value: float, values: Sequence[float]) -> Figure:
     """A figure that must not be above its target; nothing is rounded before it is compared."""
     return Figure(measured, f"≤ {target:.3g}", spread(values), value <= target)
+
+
+def selected(callback: Any) -> Result:
+    """Return what a callback kept, as a result to store."""
+    selection = callback.selection
+    return {
+        "kept": [int(joint) for joint in selection.indices],
+        "keep_probabilities": [round(float(p), 5) for p in selection.keep_probabilities],
+    }
 
 
 def f1(kept: Iterable[int], truth: Iterable[int]) -> float:

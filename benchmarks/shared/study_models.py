@@ -11,9 +11,9 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from benchmarks.data import Words
-from benchmarks.models import Classifier, Part, Recipe, loader, quiet_trainer
-from benchmarks.store import Result
+from benchmarks.shared.data import Words
+from benchmarks.shared.models import Classifier, Part, Recipe, loader, quiet_trainer
+from benchmarks.shared.store import Result
 from examples.autsl.encoders import FollowKept, build_encoder
 from lightning_jointprune import JointPruningCallback, TargetJoints, load_pruned
 from lightning_jointprune.skeletons import get_skeleton
