@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -25,6 +24,7 @@ from lightning_jointprune.gates.fills import Fill
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
+from lightning_jointprune.record.files import PathLike, Place
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.record.stored import RECORD_FILE
@@ -70,7 +70,8 @@ class JointPruningCallback(pl.Callback):
             and its kin, `0.5 (1 - momentum) / price` for SGD; more in a search of under 200 steps.
         fill: what a dropped joint is replaced by: a number in units of the input, `"mean"`, the
             joint's and channel's over the training data, `"hold"`, its first frame, or a function.
-        dirpath: folder for the record, the selection and the report; None takes the logger's.
+        dirpath: folder for the record, the selection and the report, or an address such as
+            `s3://bucket/run`; None takes the logger's.
 
     Raises:
         MisconfigurationException: if an argument is out of range, or does not fit the others, the
@@ -92,7 +93,7 @@ class JointPruningCallback(pl.Callback):
         phases: tuple[float, float] = (0.1, 0.6),
         lr: float | None = None,
         fill: Fill = 0.0,
-        dirpath: str | Path | None = None,
+        dirpath: PathLike | None = None,
     ) -> None:
         with _misconfigured():
             self._settings = self._given = Settings.checked(
@@ -110,7 +111,7 @@ class JointPruningCallback(pl.Callback):
                 fill=fill,
             )
         self.dirpath = dirpath
-        self.report_path: Path | None = None
+        self.report_path: Place | None = None
         self._search = self._settings.new_search()
         self._journal = self._settings.new_journal(self._search.controller)
         self._entrance = Entrance(self._save)

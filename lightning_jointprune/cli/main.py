@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -17,6 +16,7 @@ from rich.text import Text
 from lightning_jointprune.cli.models import add_commands
 from lightning_jointprune.joint_files.mediapipe import extraction_plan
 from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluation
+from lightning_jointprune.record.files import Place, place
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.record.stored import RECORD_FILE
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _read(run: str) -> PruningRecord:
     """A run's record; if it is not there, what to type instead."""
-    path = Path(run)
+    path = place(run)
     if path.suffix in (".ckpt", ".safetensors"):
         raise ValueError(
             f"Expected a run's folder, or its {RECORD_FILE}, but got a model, {run}. Pass the "
@@ -176,10 +176,10 @@ def _show(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from lightning_jointprune.report import write_report
 
-    run = Path(arguments.record)
+    run = place(arguments.record)
     record = _read(arguments.record)
     folder = run if run.is_dir() else run.parent
-    output = Path(arguments.output) if arguments.output else folder / REPORT_FILE
+    output = place(arguments.output) if arguments.output else folder / REPORT_FILE
     worth = _or_beside(arguments.evaluation, folder / EVALUATION_FILE)
     points = _or_beside(arguments.points, folder / POINTS_FILE)
     written = write_report(
@@ -197,10 +197,10 @@ def _report(arguments: argparse.Namespace) -> None:
         print(written)
 
 
-def _or_beside(given: str | None, usual: Path) -> Path | None:
+def _or_beside(given: str | None, usual: Place) -> Place | None:
     """The file that was named, or the usual one if it is there."""
     if given:
-        return Path(given)
+        return place(given)
     return usual if usual.is_file() else None
 
 
@@ -242,7 +242,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _labels(paths: Sequence[str]) -> list[str]:
     """Short names of the runs: their folders, or the paths where these are not different."""
-    names = [(path if path.is_dir() else path.parent).resolve().name for path in map(Path, paths)]
+    names = [(path if path.is_dir() else path.parent).resolve().name for path in map(place, paths)]
     return names if len(set(names)) == len(names) else list(paths)
 
 
@@ -324,7 +324,7 @@ def _select(arguments: argparse.Namespace) -> None:
 def _selection(run: str) -> JointSelection:
     """The selection of a run, or the one that a file has."""
     try:
-        return JointSelection.from_json(Path(run))
+        return JointSelection.from_json(place(run))
     except (FileNotFoundError, ValueError):
         return _read(run).selection
 

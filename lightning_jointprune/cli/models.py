@@ -7,7 +7,6 @@ import importlib
 import inspect
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from lightning_jointprune.compaction.compact_files import from_compact, save_com
 from lightning_jointprune.compaction.export.export import FORMATS, export_model
 from lightning_jointprune.compaction.request import compaction_of
 from lightning_jointprune.joint_files.select import SelectJoints
+from lightning_jointprune.record.files import Place, place
 from lightning_jointprune.run.load import analyze_pruning, load_pruned
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
@@ -53,9 +53,9 @@ def _add_model(command: argparse.ArgumentParser, where: str) -> None:
 
 
 def _compact(arguments: argparse.Namespace) -> None:
-    source = _checkpoint_of(Path(arguments.source))
+    source = _checkpoint_of(place(arguments.source))
+    output = place(arguments.output or source.with_name("small.safetensors"))
     small, _ = _smaller(source, arguments)
-    output = Path(arguments.output or source.with_name("small.safetensors"))
     save_compact(small, output)
     done = compaction_of(small)
     assert done is not None  # it was just made
@@ -74,7 +74,8 @@ def _compact(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    source = Path(arguments.source)
+    source = place(arguments.source)
+    given = arguments.output and place(arguments.output)
     if source.suffix == ".safetensors":
         _refuse_options_of_compact(arguments)
         model = from_compact(source, _class_of(arguments.model))
@@ -86,8 +87,7 @@ def _export(arguments: argparse.Namespace) -> None:
     assert done is not None  # both are compact
     if done.takes == "kept":
         example = _kept(example, model)
-    suffix = SUFFIXES[arguments.to]
-    output = Path(arguments.output or source.with_name(f"small{suffix}"))
+    output = given or source.with_name(f"small{SUFFIXES[arguments.to]}")
     dynamic = ("batch",) if arguments.fixed else ("batch", "time")
     written = export_model(model, output, example, arguments.to, dynamic=dynamic)
     if arguments.json:
@@ -108,7 +108,7 @@ def _refuse_options_of_compact(arguments: argparse.Namespace) -> None:
         )
 
 
-def _smaller(source: Path, arguments: argparse.Namespace) -> tuple[nn.Module, torch.Tensor]:
+def _smaller(source: Place, arguments: argparse.Namespace) -> tuple[nn.Module, torch.Tensor]:
     """The compact model of a checkpoint, and an example with all joints."""
     model = load_pruned(_class_of(arguments.model), source, joints=arguments.joints)
     example = _example(model, arguments.shape)
@@ -148,13 +148,13 @@ def _class_of(name: str) -> type[nn.Module]:
     return found
 
 
-def _checkpoint_of(path: Path) -> Path:
+def _checkpoint_of(path: Place) -> Place:
     """A checkpoint, or the only one in a folder."""
     if not path.is_dir():
         if not path.exists():
             raise ValueError(f"Expected a checkpoint or a run's folder but got {path}: no file.")
         return path
-    found = sorted(path.glob("**/*.ckpt"))
+    found: list[Place] = sorted(path.glob("**/*.ckpt"), key=str)
     if len(found) != 1:
         names = ", ".join(map(str, found[:5])) or "none"
         raise ValueError(

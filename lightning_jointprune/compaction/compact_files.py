@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from lightning_jointprune.attach.target import read_targets, written
 from lightning_jointprune.compaction.compact import finished
 from lightning_jointprune.compaction.request import Compaction, compaction_of, take_layers_out
 from lightning_jointprune.compaction.surgery import fit
-from lightning_jointprune.record.files import PathLike, write_bytes
+from lightning_jointprune.record.files import PathLike, local_copy, write_bytes
 from lightning_jointprune.record.selection import JointSelection
 
 M = TypeVar("M", bound=nn.Module)
@@ -139,7 +138,7 @@ def read_compact(path: PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(Path(path), framework="pt") as file:
+        with local_copy(path) as local, safe_open(local, framework="pt") as file:
             said = json.loads((file.metadata() or {}).get(KIND, "null"))
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no dict
     except SafetensorError as error:

@@ -7,10 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from numbers import Real
-from pathlib import Path
 from typing import Any, SupportsIndex, TypeVar, cast
 
-from lightning_jointprune.record.files import PathLike, write_text
+from lightning_jointprune.record.files import PathLike, file_at, write_text
 
 SCHEMA = 1
 RECORD_FILE, SELECTION_FILE = "pruning_record.json", "selection.json"
@@ -99,7 +98,7 @@ def write_json(
     """
     text = layout({"schema": SCHEMA, "kind": kind, **vars(instance)}) + "\n"
     if path is not None:
-        write_text(Path(path) / file if Path(path).is_dir() else path, text)
+        write_text(file_at(path, file), text)
     return text
 
 
@@ -110,8 +109,7 @@ def content_of(path_or_text: PathLike, file: str) -> tuple[bytes, str]:
     """Return JSON that was given as text, as a file or as a folder with `file`, and its source."""
     if isinstance(path_or_text, str) and path_or_text.lstrip().startswith(("{", "[")):
         return path_or_text.encode("utf-8", "replace"), "the given text"
-    path = Path(path_or_text)
-    path = path / file if path.is_dir() else path
+    path = file_at(path_or_text, file)
     return path.read_bytes(), str(path)
 
 

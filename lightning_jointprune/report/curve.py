@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
-from lightning_jointprune.record.files import PathLike
+from lightning_jointprune.record.files import PathLike, file_at
 from lightning_jointprune.record.record import PruningRecord
 
 POINTS_FILE = "frontier.csv"
@@ -98,15 +98,14 @@ def read_points(path: PathLike) -> tuple[Point, ...]:
         ValueError: a column is missing, or a number is none.
         OSError: it cannot be read.
     """
-    path = Path(path) / POINTS_FILE if Path(path).is_dir() else Path(path)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if missing := [name for name in COLUMNS if name not in (rows.fieldnames or ())]:
-            raise ValueError(
-                f"Expected the columns {','.join(COLUMNS)} in {path} but got no {missing[0]}. "
-                "Name them in its first line; low and high may follow."
-            )
-        return tuple(_point(row, f"{path}, line {rows.line_num}") for row in rows)
+    path = file_at(path, POINTS_FILE)
+    rows = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))
+    if missing := [name for name in COLUMNS if name not in (rows.fieldnames or ())]:
+        raise ValueError(
+            f"Expected the columns {','.join(COLUMNS)} in {path} but got no {missing[0]}. "
+            "Name them in its first line; low and high may follow."
+        )
+    return tuple(_point(row, f"{path}, line {rows.line_num}") for row in rows)
 
 
 def _point(row: Mapping[str, str | None], place: str) -> Point:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from lightning_jointprune.record.evaluation import JointEvaluation
-from lightning_jointprune.record.files import PathLike, write_text
+from lightning_jointprune.record.files import PathLike, Place, file_at, place, write_text
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
 from lightning_jointprune.record.selection import show
 from lightning_jointprune.report.comparison import compare
@@ -52,7 +51,7 @@ def write_report(
     evaluation: JointEvaluation | None = None,
     points: Sequence[Point] = (),
     seeds: Sequence[PruningRecord] = (),
-) -> Path:
+) -> Place:
     """Write the report as one HTML file that needs nothing else.
 
     Args:
@@ -72,13 +71,13 @@ def write_report(
         OSError: it cannot be written.
         ValueError: `plotly` is another word, or the evaluation or the seeds are of other joints.
     """
-    target = Path(path) / REPORT_FILE if Path(path).is_dir() else Path(path)
+    target = file_at(path, REPORT_FILE)
     return _write(target, render(record, title, plotly, evaluation, points, seeds), plotly)
 
 
 def write_comparison(
     records: Mapping[str, PruningRecord], path: PathLike, plotly: str = "inline"
-) -> Path:
+) -> Place:
     """Write runs side by side as one HTML file: joints, overlaps, and frontiers together.
 
     Args:
@@ -100,7 +99,7 @@ def write_comparison(
         always=sum(row.votes == len(records) for row in numbers.rows),
         frontier=frontier,
     )
-    return _write(Path(path), text, plotly)
+    return _write(place(path), text, plotly)
 
 
 def render(
@@ -149,7 +148,7 @@ def _in_thousandths(history: History) -> History:
     return history._replace(heat=[[round(1000 * p) for p in row] for row in history.heat])
 
 
-def _write(path: Path, text: str, plotly: str) -> Path:
+def _write(path: Place, text: str, plotly: str) -> Place:
     """Write a page, and Plotly's script if that is to be beside it."""
     write_text(path, text)
     if plotly == "directory":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +13,7 @@ from lightning_jointprune.attach.layers import layer_of, own_layer
 from lightning_jointprune.attach.target import read_targets
 from lightning_jointprune.gates.fills import FillFunction, restored_fill
 from lightning_jointprune.gates.layer import JointPruningLayer
+from lightning_jointprune.record.files import PathLike, place
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.run.checkpoint import STATE_KEY, find_state
 
@@ -22,7 +22,7 @@ M = TypeVar("M", bound=nn.Module)
 
 def load_pruned(
     model_class: type[M],
-    path: str | Path,
+    path: PathLike,
     *,
     joints: int | None = None,
     fill: FillFunction | None = None,
@@ -32,7 +32,7 @@ def load_pruned(
 
     Args:
         model_class: the LightningModule's class, which knows nothing of pruning.
-        path: a checkpoint that was saved in a run with `JointPruningCallback`.
+        path: a checkpoint that was saved in a run with `JointPruningCallback`, or its address.
         joints: of a ladder, `TargetJoints([48, 24, 12])`, the number of joints to load; None takes
             the fewest.
         fill: the function that filled dropped joints in that run, if one did.
@@ -48,7 +48,8 @@ def load_pruned(
     """
     device = kwargs.get("map_location", "cpu")
     safe = kwargs.get("weights_only", True)  # False for hyperparameters that are pickled objects
-    checkpoint = torch.load(path, map_location=device, weights_only=safe)
+    with place(path).open("rb") as file:
+        checkpoint = torch.load(file, map_location=device, weights_only=safe)
     state = find_state(checkpoint, STATE_KEY)
     if state is None or state["input"] is None:
         raise ValueError(
@@ -56,7 +57,7 @@ def load_pruned(
             "saved while training with JointPruningCallback."
         )
     filled = restored_fill(state["journal"]["settings"]["fill"], fill)
-    model: M = model_class.load_from_checkpoint(path, **kwargs)  # type: ignore[attr-defined]
+    model: M = model_class.load_from_checkpoint(str(path), **kwargs)  # type: ignore[attr-defined]
     layer = own_layer(model)
     mask, probabilities = _rung_of(state, joints)
     if layer is None:

@@ -6,14 +6,15 @@ the logger has loaded itself is used.
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from lightning_jointprune.record.files import Place, local_copy
 from lightning_jointprune.record.selection import JointSelection
 
 TAG, IMAGE_TAG = "joint_pruning/report", "joint_pruning/skeleton"
@@ -21,7 +22,7 @@ TAG, IMAGE_TAG = "joint_pruning/report", "joint_pruning/skeleton"
 
 def hand_over(
     loggers: Iterable[Any],
-    report: Path,
+    report: Place,
     selection: JointSelection,
     step: int,
     picture: Callable[[], Tensor | None],
@@ -55,7 +56,7 @@ def hand_over(
 
 def _text_and_image(
     logger: Any,
-    report: Path,
+    report: Place,
     selection: JointSelection,
     step: int,
     picture: Callable[[], Tensor | None],
@@ -65,18 +66,19 @@ def _text_and_image(
         logger.experiment.add_image(IMAGE_TAG, drawn, step, dataformats="HWC")
 
 
-def _panel(logger: Any, report: Path, _: JointSelection, step: int, *__: object) -> None:
+def _panel(logger: Any, report: Place, _: JointSelection, step: int, *__: object) -> None:
     run = logger.experiment  # which has loaded the package
-    with report.open(encoding="utf-8") as page:
-        html = sys.modules["wandb"].Html(page, inject=False)
+    page = io.StringIO(report.read_text(encoding="utf-8"))
+    html = sys.modules["wandb"].Html(page, inject=False)
     run.log({TAG: html, "trainer/global_step": step})
 
 
-def _artefact(logger: Any, report: Path, *_: object) -> None:
-    logger.experiment.log_artifact(logger.run_id, str(report), "joint_pruning")
+def _artefact(logger: Any, report: Place, *_: object) -> None:
+    with local_copy(report) as path:
+        logger.experiment.log_artifact(logger.run_id, str(path), "joint_pruning")
 
 
-def markdown(selection: JointSelection, report: Path) -> str:
+def markdown(selection: JointSelection, report: Place) -> str:
     """The sentence, where the report is, and the KEEP / PRUNE table, the likeliest joints first."""
     probabilities, mask = selection.keep_probabilities, selection.mask
     order = sorted(range(selection.num_joints), key=lambda joint: (-probabilities[joint], joint))

@@ -9,11 +9,10 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.record.files import RunFolder
+from lightning_jointprune.record.files import Place, RunFolder
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord, Snapshot
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE
@@ -142,7 +141,7 @@ class Journal:
         }
         return {f"joint_pruning/{name}": value for name, value in figures.items()}
 
-    def closing(self, search: JointSearch, report: Path | None) -> str:
+    def closing(self, search: JointSearch, report: Place | None) -> str:
         """What there is to read at the end of a run: the sentence, the table and the report.
 
         Instead of the table of more joints than a screen has lines, it says what shows it.
@@ -208,7 +207,7 @@ class Journal:
         folder: RunFolder,
         loggers: Iterable[Any] = (),
         say: Callable[[str], None] | None = None,
-    ) -> Path | None:
+    ) -> Place | None:
         """Write the record, the selection and the report, and hand that to the loggers.
 
         What cannot be written costs a warning, never the run.
@@ -253,7 +252,7 @@ class Journal:
         self._refresh_cost = clock() - now if written else math.inf
         self._refresh_spent += self._refresh_cost
 
-    def _write_files(self, search: JointSearch, folder: RunFolder) -> Path | None:
+    def _write_files(self, search: JointSearch, folder: RunFolder) -> Place | None:
         try:
             record = self.record(search)
             with folder.writing() as path:

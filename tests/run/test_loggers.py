@@ -12,6 +12,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import Logger
 
+from lightning_jointprune.record.files import place, write_text
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.run.loggers import hand_over, markdown
 from tests.records import HOSTILE
@@ -103,6 +104,17 @@ def test_each_logger_gets_the_report_in_its_own_way(report: Path) -> None:
     assert wandb == [({"joint_pruning/report": panel, "trainer/global_step": 40},)]
     assert mlflow == [("run 7", str(report), "joint_pruning")]
     assert other == []
+
+
+def test_loggers_get_a_report_at_an_address_as_a_local_file(report: Path) -> None:
+    address = place("memory://bucket/run/joint_importance.html")
+    write_text(address, report.read_text(encoding="utf-8"))
+    wandb, mlflow = loggers = [WandbLogger(), MLFlowLogger()]
+    read: list[str] = []
+    mlflow.log_artifact = lambda *given: read.append(Path(given[1]).read_text(encoding="utf-8"))
+    hand_over(loggers, address, SELECTION, 40, lambda: None)
+    assert wandb.calls[0][0]["joint_pruning/report"] == ("<p>é</p>", False)
+    assert read == ["<p>é</p>"]
 
 
 @pytest.mark.parametrize("kind", [TensorBoardLogger, WandbLogger, MLFlowLogger])

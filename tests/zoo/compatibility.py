@@ -39,6 +39,7 @@ SECTIONS = {
     "Trainer": "What a run, its data and its training step may be like.",
     "Callbacks": "Beside ours, listed before or after it.",
     "Checkpoints": "What is saved can be loaded, tested and resumed.",
+    "File systems": "Where records, reports and models are written and read.",
 }
 SMALLER_PAGE = PAGE.with_name("compaction.md")
 SMALLER_HEAD = """# What can be smaller

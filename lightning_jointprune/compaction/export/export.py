@@ -13,7 +13,6 @@ import logging
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -35,7 +34,7 @@ from lightning_jointprune.compaction.request import (
 )
 from lightning_jointprune.compaction.tracing import Call, Called, opened, ready_to_trace
 from lightning_jointprune.joint_files.labels import digest_of
-from lightning_jointprune.record.files import PathLike, write_bytes
+from lightning_jointprune.record.files import PathLike, Place, place, write_bytes
 from lightning_jointprune.record.selection import JointSelection
 
 TOLERANCE = 1e-4  # largest difference from the model, over its largest output
@@ -54,7 +53,7 @@ class Export(NamedTuple):
         error: largest difference from the model, over its largest output.
     """
 
-    path: Path
+    path: Place
     inputs: tuple[str, ...]
     dynamic: tuple[str, ...]
     error: float
@@ -92,7 +91,7 @@ def export_model(
         ValueError: if the model has no joints, if it cannot be exported, or if the program is not
             equal to it (within 1e-4 of the largest output).
     """
-    wanted = _checked(to, dynamic)
+    wanted, target = _checked(to, dynamic), place(path)
     model = copy.deepcopy(model).cpu().eval()
     targets, said = _described(model)
     call = opened(Call.of(example_inputs))
@@ -107,10 +106,10 @@ def export_model(
     }
     content = (_as_onnx if to == "onnx" else _as_torch)(program, inputs, json.dumps({**said}))
     run = _onnx_runner(content) if to == "onnx" else _torch_runner(content)
-    error = _compared(traced, run, inputs, free, Path(path))
-    write_bytes(path, content)
-    _warn_of_fixed(Path(path), inputs, wanted - free)
-    return Export(Path(path), tuple(said["inputs"]), tuple(said["dynamic"]), error)
+    error = _compared(traced, run, inputs, free, target)
+    write_bytes(target, content)
+    _warn_of_fixed(target, inputs, wanted - free)
+    return Export(target, tuple(said["inputs"]), tuple(said["dynamic"]), error)
 
 
 # --- what is asked for ---------------------------------------------------------------------------
@@ -157,7 +156,7 @@ def _described(model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
     }
 
 
-def _warn_of_fixed(path: Path, inputs: Sequence[Input], fixed: set[str]) -> None:
+def _warn_of_fixed(path: Place, inputs: Sequence[Input], fixed: set[str]) -> None:
     for word in sorted(fixed):
         size = next((x.tensor.shape[a] for x in inputs for a, w in x.words.items() if w == word), 0)
         of, what = ("clips", "batch") if word == "b" else ("frames", "time")
@@ -304,7 +303,7 @@ def _torch_runner(content: bytes) -> Run:
 
 
 def _compared(
-    traced: Called, run: Run, inputs: Sequence[Input], free: set[str], path: Path
+    traced: Called, run: Run, inputs: Sequence[Input], free: set[str], path: Place
 ) -> float:
     """How far a program is from the model, on the example and on other sizes of it."""
     sizes = {w: entry.tensor.shape[axis] for entry in inputs for axis, w in entry.words.items()}
