@@ -223,6 +223,7 @@ class JointPruningCallback(pl.Callback):
         done = trainers.progress(trainer, batch_idx)
         if self._start is None:  # a plain checkpoint may be resumed: the phases share what is left
             self._start = done
+        self._entrance.meet(batch)
         if not self._entrance.known:  # the first batch passes unchanged, to show where joints are
             with _misconfigured():
                 self._entrance.watch()

@@ -6,6 +6,7 @@ between two: its errors list what was seen and what to pass.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from itertools import combinations
 
@@ -20,15 +21,16 @@ from lightning_jointprune.attach.layout import (
 )
 from lightning_jointprune.attach.modules import module_at, signature_of
 from lightning_jointprune.attach.probe import Seen
+from lightning_jointprune.attach.samples import batch_elsewhere, check_samples
 from lightning_jointprune.attach.target import (
+    LISTED,
     Target,
+    alternatives,
     input_string,
     parse_input,
     part_targets,
     parts_of,
 )
-
-_LISTED = 12  # tensors an error message names
 
 
 def resolve(
@@ -36,6 +38,7 @@ def resolve(
     num_joints: int,
     input: str | None = None,  # noqa: A002 -- the users' word
     axes: str | None = None,
+    labels: Collection[int] = (),
 ) -> Target:
     """Say which of the tensors seen is the skeleton, and where its joints are.
 
@@ -52,16 +55,19 @@ def resolve(
             where only one is called so.
         axes: where the joints are, see `Layout.parse`; `None` finds the one axis of length J and
             calls the others what they usually are.
+        labels: how many labels the batch may have, see `label_counts`; empty where nobody knows.
 
     Raises:
         ValueError: no tensor fits, or several do, or one that is not floating, or an empty batch,
-            or several axes could be the joints'. The message lists what was seen and what to pass.
+            or several axes could be the joints', or another than the first the batch's. The message
+            lists what was seen and what to pass.
     """
     layout = None if axes is None else Layout.parse(axes)
-    chosen = _named(seen, input) if input else _only_candidate(seen, num_joints, layout)
+    chosen = _named(seen, input) if input else _only_candidate(seen, num_joints, layout, labels)
     _check_gateable(chosen)
     if layout is None:
-        layout = Layout.parse(_inferred_axes(chosen, num_joints))
+        layout = Layout.parse(_inferred_axes(chosen, num_joints, labels))
+        check_samples(layout.pattern, chosen.shape, labels, chosen.input)
     layout.check(chosen.shape, num_joints, chosen.input)
     return Target(chosen.module, chosen.path, layout)
 
@@ -71,6 +77,7 @@ def resolve_parts(
     num_joints: int,
     input: str | None = None,  # noqa: A002 -- the users' word
     axes: str | None = None,
+    labels: Collection[int] = (),
 ) -> tuple[Target, ...]:
     """`resolve` an input that may be several, which hold the joints together.
 
@@ -79,6 +86,7 @@ def resolve_parts(
         num_joints: J, of all parts together.
         input: as in `resolve`, or such inputs with `+` between them, in the order of the joints.
         axes: the axes of every part; `None` finds the one axis on which the parts add up to J.
+        labels: as in `resolve`.
 
     Returns:
         One target, or one for each part.
@@ -88,7 +96,7 @@ def resolve_parts(
     """
     names = parts_of(input or "")
     if len(names) == 1:
-        return (resolve(seen, num_joints, input, axes),)
+        return (resolve(seen, num_joints, input, axes, labels),)
     parts = [_named(seen, name) for name in names]
     for part in parts:
         _check_gateable(part)
@@ -97,10 +105,12 @@ def resolve_parts(
     fitting = _fitting_parts(parts, num_joints, axes)
     if len(fitting) == 1:
         ((pattern, sizes),) = fitting.items()
+        if axes is None:
+            check_samples(pattern, parts[0].shape, labels, parts[0].input)
         places = [(part.module, part.path) for part in parts]
         return part_targets(places, Layout.parse(pattern), sizes)
     if fitting:
-        fix = f"Pass {_alternatives('axes', list(fitting))}"
+        fix = f"Pass {alternatives('axes', list(fitting))}"
     else:
         fix = "Pass num_joints= with the sum of theirs, or axes= with j where the joints are"
     raise ValueError(
@@ -148,7 +158,7 @@ def _check_gateable(chosen: Seen) -> None:
         )
 
 
-def _inferred_axes(chosen: Seen, num_joints: int) -> str:
+def _inferred_axes(chosen: Seen, num_joints: int, labels: Collection[int]) -> str:
     shape = chosen.shape
     exact, composed = exact_axes(shape, num_joints), composed_axes(shape, num_joints)
     flat = flat_axes(shape, num_joints)
@@ -160,12 +170,12 @@ def _inferred_axes(chosen: Seen, num_joints: int) -> str:
         also = f", or {num_joints} frames of joints that share an axis," if flat else ""
         raise ValueError(
             f"Expected one axis of {num_joints} joints but got {len(exact)}{also} in {where}. "
-            f"Pass {_alternatives('axes', likely)}."
+            f"Pass {_axes_to_pass(likely, shape, labels)}."
         )
     if composed:
         raise ValueError(
             f"Expected an axis of {num_joints} joints but got a multiple of it in {where}. If the "
-            f"joints share an axis, pass {_alternatives('axes', composed)}."
+            f"joints share an axis, pass {_axes_to_pass(composed, shape, labels)}."
         )
     usual = shape[{4: 2, 5: 3}.get(len(shape), -1)] if len(shape) > 1 else None
     fix = f"how many it has, perhaps num_joints={usual}" if usual else "the skeleton's input="
@@ -174,7 +184,9 @@ def _inferred_axes(chosen: Seen, num_joints: int) -> str:
     )
 
 
-def _only_candidate(seen: list[Seen], num_joints: int, layout: Layout | None) -> Seen:
+def _only_candidate(
+    seen: list[Seen], num_joints: int, layout: Layout | None, labels: Collection[int]
+) -> Seen:
     fitting = [s for s in seen if _fits(s, num_joints, layout)]
     # Beside a tensor of J joints, one of J times 2 to 4 values may be the skeleton, flattened.
     flat = [s for s in seen if layout is None and s not in fitting and _is_flat(s, num_joints)]
@@ -190,12 +202,12 @@ def _only_candidate(seen: list[Seen], num_joints: int, layout: Layout | None) ->
             return level[0]
         raise ValueError(
             f"Expected one input with {num_joints} joints but got {len(level)}:\n"
-            f"{_listed(level)}\nPass {_alternatives('input', [s.input for s in level])}."
+            f"{_listed(level)}\nPass {alternatives('input', [s.input for s in level])}."
         )
     whole = [s for s in fitting if not s.floating]
     if whole:
         return whole[0]  # which `resolve` refuses for its dtype
-    raise ValueError(_nothing_fits(seen, fitting, num_joints, layout))
+    raise ValueError(_nothing_fits(seen, fitting, num_joints, layout, labels))
 
 
 def _fits(s: Seen, num_joints: int, layout: Layout | None) -> bool:
@@ -220,7 +232,11 @@ def _is_stacked(s: Seen, num_joints: int) -> bool:
 
 
 def _nothing_fits(
-    seen: list[Seen], fitting: list[Seen], num_joints: int, layout: Layout | None
+    seen: list[Seen],
+    fitting: list[Seen],
+    num_joints: int,
+    layout: Layout | None,
+    labels: Collection[int],
 ) -> str:
     wanted = f"{num_joints} joints" + (f" under axes {layout.pattern!r}" if layout else "")
     if not seen:
@@ -230,12 +246,12 @@ def _nothing_fits(
         )
     near = [s for s in seen if s.floating and s.depth == 0 and composed_axes(s.shape, num_joints)]
     if fitting:  # beside or behind what the model computed
-        fix = f"If one is the skeleton, pass {_alternatives('input', [s.input for s in fitting])}"
+        fix = f"If one is the skeleton, pass {alternatives('input', [s.input for s in fitting])}"
     elif parts := _parts_among(seen, num_joints, layout):
-        fix = f"If these are its parts, pass {_alternatives('input', parts)}"
+        fix = f"If these are its parts, pass {alternatives('input', parts)}"
     elif near and layout is None:
         choices = composed_axes(near[0].shape, num_joints)
-        fix = f"If joints share an axis, pass {_alternatives('axes', choices)}"
+        fix = f"If joints share an axis, pass {_axes_to_pass(choices, near[0].shape, labels)}"
         fix += f' and input="{near[0].input}"' if len(near) > 1 else ""
     elif layout is None and (stacked := [s for s in seen if _is_stacked(s, num_joints)]):
         pattern = f"(b j){''.join(f' {word}' for word in ('t', 'c')[-len(stacked[0].shape) + 1 :])}"
@@ -274,7 +290,7 @@ def _named(seen: list[Seen], text: str) -> Seen:
     if found:
         raise ValueError(
             f"Expected one input called {text!r} but got {len(found)}:\n{_listed(found)}\n"
-            f"Pass {_alternatives('input', [s.input for s in found])}."
+            f"Pass {alternatives('input', [s.input for s in found])}."
         )
     inside = [s for s in scope if s.path[: len(path)] == path]
     others = inside or seen
@@ -282,17 +298,18 @@ def _named(seen: list[Seen], text: str) -> Seen:
     choice = [s.input for s in inside] or close or [s.input for s in seen[:1]] or ["…"]
     raise ValueError(
         f"Expected a tensor in input {text!r} in a training step but got none. Seen:\n"
-        f"{_listed(others)}\nPass {_alternatives('input', choice)}."
+        f"{_listed(others)}\nPass {alternatives('input', choice)}."
     )
 
 
-def _alternatives(argument: str, values: list[str]) -> str:
-    """The arguments to paste, e.g. `axes="b t (j c)" or axes="b t (c j)"`."""
-    return " or ".join(f'{argument}="{value}"' for value in values[:_LISTED])
+def _axes_to_pass(choices: list[str], shape: Sequence[int], labels: Collection[int]) -> str:
+    """Return the axes to paste, those first whose batch has as many samples as there are labels."""
+    elsewhere = [moved for axes in choices for moved in batch_elsewhere(axes, shape, labels)]
+    return alternatives("axes", [*elsewhere, *choices])
 
 
 def _listed(seen: list[Seen]) -> str:
-    lines = [f"  {s}" for s in seen[:_LISTED]]
+    lines = [f"  {s}" for s in seen[:LISTED]]
     more = len(seen) - len(lines)
     return "\n".join([*lines, f"  … and {more} more"] if more else lines) or "  nothing"
 

@@ -22,6 +22,7 @@ from lightning_jointprune.attach.hooks import (
 )
 from lightning_jointprune.attach.layers import own_layer
 from lightning_jointprune.attach.probe import Probe
+from lightning_jointprune.attach.samples import SampleCheck, label_counts
 from lightning_jointprune.attach.target import Target, read_targets, where, written
 from lightning_jointprune.gates.layer import JointPruningLayer
 
@@ -50,6 +51,8 @@ class Entrance:
         self._layer: JointPruningLayer | None = None
         self._targets: tuple[Target, ...] = ()  # several where each holds a part
         self._probe: Probe | None = None
+        self._labels: frozenset[int] = frozenset()  # how many the batch that is watched may have
+        self._check: SampleCheck | None = None  # where two axes may be that of the batch
         self._apart: list[
             str
         ] = []  # the names that the model itself keeps from DistributedDataParallel
@@ -64,7 +67,7 @@ class Entrance:
         """Start from nothing with this model, whatever was in front of it."""
         detach(module)
         unhook_saving(module)
-        self.known, self._targets = False, ()
+        self.known, self._targets, self._check = False, (), None
         self._enter(module, layer)
 
     def move(self, module: nn.Module, layer: JointPruningLayer) -> None:
@@ -80,6 +83,17 @@ class Entrance:
         self._enter(module, layer)
         hook_saving(module, self._save)
         self.known = True
+
+    def meet(self, batch: Any) -> None:
+        """Count the labels of the batch that the next training step gets, as long as that matters.
+
+        Args:
+            batch: as the step gets it.
+        """
+        if not self.known:
+            self._labels = label_counts(batch)
+        elif self._check is not None and self._check.waits:
+            self._check.counts = label_counts(batch)
 
     def watch(self) -> None:
         """Let the next training step pass unchanged and show where the skeleton enters.
@@ -127,10 +141,15 @@ class Entrance:
         if self._probe is None or (skipped and not seen):
             return False
         self._probe = None
-        targets = resolve_parts(seen, joints, input, axes)
+        targets = resolve_parts(seen, joints, input, axes, self._labels)
         shapes = {(tensor.module, tensor.path): tensor.shape for tensor in seen}
-        check(targets[0], shapes[targets[0].module, targets[0].path])
+        shape = shapes[targets[0].module, targets[0].path]
+        check(targets[0], shape)
         self._attach(targets)
+        if axes is None and SampleCheck.is_needed(targets[0].axes, shape, self._labels):
+            assert self._layer is not None  # it came with the model
+            self._check = SampleCheck(targets[0].input)
+            self._check.watch(self._layer)
         self._passed = True
         return True
 

@@ -118,7 +118,7 @@ class Probe:
     ) -> Any:
         found = [
             (path, tensor)
-            for path, tensor in _tensors(_bound(signature, args, kwargs))
+            for path, tensor in tensors_in(_bound(signature, args, kwargs))
             if id(tensor) not in self._owned
         ]
         downstream = any(tensor.grad_fn is not None for _, tensor in found)
@@ -146,8 +146,8 @@ def _bound(
     return named
 
 
-def _tensors(value: Any) -> list[tuple[tuple[str, ...], Tensor]]:
-    """The tensors inside a container and their paths, breadth first."""
+def tensors_in(value: Any) -> list[tuple[tuple[str, ...], Tensor]]:
+    """Return the tensors inside a container and their paths, breadth first."""
     found: list[tuple[tuple[str, ...], Tensor]] = []
     queue: list[tuple[tuple[str, ...], Any]] = [((), value)]
     for path, item in queue:  # grows on the way

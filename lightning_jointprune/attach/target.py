@@ -8,6 +8,8 @@ from typing import Any
 
 from lightning_jointprune.attach.layout import Layout
 
+LISTED = 12  # tensors, or values to paste, an error message names
+
 
 @dataclass(frozen=True)
 class Target:
@@ -115,3 +117,12 @@ def parse_input(text: str) -> tuple[str, tuple[str, ...]]:
             'Write it like input="encoder.net:x" or input="batch.keypoints".'
         )
     return module.strip(), path
+
+
+def alternatives(argument: str, values: Sequence[str]) -> str:
+    """Return the arguments to paste.
+
+    >>> alternatives("axes", ["b t (j c)", "b t (c j)"])
+    'axes="b t (j c)" or axes="b t (c j)"'
+    """
+    return " or ".join(f'{argument}="{value}"' for value in values[:LISTED])

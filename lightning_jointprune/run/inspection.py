@@ -18,6 +18,7 @@ from lightning_jointprune.attach.detect import resolve_parts
 from lightning_jointprune.attach.hooks import detach
 from lightning_jointprune.attach.layout import composed_axes, exact_axes, usual_axes
 from lightning_jointprune.attach.probe import Probe, Seen
+from lightning_jointprune.attach.samples import label_counts
 from lightning_jointprune.attach.target import written
 from lightning_jointprune.run.settings import named_joints
 from lightning_jointprune.skeletons import Skeleton
@@ -90,7 +91,7 @@ def preview(
         advice = "Pass num_joints= or skeleton= to see which of them would be pruned."
     else:
         try:
-            found = written(resolve_parts(seen, joints, None, axes))
+            found = written(resolve_parts(seen, joints, None, axes, label_counts(batch)))
             named = f"skeleton={skeleton!r}" if isinstance(skeleton, str) else "skeleton=skeleton"
             first = f"num_joints={joints}" if skeleton is None else named.replace("'", '"')
             where = f'input="{found["input"]}", axes="{found["axes"]}"'
