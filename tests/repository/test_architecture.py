@@ -101,6 +101,7 @@ def test_a_room_has_a_contract_for_all_its_modules(room: Path) -> None:
 @pytest.mark.parametrize(
     ("library", "knowing"),
     [
+        ("fsspec", {"record.files"}),
         ("lightning", {"callback"}),
         ("plotly", {"report.figures", "report.picture", "report.plotly_script"}),
     ],
