@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_jointprune.gates.axes import frames_of
+from lightning_jointprune.gates.axes import frames_of, is_there
 from lightning_jointprune.record.confounds import JointInput
 
 TOLERANCE = 2.0**-18  # largest deviation from a straight line, as a share of the coordinate
@@ -65,7 +65,7 @@ class InputStatistics:
         ]
 
     def _add(self, pieces: Sequence[tuple[Tensor, range]]) -> None:
-        there = [x.isfinite().all(-1) & (x != 0).any(-1) for x, _ in pieces]
+        there = [is_there(x) for x, _ in pieces]
         straight = [_straight(x, seen) for (x, _), seen in zip(pieces, there, strict=True)]
         real = torch.cat(there, -1).any(-1, keepdim=True)
         bent = (_thrice(torch.cat(there, -1)) & ~torch.cat(straight, -1)).any(-1, keepdim=True)

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lightning_jointprune.gates.axes import frames_of
+from lightning_jointprune.gates.axes import frames_of, is_there
 from lightning_jointprune.gates.layer import JointPruningLayer
 
 SAMPLES = 8  # of each batch
@@ -103,7 +103,7 @@ class MeanPose(FirstBatches):
         if "c" not in axes or x.shape[list(axes).index("c")] not in (2, 3):
             return
         x = x.movedim((axes.index("j"), axes.index("c")), (-2, -1)).flatten(0, -3)
-        found = x.isfinite().all(-1, keepdim=True) & (x != 0).any(-1, keepdim=True)
+        found = is_there(x).unsqueeze(-1)
         x = torch.where(found, x, 0.0)
         sums = torch.stack([found.expand_as(x).float().sum(0), x.sum(0), x.square().sum(0)])
         if self.sums is None:
@@ -176,7 +176,7 @@ class Normalisation(FirstBatches):
         if "c" not in axes or len(joints) != self.num_joints or self.num_joints < 3:
             return
         x = frames_of(x, axes)[..., :3]
-        there = x.isfinite().all(-1, keepdim=True) & (x != 0).any(-1, keepdim=True)
+        there = is_there(x).unsqueeze(-1)
         x = torch.where(there, x, 0.0)
         for channels in range(2, x.shape[-1] + 1):
             part = x[..., :channels]
