@@ -1,4 +1,4 @@
-"""The axis that is taken for the batch has as many samples as there are labels, or it is refused."""
+"""The batch is taken from an axis with as many samples as there are labels, or it is refused."""
 
 from __future__ import annotations
 
