@@ -51,6 +51,7 @@ MEASURED = (
     "mediapipe_holistic",
 )
 MOMENTS = 200
+PATIENCE = 180_000  # milliseconds that a page has for anything
 # Notes when the skeleton can be seen, and when the first figure answers to the mouse.
 WATCH = """
 const seen = (name) => requestAnimationFrame(() => setTimeout(() => performance.mark(name)));
@@ -139,6 +140,7 @@ def take_pictures(name: str, report: Path) -> list[str]:
                 page = browser.new_page(
                     viewport={"width": width, "height": 1000}, color_scheme=cast(Any, scheme)
                 )
+                page.set_default_timeout(PATIENCE)
                 page.goto(report.as_uri())
                 figures = page.locator(".figure").count()
                 page.wait_for_selector(f":nth-match(.figure .main-svg:first-child, {figures})")
@@ -199,6 +201,7 @@ def measure(folder: Path) -> list[str]:
                 write_report(record, path)
                 written.append(time.perf_counter() - start)
                 page = browser.new_page(viewport={"width": 1280, "height": 900})
+                page.set_default_timeout(PATIENCE)
                 page.add_init_script(WATCH)
                 page.goto(path.as_uri())
                 page.wait_for_function("performance.getEntriesByName('figure').length")

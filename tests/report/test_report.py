@@ -24,9 +24,14 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
+PATIENCE = 180_000  # milliseconds that a browser has for anything: a busy machine stalls
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=PATIENCE)
 
     found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     path = next(found, None)
@@ -34,10 +39,18 @@ def browser() -> Iterator[Browser]:
         pytest.skip("needs Chromium on the PATH, as in `apt install chromium`")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"], timeout=PATIENCE
         )
         yield browser
         browser.close()
+
+
+def new_page(browser: Browser, **settings: Any) -> Page:
+    """Return an empty page that waits patiently; every page of a test comes from here."""
+    page = browser.new_page(**settings)
+    page.set_default_timeout(PATIENCE)
+    page.set_default_navigation_timeout(PATIENCE)
+    return page
 
 
 def opened(
@@ -53,7 +66,7 @@ def opened(
     """The record's page when all its figures are drawn, and what it must not have done."""
     from playwright.sync_api import expect
 
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = new_page(browser, viewport={"width": width, "height": 900}, color_scheme=scheme)
     wrongs: list[str] = []
     page.on("dialog", lambda dialog: (wrongs.append(dialog.message), dialog.dismiss()))
     page.on("pageerror", lambda error: wrongs.append(str(error)))
@@ -179,16 +192,15 @@ def test_the_skeleton_is_seen_before_any_script_runs_and_nothing_moves_when_it_h
     drawn = page.locator("#skeleton").bounding_box()
     assert page.locator(".sketch").count() == 0
     page.close()
-    still = browser.new_context(
-        java_script_enabled=False, viewport={"width": width, "height": 900}
-    ).new_page()
+    viewport = {"width": width, "height": 900}
+    still = new_page(browser, java_script_enabled=False, viewport=viewport)
     still.goto((tmp_path / "joint_importance.html").as_uri())
     assert still.locator("#skeleton circle[stroke]").count() == 541
     assert still.locator("#skeleton circle[fill^=rgb]").count() == 2
     sketch = still.locator("#skeleton").bounding_box()
     assert sketch == pytest.approx(drawn, abs=1)
     assert wrongs == []
-    still.context.close()
+    still.close()
 
 
 @pytest.mark.browser
@@ -270,8 +282,8 @@ def test_the_slider_replays_the_records_history(browser: Browser, tmp_path: Path
     page.keyboard.press("Home")
     assert "warm-up: all joints in use" in page.inner_text("#when")
     page.click("#play")
-    expect(slider).to_have_value("7", timeout=30_000)
-    expect(page.locator("#play")).to_have_text("▶ Replay", timeout=30_000)
+    expect(slider).to_have_value("7")
+    expect(page.locator("#play")).to_have_text("▶ Replay")
     assert wrongs == []
     page.close()
 
@@ -420,7 +432,7 @@ def test_the_page_of_a_comparison_is_drawn_without_barrier_and_runs_no_names(
         name: record_of("coco_17", (0, 1, place), names=names)
         for place, name in enumerate(HOSTILE[:3], start=2)
     }
-    page = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme=scheme)
+    page = new_page(browser, viewport={"width": 390, "height": 900}, color_scheme=scheme)
     wrongs: list[str] = []
     page.on("dialog", lambda dialog: (wrongs.append(dialog.message), dialog.dismiss()))
     page.on("pageerror", lambda error: wrongs.append(str(error)))
@@ -450,7 +462,7 @@ def test_plotly_from_beside_the_page_is_found(browser: Browser, tmp_path: Path) 
 def test_without_plotly_the_page_says_so_and_its_tables_work(
     browser: Browser, tmp_path: Path
 ) -> None:
-    page = browser.new_page()
+    page = new_page(browser)
     page.route("https://**", lambda route: route.abort())
     page.goto(write_report(record_of("coco_17", (5, 7)), tmp_path, plotly="cdn").as_uri())
     assert "could not be loaded" in page.inner_text("#importance")
