@@ -11,6 +11,7 @@ from torch import nn
 from lightning_jointprune.attach.layout import Layout, readings
 from lightning_jointprune.attach.probe import tensors_in
 from lightning_jointprune.attach.target import alternatives
+from lightning_jointprune.gates.layer import LayerCall
 
 
 def label_counts(batch: Any) -> frozenset[int]:
@@ -106,7 +107,7 @@ class SampleCheck:
         """Look at a call of the layer."""
         if torch.compiler.is_compiling() or not layer.training or not self.counts:
             return
-        x, words = args[:2]
+        x, words, _ = LayerCall(*args)
         axes = " ".join(words)
         check_samples(axes, x.shape, self.counts, self._name)
         if not _swapped(axes, x.shape, self.counts):

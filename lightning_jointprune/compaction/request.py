@@ -14,7 +14,7 @@ from lightning_jointprune.attach.hooks import attach, attached_layers
 from lightning_jointprune.attach.layers import layer_of, own_layer
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.tracing import Call, CompactionError
-from lightning_jointprune.gates.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer, LayerCall
 from lightning_jointprune.record.selection import JointSelection
 
 M = TypeVar("M", bound=nn.Module)
@@ -167,11 +167,11 @@ def with_layer_in_front(model: M, call: Call) -> M:
     if own is None or own is model or attached_layers(model):
         return model
     path = next(path for path, module in model.named_modules() if module is own)
-    seen: set[Any] = set()
+    seen: set[tuple[tuple[str, ...], range | None]] = set()
 
     def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = dict(zip(("x", "axes", "joints"), args, strict=False)) | kwargs
-        seen.add((tuple(given.get("axes", ("b", "t", "j", "c"))), given.get("joints")))
+        given = LayerCall(*args, **kwargs)
+        seen.add((tuple(given.axes), given.joints))
 
     hook = own.register_forward_pre_hook(note, with_kwargs=True)
     try:

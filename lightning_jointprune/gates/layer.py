@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,22 @@ from lightning_jointprune.gates.masks import hard_mask
 from lightning_jointprune.gates.membership import memberships
 from lightning_jointprune.gates.relaxations import Gate, make_gate
 
+AXES = ("b", "t", "j", "c")  # axes of a skeleton, unless others are named
 SETTLED = ("mask", "rungs", "fill_mean", "fill_count")  # what is learned besides the logits
+
+
+class LayerCall(NamedTuple):
+    """Binds the arguments of a layer's `forward`, as in `LayerCall(*args, **kwargs)`.
+
+    Attributes:
+        x: skeletons.
+        axes: one word per axis of `x`.
+        joints: the joints in `x`; None: all.
+    """
+
+    x: Tensor
+    axes: Sequence[str] = AXES
+    joints: range | None = None
 
 
 class JointPruningLayer(nn.Module):
@@ -193,9 +208,7 @@ class JointPruningLayer(nn.Module):
         """
         self._drawn = {}
 
-    def forward(
-        self, x: Tensor, axes: Sequence[str] = ("b", "t", "j", "c"), joints: range | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, axes: Sequence[str] = AXES, joints: range | None = None) -> Tensor:
         """Gate the joints of `x`.
 
         Args:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +13,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from lightning_jointprune.attach.layers import layer_of
-from lightning_jointprune.gates.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer, LayerCall
 from lightning_jointprune.measure.input_statistics import InputStatistics
 from lightning_jointprune.measure.predictions import (
     Predict,
@@ -187,10 +186,10 @@ class _Permutation:
     def begin(self, joint: int | None) -> None:
         self.joint, self.orders = joint, {}
 
-    def __call__(self, layer: nn.Module, args: Any, kwargs: Any) -> Any:
+    def __call__(self, _: nn.Module, args: Any, kwargs: Any) -> Any:
         if self.joint is None:
             return None
-        x, axes, joints = _call(layer, args, kwargs)
+        x, axes, joints = LayerCall(*args, **kwargs)
         order = self._order(len(x)).to(x.device)
         at = self.joint - (joints.start if joints is not None else 0)
         dim = axes.index("j")
@@ -210,18 +209,11 @@ class _Watch:
     """Keeps the calls that reach the layer while it is asked to, as a hook before the layer."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Tensor, Sequence[str], range | None]] | None = None
+        self.calls: list[LayerCall] | None = None
 
-    def __call__(self, layer: nn.Module, args: Any, kwargs: Any) -> None:
+    def __call__(self, _: nn.Module, args: Any, kwargs: Any) -> None:
         if self.calls is not None:
-            self.calls.append(_call(layer, args, kwargs))
-
-
-def _call(layer: nn.Module, args: Any, kwargs: Any) -> Any:
-    """Return the arguments of the layer's `forward`, in its order."""
-    call = inspect.signature(layer.forward).bind(*args, **kwargs)
-    call.apply_defaults()
-    return call.args
+            self.calls.append(LayerCall(*args, **kwargs))
 
 
 def _check_pass(layer: JointPruningLayer, permutation: _Permutation, first: bool) -> None:

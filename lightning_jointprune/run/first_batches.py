@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lightning_jointprune.gates.axes import frames_of, is_there
-from lightning_jointprune.gates.layer import JointPruningLayer
+from lightning_jointprune.gates.layer import JointPruningLayer, LayerCall
 
 SAMPLES = 8  # of each batch
 
@@ -48,9 +47,7 @@ class FirstBatches(ABC):
         if self.calls >= self.limit or layer.mode != "open":
             self._handle.remove()
         else:
-            call = inspect.signature(layer.forward).bind(*args, **kwargs)
-            call.apply_defaults()
-            x, axes, joints = call.args
+            x, axes, joints = LayerCall(*args, **kwargs)
             self.calls += 1
             if x.numel() > 0:
                 self._look(x.detach()[:SAMPLES], axes, joints or range(self.num_joints))

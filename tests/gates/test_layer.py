@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lightning_jointprune import HardConcrete, JointPruningLayer, StochasticGate
+from lightning_jointprune.gates.layer import LayerCall
 from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
 
 
@@ -403,3 +405,30 @@ def test_a_fill_that_is_learned_has_the_gradient_of_the_closed_gates(mode: str) 
     open_ = layer.sample_gates(5) if mode == "sampled" else layer.current_mask()[None].float()
     wanted = (weights * (1 - open_[:, None, :, None])).sum((0, 1), keepdim=True)
     torch.testing.assert_close(token.grad, wanted)
+
+
+# --- a call of the layer --------------------------------------------------------------------------
+
+
+def test_the_arguments_of_a_call_are_those_of_forward() -> None:
+    forward, bound = (inspect.signature(call) for call in (JointPruningLayer.forward, LayerCall))
+    expected = [(item.name, item.default) for item in list(forward.parameters.values())[1:]]
+    assert [(item.name, item.default) for item in bound.parameters.values()] == expected
+
+
+def test_a_call_is_bound_by_place_and_by_name() -> None:
+    calls: list[LayerCall] = []
+    layer = JointPruningLayer(5).eval()
+    layer.register_forward_pre_hook(
+        lambda _, args, kwargs: calls.append(LayerCall(*args, **kwargs)), with_kwargs=True
+    )
+    x = torch.zeros(2, 2, 4)
+    layer(x, ("b", "j", "c"), range(2))
+    layer(joints=range(2), x=x, axes=("b", "j", "c"))
+    layer(torch.zeros(2, 3, 5, 4))
+    assert [call[1:] for call in calls] == [
+        (("b", "j", "c"), range(2)),
+        (("b", "j", "c"), range(2)),
+        (("b", "t", "j", "c"), None),
+    ]
+    assert calls[0].x is x

@@ -18,6 +18,7 @@ from lightning_jointprune.attach.hooks import attached_layers
 from lightning_jointprune.attach.modules import module_at, signature_of
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.tracing import Call
+from lightning_jointprune.gates.layer import LayerCall
 
 SIZES = {"b": "batch", "t": "time"}  # word of each axis that may be of any size, and its name
 
@@ -145,7 +146,8 @@ def _sizes_inside(model: nn.Module, called: str, call: Call) -> dict[str, int]:
     found: dict[str, int] = {}
 
     def note(_: nn.Module, args: tuple[Any, ...]) -> None:
-        found.update(zip(args[1], args[0].shape, strict=True))
+        given = LayerCall(*args)
+        found.update(zip(given.axes, given.x.shape, strict=True))
 
     hooks = [layer.register_forward_pre_hook(note) for _, layer in attached_layers(model)]
     try:
