@@ -37,7 +37,7 @@ from benchmarks.shared.rows import Figure, Row, at_most, measure, parser, produc
 from benchmarks.shared.store import Result, Settings, Store
 from lightning_jointprune import JointPruningCallback, JointSelection, PruningRecord
 from lightning_jointprune.record.stored import SELECTION_FILE
-from lightning_jointprune.run import recorder as journal
+from lightning_jointprune.run import recorder
 from lightning_jointprune.run.checkpoint import STATE_KEY
 
 VALIDATED, SAVED = 20, 50  # steps
@@ -127,7 +127,7 @@ def train(run: Soak, say: Connection) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*(does not have many workers|LeafSpec|not empty).*")
     # Files are written after every validation, not in a hundredth of the time: more to tear apart.
-    journal.REFRESH_SHARE, journal.REFRESH_COST = 1e9, 0.0
+    recorder.REFRESH_SHARE, recorder.REFRESH_COST = 1e9, 0.0
     pl.seed_everything(run.seed, verbose=False)
     model = GRUClassifier(JOINTS, 2, SIGNS, Recipe(batch_size=BATCH), hidden=32)
     model.dropout.p = 0.0  # its random numbers are not in Lightning's checkpoints

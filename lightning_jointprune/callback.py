@@ -32,10 +32,12 @@ from lightning_jointprune.run import other_callbacks
 from lightning_jointprune.run import trainer as trainers
 from lightning_jointprune.run.checkpoint import STATE_KEY, check_state, find_state, make_state
 from lightning_jointprune.run.inspection import preview
+from lightning_jointprune.run.recorder import Recorder
 from lightning_jointprune.run.settings import Settings
 from lightning_jointprune.search import optimizer as optim
-from lightning_jointprune.search.budgets import Budget
+from lightning_jointprune.search.budgets import Budget, make_controller
 from lightning_jointprune.search.budgets.price import Price
+from lightning_jointprune.search.search import JointSearch
 from lightning_jointprune.skeletons import Skeleton
 
 
@@ -110,10 +112,9 @@ class JointPruningCallback(pl.Callback):
                 lr=lr,
                 fill=fill,
             )
+            self._search, self._recorder = self._new_search(self._settings.new_layer())
         self.dirpath = dirpath
         self.report_path: Place | None = None
-        self._search = self._settings.new_search()
-        self._journal = self._settings.new_journal(self._search.controller)
         self._entrance = Entrance(self._save)
         self._guest = False  # whether the model of an evaluation wears another mask than ours
         self._rate: float | None = None
@@ -126,12 +127,12 @@ class JointPruningCallback(pl.Callback):
     @property
     def selection(self) -> JointSelection:
         """The kept joints; before the search begins, all of them."""
-        return self._journal.selection(self._search)
+        return self._recorder.selection(self._search)
 
     @property
     def record(self) -> PruningRecord:
         """Everything the run learned so far."""
-        return self._journal.record(self._search)
+        return self._recorder.record(self._search)
 
     def detach(self, module: nn.Module | None = None) -> None:
         """Take the gates away again: the model is exactly the one that was given to the trainer.
@@ -189,12 +190,13 @@ class JointPruningCallback(pl.Callback):
             state = find_state(checkpoint, self.state_key)
             if state is None:  # a checkpoint of a run without the callback
                 return
-            check_state(state, self._settings, trainer.state.fn == "fit")
+            resumed = self._settings.as_plain() if trainer.state.fn == "fit" else None
+            check_state(state, self._settings.joint_names, resumed)
             if self._guest:  # the mask goes with the weights that this checkpoint brings
                 self._guest = False
                 self._begin(trainer, pl_module)
             self._search.load_state_dict(state["search"])
-            self._journal.load_state_dict(state["journal"])
+            self._recorder.load_state_dict(state["journal"])
             self._rate, self._start = state["rate"], state["start"]
             self._companions.released = state["released"]
             self._entrance.load_state_dict(state)
@@ -231,7 +233,7 @@ class JointPruningCallback(pl.Callback):
         phase = self._search.advance(round((done - self._start) / (1.0 - self._start), 9))
         if phase is not None:
             (self._begin_search if phase == "search" else self._begin_final)(trainer)
-            for doubt in [*self._search.doubts(), *self._journal.freeze_doubts(self._search)]:
+            for doubt in [*self._search.doubts(), *self._recorder.freeze_doubts(self._search)]:
                 rank_zero_warn(doubt)
             rank_zero_info(self._search.announcement())
             self._unshown = sum(self._search.mask())
@@ -297,18 +299,18 @@ class JointPruningCallback(pl.Callback):
         if trainer.sanity_checking:
             return
         self._search.observe_metrics(metrics)
-        self._journal.samples = trainers.validation_samples(trainer)
-        self._journal.note(self._search, trainer.global_step, trainer.current_epoch, metrics)
-        self._journal.quote(other_callbacks.monitored(trainer), list(trainer.progress_bar_metrics))
+        self._recorder.samples = trainers.validation_samples(trainer)
+        self._recorder.note(self._search, trainer.global_step, trainer.current_epoch, metrics)
+        self._recorder.quote(other_callbacks.monitored(trainer), list(trainer.progress_bar_metrics))
         if trainer.is_global_zero and trainers.writes_files(trainer):
-            self._journal.refresh(self._search, self._folder)
+            self._recorder.refresh(self._search, self._folder)
         self._unshown = sum(self._search.mask())  # asked now: no step waits for the device
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._journal.last_step != trainer.global_step:  # else a validation has noted it
-            self._journal.note(self._search, trainer.global_step, trainer.current_epoch, {})
-        pl_module.log_dict(self._journal.figures())
+        if self._recorder.last_step != trainer.global_step:  # else a validation has noted it
+            self._recorder.note(self._search, trainer.global_step, trainer.current_epoch, {})
+        pl_module.log_dict(self._recorder.figures())
         self._show(pl_module, sum(self._search.mask()))
 
     @override
@@ -317,12 +319,12 @@ class JointPruningCallback(pl.Callback):
             rank_zero_warn(self._search.unfinished())
         elif trainer.enable_validation:
             measure = partial(trainers.validate_again, trainer, DummyLogger())
-            self._journal.rung_metrics = self._search.measure_rungs(measure)
+            self._recorder.rung_metrics = self._search.measure_rungs(measure)
         self._finish(trainer)
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._journal.unwritten:  # killed after its last step; Lightning trains no further
+        if self._recorder.unwritten:  # killed after its last step; Lightning trains no further
             self._finish(trainer)
 
     @override
@@ -331,7 +333,7 @@ class JointPruningCallback(pl.Callback):
     ) -> None:
         self._entrance.stop()
         self._counting.close()
-        if trainer.state.fn == "fit" and self._journal.history:  # else nothing was learned yet
+        if trainer.state.fn == "fit" and self._recorder.history:  # else nothing was learned yet
             self._finish(trainer)
 
     @override
@@ -363,6 +365,21 @@ class JointPruningCallback(pl.Callback):
 
     # --- details -------------------------------------------------------------------------------
 
+    def _new_search(self, layer: JointPruningLayer) -> tuple[JointSearch, Recorder]:
+        """Return a search with this layer that has not begun, and what writes it down."""
+        asked = self._settings
+        layer.joint_names = asked.joint_names
+        budget = make_controller(asked.budget, layer)
+        recorder = Recorder(
+            asked.joint_names,
+            asked.skeleton,
+            asked.as_plain(),
+            budget.metric,
+            budget.floor,
+            budget.higher_is_better,
+        )
+        return JointSearch(layer, budget, asked.phases), recorder
+
     def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start from nothing with this module, whatever was in front of it."""
         if self._entrance.module is pl_module:
@@ -370,9 +387,8 @@ class JointPruningCallback(pl.Callback):
         self._part()
         layer = own_layer(pl_module)
         self._settings = self._given.with_layer(layer)  # which may bring others
-        self._search = self._settings.new_search(layer)
-        self._journal = self._settings.new_journal(self._search.controller)
-        self._journal.watch(self._search.layer)
+        self._search, self._recorder = self._new_search(layer or self._settings.new_layer())
+        self._recorder.watch(self._search.layer)
         self._entrance.begin(pl_module, self._search.layer)
         self._start, self._rate = None, self._settings.lr
         self._companions.released = False
@@ -395,23 +411,25 @@ class JointPruningCallback(pl.Callback):
         if self._guest:
             return
         self._settings = self._given.adopting(worn[0])
-        self._search = self._settings.new_search(worn[0])
+        self._search, self._recorder = self._new_search(worn[0])
         self._search.phase = "final"
-        self._journal = self._settings.new_journal(self._search.controller)
         self._entrance.adopt(pl_module, worn[0])
 
     def _save(self, checkpoint: dict[str, Any]) -> None:
         states = checkpoint.setdefault("callbacks", {})
         if self.state_key in states:
             return
-        states[self.state_key] = {
-            **make_state(self._settings, self._search),
+        states[self.state_key] = make_state(
+            self._settings.joint_names,
+            self._search.mask(),
+            self._search.layer.keep_probabilities().tolist(),
+            search=self._search.state_dict(),
+            journal=self._recorder.state_dict(goes_on="optimizer_states" in checkpoint),
+            rate=self._rate,
+            start=self._start,
+            released=self._companions.released,
             **self._entrance.state_dict(),
-            "rate": self._rate,
-            "start": self._start,
-            "released": self._companions.released,
-            "journal": self._journal.state_dict(goes_on="optimizer_states" in checkpoint),
-        }
+        )
 
     def _show(self, pl_module: pl.LightningModule, joints: int) -> None:
         """Give the progress bar the number of joints: on the host, as it asks at every step."""
@@ -452,7 +470,7 @@ class JointPruningCallback(pl.Callback):
         self._companions.give_back()
         self._counting.close()
         if trainer.is_global_zero and trainers.writes_files(trainer):
-            write = partial(self._journal.write, self._search, self._folder, trainer.loggers)
+            write = partial(self._recorder.write, self._search, self._folder, trainer.loggers)
             self.report_path = write(say=rank_zero_info)
 
 

@@ -1,35 +1,39 @@
-"""What a checkpoint holds of a run, for who resumes it or puts its mask in front of a model."""
+"""The pruning state in a checkpoint: what is saved, and how it is checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from lightning_jointprune.run.settings import Settings
-from lightning_jointprune.search.search import JointSearch
 
 STATE_KEY = "JointPruningCallback"
 STATE_SCHEMA = 2  # of what a checkpoint holds; higher with a change that older code cannot read
 
 
-def make_state(settings: Settings, search: JointSearch) -> dict[str, Any]:
-    """What a checkpoint holds for whoever puts its mask in front of a model again.
+def make_state(
+    joint_names: Sequence[str],
+    mask: Sequence[bool],
+    keep_probabilities: Sequence[float],
+    **parts: Any,
+) -> dict[str, Any]:
+    """Return the state that a checkpoint holds.
 
     Args:
-        settings: the callback's.
-        search: whose mask it is.
+        joint_names: names of all joints, shape `(J,)`.
+        mask: the kept joints, shape `(J,)`.
+        keep_probabilities: shape `(J,)`.
+        **parts: what it takes to go on from there, by name.
     """
     return {
         "schema": STATE_SCHEMA,
-        "joint_names": list(settings.joint_names),
-        "mask": search.mask(),
-        "keep_probabilities": search.layer.keep_probabilities().tolist(),
-        "search": search.state_dict(),
+        "joint_names": list(joint_names),
+        "mask": list(mask),
+        "keep_probabilities": list(keep_probabilities),
+        **parts,
     }
 
 
 def find_state(checkpoint: Mapping[str, Any], state_key: str) -> Mapping[str, Any] | None:
-    """The callback's state in a checkpoint: that of its key, else the only one there is.
+    """Return the callback's state in a checkpoint: that of its key, else the only one there is.
 
     Args:
         checkpoint: a Lightning checkpoint.
@@ -58,18 +62,20 @@ def find_state(checkpoint: Mapping[str, Any], state_key: str) -> Mapping[str, An
     return state
 
 
-def check_state(state: Mapping[str, Any], settings: Settings, resumed: bool) -> None:
+def check_state(
+    state: Mapping[str, Any], joint_names: Sequence[str], resumed: Mapping[str, Any] | None
+) -> None:
     """Make sure that a checkpoint's state is of the same joints, and to resume, of the same search.
 
     Args:
         state: what the callback saved.
-        settings: the callback's own.
-        resumed: whether training goes on from there.
+        joint_names: the callback's own, shape `(J,)`.
+        resumed: its settings, as plain values, if training goes on from there; else None.
 
     Raises:
         ValueError: if it is not; both sides are named.
     """
-    saved, names = state["joint_names"], list(settings.joint_names)
+    saved, names = state["joint_names"], list(joint_names)
     if saved != names:
         pairs = enumerate(zip(saved, names, strict=False))
         other = next((f", in which joint {i} is {a}, not {b}" for i, (a, b) in pairs if a != b), "")
@@ -78,8 +84,10 @@ def check_state(state: Mapping[str, Any], settings: Settings, resumed: bool) -> 
             f"one of {len(saved)} ({saved[0]} ... {saved[-1]}){other}. Pass the num_joints or "
             "skeleton that it was trained with."
         )
-    then, now = state["journal"]["settings"], settings.as_plain()
-    for name in sorted(now.keys() - {"input", "axes"}) if resumed else ():
+    if resumed is None:
+        return
+    then, now = state["journal"]["settings"], resumed
+    for name in sorted(now.keys() - {"input", "axes"}):
         if then[name] != now[name]:
             raise ValueError(
                 f"Expected a checkpoint of a search with {name}={now[name]!r} but got one with "

@@ -27,32 +27,45 @@ from lightning_jointprune.skeletons import Skeleton
 
 REFRESH_SHARE = 0.01  # of the run's time that files in the course of it may cost
 REFRESH_COST = 1.0  # seconds that the first of them is expected to take
+PLAIN = (  # attributes that stand in the state as they are
+    "settings",
+    "metrics",
+    "metrics_all_joints",
+    "rung_metrics",
+    "metric",
+    "floor",
+    "samples",
+)
 PACKAGES = ("lightning-jointprune", "torch", "lightning", "pytorch-lightning", "torchmetrics")
 
 
-class Journal:
+class Recorder:
     """Gathers the history of a search, at the ends of epochs, and writes it to files.
 
     Args:
         joint_names: names of all joints, shape `(J,)`.
         skeleton: the skeleton, if it is known.
         settings: the callback's arguments, as plain values.
-
-    Attributes:
-        metric: the metric to quote, with its floor if one was asked for; None until it is known.
-        floor: in units of the metric.
-        more_is_better: whether higher values of the metric are better.
+        metric: the metric to quote; None chooses one when it is known what is measured.
+        floor: of the metric, in its units, if one was asked for and is known.
+        higher_is_better: whether higher values of the metric are better.
     """
 
     def __init__(
-        self, joint_names: Sequence[str], skeleton: Skeleton | None, settings: Mapping[str, Any]
+        self,
+        joint_names: Sequence[str],
+        skeleton: Skeleton | None,
+        settings: Mapping[str, Any],
+        metric: str | None = None,
+        floor: float | None = None,
+        higher_is_better: bool = True,
     ) -> None:
         self.joint_names = tuple(joint_names)
         self.skeleton = skeleton
         self.settings = dict(settings)
-        self.metric: str | None = None
-        self.floor: float | None = None
-        self.more_is_better = True
+        self.metric = metric
+        self.floor = floor
+        self.higher_is_better = higher_is_better
         self.history: list[Snapshot] = []
         self.metrics: dict[str, float] = {}
         self.metrics_all_joints: dict[str, float] = {}
@@ -81,9 +94,9 @@ class Journal:
             return
         measured = {**self.metrics_all_joints, **self.metrics}
         candidates = [*monitored, *((name, higher_is_better(name)) for name in shown)]
-        for name, more_is_better in candidates:
+        for name, higher in candidates:
             if name in measured:
-                self.metric, self.more_is_better = name, more_is_better
+                self.metric, self.higher_is_better = name, higher
                 return
 
     def note(
@@ -180,7 +193,7 @@ class Journal:
             metrics_all_joints=self.metrics_all_joints,
             metric=self.metric,
             floor=self.floor,
-            higher_is_better=self.more_is_better,
+            higher_is_better=self.higher_is_better,
             samples=self.samples,
         )
 
@@ -277,27 +290,22 @@ class Journal:
             goes_on: whether a run can go on from there, for which the history is kept.
         """
         return {
-            "settings": self.settings,
+            **{name: getattr(self, name) for name in PLAIN},
+            "more_is_better": self.higher_is_better,
             "history": [asdict(snapshot) for snapshot in self.history if goes_on],
-            "metrics": self.metrics,
-            "metrics_all_joints": self.metrics_all_joints,
-            "rung_metrics": self.rung_metrics,
-            "metric": self.metric,
-            "floor": self.floor,
-            "more_is_better": self.more_is_better,
-            "samples": self.samples,
             "pose": self.pose.state_dict(),
             "normalisation": self.normalisation.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
+        vars(self).update({name: state[name] for name in PLAIN if name in state})
+        self.higher_is_better = state["more_is_better"]
+        self.history = [Snapshot(**snapshot) for snapshot in state["history"]]
         watchers: dict[str, FirstBatches] = {"pose": self.pose, "normalisation": self.normalisation}
-        vars(self).update({**state, **watchers})
         for name, watcher in watchers.items():
             if name in state:  # older ones have none
                 watcher.load_state_dict(state[name])
-        self.history = [Snapshot(**snapshot) for snapshot in state["history"]]
 
 
 def _recent_loss(search: JointSearch) -> float | None:

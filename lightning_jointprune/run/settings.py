@@ -1,4 +1,4 @@
-"""What the callback's arguments mean: checked, resolved by name, made a search and a journal."""
+"""The callback's arguments: checked, resolved by name, and made into the layer they describe."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from lightning_jointprune.gates.fills import Fill, check_frames, checked_fill, f
 from lightning_jointprune.gates.layer import JointPruningLayer, numbered
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, make_gate
-from lightning_jointprune.run.recorder import Journal
-from lightning_jointprune.search.budgets import Budget, make_budget, make_controller
-from lightning_jointprune.search.controller import Controller
+from lightning_jointprune.search.budgets import Budget, make_budget
 from lightning_jointprune.search.phases import check_phases
-from lightning_jointprune.search.search import JointSearch
 from lightning_jointprune.skeletons import Skeleton, as_skeleton, resolve_joints
 
-# Axes that no others have the joints' place of, or none that differ.
+# Axis patterns that are unambiguous: no other usual pattern puts the joints there.
 _CERTAIN = ("b t j c", "b j c", "b j")
+_OF_LAYER = ("gate", "groups", "tied", "keep", "drop", "fill")  # settings that a layer has too
 
 
 @dataclass(frozen=True)
@@ -77,10 +75,12 @@ class Settings:
         fill: Fill,
         **others: Any,
     ) -> Settings:
-        """Check the callback's arguments, also against each other.
+        """Return the callback's arguments, checked one by one and resolved.
+
+        What does not fit together is refused by the layer, and by the budget when it sees it.
 
         Raises:
-            ValueError: if one is out of range or does not fit the others.
+            ValueError: if one is out of range, or names what is not there.
         """
         fill = checked_fill(fill)
         if lr is not None and not lr > 0.0:
@@ -93,7 +93,7 @@ class Settings:
         kept, dropped = (resolve_joints(one, names, parts) for one in (keep, drop))
         if members and tied and own is None:
             names = _names_of_nodes(names, members)
-        settings = cls(
+        return cls(
             names,
             own,
             axes=axes,
@@ -108,11 +108,9 @@ class Settings:
             fill=fill,
             **others,
         )
-        settings.new_search()  # what does not fit together is refused here
-        return settings
 
     def with_layer(self, layer: JointPruningLayer | None) -> Settings:
-        """These settings for a model that has a layer of its own, whose settings then count.
+        """Return these settings for a model with a layer of its own, whose settings then count.
 
         Args:
             layer: the model's; None leaves the settings as they are.
@@ -144,49 +142,23 @@ class Settings:
                 f"got {', '.join(f'{name}={getattr(self, name)!r}' for name in twice)}. Take "
                 "this out of JointPruningCallback; the layer has its own, or its place in forward."
             )
-        names = ("gate", "groups", "tied", "keep", "drop", "fill")
-        return replace(self, **{name: getattr(layer, name) for name in names})
+        return self._taking(layer)
 
     def adopting(self, layer: JointPruningLayer) -> Settings:
-        """These settings for a layer that is in front of a model, whose settings then count."""
-        names = ("gate", "groups", "tied", "keep", "drop", "fill")
-        told = {name: getattr(layer, name) for name in names}
-        return replace(self, joint_names=layer.names, **told)
+        """Return these settings for a layer in front of a model, whose settings then count."""
+        return replace(self._taking(layer), joint_names=layer.names)
 
-    def new_search(self, layer: JointPruningLayer | None = None) -> JointSearch:
-        """A search that has not begun.
+    def _taking(self, layer: JointPruningLayer) -> Settings:
+        return replace(self, **{name: getattr(layer, name) for name in _OF_LAYER})
 
-        Args:
-            layer: the model's own; None makes one.
+    def new_layer(self) -> JointPruningLayer:
+        """Return a layer with its gates as they are before a search.
 
         Raises:
-            ValueError: if the budget does not fit what is always kept.
+            ValueError: if groups, keep and drop do not fit together.
         """
-        joints = len(self.joint_names)
-        if layer is None:
-            layer = JointPruningLayer(
-                joints,
-                self.gate.anneal[0],
-                gate=self.gate,
-                groups=self.groups,
-                tied=self.tied,
-                keep=self.keep,
-                drop=self.drop,
-                fill=self.fill,
-            )
-        layer.joint_names = self.joint_names
-        return JointSearch(layer, make_controller(self.budget, layer), self.phases)
-
-    def new_journal(self, controller: Controller) -> Journal:
-        """A journal in which nothing is written.
-
-        Args:
-            controller: of the search that it is of.
-        """
-        journal = Journal(self.joint_names, self.skeleton, self.as_plain())
-        journal.metric, journal.floor = controller.metric, controller.floor
-        journal.more_is_better = controller.higher_is_better
-        return journal
+        given = {name: getattr(self, name) for name in _OF_LAYER}
+        return JointPruningLayer(len(self.joint_names), self.gate.anneal[0], **given)
 
     def check_target(self, target: Target, shape: Sequence[int] = ()) -> None:
         """Make sure that what is filled in knows where the channels and the frames are.

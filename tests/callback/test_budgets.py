@@ -115,3 +115,24 @@ def test_a_drop_without_a_validation_in_the_warm_up_is_an_error() -> None:
     callback = pruning(MetricFloor("enough", drop=0.25), phases=(0.1, 0.6))
     with pytest.raises(MisconfigurationException, match=r"'enough' in the warm-up.*Lengthen"):
         fit(Needing(), callback)
+
+
+def test_a_floors_metric_is_quoted_from_the_start() -> None:
+    selection = JointPruningCallback(4, budget=MetricFloor("val_loss", 0.5)).selection
+    assert (selection.metric, selection.floor) == ("val_loss", 0.5)
+    assert not selection.higher_is_better
+    assert JointPruningCallback(4).selection.metric is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"budget": 5}, r"TargetJoints from 1 .* to 4 .* but got 5"),
+        ({"keep": [0], "drop": [0]}, r"drop=\[0\] with keep=\[0\]"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused_before_there_is_a_trainer(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(MisconfigurationException, match=message):
+        JointPruningCallback(4, **settings)

@@ -20,7 +20,7 @@ from lightning_jointprune.compaction.export.export import Export
 from lightning_jointprune.joint_files.rewrite import Rewritten
 from lightning_jointprune.record import EVALUATION_FILE, RECORD_FILE, REPORT_FILE, SELECTION_FILE
 from lightning_jointprune.run import loggers
-from lightning_jointprune.run.recorder import Journal
+from lightning_jointprune.run.recorder import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "lightning_jointprune"
@@ -89,8 +89,8 @@ def printed(function: ast.FunctionDef) -> list[str]:
 
 
 def figures() -> list[str]:
-    """The names of what is logged, as the journal writes them."""
-    code = inspect.getsource(Journal.figures)
+    """The names of what is logged, as the recorder writes them."""
+    code = inspect.getsource(Recorder.figures)
     return [f"joint_pruning/{name}" for name in re.findall(r'^ +"(\w+)":', code, re.MULTILINE)]
 
 

@@ -18,7 +18,7 @@ from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.record.stored import RECORD_FILE
 from lightning_jointprune.report.doubts import floor_doubts
-from lightning_jointprune.run.recorder import Journal
+from lightning_jointprune.run.recorder import Recorder
 from lightning_jointprune.search.budgets import Budget, make_controller
 from lightning_jointprune.search.budgets.metric_floor import MetricFloor
 from lightning_jointprune.search.budgets.price import Price
@@ -41,35 +41,33 @@ def new_search(logits: list[float] = LOGITS) -> JointSearch:
     return search
 
 
-def new_journal(metric: str | None = None, floor: float | None = None) -> Journal:
-    journal = Journal(NAMES, None, {"lr": 0.05, "keep": (1, 2)})
-    journal.metric, journal.floor = metric, floor
-    return journal
+def new_recorder(metric: str | None = None, floor: float | None = None) -> Recorder:
+    return Recorder(NAMES, None, {"lr": 0.05, "keep": (1, 2)}, metric, floor)
 
 
 def own(path: Path) -> RunFolder:
     return RunFolder(path, RECORD_FILE)
 
 
-def noted() -> tuple[Journal, JointSearch]:
-    """A journal of a run with a validation in each phase."""
-    search, journal = new_search(), new_journal()
+def noted() -> tuple[Recorder, JointSearch]:
+    """A recorder of a run with a validation in each phase."""
+    search, recorder = new_search(), new_recorder()
     for step, metrics in ((1, {"acc": 0.7}), (4, {"acc": 0.6}), (8, {"acc": 0.8, "loss": 1.0})):
         search.advance(step / 10)
-        journal.note(search, step, step // 2, metrics)
-    return journal, search
+        recorder.note(search, step, step // 2, metrics)
+    return recorder, search
 
 
 # --- history -------------------------------------------------------------------------------------
 
 
 def test_a_note_says_where_the_search_was() -> None:
-    search, journal = new_search(), new_journal()
+    search, recorder = new_search(), new_recorder()
     search.advance(0.45)
     search.layer.joint_logits.grad = torch.zeros(4)
     search.add_penalty()
-    journal.note(search, 45, 4, {"acc": 0.6})
-    (snapshot,) = journal.history
+    recorder.note(search, 45, 4, {"acc": 0.6})
+    (snapshot,) = recorder.history
     p = torch.sigmoid(torch.tensor(LOGITS)).tolist()
     assert (snapshot.step, snapshot.epoch, snapshot.progress) == (45, 4, 0.45)
     assert snapshot.phase == "search"
@@ -84,37 +82,37 @@ def test_a_note_says_where_the_search_was() -> None:
 @pytest.mark.parametrize("budget", [Price("auto"), Price(0.1), TargetJoints(2)])
 def test_a_note_has_the_recent_loss(budget: Budget) -> None:
     search = search_of(budget, JointPruningLayer(4))
-    journal = new_journal()
-    journal.note(search, 0, 0, {})  # before any batch
+    recorder = new_recorder()
+    recorder.note(search, 0, 0, {})  # before any batch
     for loss in (3.0, 1.0):
         search.controller.observe_loss(torch.tensor(loss))
     for step in (1, 4, 8):
         search.advance(step / 10)
-        journal.note(search, step, 0, {})
-    assert [snapshot.loss for snapshot in journal.history] == [None, 2.0, 2.0, 2.0]
+        recorder.note(search, step, 0, {})
+    assert [snapshot.loss for snapshot in recorder.history] == [None, 2.0, 2.0, 2.0]
 
 
 def test_metrics_with_all_joints_are_the_warmups_and_those_with_the_mask_the_last_ones() -> None:
-    journal, search = noted()
-    journal.note(search, 9, 4, {"acc": 0.9})
-    journal.note(search, 10, 5, {})  # an epoch without a validation
-    assert journal.metrics_all_joints == {"acc": 0.7}
-    assert journal.metrics == {"acc": 0.9}
-    assert [snapshot.phase for snapshot in journal.history] == ["warmup", "search"] + ["final"] * 3
+    recorder, search = noted()
+    recorder.note(search, 9, 4, {"acc": 0.9})
+    recorder.note(search, 10, 5, {})  # an epoch without a validation
+    assert recorder.metrics_all_joints == {"acc": 0.7}
+    assert recorder.metrics == {"acc": 0.9}
+    assert [snapshot.phase for snapshot in recorder.history] == ["warmup", "search"] + ["final"] * 3
 
 
 def test_what_was_noted_does_not_change_with_the_search_or_the_metrics() -> None:
-    search, journal = new_search(), new_journal()
+    search, recorder = new_search(), new_recorder()
     metrics = {"acc": 0.5}
     search.advance(0.8)
-    journal.note(search, 1, 0, metrics)
+    recorder.note(search, 1, 0, metrics)
     metrics["acc"] = 0.1
     search.layer.joint_logits.data.fill_(-9.0)
-    (snapshot,) = journal.history
+    (snapshot,) = recorder.history
     assert snapshot.keep_probabilities == pytest.approx(
         torch.sigmoid(torch.tensor(LOGITS)).tolist()
     )
-    assert journal.metrics == snapshot.metrics == {"acc": 0.5}
+    assert recorder.metrics == snapshot.metrics == {"acc": 0.5}
 
 
 # --- the metric to quote -------------------------------------------------------------------------
@@ -130,15 +128,15 @@ def test_what_was_noted_does_not_change_with_the_search_or_the_metrics() -> None
     ],
 )
 def test_a_monitored_metric_is_quoted_before_one_that_is_shown(monitored, shown, expected) -> None:
-    journal, _ = noted()
-    journal.quote(monitored, shown)
-    assert (journal.metric, journal.more_is_better) == expected
+    recorder, _ = noted()
+    recorder.quote(monitored, shown)
+    assert (recorder.metric, recorder.higher_is_better) == expected
 
 
 def test_a_metric_that_is_already_quoted_stays() -> None:
-    journal = new_journal(metric="f1", floor=0.8)
-    journal.quote([("acc", True)], ["acc"])
-    assert journal.metric == "f1"
+    recorder = new_recorder(metric="f1", floor=0.8)
+    recorder.quote([("acc", True)], ["acc"])
+    assert recorder.metric == "f1"
 
 
 @pytest.mark.parametrize(
@@ -147,28 +145,28 @@ def test_a_metric_that_is_already_quoted_stays() -> None:
 )
 def test_a_floor_that_the_final_mask_misses_is_in_doubt(last: float, doubt: str | None) -> None:
     search = search_of(MetricFloor("acc", 0.8), JointPruningLayer(4))
-    journal = new_journal(metric="acc")
+    recorder = new_recorder(metric="acc")
     search.advance(0.4)
     for _ in range(2):
         search.controller.observe_search({"acc": 0.9}, [True, False, True, False])
     search.advance(0.8)
-    journal.note(search, 8, 4, {"acc": last})
-    assert journal.selection(search).floor == 0.8
-    got = [found.warning for found in floor_doubts(journal.record(search))]
+    recorder.note(search, 8, 4, {"acc": last})
+    assert recorder.selection(search).floor == 0.8
+    got = [found.warning for found in floor_doubts(recorder.record(search))]
     assert got == [] if doubt is None else re.match(doubt, got[0])
-    other = new_journal()
-    other.load_state_dict(journal.state_dict())
+    other = new_recorder()
+    other.load_state_dict(recorder.state_dict())
     assert other.floor == 0.8
 
 
 def test_a_floor_that_no_mask_meets_is_in_doubt_also_where_joints_are_never_used() -> None:
     layer = JointPruningLayer(4, drop=[1])
     search = search_of(MetricFloor("acc", 0.8), layer)
-    journal = new_journal(metric="acc", floor=0.8)
-    journal.settings = {"drop": [1]}
+    recorder = new_recorder(metric="acc", floor=0.8)
+    recorder.settings = {"drop": [1]}
     search.advance(0.8)
-    journal.note(search, 8, 4, {"acc": 0.7})
-    [doubt] = floor_doubts(journal.record(search))
+    recorder.note(search, 8, 4, {"acc": 0.7})
+    [doubt] = floor_doubts(recorder.record(search))
     assert "so all joints are kept" in doubt.warning
 
 
@@ -176,20 +174,20 @@ def test_a_floor_that_no_mask_meets_is_in_doubt_also_where_joints_are_never_used
 
 
 def test_what_was_measured_with_each_rung_is_in_the_state() -> None:
-    journal, other = new_journal(), new_journal()
-    journal.rung_metrics = [{"acc": 0.9}, {"acc": 0.8}]
-    other.load_state_dict(journal.state_dict())
-    assert other.rung_metrics == journal.rung_metrics
+    recorder, other = new_recorder(), new_recorder()
+    recorder.rung_metrics = [{"acc": 0.9}, {"acc": 0.8}]
+    other.load_state_dict(recorder.state_dict())
+    assert other.rung_metrics == recorder.rung_metrics
 
 
 def test_the_selection_is_all_joints_in_the_warmup_and_the_mask_after_it() -> None:
-    search, journal = new_search(), new_journal(metric="acc", floor=0.75)
-    assert journal.selection(search).indices == (0, 1, 2, 3)
+    search, recorder = new_search(), new_recorder(metric="acc", floor=0.75)
+    assert recorder.selection(search).indices == (0, 1, 2, 3)
     search.advance(0.4)
-    assert journal.selection(search).names == ("wrist", "index")
+    assert recorder.selection(search).names == ("wrist", "index")
     search.advance(0.8)
-    journal.note(search, 8, 4, {"acc": 0.8})
-    selection = journal.selection(search)
+    recorder.note(search, 8, 4, {"acc": 0.8})
+    selection = recorder.selection(search)
     assert selection.indices == (0, 2)
     assert selection.keep_probabilities == pytest.approx(
         torch.sigmoid(torch.tensor(LOGITS)).tolist()
@@ -202,11 +200,11 @@ def test_a_table_that_fits_no_screen_is_where_the_last_words_say(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], joints: int, table: bool
 ) -> None:
     search = search_of(Price(0.1), JointPruningLayer(joints))
-    journal = Journal([f"joint_{joint}" for joint in range(joints)], None, {})
+    recorder = Recorder([f"joint_{joint}" for joint in range(joints)], None, {})
     search.advance(0.8)
-    journal.note(search, 8, 4, {})
+    recorder.note(search, 8, 4, {})
     said: list[str] = []
-    report = journal.write(search, own(tmp_path / "my run"), say=said.append)
+    report = recorder.write(search, own(tmp_path / "my run"), say=said.append)
     assert ("KEEP" in said[0]) == table
     shown = [line.split("jointprune ")[1] for line in said[0].splitlines() if " show " in line]
     assert len(shown) == (not table)
@@ -214,28 +212,28 @@ def test_a_table_that_fits_no_screen_is_where_the_last_words_say(
         assert main(shlex.split(command)) == 0
         assert capsys.readouterr().out.count("KEEP") == joints
     assert said[0].endswith(f"The report is {report}")
-    assert "jointprune show" not in journal.closing(search, None)  # nothing is there
+    assert "jointprune show" not in recorder.closing(search, None)  # nothing is there
 
 
 def test_files_read_back_are_what_the_run_learned(tmp_path: Path) -> None:
-    journal, search = noted()
+    recorder, search = noted()
     folder = tmp_path / "not" / "there" / "yet"
-    report = journal.write(search, own(folder))
+    report = recorder.write(search, own(folder))
     assert report is not None
     assert report.parent == folder
     record = PruningRecord.from_json(folder / "pruning_record.json")
-    assert record == journal.record(search)
-    assert record.history == tuple(journal.history)
+    assert record == recorder.record(search)
+    assert record.history == tuple(recorder.history)
     assert (record.phase, record.settings) == ("final", {"keep": [1, 2], "lr": 0.05})
     assert torch.__version__.startswith(record.versions["torch"])
     assert JointSelection.from_json(folder / "selection.json") == record.selection
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
-    journal, search = noted()
+    recorder, search = noted()
     (tmp_path / "file").touch()
     with pytest.warns(UserWarning, match=r"could not be written to .*file.* training is not aff"):
-        assert journal.write(search, own(tmp_path / "file")) is None
+        assert recorder.write(search, own(tmp_path / "file")) is None
 
 
 def test_a_report_that_fails_is_a_warning_and_leaves_the_record(
@@ -245,10 +243,10 @@ def test_a_report_that_fails_is_a_warning_and_leaves_the_record(
         raise ZeroDivisionError("no figure")
 
     monkeypatch.setattr("lightning_jointprune.report.write_report", fail)
-    journal, search = noted()
+    recorder, search = noted()
     with pytest.warns(UserWarning, match=r"no figure.*`jointprune report PATH` draws the report"):
-        assert journal.write(search, own(tmp_path)) is None
-    assert PruningRecord.from_json(tmp_path) == journal.record(search)
+        assert recorder.write(search, own(tmp_path)) is None
+    assert PruningRecord.from_json(tmp_path) == recorder.record(search)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
@@ -256,7 +254,7 @@ def test_a_report_that_fails_is_a_warning_and_leaves_the_record(
 def test_a_disk_that_fails_costs_a_warning_and_leaves_whole_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, written: int
 ) -> None:
-    journal, search = noted()
+    recorder, search = noted()
     calls = iter(range(10))
 
     def fail(handle: int) -> None:
@@ -265,11 +263,11 @@ def test_a_disk_that_fails_costs_a_warning_and_leaves_whole_files(
 
     monkeypatch.setattr("os.fsync", fail)  # a network's disk says it is full when it has to write
     with pytest.warns(UserWarning, match=re.escape(os.strerror(number))):
-        assert journal.write(search, own(tmp_path)) is None
+        assert recorder.write(search, own(tmp_path)) is None
     files = {"pruning_record.json"} if written else set()
     assert {path.name for path in tmp_path.iterdir()} == files
     if written:
-        assert PruningRecord.from_json(tmp_path) == journal.record(search)
+        assert PruningRecord.from_json(tmp_path) == recorder.record(search)
 
 
 class Clock:
@@ -295,23 +293,23 @@ class Clock:
 def test_refreshing_takes_at_most_a_hundredth_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cost: float
 ) -> None:
-    journal, search = noted()
+    recorder, search = noted()
     clock, folder = Clock(monkeypatch, cost), own(tmp_path)
     for _ in range(1_000):  # a validation every ten seconds
-        journal.refresh(search, folder, clock)
+        recorder.refresh(search, folder, clock)
         clock.now += 10
         before = clock.reports * cost
         # The first one's cost is not known before.
         assert before <= 0.01 * (clock.now - 1000) or clock.reports == 1
     assert clock.reports * cost > 0.008 * (clock.now - 1000)
-    assert PruningRecord.from_json(tmp_path) == journal.record(search)
+    assert PruningRecord.from_json(tmp_path) == recorder.record(search)
 
 
 def test_a_short_run_is_not_refreshed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal, search = noted()
+    recorder, search = noted()
     clock = Clock(monkeypatch, 0.01)
     for _ in range(90):
-        journal.refresh(search, own(tmp_path), clock)
+        recorder.refresh(search, own(tmp_path), clock)
         clock.now += 1
     assert (clock.reports, list(tmp_path.iterdir())) == (0, [])
 
@@ -319,49 +317,49 @@ def test_a_short_run_is_not_refreshed(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_clock_that_goes_back_delays_a_refresh(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal, search = noted()
+    recorder, search = noted()
     clock, folder = Clock(monkeypatch, 1.0), own(tmp_path)
     for moved, reports in ((0, 0), (-1e6, 0), (1e6 + 99, 0), (2, 1), (-1e6, 1), (1e6, 1), (200, 2)):
         clock.now += moved
-        journal.refresh(search, folder, clock)
+        recorder.refresh(search, folder, clock)
         assert clock.reports == reports
 
 
 def test_a_refresh_that_fails_warns_once_and_is_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal, search = noted()
+    recorder, search = noted()
     clock = Clock(monkeypatch, 0.1, fails=True)
-    journal.refresh(search, own(tmp_path), clock)
+    recorder.refresh(search, own(tmp_path), clock)
     clock.now += 200
     with pytest.warns(UserWarning, match="could not be written"):
-        journal.refresh(search, own(tmp_path), clock)
+        recorder.refresh(search, own(tmp_path), clock)
     clock.now += 1e9
-    journal.refresh(search, own(tmp_path), clock)
+    recorder.refresh(search, own(tmp_path), clock)
     assert clock.reports == 1
 
 
 # --- state ---------------------------------------------------------------------------------------
 
 
-def test_a_journal_goes_on_where_its_state_was_saved(tmp_path: Path) -> None:
-    journal, search = noted()
-    journal.quote([("loss", False)], [])
-    torch.save(journal.state_dict(), tmp_path / "state")
-    journal.note(search, 9, 4, {"acc": 0.9, "loss": 0.5})
+def test_a_recorder_goes_on_where_its_state_was_saved(tmp_path: Path) -> None:
+    recorder, search = noted()
+    recorder.quote([("loss", False)], [])
+    torch.save(recorder.state_dict(), tmp_path / "state")
+    recorder.note(search, 9, 4, {"acc": 0.9, "loss": 0.5})
 
-    resumed = new_journal()
+    resumed = new_recorder()
     resumed.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
     assert len(resumed.history) == 3
     resumed.note(search, 9, 4, {"acc": 0.9, "loss": 0.5})
     resumed.quote([("acc", True)], [])
-    assert resumed.record(search) == journal.record(search)
+    assert resumed.record(search) == recorder.record(search)
 
 
 def test_a_state_from_before_there_were_poses_is_read() -> None:
-    journal, search = noted()
-    state = journal.state_dict()
+    recorder, search = noted()
+    state = recorder.state_dict()
     del state["pose"]
-    resumed = new_journal()
+    resumed = new_recorder()
     resumed.load_state_dict(state)
-    assert resumed.record(search) == journal.record(search)
+    assert resumed.record(search) == recorder.record(search)

@@ -12,9 +12,10 @@ from lightning_jointprune.attach.target import Target
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import GumbelSigmoid, HardConcrete
 from lightning_jointprune.run.settings import Settings
-from lightning_jointprune.search.budgets.metric_floor import MetricFloor
+from lightning_jointprune.search.budgets import make_controller
 from lightning_jointprune.search.budgets.price import Price
 from lightning_jointprune.search.budgets.target_joints import TargetJoints
+from lightning_jointprune.search.controller import Controller
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
 
 DEFAULTS: dict[str, Any] = {
@@ -37,6 +38,12 @@ def checked(**settings: Any) -> Settings:
     return Settings.checked(**{**DEFAULTS, **settings})
 
 
+def made(**settings: Any) -> Controller:
+    """The budget at work, and the layer before it, which refuse what does not fit together."""
+    asked = checked(**settings)
+    return make_controller(asked.budget, asked.new_layer())
+
+
 # --- joints --------------------------------------------------------------------------------------
 
 
@@ -51,9 +58,9 @@ def test_joints_have_the_skeletons_names_or_numbers() -> None:
 def test_joints_to_keep_are_found_by_index_or_name_and_never_dropped(keep: list) -> None:
     settings = checked(skeleton="mediapipe_hands", keep=keep)
     assert settings.keep == (0, 8)
-    search = settings.new_search()
-    search.layer.joint_logits.data.fill_(-5.0)
-    assert search.layer.get_active_joints() == [0, 8]
+    layer = settings.new_layer()
+    layer.joint_logits.data.fill_(-5.0)
+    assert layer.get_active_joints() == [0, 8]
 
 
 def test_a_skeleton_of_ones_own_brings_names_and_body_parts() -> None:
@@ -85,7 +92,7 @@ def test_groups_of_ones_own_may_mix_names_and_indices(groups: Any) -> None:
     settings = checked(skeleton="mediapipe_hands", groups=groups)
     assert settings.groups == {"wrists": (0, 21), "thumb": (1, 2, 3, 4)}
     assert not settings.tied
-    assert settings.new_search().layer.group_logits.shape == (2,)
+    assert settings.new_layer().group_logits.shape == (2,)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +106,7 @@ def test_a_skeleton_brings_its_body_parts(groups: Any, tied: bool) -> None:
 
 
 def test_a_tied_group_stands_or_falls_with_one_gate() -> None:
-    layer = checked(num_joints=4, groups=Groups({"a": [0, 2]}, tied=True)).new_search().layer
+    layer = checked(num_joints=4, groups=Groups({"a": [0, 2]}, tied=True)).new_layer()
     layer.joint_logits.data = torch.tensor([3.0, 3.0, -3.0, -3.0])
     assert layer.get_active_joints() == [0, 1, 2]
 
@@ -115,7 +122,7 @@ def test_the_nodes_of_a_tied_group_are_named_by_it() -> None:
 
 def test_no_groups_are_no_groups() -> None:
     assert checked(num_joints=4).groups is None
-    assert checked(num_joints=4).new_search().layer.group_logits is None
+    assert checked(num_joints=4).new_layer().group_logits is None
 
 
 # --- what does not fit ---------------------------------------------------------------------------
@@ -181,29 +188,19 @@ def test_no_groups_are_no_groups() -> None:
 )
 def test_settings_that_do_not_fit_are_refused_at_once(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        checked(**settings)
+        made(**settings)
 
 
 # --- what is made of them ------------------------------------------------------------------------
 
 
-def test_a_search_is_made_of_the_settings() -> None:
-    settings = checked(num_joints=4, budget=2, gate="hard_concrete", phases=(0.2, 0.5), fill="mean")
-    search = settings.new_search()
-    assert (search.layer.num_joints, search.layer.fill) == (4, "mean")
-    assert search.layer.gate == HardConcrete()
-    assert float(search.layer.temperature) == pytest.approx(2 / 3)
-    assert search.phases == (0.2, 0.5)
-    assert search.controller.count == 2
-    assert settings.new_search() is not search
-
-
-def test_a_journal_quotes_the_floors_metric_from_the_start() -> None:
-    settings = checked(num_joints=4, budget=MetricFloor("val_loss", 0.5))
-    journal = settings.new_journal(settings.new_search().controller)
-    assert (journal.metric, journal.floor, journal.more_is_better) == ("val_loss", 0.5, False)
-    settings = checked(num_joints=4)
-    assert settings.new_journal(settings.new_search().controller).metric is None
+def test_a_layer_is_made_of_the_settings() -> None:
+    settings = checked(num_joints=4, gate="hard_concrete", fill="mean")
+    layer = settings.new_layer()
+    assert (layer.num_joints, layer.fill) == (4, "mean")
+    assert layer.gate == HardConcrete()
+    assert float(layer.temperature) == pytest.approx(2 / 3)
+    assert settings.new_layer() is not layer
 
 
 def test_settings_are_written_as_plain_values() -> None:
@@ -243,9 +240,9 @@ def test_settings_are_written_as_plain_values() -> None:
 def test_a_count_that_tied_groups_cannot_add_up_to_is_refused() -> None:
     groups = Groups({"a": [0, 1], "b": [2, 3]}, tied=True)
     with pytest.raises(ValueError, match="add up to but got 3"):
-        checked(num_joints=4, groups=groups, budget=3)
+        made(num_joints=4, groups=groups, budget=3)
     with pytest.raises(ValueError, match="shorten keep"):
-        checked(
+        made(
             num_joints=5,
             groups=Groups({"a": [0, 1], "b": [2, 3, 4]}, tied=True),
             budget=3,
@@ -293,7 +290,7 @@ def test_a_function_that_fills_is_written_by_its_name() -> None:
 
     settings = checked(num_joints=4, fill=pose)
     assert settings.as_plain()["fill"] == f"{__name__}.{pose.__qualname__}"
-    assert settings.new_search().layer.fill is pose
+    assert settings.new_layer().fill is pose
 
 
 @pytest.mark.parametrize("fill", [None, "median", float("nan")])
