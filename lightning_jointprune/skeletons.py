@@ -1,17 +1,18 @@
-"""Named skeletons as data: joint names in tensor order, groups, edges and a drawing.
+"""Loads named skeletons: joint names in tensor order, groups, edges and a drawing.
 
 Each is a file in `data/`, which also says where its names and its order come from. A file holds
 its joints, or it puts other files together: `mediapipe_holistic` is a face of its own, the pose,
 and the hand twice, once mirrored.
 
-Groups are what one would prune together, and every joint is in exactly one: fingers where there
-are only hands (the `palm` is the wrist alone), otherwise whole hands, head and torso (or the trunk
-that has both), each arm, each leg, and in a face lips, eyes, eyebrows, nose, oval and the rest.
+Groups are sets of joints to prune together, and every joint is in exactly one. In skeletons of
+hands alone they are the fingers (the `palm` is the wrist alone). Otherwise they are whole hands,
+head and torso (or the trunk that has both), each arm and each leg. In a face they are lips, eyes,
+eyebrows, nose, oval and the rest.
 
 Drawings show a person from the front, so that the person's left is at the right of the picture.
 Where a skeleton has hands or a face beside a body, these are enlarged and stand apart from it.
 
-Published subsets, joints that others chose, are baselines to compare a selection with. They are in
+Published subsets are joints that others chose, as baselines for a selection. They are in
 `data/published_subsets.json`, by name, each with the paper or repository it comes from.
 """
 
@@ -43,21 +44,21 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class Skeleton:
-    """The joints of one pose estimator or data set; `get_skeleton` has many, or make your own.
+    """Describes the joints of a pose estimator or data set; `get_skeleton` has many.
 
     Args:
-        name: what it is called.
+        name: its name.
         joints: joint names in tensor order, all different.
         groups: body parts, each with the indices of its joints; no joint is in two.
         edges: pairs of joint indices to be joined by a line. In `mediapipe_holistic` the points
-            between the contours of the face have none.
+            between the contours of the face have no edges.
         drawing: a place for each joint, x to the right and y down, both in [0, 1] and in the same
-            unit, no two in the same place; empty: the mean pose of the data is drawn.
+            unit, no two in the same place. If it is empty, the mean pose of the data is drawn.
         source: where names, order, edges and drawing come from.
 
     Raises:
-        ValueError: names that are not different, an index of no joint, a joint twice in the groups,
-            or a drawing of other joints.
+        ValueError: if names are not different, an index has no joint, a joint is in two groups, or
+            the drawing has other joints.
 
     >>> arm = Skeleton("arm", ("shoulder", "elbow", "wrist"), edges=((0, 1), (1, 2)))
     >>> arm.num_joints
@@ -92,25 +93,25 @@ class Skeleton:
                 "Leave the drawing out to have the mean pose drawn."
             )
         checked = {"joints": joints, "groups": groups, "edges": tuple(edges), "drawing": drawing}
-        for name, value in checked.items():  # lists, as from a YAML file, are tuples from now on
+        for name, value in checked.items():  # lists, as from a YAML file, become tuples
             object.__setattr__(self, name, value)
 
     @property
     def num_joints(self) -> int:
-        """J, the number of joints."""
+        """Return J, the number of joints."""
         return len(self.joints)
 
     @property
     def known(self) -> bool:
-        """Whether it is the one that `get_skeleton` has under its name."""
+        """Return whether `get_skeleton` has the same skeleton under this name."""
         return self.name in _NAMES and self == get_skeleton(self.name)
 
 
 def as_skeleton(skeleton: str | Skeleton | None) -> Skeleton | None:
-    """A skeleton from its name; one that is no name is returned as it is.
+    """Return the skeleton of a name, or a skeleton as it is.
 
     Raises:
-        ValueError: no skeleton has this name, or another one has that of a skeleton of one's own.
+        ValueError: if no skeleton has this name, or your own skeleton has the name of a known one.
     """
     if isinstance(skeleton, str):
         return get_skeleton(skeleton)
@@ -128,13 +129,13 @@ def as_skeleton(skeleton: str | Skeleton | None) -> Skeleton | None:
 
 
 def skeleton_names() -> tuple[str, ...]:
-    """The names that `get_skeleton` knows."""
+    """Return the names that `get_skeleton` knows."""
     return _NAMES
 
 
 @cache
 def get_skeleton(name: str) -> Skeleton:
-    """The skeleton of this name, the same object every time.
+    """Return the skeleton of this name, the same object every time.
 
     Args:
         name: one of `skeleton_names()`.
@@ -163,10 +164,10 @@ def get_skeleton(name: str) -> Skeleton:
 
 @dataclass(frozen=True)
 class PublishedSubset:
-    """Joints that were chosen by hand, and where.
+    """Holds joints that were chosen by hand, and their source.
 
     Args:
-        name: what `published_subsets` calls it; the number is that of its joints.
+        name: its name in `published_subsets`, which ends with the number of its joints.
         joints: their names, all different.
         skeleton: the skeleton that it was chosen from.
         source: the paper or the repository that it is from.
@@ -179,10 +180,10 @@ class PublishedSubset:
 
 
 def published_subsets(skeleton: str | None = None) -> dict[str, PublishedSubset]:
-    """Published choices of joints, by name.
+    """Return published choices of joints, by name.
 
     Args:
-        skeleton: only those whose joints are all, by name, in this skeleton; None: all.
+        skeleton: a skeleton that has all joints of the returned subsets; None returns all subsets.
 
     Raises:
         ValueError: no skeleton has this name.
@@ -200,7 +201,7 @@ def published_subsets(skeleton: str | None = None) -> dict[str, PublishedSubset]
 
 
 def _subset(name: str, joints: Sequence[str], skeleton: str, source: str) -> PublishedSubset:
-    """A subset out of the file, where a group stands for its joints."""
+    """Return a subset of the file, with a group replaced by its joints."""
     whole = get_skeleton(skeleton)
     named = {group: [whole.joints[j] for j in members] for group, members in whole.groups.items()}
     found = tuple(joint for word in joints for joint in named.get(word, [word]))
@@ -212,16 +213,16 @@ def resolve_joints(
     names: Sequence[str],
     parts: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[int, ...]:
-    """Joint indices from indices, names, or a mixture of both, in the given order.
+    """Return joint indices from indices, names, or a mixture of both, in the given order.
 
     Args:
         joints: indices, 0 … J - 1, or names.
         names: the J joint names in tensor order, all different.
-        parts: body parts that may be named too, name to joint indices; `face` is also all parts
-            whose names begin with `face_`. A joint of that name comes first.
+        parts: body parts that may be named too, name to joint indices. `face` also means all parts
+            whose names begin with `face_`. A joint of the same name comes first.
 
     Raises:
-        ValueError: a name is unknown, an index is no integer or not in 0 … J - 1, or a joint is
+        ValueError: if a name is unknown, an index is no integer or not in 0 … J - 1, or a joint is
             there twice.
 
     >>> resolve_joints(["nose", 2], names=["neck", "nose", "wrist"])
@@ -247,7 +248,7 @@ def resolve_joints(
 def _resolve(
     joint: object, names: tuple[str, ...], parts: Mapping[str, Sequence[int]]
 ) -> Sequence[int]:
-    """The indices of one joint, which is an index or a name, or of a body part."""
+    """Return the indices of a joint, given by index or name, or of a body part."""
     if isinstance(joint, str):
         if joint in names:
             return [names.index(joint)]
@@ -278,24 +279,24 @@ def _resolve(
 
 
 def _did_you_mean(name: object, known: Sequence[str]) -> str:
-    """A sentence that proposes the known name nearest to this one, empty if none is near."""
+    """Return a sentence that proposes the nearest known name, or an empty one if none is near."""
     near = difflib.get_close_matches(str(name), known, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _read(name: str) -> dict[str, Any]:
-    """The content of one file in `data/`."""
+    """Return the content of a file in `data/`."""
     file = resources.files("lightning_jointprune") / "data" / f"{name}.json"
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return content
 
 
 def _assemble(data: dict[str, Any]) -> dict[str, Any]:
-    """A file's content with its parts, if it has any, put together into one skeleton.
+    """Return a file's content, with its parts put together into one skeleton.
 
     A part is in the file or, by its key `skeleton`, in another one, of which it may replace keys.
-    `prefix` goes before its joints' and groups' names; `group` makes it one group; `at` is the
-    square (x, y, size) it is drawn in, and `mirror` swaps the sides of its drawing. `links` are
+    `prefix` goes before the names of its joints and groups. `group` makes it one group. `at` is the
+    square (x, y, size) that it is drawn in. `mirror` swaps the sides of its drawing. `links` are
     edges between parts, by name. Joints without names are numbered.
     """
     if "parts" not in data:

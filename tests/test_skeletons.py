@@ -44,7 +44,7 @@ def other_side(name: str) -> str:
 
 
 def pieces(skeleton: Skeleton) -> list[set[int]]:
-    """The joints that edges hold together."""
+    """Return the sets of joints that edges hold together."""
     found = {joint: {joint} for joint in range(skeleton.num_joints)}
     for a, b in skeleton.edges:
         if found[a] is not found[b]:
@@ -221,8 +221,8 @@ def test_parts_stand_apart_in_the_large_drawings() -> None:
             area = group if group.endswith("_hand") else area
             areas.setdefault(area, []).extend(skeleton.drawing[joint] for joint in members)
         assert len(areas) >= 3
-        for one, two in combinations(areas.values(), 2):
-            assert min(math.dist(a, b) for a in one for b in two) > 0.025
+        for first, two in combinations(areas.values(), 2):
+            assert min(math.dist(a, b) for a in first for b in two) > 0.025
 
 
 def test_wholebody_is_coco_feet_face_left_hand_right_hand() -> None:

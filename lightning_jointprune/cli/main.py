@@ -1,4 +1,4 @@
-"""The command line: what a run left; skeletons; what is installed; see also `models`."""
+"""Runs the commands on what a run left, on skeletons and on what is installed; see `models`."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from lightning_jointprune.skeletons import get_skeleton, skeleton_names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command, and return its exit status.
 
     Args:
         argv: the words after `jointprune`; by default those of the process.
 
     Returns:
-        0, or 2 after one line on stderr that says what was wrong with the input.
+        0, or 2 after a line on stderr that says what was wrong with the input.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _read(run: str) -> PruningRecord:
-    """A run's record; if it is not there, what to type instead."""
+    """Return a run's record, or say what to type if it is not there."""
     path = place(run)
     if path.suffix in (".ckpt", ".safetensors"):
         raise ValueError(
@@ -141,14 +141,14 @@ def _show(arguments: argparse.Namespace) -> None:
         record = replace(record, selection=record.selection_of(count))
     found, selection = findings(record), record.selection
     said = verdict(found)
-    worst = [one.title for one in found if one.level == said.level != "good"]
+    worst = [finding.title for finding in found if finding.level == said.level != "good"]
     sentence, plan = selection.sentence(arguments.title), extraction_plan(selection)
     if arguments.json:
         _print_json(
             sentence=sentence,
             extraction=plan and asdict(plan),
             phase=record.phase,
-            rungs=[{"indices": one.indices, "metrics": one.metrics} for one in record.rungs],
+            rungs=[{"indices": rung.indices, "metrics": rung.metrics} for rung in record.rungs],
             num_joints=selection.num_joints,
             indices=selection.indices,
             names=selection.names,
@@ -163,7 +163,7 @@ def _show(arguments: argparse.Namespace) -> None:
         return
     if record.phase != "final":
         print(f"Not a result yet: this was written in the {record.phase} phase.")
-    said_of = [sentence] if count else [one.sentence(arguments.title) for one in record.rungs]
+    said_of = [sentence] if count else [rung.sentence(arguments.title) for rung in record.rungs]
     for text in said_of or [sentence]:
         print(printable(text), end="\n\n")
     print(said.title if worst else f"{said.title} {said.advice}")
@@ -198,7 +198,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _or_beside(given: str | None, usual: Place) -> Place | None:
-    """The file that was named, or the usual one if it is there."""
+    """Return the file that was named, or the usual one if it exists."""
     if given:
         return place(given)
     return usual if usual.is_file() else None
@@ -217,8 +217,8 @@ def _compare(arguments: argparse.Namespace) -> None:
     if arguments.json:
         _print_json(
             runs=[
-                {"run": run, "indices": one.indices, "metrics": one.metrics}
-                for run, one in zip(found.runs, selections, strict=True)
+                {"run": run, "indices": selection.indices, "metrics": selection.metrics}
+                for run, selection in zip(found.runs, selections, strict=True)
             ],
             jaccard=[{"runs": pair, "overlap": share} for pair, share in found.jaccard.items()],
             stability=found.stability,
@@ -241,7 +241,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _labels(paths: Sequence[str]) -> list[str]:
-    """Short names of the runs: their folders, or the paths where these are not different."""
+    """Return short names of the runs: their folders, or paths where the folders are alike."""
     names = [(path if path.is_dir() else path.parent).resolve().name for path in map(place, paths)]
     return names if len(set(names)) == len(names) else list(paths)
 
@@ -316,13 +316,13 @@ def _select(arguments: argparse.Namespace) -> None:
         for file, output in zip(arguments.files, outputs, strict=True)
     ]
     if arguments.json:
-        _print_json(files=[{**one._asdict(), "path": str(one.path)} for one in done])
+        _print_json(files=[{**file._asdict(), "path": str(file.path)} for file in done])
         return
-    print("\n".join(printable(str(one)) for one in done))
+    print("\n".join(printable(str(file)) for file in done))
 
 
 def _selection(run: str) -> JointSelection:
-    """The selection of a run, or the one that a file has."""
+    """Return the selection of a run, or of a file."""
     try:
         return JointSelection.from_json(place(run))
     except (FileNotFoundError, ValueError):
@@ -333,9 +333,12 @@ def _skeletons(arguments: argparse.Namespace) -> None:
     if arguments.name is None:
         known = [get_skeleton(name) for name in skeleton_names()]
         if arguments.json:
-            _print_json(**{one.name: len(one.joints) for one in known})
+            _print_json(**{skeleton.name: len(skeleton.joints) for skeleton in known})
             return
-        rows = [[one.name, str(len(one.joints)), str(len(one.groups))] for one in known]
+        rows = [
+            [skeleton.name, str(len(skeleton.joints)), str(len(skeleton.groups))]
+            for skeleton in known
+        ]
         _print_table(["name", "joints", "body parts"], rows)
         return
     skeleton = get_skeleton(arguments.name)

@@ -1,4 +1,4 @@
-"""The commands that need the model's class: a run's model made smaller, and exported."""
+"""Makes a run's model smaller and exports it, by commands that need the model's class."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _compact(arguments: argparse.Namespace) -> None:
         if name in small.state_dict()
     }
     if arguments.json:
-        said = {name: {"before": one, "after": other} for name, (one, other) in sizes.items()}
+        said = {name: {"before": before, "after": after} for name, (before, after) in sizes.items()}
         print(json.dumps({"file": str(output), "error": done.error, "cut": said}, indent=2))
         return
     for name, (before, after) in sizes.items():
@@ -99,7 +99,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _refuse_options_of_compact(arguments: argparse.Namespace) -> None:
-    """What a compact model takes, and how many joints, was settled when it was made."""
+    """Refuse options that were settled when a compact model was made."""
     given = [f"--{name}" for name in ("joints", "all", "whole") if getattr(arguments, name)]
     if given:
         raise ValueError(
@@ -109,7 +109,7 @@ def _refuse_options_of_compact(arguments: argparse.Namespace) -> None:
 
 
 def _smaller(source: Place, arguments: argparse.Namespace) -> tuple[nn.Module, torch.Tensor]:
-    """The compact model of a checkpoint, and an example with all joints."""
+    """Return the compact model of a checkpoint, and an example with all joints."""
     model = load_pruned(_class_of(arguments.model), source, joints=arguments.joints)
     example = _example(model, arguments.shape)
     takes = "all" if arguments.all else "kept"
@@ -118,21 +118,21 @@ def _smaller(source: Place, arguments: argparse.Namespace) -> tuple[nn.Module, t
 
 
 def _kept(example: torch.Tensor, model: nn.Module) -> torch.Tensor:
-    """The kept joints of an example."""
+    """Return the kept joints of an example."""
     done = compaction_of(model)
     assert done is not None  # it takes the kept joints
     picked: torch.Tensor = SelectJoints(done.selection, done.targets[0].axes)(example)
     return picked
 
 
-# --- what is named on the command line -----------------------------------------------------------
+# --- arguments of the command line ---------------------------------------------------------------
 
 
 def _class_of(name: str) -> type[nn.Module]:
-    """The class that `package.module:Class` names."""
+    """Return the class that `package.module:Class` names."""
     module, _, word = name.partition(":")
     if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` has it
+        sys.path.insert(0, "")  # the current folder, as in `python -m`
     try:
         found = getattr(importlib.import_module(module), word) if word else None
     except (ImportError, AttributeError, TypeError, ValueError) as error:
@@ -149,7 +149,7 @@ def _class_of(name: str) -> type[nn.Module]:
 
 
 def _checkpoint_of(path: Place) -> Place:
-    """A checkpoint, or the only one in a folder."""
+    """Return a checkpoint, or the only one in a folder."""
     if not path.is_dir():
         if not path.exists():
             raise ValueError(f"Expected a checkpoint or a run's folder but got {path}: no file.")
@@ -165,7 +165,7 @@ def _checkpoint_of(path: Place) -> Place:
 
 
 def _example(model: nn.Module, shape: str | None) -> torch.Tensor:
-    """A random skeleton of all joints."""
+    """Return a random skeleton of all joints."""
     takes = [
         parameter.name
         for parameter in inspect.signature(model.forward).parameters.values()

@@ -1,6 +1,6 @@
-"""The report of a run: a record to numbers, numbers to Plotly figures, figures to one page.
+"""Makes the report of a run: a record to numbers, numbers to Plotly figures, figures to one page.
 
-What draws is looked up when it is asked for, so that words about a run load no Plotly.
+Names that draw are looked up when they are asked for, so that words about a run load no Plotly.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ __all__ = [
     "REPORT_FILE",
 ]
 
-_PAGES = ("write_report", "write_comparison", "render")  # names of `page`; others of `figures`
+_PAGES = ("write_report", "write_comparison", "render")  # names of `page`; the others of `figures`
 
-if not TYPE_CHECKING:  # which reads the imports above, and so sees a name that is misspelt
+if not TYPE_CHECKING:  # a type checker reads the imports above, and so finds a misspelt name
 
     def __getattr__(name: str) -> object:
         """Return a public name of the modules that draw."""

@@ -1,4 +1,4 @@
-"""Several runs of the same joints: which joints they agree on, and how stable the choice is."""
+"""Compares several runs of the same joints: the joints they agree on, and their stability."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_jointprune.record.selection import JointSelection
 
 
 class Row(NamedTuple):
-    """One joint in all runs: how many keep it, and what each of them made of it."""
+    """Holds a joint's votes and keep probabilities in all runs."""
 
     number: int
     name: str
@@ -24,15 +24,15 @@ class Row(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Runs side by side.
+    """Holds runs side by side.
 
     Attributes:
         runs: a name for each run, shape `(runs,)`.
         rows: joints by votes, then by mean keep probability; shape `(joints,)`.
-        overlaps: of each pair of runs, the joints that both keep.
-        jaccard: of each pair of runs, those over the joints that either keeps, in [0, 1].
+        overlaps: number of joints that both runs of a pair keep.
+        jaccard: that number over the number of joints that either keeps, in [0, 1].
         stability: agreement beyond chance, at most 1; None where it is not defined.
-        settings: for each run the number of its settings: runs with the same differ in their seed.
+        settings: number of each run's settings; runs with the same number differ in their seed.
     """
 
     runs: tuple[str, ...]
@@ -44,14 +44,14 @@ class Comparison(NamedTuple):
 
     @property
     def disputed(self) -> tuple[Row, ...]:
-        """The joints that some runs keep and others drop."""
+        """Return the joints that some runs keep and others drop."""
         return tuple(row for row in self.rows if 0 < row.votes < len(self.runs))
 
     @property
     def beyond_seeds(self) -> tuple[Row, ...]:
-        """The disputed joints on which all runs of the same settings agree, two of each at least.
+        """Return the disputed joints on which all runs of the same settings agree.
 
-        Empty unless there are at least two settings.
+        It is empty unless there are at least two settings, with two runs each.
         """
         if len(set(self.settings)) < 2 or self._fewest < 2:
             return ()
@@ -64,18 +64,18 @@ class Comparison(NamedTuple):
 
     @property
     def _fewest(self) -> int:
-        return min(self.settings.count(one) for one in self.settings)
+        return min(self.settings.count(setting) for setting in self.settings)
 
     def _luck(self, votes: int) -> float:
-        """The chance that so many votes, given to runs at random, are those of whole settings."""
-        sizes = [self.settings.count(one) for one in set(self.settings)]
+        """Return the chance that so many votes, given to runs at random, fill whole settings."""
+        sizes = [self.settings.count(setting) for setting in set(self.settings)]
         whole = itertools.chain.from_iterable(
             itertools.combinations(sizes, count) for count in range(1, len(sizes))
         )
         return sum(sum(sides) == votes for sides in whole) / math.comb(len(self.runs), votes)
 
     def words(self) -> str:
-        """Which differences are more than what another seed would change, in a sentence."""
+        """Return a text on which differences are larger than those between seeds."""
         disputed, sure = len(self.disputed), self.beyond_seeds
         if len(set(self.settings)) == 1:
             return (
@@ -99,13 +99,13 @@ class Comparison(NamedTuple):
 
 
 def compare(records: Mapping[str, PruningRecord]) -> Comparison:
-    """Put runs side by side.
+    """Return runs side by side.
 
     Args:
         records: a name for each run, and its record.
 
     Raises:
-        ValueError: fewer than two runs, or runs of different joints.
+        ValueError: if there are fewer than two runs, or their joints differ.
     """
     runs = tuple(records)
     if len(runs) < 2:
@@ -140,7 +140,7 @@ def _settings(records: Iterable[PruningRecord]) -> tuple[int, ...]:
 
 
 def _stability(selections: Sequence[JointSelection]) -> float | None:
-    """Agreement beyond chance; None where it is not defined, as all keep all joints, or none."""
+    """Return agreement beyond chance; None where all runs keep all joints, or none."""
     if all(selection.ratio in (0.0, 1.0) for selection in selections):
         return None
     return stability(selections).value

@@ -1,4 +1,4 @@
-"""Accuracy against joints: of runs, and of whatever else was measured, as plain points."""
+"""Collects accuracy against the number of joints, of runs and of other models, as plain points."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from lightning_jointprune.record.files import PathLike, file_at
 from lightning_jointprune.record.record import PruningRecord
 
 POINTS_FILE = "frontier.csv"
-COLUMNS = ("label", "joints", "value")  # and low and high, which may be missing or empty
+COLUMNS = ("label", "joints", "value")  # required columns; low and high may be missing or empty
 
 
 class Point(NamedTuple):
-    """A number of joints, and what a model reaches with them.
+    """Holds a number of joints, and what a model reaches with them.
 
     Attributes:
-        joints: how many joints it sees.
+        joints: the number of joints that the model sees.
         value: the metric.
         label: whose joints these are, such as `"both hands"`; points of one label are a line.
         low: lower end of the interval or band around the value; None if not known.
-        high: its upper end.
+        high: upper end of it; None if not known.
     """
 
     joints: int
@@ -34,10 +34,10 @@ class Point(NamedTuple):
 
 
 class Frontier(NamedTuple):
-    """Points by label, in the order of their joints.
+    """Holds points by label, in the order of their joints.
 
     Attributes:
-        metric: its name.
+        metric: name of the metric.
         lines: the points of each label; those of runs come first.
         runs: the labels that are names of runs.
     """
@@ -50,12 +50,12 @@ class Frontier(NamedTuple):
 def frontier_numbers(
     records: PruningRecord | Mapping[str, PruningRecord], points: Iterable[Point] = ()
 ) -> Frontier | None:
-    """Return the points of runs, and others; None with fewer than two, or without a metric.
+    """Return the points of runs and of others; None with fewer than two, or without a metric.
 
     Args:
         records: a run's record, or several with a name for each; only those with the first one's
             metric count.
-        points: what else was measured with that metric, such as published sets of joints, or
+        points: other values of that metric, such as those of published sets of joints, or of
             random ones with the band that they lie in.
     """
     named = {"this run": records} if isinstance(records, PruningRecord) else records
@@ -79,24 +79,24 @@ def frontier_numbers(
 
 
 def _points_of(record: PruningRecord, label: str) -> list[Point]:
-    """What a run measured with the joints that it kept, and of a ladder with those of each rung."""
+    """Return the points of a run, one for each rung of a ladder."""
     metric = record.selection.metric or ""
     return [
-        Point(len(one.indices), one.metrics[metric], label)
-        for one in record.rungs or (record.selection,)
-        if metric in one.metrics
+        Point(len(selection.indices), selection.metrics[metric], label)
+        for selection in record.rungs or (record.selection,)
+        if metric in selection.metrics
     ]
 
 
 def read_points(path: PathLike) -> tuple[Point, ...]:
-    """Points from a CSV file with the columns `label,joints,value`, and if known `low,high`.
+    """Return points from a CSV file with columns `label,joints,value` and perhaps `low,high`.
 
     Args:
         path: the file, or the folder of a run for `frontier.csv`.
 
     Raises:
-        ValueError: a column is missing, or a number is none.
-        OSError: it cannot be read.
+        ValueError: if a column is missing, or a number is not one.
+        OSError: if the file cannot be read.
     """
     path = file_at(path, POINTS_FILE)
     rows = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))

@@ -1,4 +1,4 @@
-"""The doubts that a run's record raises about its answer, and what to do about each.
+"""Finds the doubts that a run's record raises about its answer, and what to do about each.
 
 The callback warns of some in the course of the run; the page and the terminal list all of them.
 """
@@ -15,18 +15,18 @@ from lightning_jointprune.record.selection import beside_floor, is_undecided, sh
 from lightning_jointprune.report.comparison import compare
 
 STUCK = 0.05  # keep probability by which a gate has to leave its start
-# A fall at the freeze counts from here on: of a metric in [0, 1], and as a share of any other.
+# Smallest fall at the freeze that counts: of a metric in [0, 1], and as a share of any other.
 FALL, SHARE = 0.02, 0.05
 STABLE = 0.75  # excellent agreement beyond chance, by the scale that Nogueira et al. 2018 use
 
 
 class Finding(NamedTuple):
-    """One thing the record says about the run.
+    """Says one thing about a run.
 
     Attributes:
         level: `"good"`, `"note"`, `"check"` (read with care) or `"bad"` (do not rely on it).
-        title: what was found, in one sentence.
-        advice: what it means and what to do, with code between backticks.
+        title: the finding, in one sentence.
+        advice: its meaning and what to do, with code between backticks.
     """
 
     level: str
@@ -44,15 +44,15 @@ def findings(
     seeds: Sequence[PruningRecord] = (),
     evaluation: JointEvaluation | None = None,
 ) -> tuple[Finding, ...]:
-    """What speaks for the run's answer and against it, in the order to read it in.
+    """Return what speaks for the run's answer and against it, in reading order.
 
     Args:
-        record: what the run learned.
+        record: the record of the run.
         seeds: the records of other runs that differ in their seed.
         evaluation: what its joints are worth, and what reached their gates.
 
     Raises:
-        ValueError: if those are of other joints.
+        ValueError: if seeds or evaluation have other joints.
     """
     checks = [_finished]
     if record.phase != "warmup":
@@ -79,7 +79,7 @@ def floor_doubts(record: PruningRecord) -> tuple[Finding, ...]:
 
 
 def verdict(found: Sequence[Finding]) -> Finding:
-    """All findings in one: the level of the worst, in words."""
+    """Return one finding for all, at the level of the worst."""
     for level, words in (("bad", "Do not rely on this yet"), ("check", "Read this with care")):
         titles = [finding.title.rstrip(".") for finding in found if finding.level == level]
         if titles:
@@ -91,14 +91,14 @@ def verdict(found: Sequence[Finding]) -> Finding:
 _SEEDS = Finding(
     "note",
     "One run shows which joints suffice, not which are useless.",
-    "Of joints that say the same, a few are kept, and which ones may change with the seed. Train "
-    "with other seeds, and compare the runs with `jointprune compare RUN RUN`.",
+    "Of redundant joints, a few are kept, and which ones may change with the seed. Train with "
+    "other seeds, and compare the runs with `jointprune compare RUN RUN`.",
 )
 
 
 def _agreement(record: PruningRecord, seeds: Sequence[PruningRecord]) -> Finding:
-    """How far runs with other seeds kept the same joints."""
-    numbers = compare({str(place): one for place, one in enumerate([record, *seeds])})
+    """Return a finding on how far runs with other seeds kept the same joints."""
+    numbers = compare({str(place): run for place, run in enumerate([record, *seeds])})
     runs, kept = len(numbers.runs), len(record.selection.indices)
     rows = sorted(numbers.rows, key=lambda row: row.number)
     always = sum(row.votes == runs for row in rows)
@@ -117,7 +117,7 @@ def _agreement(record: PruningRecord, seeds: Sequence[PruningRecord]) -> Finding
 
 
 def _soft(evaluation: JointEvaluation) -> Iterator[Finding]:
-    """Whether the hard mask does as well as the gates that were searched with."""
+    """Find whether the hard mask does as well as the gates of the search."""
     soft = evaluation.soft
     if soft is None:
         return
@@ -215,7 +215,7 @@ def _stuck_at(record: PruningRecord) -> float | None:
 def _decided(record: PruningRecord) -> Iterator[Finding]:
     selection = record.selection
     if record.phase == "final" and _stuck_at(record) is not None:
-        return  # said already
+        return  # another finding says it
     unsure = [j for j, p in enumerate(selection.keep_probabilities) if is_undecided(p)]
     if unsure:
         verb = "is" if len(unsure) == 1 else "are"
@@ -337,7 +337,7 @@ def _frozen(record: PruningRecord) -> Iterator[Finding]:
 
 
 def _values(record: PruningRecord, phase: str) -> list[tuple[int, float]]:
-    """Step and value of each validation in a phase that measured the metric."""
+    """Return step and value of each validation in a phase that measured the metric."""
 
     def value(note: Snapshot) -> float | None:
         return note.metrics.get(record.selection.metric or "")
@@ -351,17 +351,17 @@ def _worse(record: PruningRecord, value: float, than: float) -> bool:
 
 
 def _fell(record: PruningRecord, before: float, after: float) -> bool:
-    """Whether the metric got worse by more than what one validation may differ from the next."""
+    """Return whether the metric got worse by more than validations differ from one another."""
     fraction = 0 <= before <= 1 and 0 <= after <= 1
     enough = abs(before - after) > (FALL if fraction else SHARE * abs(before))
     return enough and _worse(record, after, before)
 
 
-FEW, ALIKE = 8, 0.7  # joints of which a rank correlation is told, and one that is high
+FEW, ALIKE = 8, 0.7  # smallest number of joints for a rank correlation, and a high value of it
 
 
 def unseen(record: PruningRecord, evaluation: JointEvaluation) -> Iterator[Finding]:
-    """Kept joints of which there is seldom anything to see."""
+    """Find kept joints that are seldom detected in the picture."""
     if not evaluation.inputs or not evaluation.indices:
         return
     names = {name: number for number, name in enumerate(evaluation.joint_names)}
@@ -385,7 +385,7 @@ def unseen(record: PruningRecord, evaluation: JointEvaluation) -> Iterator[Findi
 
 
 def moving(evaluation: JointEvaluation) -> Iterator[Finding]:
-    """Whether the joints that cost most are those that move most."""
+    """Find whether the joints that cost most are those that move most."""
     costs = evaluation.drop or evaluation.permute
     if not evaluation.inputs or len(costs) < FEW:
         return
@@ -409,7 +409,7 @@ def _kept(evaluation: JointEvaluation) -> list[str]:
 
 
 def normalised(record: PruningRecord) -> Iterator[Finding]:
-    """Whether dropped joints speak through the kept ones, by a normalisation before the gates."""
+    """Find a normalisation before the gates that lets dropped joints change the kept ones."""
     found, dropped = record.normalisation, not all(record.selection.mask)
     level = "check" if dropped and record.phase == "final" else "note"
     done = [word for word in ("centred", "scaled") if found.get(word)]
@@ -443,11 +443,11 @@ def normalised(record: PruningRecord) -> Iterator[Finding]:
         )
 
 
-NAMED = 8  # joints that a finding names
+NAMED = 8  # largest number of joints that a finding names
 
 
 def names_of(record: PruningRecord, joints: Iterable[int]) -> str:
-    """The first joints' names, with their keep probabilities."""
+    """Return the names of the first joints, with their keep probabilities."""
     selection, numbers = record.selection, list(joints)
     named = [
         f"{selection.joint_names[j]} ({selection.keep_probabilities[j]:.2f})"

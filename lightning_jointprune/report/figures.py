@@ -1,4 +1,4 @@
-"""Numbers to Plotly figures, which are good in a notebook, too."""
+"""Draws numbers as Plotly figures, for the page and for notebooks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from lightning_jointprune.report.numbers import (
 Lines = dict[str, Sequence[float | None]]
 
 GREY = "#8a919e"
-# Undecided to certain; both ends can be seen on white and on black.
+# Colours from undecided to certain; both ends can be seen on white and on black.
 CERTAINTY = ((0.0, "#D55E00"), (0.5, "#E69F00"), (0.8, "#56B4E9"), (1.0, "#1F7FBF"))
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
 SHADES = {"warmup": "#8a919e", "search": "#E69F00", "final": "#009E73"}
@@ -46,13 +46,13 @@ LAYOUT = {"template": "plotly_white", "margin": {"l": 10, "r": 10, "t": 40, "b":
 
 
 def plot_importance(record: PruningRecord, evaluation: JointEvaluation | None = None) -> go.Figure:
-    """Keep probability of every joint, ranked and coloured by body part; dropped ones are pale."""
+    """Draw the keep probability of every joint, by rank and body part; dropped ones are pale."""
     joints = importance_numbers(record, evaluation)
     return draw_importance(joints, part_numbers(joints))
 
 
 def draw_importance(joints: Sequence[Joint], parts: Iterable[Part]) -> go.Figure:
-    """Draw what `plot_importance` shows: joints by rank, and their body parts."""
+    """Draw the figure of `plot_importance` from joints by rank, and their body parts."""
     figure = go.Figure()
     for part in parts:
         ranks = [rank for rank, joint in enumerate(joints) if joint.part == part.name]
@@ -81,12 +81,12 @@ def draw_importance(joints: Sequence[Joint], parts: Iterable[Part]) -> go.Figure
 
 
 def plot_skeleton(record: PruningRecord, evaluation: JointEvaluation | None = None) -> go.Figure:
-    """The skeleton, kept joints coloured, dropped ones hollow; empty if no place is known."""
+    """Draw the skeleton, kept joints coloured, dropped ones hollow; empty if no place is known."""
     return draw_skeleton(skeleton_numbers(record, importance_numbers(record, evaluation)))
 
 
 class Canvas(NamedTuple):
-    """Where a skeleton is drawn, and how large.
+    """Says where a skeleton is drawn, and how large.
 
     Attributes:
         size: diameter of a kept joint, in pixels.
@@ -128,7 +128,7 @@ def canvas_of(drawing: Drawing) -> Canvas:
 
 
 def draw_skeleton(drawing: Drawing | None) -> go.Figure:
-    """Draw what `plot_skeleton` shows; empty without a drawing."""
+    """Draw the figure of `plot_skeleton`; empty without a drawing."""
     figure = go.Figure()
     if drawing is None:
         return figure
@@ -167,7 +167,7 @@ def draw_skeleton(drawing: Drawing | None) -> go.Figure:
 
 
 def plot_history(record: PruningRecord, evaluation: JointEvaluation | None = None) -> go.Figure:
-    """How the joints were found, over optimizer steps; empty with fewer than two snapshots.
+    """Draw the run over optimizer steps; empty with fewer than two snapshots.
 
     With an evaluation that has it, the metric with gates drawn as in the search is shown beside
     that with the hard mask, at the end.
@@ -176,7 +176,7 @@ def plot_history(record: PruningRecord, evaluation: JointEvaluation | None = Non
 
 
 def draw_history(numbers: History | None) -> go.Figure:
-    """Draw what `plot_history` shows; empty without a history."""
+    """Draw the figure of `plot_history`; empty without a history."""
     if numbers is None:
         return go.Figure()
     rows = _history_rows(numbers)
@@ -221,7 +221,7 @@ def draw_history(numbers: History | None) -> go.Figure:
 
 
 def plot_comparison(records: Mapping[str, PruningRecord]) -> go.Figure:
-    """Keep probability of each joint in each run, with a dot where it is kept.
+    """Draw the keep probability of each joint in each run, with a dot where it is kept.
 
     Joints that no run keeps are left out.
 
@@ -232,7 +232,7 @@ def plot_comparison(records: Mapping[str, PruningRecord]) -> go.Figure:
 
 
 def draw_comparison(numbers: Comparison) -> go.Figure:
-    """Draw what `plot_comparison` shows."""
+    """Draw the figure of `plot_comparison`."""
     rows = [row for row in numbers.rows if row.votes]
     figure = go.Figure()
     figure.add_heatmap(
@@ -265,17 +265,17 @@ def draw_comparison(numbers: Comparison) -> go.Figure:
 def plot_frontier(
     records: PruningRecord | Mapping[str, PruningRecord], points: Iterable[Point] = ()
 ) -> go.Figure:
-    """The metric against the number of joints, with intervals; empty with fewer than two points.
+    """Draw the metric against the number of joints, with intervals; empty below two points.
 
     Args:
         records: a run's record, or several with a name for each.
-        points: what else was measured with the same metric; points of one label are a line.
+        points: other values of the same metric; points of one label are a line.
     """
     return draw_frontier(frontier_numbers(records, points))
 
 
 def draw_frontier(numbers: Frontier | None) -> go.Figure:
-    """Draw what `plot_frontier` shows; empty without points."""
+    """Draw the figure of `plot_frontier`; empty without points."""
     figure = go.Figure()
     if numbers is None:
         return figure
@@ -303,12 +303,12 @@ def draw_frontier(numbers: Frontier | None) -> go.Figure:
 
 
 def plot_classes(evaluation: JointEvaluation) -> go.Figure:
-    """What each class loses when a kept joint goes; empty if that was not measured."""
+    """Draw what each class loses when a kept joint goes; empty if that was not measured."""
     return draw_classes(class_numbers(evaluation))
 
 
 def draw_classes(numbers: Classes | None) -> go.Figure:
-    """Draw what `plot_classes` shows; empty without classes."""
+    """Draw the figure of `plot_classes`; empty without classes."""
     figure = go.Figure()
     if numbers is None:
         return figure
@@ -340,13 +340,13 @@ def draw_classes(numbers: Classes | None) -> go.Figure:
 
 
 def for_paper(figure: go.Figure, width: float = 88.0) -> go.Figure:
-    """A copy in the size of a paper's column, to be saved by its `write_image("figure.pdf")`.
+    """Return a copy in the size of a paper's column, to save by `write_image("figure.pdf")`.
 
     Text has 7 points, and nothing is higher than a page.
 
     Args:
         figure: any figure of the report.
-        width: in millimetres: a column has about 88, a page 180.
+        width: in millimetres; a column has about 88, a page 180.
     """
     copy, pixels = go.Figure(figure), 96 / 25.4  # in a millimetre
     text = {"size": 7 / 0.75, "family": "Helvetica, Arial, Liberation Sans, sans-serif"}
@@ -370,9 +370,9 @@ def as_json(figures: Mapping[str, go.Figure]) -> dict[str, str]:
 
 
 def _history_rows(numbers: History) -> list[Lines]:
-    """The rows under the heat map, as lines by name; what is never known is left out."""
+    """Return the rows under the heat map, as lines by name; unknown lines are left out."""
     counts: Lines = {"expected joints": numbers.expected, "active joints": numbers.active}
-    metrics: tuple[Lines, Lines] = ({}, {})  # those in [0, 1], and others
+    metrics: tuple[Lines, Lines] = ({}, {})  # metrics in [0, 1], and others
     for name, values in numbers.metrics.items():
         metrics[any(not 0 <= value <= 1 for value in values if value is not None)][name] = values
     rows: list[Lines] = [counts, *metrics, {"training loss": numbers.loss}]
@@ -382,12 +382,12 @@ def _history_rows(numbers: History) -> list[Lines]:
 
 
 def _is_lone(values: Sequence[float | None]) -> bool:
-    """Whether a line is a single point."""
+    """Return whether a line is a single point."""
     return sum(value is not None for value in values) == 1
 
 
 def _row_title(lines: Iterable[str]) -> str:
-    """The names of a row's lines, each behind a square of its line's colour."""
+    """Return the names of a row's lines, each behind a square of its line's colour."""
     shown = list(zip(lines, itertools.cycle(COLOURS), strict=False))
     names = [f'<span style="color:{colour}">■</span> {_label(name)}' for name, colour in shown[:4]]
     return "  ".join(names) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
@@ -429,11 +429,11 @@ def _name_ranks(figure: go.Figure, joints: Sequence[Joint], **more: Any) -> None
     labels = [f"<b>{x}</b>" if j.kept else x for x, j in zip(labels, joints, strict=True)]
     places, limits = list(range(len(joints))), [len(joints) - 0.4, -0.6]
     figure.update_yaxes(tickvals=places, ticktext=labels, range=limits, showgrid=False, **more)
-    figure.update_yaxes(ticklabeloverflow="allow")  # or Plotly measures all pairs of 543 labels
+    figure.update_yaxes(ticklabeloverflow="allow")  # else Plotly measures all pairs of 543 labels
 
 
 def _label(name: str) -> str:
-    """A name that Plotly shows as it is, and that leaves room for the figure."""
+    """Return a name that Plotly shows as it is, and that leaves room for the figure."""
     return escape(name if len(name) <= 28 else f"{name[:18]}…{name[-9:]}", quote=False)
 
 

@@ -1,4 +1,4 @@
-"""A record to the numbers of its report; nothing here knows how they are drawn."""
+"""Computes the numbers of a report from a record, and knows nothing of how they are drawn."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lightning_jointprune.record.record import PruningRecord, Snapshot
 from lightning_jointprune.report.curve import Frontier, Point, frontier_numbers
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
 
-# Okabe and Ito's colours, those to be told from white and black alike; then with a pattern.
+# Okabe and Ito's colours that stand out on white and on black; repeated with a pattern.
 COLOURS = ("#1F7FBF", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
 PATTERNS = ("", "/", ".")
 
 
 class Joint(NamedTuple):
-    """One joint as figures and table show it.
+    """Holds a joint as figures and table show it.
 
-    `mean` is its keep probability over the search, `cost` what dropping it costs, if measured.
+    `mean` is its keep probability over the search. `cost` is what dropping it costs, if measured.
     """
 
     number: int
@@ -34,7 +34,7 @@ class Joint(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One body part: its colour, and how many of its joints are kept."""
+    """Holds a body part's colour, and how many of its joints are kept."""
 
     name: str
     kept: int
@@ -44,9 +44,9 @@ class Part(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """Where each joint is, x to the right and y down, and the edges by whether both ends stay.
+    """Holds a place for each joint, x right and y down, and edges by whether both ends are kept.
 
-    `labels` say which side is which, as (text, x, y): what is drawn is seen from the front.
+    `labels` name the sides, as (text, x, y), since the drawing is seen from the front.
     """
 
     joints: tuple[Joint, ...]
@@ -58,12 +58,12 @@ class Drawing(NamedTuple):
 
 
 class Classes(NamedTuple):
-    """Which joints each class needs: the accuracy it loses when one of them goes.
+    """Holds the accuracy that each class loses when a joint goes.
 
     Attributes:
-        names: the classes, the one that loses most at one joint first; shape `(classes,)`.
-        accuracy: of each with all kept joints.
-        joints: the kept joints, by number and name, the one that costs most first.
+        names: the classes, by the most that a class loses at a joint; shape `(classes,)`.
+        accuracy: accuracy of each class with all kept joints.
+        joints: the kept joints, by number and name, by their cost.
         lost: accuracy that is lost, shape `(classes, joints)`.
     """
 
@@ -73,15 +73,16 @@ class Classes(NamedTuple):
     lost: tuple[tuple[float, ...], ...]
 
     def dearest(self, place: int) -> tuple[str, float]:
-        """The joint whose drop costs a class most, and how much."""
+        """Return the joint whose drop costs a class most, and that cost."""
         lost, joint = max(zip(self.lost[place], range(len(self.joints)), strict=True))
         return self.joints[joint][1], lost
 
 
 class History(NamedTuple):
-    """The run over time; `heat` has shape (joints by rank, snapshots), None is not known.
+    """Holds the run over time.
 
-    `phase_names` is the phase of each snapshot, `phases` each phase with its first and last step.
+    `heat` has shape (joints by rank, snapshots), with None for unknown values. `phase_names` is the
+    phase of each snapshot, `phases` each phase with its first and last step.
     """
 
     steps: tuple[int, ...]
@@ -99,7 +100,7 @@ class History(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """All that one report shows of a run; None where there is nothing to show."""
+    """Holds all that a report shows of a run; None where there is nothing to show."""
 
     joints: tuple[Joint, ...]
     parts: tuple[Part, ...]
@@ -117,10 +118,10 @@ def report_numbers(
     Args:
         record: the run.
         evaluation: what its joints are worth.
-        points: what else was measured with the record's metric.
+        points: other values of the record's metric.
 
     Raises:
-        ValueError: the evaluation is of other joints.
+        ValueError: if the evaluation is of other joints.
     """
     if evaluation is not None:
         check_evaluation(record, evaluation)
@@ -136,7 +137,7 @@ def report_numbers(
 
 
 def skeleton_of(record: PruningRecord) -> Skeleton | None:
-    """The named skeleton, if it is known and has as many joints."""
+    """Return the named skeleton, if it is known and has as many joints."""
     try:
         skeleton = get_skeleton(record.skeleton) if record.skeleton else None
     except ValueError:  # from a version that knows more skeletons
@@ -145,7 +146,7 @@ def skeleton_of(record: PruningRecord) -> Skeleton | None:
 
 
 def _part_names(record: PruningRecord) -> list[str]:
-    """The body part of each joint; empty where it is not known."""
+    """Return the body part of each joint; empty where it is not known."""
     skeleton = skeleton_of(record)
     groups = skeleton.groups if skeleton else record.parts or record.settings.get("groups")
     names = [""] * record.selection.num_joints
@@ -157,10 +158,10 @@ def _part_names(record: PruningRecord) -> list[str]:
 
 
 def check_evaluation(record: PruningRecord, evaluation: JointEvaluation) -> None:
-    """Make sure that what was evaluated are the joints of this run.
+    """Check that the joints of this run were evaluated.
 
     Raises:
-        ValueError: they are others, or a joint or class is missing.
+        ValueError: if they are others, or a joint or class is missing.
     """
     ours, theirs = record.selection, evaluation
     fit = (ours.num_joints, ours.indices) == (len(theirs.joint_names), theirs.indices)
@@ -178,7 +179,7 @@ def check_evaluation(record: PruningRecord, evaluation: JointEvaluation) -> None
 def importance_numbers(
     record: PruningRecord, evaluation: JointEvaluation | None = None
 ) -> tuple[Joint, ...]:
-    """The joints by rank: keep probability to two decimals, then its mean over the search."""
+    """Return the joints by keep probability to two decimals, then by its mean over the search."""
     costs = {}
     if evaluation is not None:
         numbers = {name: number for number, name in enumerate(evaluation.joint_names)}
@@ -196,7 +197,7 @@ def importance_numbers(
 
 
 def part_numbers(joints: Iterable[Joint]) -> tuple[Part, ...]:
-    """The body parts in the skeleton's order; empty if no joint has one."""
+    """Return the body parts in the skeleton's order; empty if no joint has a part."""
     members: dict[str, list[bool]] = {}
     for joint in sorted(joints, key=lambda j: j.number):
         members.setdefault(joint.part, []).append(joint.kept)
@@ -226,7 +227,7 @@ def skeleton_numbers(record: PruningRecord, joints: Sequence[Joint]) -> Drawing 
 
 
 def _spread(pose: Sequence[Sequence[float]]) -> tuple[tuple[float, float], ...]:
-    """The first two coordinates of a pose, from 0 to at most 1; empty if all are the same."""
+    """Return two coordinates of a pose, from 0 to at most 1; empty if all are the same."""
     if not pose:
         return ()
     x, y = ([place[axis] for place in pose] for axis in (0, 1))
@@ -237,7 +238,7 @@ def _spread(pose: Sequence[Sequence[float]]) -> tuple[tuple[float, float], ...]:
 
 
 def _side_labels(skeleton: Skeleton) -> tuple[tuple[str, float, float], ...]:
-    """A label under each hand, or under each arm where there are no hands."""
+    """Return a label under each hand, or under each arm where there are no hands."""
     for part in ("hand", "arm"):
         labels = []
         for side in ("left", "right"):
@@ -252,7 +253,7 @@ def _side_labels(skeleton: Skeleton) -> tuple[tuple[str, float, float], ...]:
 
 
 def class_numbers(evaluation: JointEvaluation) -> Classes | None:
-    """What each class needs; None if it was not measured, or no joint is kept."""
+    """Return what each class loses; None if it was not measured, or no joint is kept."""
     numbers = {name: number for number, name in enumerate(evaluation.joint_names)}
     known = evaluation.class_names
     names = [known[c] if 0 <= c < len(known) else str(c) for c in evaluation.per_class]
@@ -272,7 +273,7 @@ def class_numbers(evaluation: JointEvaluation) -> Classes | None:
 
 
 def _phase_spans(history: Sequence[Snapshot]) -> tuple[tuple[str, float, float], ...]:
-    """Phases as (phase, first step, last step); they meet halfway between two snapshots."""
+    """Return phases as (phase, first step, last step), meeting halfway between two snapshots."""
     changes = [(a.step + b.step) / 2 for a, b in itertools.pairwise(history) if a.phase != b.phase]
     borders = [history[0].step, *changes, history[-1].step]
     phases = [phase for phase, _ in itertools.groupby(s.phase for s in history)]
@@ -289,7 +290,7 @@ def history_numbers(
     Args:
         record: the run.
         joints: its `importance_numbers`.
-        evaluation: adds what it measured at the end, with the hard mask and with sampled gates.
+        evaluation: adds its values at the end, with the hard mask and with sampled gates.
     """
     history = record.history
     if len(history) < 2:
@@ -313,7 +314,7 @@ def history_numbers(
 
 
 def _at_the_end(evaluation: JointEvaluation | None, moments: int) -> dict[str, list[float | None]]:
-    """What an evaluation measured with both kinds of gates, as values of the last moment."""
+    """Return an evaluation's values with both kinds of gates, as those of the last moment."""
     if evaluation is None or evaluation.soft is None:
         return {}
     hard, gain = evaluation.kept.value, evaluation.soft.value
@@ -326,5 +327,5 @@ def _at_the_end(evaluation: JointEvaluation | None, moments: int) -> dict[str, l
 
 
 def short(value: float | None) -> float | None:
-    """Four significant digits, enough for a screen."""
+    """Return four significant digits of a number, enough for a screen."""
     return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Figures to one HTML page, which needs no network."""
+"""Writes figures as one HTML page, which needs no network."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ def write_report(
     points: Sequence[Point] = (),
     seeds: Sequence[PruningRecord] = (),
 ) -> Place:
-    """Write the report as one HTML file that needs nothing else.
+    """Write the report as one HTML file that needs no other, and return its path.
 
     Args:
-        record: what the run learned.
+        record: the record of the run.
         path: the file, or a folder for `joint_importance.html`.
         title: the data set or task, for the sentence at the top.
-        plotly: where the page has Plotly's script from. `"inline"`: it is in the page (5 MB).
-            `"cdn"`: Plotly's server, so the page needs a network. `"directory"`: the file
-            `plotly.min.js` beside the page, which is written too; for many reports in one folder.
-        evaluation: what the joints are worth, out of `evaluate_joints`: adds the cost of dropping
-            each, sections on classes and signers, and what its data say of trust.
-        points: what else was measured with the record's metric, such as published sets of joints,
-            for the section on accuracy against joints.
-        seeds: records of runs that differ in their seed, for how far they agree.
+        plotly: the place of Plotly's script. `"inline"` puts it in the page (5 MB). `"cdn"` loads
+            it from Plotly's server, so that the page needs a network. `"directory"` writes the file
+            `plotly.min.js` beside the page, for many reports in one folder.
+        evaluation: the result of `evaluate_joints`. It adds the cost of dropping each joint,
+            sections on classes and signers, and findings on how far to trust the run.
+        points: other values of the record's metric, such as those of published sets of joints, for
+            the section on accuracy against joints.
+        seeds: records of runs that differ in their seed, for their agreement.
 
     Raises:
         OSError: it cannot be written.
@@ -110,7 +110,7 @@ def render(
     points: Sequence[Point] = (),
     seeds: Sequence[PruningRecord] = (),
 ) -> str:
-    """The report as HTML: the same record gives the same text. Arguments as in `write_report`."""
+    """Return the report as HTML, always the same for a record; see `write_report`."""
     numbers = report_numbers(record, evaluation, points)
     found = findings(record, seeds, evaluation)
     figures = {
@@ -144,12 +144,12 @@ def render(
 
 
 def _in_thousandths(history: History) -> History:
-    """Return a history with shorter keep probabilities; the page's script divides them again."""
+    """Return a history with keep probabilities in thousandths; the page's script divides them."""
     return history._replace(heat=[[round(1000 * p) for p in row] for row in history.heat])
 
 
 def _write(path: Place, text: str, plotly: str) -> Place:
-    """Write a page, and Plotly's script if that is to be beside it."""
+    """Write a page, and Plotly's script if it has to stand beside it."""
     write_text(path, text)
     if plotly == "directory":
         write_text(path.with_name(PLOTLY_FILE), script_text())
@@ -157,7 +157,7 @@ def _write(path: Place, text: str, plotly: str) -> Place:
 
 
 def _page(template: str, figures: Mapping[str, Any], plotly: str, **values: Any) -> str:
-    """A template with its values, its figures that are not empty, and Plotly's script."""
+    """Fill a template with values, the figures that are not empty, and Plotly's script."""
     if plotly not in PLOTLY:
         raise ValueError(f"Expected plotly to be one of {', '.join(PLOTLY)} but got {plotly!r}.")
     pages = Environment(
@@ -176,7 +176,7 @@ def _page(template: str, figures: Mapping[str, Any], plotly: str, **values: Any)
 
 
 def _page_data(joints: Sequence[Joint], history: History | None) -> dict[str, Any]:
-    """What the page's own script reads: the joints by rank, and the moments to replay."""
+    """Return the data of the page's own script: joints by rank, and the moments to replay."""
     columns = ("steps", "epochs", "phase_names", "active", "expected")
     moments = zip(*(getattr(history, name) for name in columns), strict=True) if history else ()
     costs = [j.cost and short(j.cost.value) for j in joints]
@@ -186,14 +186,14 @@ def _page_data(joints: Sequence[Joint], history: History | None) -> dict[str, An
 
 
 def _for_script(text: str) -> Markup:
-    """JSON in which no character can end the script element that it is in."""
+    """Return JSON without characters that could end its script element."""
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def _coded(text: str) -> Markup:
-    """Text as HTML, with what is between backticks as code."""
+    """Return text as HTML, with code where it has backticks."""
     pieces = text.split("`")
-    if len(pieces) % 2 == 0:  # a name has a backtick of its own
+    if len(pieces) % 2 == 0:  # a name has a backtick
         return escape(text)
     return Markup("").join(
         Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece)

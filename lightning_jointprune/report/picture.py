@@ -1,4 +1,4 @@
-"""The skeleton without Plotly's script: SVG for the page, a picture for loggers that show none."""
+"""Draws the skeleton without Plotly, as SVG for the page and as a picture for loggers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from lightning_jointprune.report.numbers import (
     skeleton_numbers,
 )
 
-WIDTH, MARGIN = 640, 24  # in pixels
+WIDTH, MARGIN = 640, 24  # width and margin of a picture, in pixels
 
 
 def skeleton_sketch(drawing: Drawing) -> Markup:
-    """Return the skeleton as SVG, which is seen while Plotly's script has yet to run."""
+    """Return the skeleton as SVG, which is seen until Plotly's script runs."""
     canvas = canvas_of(drawing)
     (left, right), (top, _) = canvas.across, canvas.down
     scale = 1000 / (right - left)
@@ -49,13 +49,13 @@ def skeleton_sketch(drawing: Drawing) -> Markup:
 
 
 def skeleton_picture(record: PruningRecord) -> Tensor | None:
-    """Return what `plot_skeleton` shows, on white: kept joints filled, dropped ones hollow.
+    """Return the figure of `plot_skeleton` on white: kept joints filled, dropped ones hollow.
 
     Returns:
         Bytes of red, green and blue, shape `(height, 640, 3)`; None if no place is known.
 
     Raises:
-        ImportError: Pillow is not installed; TensorBoard brings it.
+        ImportError: if Pillow is not installed; TensorBoard brings it.
     """
     from PIL import Image, ImageDraw
 

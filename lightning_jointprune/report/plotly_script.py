@@ -1,4 +1,4 @@
-"""Plotly's script in a page: inside it, on Plotly's server, or in a file beside it."""
+"""Puts Plotly's script into a page: inside it, from Plotly's server, or from a file beside it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import hashlib
 from markupsafe import Markup
 
 PLOTLY_FILE = "plotly.min.js"
-# The places that the script may be in, each with what a page may load from there.
+# The places of the script, each with what a page may load from there.
 SOURCES = {"inline": "", "cdn": " https://cdn.plot.ly", "directory": " file: 'self'"}
 PLOTLY = tuple(SOURCES)
 
 
 def script_text() -> str:
-    """Return the script, some 5 MB."""
+    """Return the script, about 5 MB."""
     from plotly.offline import get_plotlyjs
 
     text: str = get_plotlyjs()

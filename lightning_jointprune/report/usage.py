@@ -1,4 +1,4 @@
-"""What to do with a run's answer: what can be switched off, the call to repeat it, whom to cite."""
+"""Says what to do with a run's answer: parts to switch off, the call to repeat it, papers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ARGUMENTS = ("input", "axes", "budget", "gate", "groups", "keep", "drop", "phase
 
 
 class Paper(NamedTuple):
-    """A paper to cite."""
+    """Describes a paper to cite."""
 
     authors: str
     title: str
@@ -64,19 +64,19 @@ PAPERS = {
 
 
 def papers(record: PruningRecord) -> tuple[Paper, ...]:
-    """The papers of the gate that was used; those of the default where it is not known."""
+    """Return the papers of the gate that was used, or of the default where it is not known."""
     gate = re.sub(r"\W|_", "", json.dumps(record.settings.get("gate"))).lower()
     return next((found for word, found in PAPERS.items() if word in gate), CONCRETE)
 
 
 def idle_components(record: PruningRecord) -> tuple[str, ...]:
-    """Return what of MediaPipe need not run, in sentences; empty if that is not known."""
+    """Return sentences on parts of MediaPipe that need not run; empty if that is not known."""
     plan = extraction_plan(record.selection) if record.phase == "final" else None
     return () if plan is None else plan.idle_sentences()
 
 
 def callback_code(record: PruningRecord) -> str | None:
-    """Python code that makes the run's callback; None if its settings are not all known."""
+    """Return Python code that makes the run's callback; None if a setting is not known."""
     settings, skeleton = dict(record.settings), skeleton_of(record)
     tied = settings.pop("tied", False)
     if not {"budget", "gate"} <= settings.keys() <= set(ARGUMENTS):
@@ -101,14 +101,14 @@ def callback_code(record: PruningRecord) -> str | None:
 
 
 def _own_skeleton(record: PruningRecord) -> dict[str, Any]:
-    """A skeleton that only this run knows."""
+    """Return code for a skeleton that only this run knows."""
     parts = {name: list(joints) for name, joints in record.parts.items()}
     told = {"name": record.skeleton, "joints": list(record.selection.joint_names)}
     return {"Skeleton": {**told, "groups": parts, "edges": [*map(list, record.edges)] or None}}
 
 
 def _groups(groups: Any, tied: bool, parts: Mapping[str, tuple[int, ...]]) -> Any:
-    """Groups in the words that the callback knows."""
+    """Return groups in the words that the callback knows."""
     if isinstance(groups, Mapping):
         if parts and {name: list(joints) for name, joints in parts.items()} == groups:
             return "tied" if tied else "hierarchical"
@@ -118,15 +118,17 @@ def _groups(groups: Any, tied: bool, parts: Mapping[str, tuple[int, ...]]) -> An
 
 
 def _code(value: Any, used: list[str]) -> str:
-    """A plain value as Python code; classes that it names are added to `used`."""
+    """Return a plain value as Python code, and add the classes that it names to `used`."""
     if isinstance(value, Mapping):
         name, arguments = next(iter(value.items()), ("", None))
         if len(value) == 1 and name in CLASSES and isinstance(arguments, Mapping):
             used.append(name)
-            told = {key: one for key, one in arguments.items() if one not in (None, {})}
-            given = [f"{key}={_code(one, used)}" for key, one in told.items()]
+            told = {
+                key: argument for key, argument in arguments.items() if argument not in (None, {})
+            }
+            given = [f"{key}={_code(argument, used)}" for key, argument in told.items()]
             return f"{name}({', '.join(given)})"
         return f"{{{', '.join(f'{_code(k, used)}: {_code(v, used)}' for k, v in value.items())}}}"
     if isinstance(value, list):
-        return f"[{', '.join(_code(one, used) for one in value)}]"
+        return f"[{', '.join(_code(item, used) for item in value)}]"
     return json.dumps(value) if isinstance(value, str) else repr(value)

@@ -1,4 +1,4 @@
-"""What is installed and what does not go together, against a list made by hand."""
+"""Test what is installed and what conflicts, against a list made by hand."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ EXTRA = Requirement('kaleido>=1.0; extra == "report"')
 
 
 def install(folder: Path, name: str, version: str, *asks: str) -> None:
-    """Leave behind what pip leaves of a package that is installed."""
+    """Write the files that pip leaves of an installed package."""
     info = folder / f"{name}-{version}.dist-info"
     info.mkdir()
-    lines = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {one}" for one in asks)]
+    lines = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {asked}" for asked in asks)]
     (info / "METADATA").write_text("\n".join(["Metadata-Version: 2.1", *lines, ""]))
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose packages come before those that are installed."""
+    """Return a folder whose packages come before the installed ones."""
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
 
@@ -57,8 +57,8 @@ def test_builds_and_releases_to_come_are_no_conflict(torch: str) -> None:
 
 def test_the_environment_of_the_tests_has_no_conflict() -> None:
     required = requirements()
-    assert {"torch", "lightning", "plotly"} <= {one.name for one in required}
-    assert conflicts(installed(one.name for one in required), required) == []
+    assert {"torch", "lightning", "plotly"} <= {requirement.name for requirement in required}
+    assert conflicts(installed(requirement.name for requirement in required), required) == []
     assert known_conflicts() == []
 
 

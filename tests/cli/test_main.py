@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it writes, and how it says no."""
+"""Test what the command line prints and writes, and how it refuses."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_compare_writes_a_page_with_what_it_prints(
 def test_compare_as_json(run: Path, other: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(run), str(other), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert [one["run"] for one in shown["runs"]] == ["first", "second"]
+    assert [run["run"] for run in shown["runs"]] == ["first", "second"]
     assert shown["jaccard"] == [{"runs": [0, 1], "overlap": 0.5}]
     assert (shown["kept_by"]["left_eye"], shown["kept_by"]["nose"]) == (2, 1)
     assert [row["number"] for row in shown["disputed"]] == [0, 3]
@@ -244,7 +244,7 @@ def test_runs_in_folders_of_one_name_are_told_apart_by_path(
         PruningRecord(selection_of((0,))).to_json(folder / "pruning_record.json")
     main(["compare", *map(str, runs), "--json"])
     shown = json.loads(capsys.readouterr().out)
-    assert [one["run"] for one in shown["runs"]] == [str(folder) for folder in runs]
+    assert [run["run"] for run in shown["runs"]] == [str(folder) for folder in runs]
 
 
 def test_skeletons_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -391,8 +391,8 @@ def test_select_rewrites_files_to_the_kept_joints_once(
     assert capsys.readouterr().out.splitlines()[0] == said
     assert main([*command, "--json"]) == 0
     done = json.loads(capsys.readouterr().out)["files"]
-    assert [Path(one["path"]).name for one in done] == ["a.npy", "b.npy"]
-    assert not any(one["made"] for one in done)
+    assert [Path(file["path"]).name for file in done] == ["a.npy", "b.npy"]
+    assert not any(file["made"] for file in done)
     assert main(["select", *files, "--joints", str(run), "-o", str(tmp_path)]) == 2
     assert "which is the file itself" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""`jointprune compact` and `export`: from a checkpoint to a smaller model and a program."""
+"""Test `jointprune compact` and `export`, from a checkpoint to a smaller model and a program."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHAPE = ["--shape", f"3,8,{J},3"]
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """Of a short run, in a folder of its own."""
+    """Return the checkpoint of a short run, in a folder of its own."""
     model = CallsItself()
     callback = JointPruningCallback(J, lr=0.5, dirpath=tmp_path / "run")
     trainer = pl.Trainer(max_epochs=10, callbacks=[callback], **QUIET)

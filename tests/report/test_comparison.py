@@ -1,4 +1,4 @@
-"""Runs side by side, against hand-counted overlaps and closed forms of their stability."""
+"""Test comparisons of runs against hand-counted overlaps and closed forms of their stability."""
 
 from __future__ import annotations
 

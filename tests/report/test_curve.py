@@ -1,4 +1,4 @@
-"""Accuracy against joints: the points are those that were measured, of runs and of others."""
+"""Test that the points of accuracy against joints are the measured ones, of runs and of others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each doubt about a run is found where it is, and nowhere else."""
+"""Test that each doubt about a run is found where it is, and nowhere else."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def selected(record: PruningRecord, **changes: Any) -> PruningRecord:
 
 
 def measured(search: tuple[float, ...], final: tuple[float, ...], **more: Any) -> PruningRecord:
-    """A run that measured these values of a metric in its search and in its final phase."""
+    """Return a run that measured these values of a metric in its search and its final phase."""
     phases = [("search", value) for value in search] + [("final", value) for value in final]
     history = tuple(
         snapshot(10 * step, phase, (0.99, 0.01), metrics={"val": value})
@@ -120,7 +120,7 @@ def test_the_drop_at_the_freeze_is_between_the_validations_on_its_two_sides(
 ) -> None:
     record = measured(search, final)
     assert words in titles(record, level)
-    advice = next(one.advice for one in findings(record) if words in one.title)
+    advice = next(finding.advice for finding in findings(record) if words in finding.title)
     assert f"It was {show(search[-1])} at the last validation of the search (step 10)" in advice
     assert f"{show(final[0])} at the first after it" in advice
 
@@ -206,8 +206,10 @@ def test_seeds_of_other_joints_are_refused() -> None:
 def test_gates_that_do_better_than_the_hard_mask_are_a_doubt(soft: Estimate, level: str) -> None:
     record = record_of("coco_17", (0, 1))
     evaluation = replace(evaluated(record), soft=soft)
-    found = [one for one in findings(record, (), evaluation) if "Gates drawn" in one.title]
-    assert [one.level for one in found] == [level]
+    found = [
+        finding for finding in findings(record, (), evaluation) if "Gates drawn" in finding.title
+    ]
+    assert [finding.level for finding in found] == [level]
     assert f"The difference in accuracy is {soft}." in found[0].advice
 
 
@@ -268,7 +270,7 @@ def test_joints_are_named_with_their_probabilities_up_to_a_number() -> None:
 
 
 def watched(inputs: dict[int, JointInput], **more: Any) -> tuple[PruningRecord, JointEvaluation]:
-    """A run that keeps ten of 17 joints, and an evaluation with inputs that differ for some."""
+    """Return a run that keeps ten of 17 joints, and an evaluation whose inputs differ for some."""
     record = record_of("coco_17", tuple(range(10)))
     names = record.selection.joint_names
     usual = JointInput(1.0, 1.0, 0.0, None)
@@ -279,14 +281,20 @@ def watched(inputs: dict[int, JointInput], **more: Any) -> tuple[PruningRecord, 
 def test_kept_joints_that_are_seldom_there_are_named() -> None:
     missing = {2: JointInput(1.0, 0.3, 0.0, None), 12: JointInput(1.0, 0.0, 0.0, None)}
     record, evaluation = watched(missing)
-    found = {one.level: one for one in findings(record, (), evaluation) if "picture" in one.title}
+    found = {
+        finding.level: finding
+        for finding in findings(record, (), evaluation)
+        if "picture" in finding.title
+    }
     assert list(found) == ["check"]
     assert found["check"].title.startswith("1 of the 10 kept joints is undetected")
     assert "right_eye (0.99)." in found["check"].advice  # joint 12 is dropped
     numbered = replace(
         evaluation,
         joint_names=tuple(f"joint_{j}" for j in range(17)),
-        inputs={f"joint_{j}": one for j, one in enumerate(evaluation.inputs.values())},
+        inputs={
+            f"joint_{j}": statistics for j, statistics in enumerate(evaluation.inputs.values())
+        },
         drop={},
     )
     assert "right_eye (0.99)." in str(findings(record, (), numbered))
@@ -296,11 +304,17 @@ def test_kept_joints_that_are_seldom_there_are_named() -> None:
 
 def test_costs_that_go_with_motion_are_said() -> None:
     record, evaluation = watched({j: JointInput(1.0 + j, 1.0, 0.0, None) for j in range(10)})
-    found = [one for one in findings(record, (), evaluation) if "how they move" in one.title]
-    assert [(one.level, one.title[-5:]) for one in found] == [("check", "1.00.")]
+    found = [
+        finding for finding in findings(record, (), evaluation) if "how they move" in finding.title
+    ]
+    assert [(finding.level, finding.title[-5:]) for finding in found] == [("check", "1.00.")]
     mixed = {j: JointInput((7.0 * j) % 10, 1.0, 0.0, None) for j in range(10)}
-    found = [one for one in findings(record, (), watched(mixed)[1]) if "how they move" in one.title]
-    assert [one.level for one in found] == ["note"]
+    found = [
+        finding
+        for finding in findings(record, (), watched(mixed)[1])
+        if "how they move" in finding.title
+    ]
+    assert [finding.level for finding in found] == ["note"]
     few = replace(evaluation, drop=dict(list(evaluation.drop.items())[:7]))
     assert "how they move" not in str(findings(record, (), few))
 
@@ -328,7 +342,7 @@ def test_a_normalisation_by_dropped_joints_is_said(
 
 def test_without_a_dropped_joint_a_normalisation_is_no_doubt() -> None:
     record = record_of("coco_17", tuple(range(17)), normalisation={"centred": "frame"})
-    assert [one.level for one in normalised(record)] == ["note"]
+    assert [finding.level for finding in normalised(record)] == ["note"]
 
 
 @pytest.mark.parametrize("found", [{}, {"origin": 99}, {"origin": "nose"}, {"centred": None}])

@@ -1,4 +1,4 @@
-"""Figures show the numbers and build, whatever the names are."""
+"""Test that figures show the numbers and build, whatever the names are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of `lightning_jointprune.report` are there before what they draw with is loaded."""
+"""Test that the names of `lightning_jointprune.report` are there before Plotly is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report's numbers are the record's."""
+"""Test that the report's numbers are those of the record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page says, and what it leaves out."""
+"""Test what the page says, and what it leaves out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_figures_json_cannot_end_the_script_it_is_in() -> None:
 
 
 def text_of(page: str) -> str:
-    """The words of the page's body."""
+    """Return the words of the page's body."""
     body = page.partition("<body>")[2].partition('<script type="application/json"')[0]
     return " ".join(re.sub(r"<[^>]+>", " ", body).replace("\u00a0", " ").split())
 
@@ -214,7 +214,7 @@ def test_543_joints_and_200_snapshots_stay_small(tmp_path: Path) -> None:
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path to everything in nested dictionaries and lists."""
+    """Yield the path to each value in nested dictionaries and lists."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in pairs:
         yield (*path, key)

@@ -1,4 +1,4 @@
-"""The picture shows the skeleton that the figure shows."""
+"""Test that the picture shows the same skeleton as the figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plotly's script is in the page, on a server that cannot change it, or beside the page."""
+"""Test that Plotly's script is in the page, on a server that cannot change it, or beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as people open it: in a browser, and as a file."""
+"""Test the report as people open it, in a browser and as a file."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def opened(
     plotly: str = "inline",
     **more: Any,
 ) -> tuple[Page, list[str]]:
-    """The record's page when all its figures are drawn, and what it must not have done."""
+    """Open the record's page until all figures are drawn, and list requests and errors."""
     from playwright.sync_api import expect
 
     page = new_page(browser, viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -141,7 +141,7 @@ def test_a_chosen_joint_is_marked_in_every_figure_and_in_the_table(
     skeleton = get_skeleton("coco_17")
 
     def marked() -> dict[str, Any]:
-        """The places of the marks, by figure, and the names in the marked rows of the table."""
+        """Return the places of the marks, by figure, and the names of the table's marked rows."""
         found: dict[str, Any] = page.evaluate("""() => {
             const last = (id, of) => document.getElementById(id)[of].at(-1);
             const box = (id) => {
@@ -414,7 +414,7 @@ def test_axe_finds_no_barrier(browser: Browser, tmp_path: Path, scheme: str, wid
     page.locator("#joints .name button").first.click()
     page.locator("summary").click()
     found = Axe().run(page).response["violations"]
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
     assert wrongs == []
     page.close()
 
@@ -445,7 +445,7 @@ def test_the_page_of_a_comparison_is_drawn_without_barrier_and_runs_no_names(
     assert page.locator("main img, main script, main a").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     found = Axe().run(page).response["violations"]
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
     assert wrongs == []
     page.close()
 

@@ -1,4 +1,4 @@
-"""What to do with the answer: components to switch off, code that repeats the run, papers."""
+"""Test what to do with the answer: parts to switch off, code that repeats the run, papers."""
 
 from __future__ import annotations
 
@@ -132,5 +132,5 @@ def test_odd_settings_are_only_text(odd: Any) -> None:
 )
 def test_the_gates_own_paper_is_cited(gate: Any, paper: str) -> None:
     cited = papers(replace(unnamed((0.9, 0.1)), settings={"gate": gate}))
-    assert paper in " ".join(one.where for one in cited)
+    assert paper in " ".join(source.where for source in cited)
     assert len(cited) == (2 if paper.startswith("1611") else 1)
