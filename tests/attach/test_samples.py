@@ -1,4 +1,4 @@
-"""The batch is taken from an axis with as many samples as there are labels, or it is refused."""
+"""Test that the axis of the batch has as many samples as there are labels, or is refused."""
 
 from __future__ import annotations
 

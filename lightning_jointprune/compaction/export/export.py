@@ -305,7 +305,7 @@ def _torch_runner(content: bytes) -> Run:
 def _compared(
     traced: Called, run: Run, inputs: Sequence[Input], free: set[str], path: Place
 ) -> float:
-    """How far a program is from the model, on the example and on other sizes of it."""
+    """Return how far a program is from the model, on the example and on other sizes of it."""
     sizes = {w: entry.tensor.shape[axis] for entry in inputs for axis, w in entry.words.items()}
     others = [{w: _another(traced, inputs, w, sizes[w])} for w in sorted(free)]
     worst = 0.0
