@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightning_jointprune.attach.hooks import (
     Layer,
-    _Gate,  # named by models that were pickled when this was one module
+    _Gate,  # named, as the next, by models that were pickled when this was one module
     _gated_forward,
     attach,
     attached_layers,

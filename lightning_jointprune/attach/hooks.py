@@ -52,8 +52,8 @@ class Layer(Protocol):
         ...
 
 
-class _Gate:
-    """A layer at one argument of one module. Where the argument is, is worked out once."""
+class _GatedArgument:
+    """Passes one argument of a module through a layer; its place is worked out once."""
 
     def __init__(self, target: Target, layer: Layer, module: nn.Module) -> None:
         self.target = target
@@ -61,7 +61,7 @@ class _Gate:
         self.where = target.input
         self.name, self.position, self.rest = _locate(module, target.path)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Gate:
+    def __deepcopy__(self, memo: dict[int, Any]) -> _GatedArgument:
         return self  # a copied model shares the live layer
 
     def __call__(
@@ -91,6 +91,9 @@ class _Gate:
         layer: Any = self.layer
         call = layer.forward if is_recorded(x) else layer
         return layout.merge(call(split, axes, *part))
+
+
+_Gate = _GatedArgument  # name in models that were pickled before
 
 
 def _locate(module: nn.Module, path: tuple[str, ...]) -> tuple[str, int, tuple[str, ...]]:
@@ -193,13 +196,13 @@ def attach(module: nn.Module, target: Target, layer: Layer) -> None:
     """
     owner = module_at(module, target.module)
     state = owner.__dict__
-    gates: tuple[_Gate, ...] = state.get(_GATES, ())
+    gates: tuple[_GatedArgument, ...] = state.get(_GATES, ())
     if any(gate.target.path == target.path for gate in gates):
         raise ValueError(
             f"Expected no layer on input `{target.input}` but got a second one. "
             "Detach the first, or use one callback per input."
         )
-    gate = _Gate(target, layer, owner)
+    gate = _GatedArgument(target, layer, owner)
     if _GATES not in state or "forward" not in state:
         forward = partial(_gated_forward, owner)
         forward.__wrapped__ = owner.forward  # type: ignore[attr-defined] # keeps its signature

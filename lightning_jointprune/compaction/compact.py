@@ -18,7 +18,7 @@ from lightning_jointprune.attach.hooks import attach, detach
 from lightning_jointprune.attach.modules import module_at
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.follow import Plan, Refused, Walk
-from lightning_jointprune.compaction.proof import TOLERANCE, difference, outputs, seeds
+from lightning_jointprune.compaction.proof import TOLERANCE, outputs, relative_difference, seeds
 from lightning_jointprune.compaction.request import (
     Compaction,
     called_by_users,
@@ -138,7 +138,7 @@ def _whole(
     fill = layer.fill_mean.tolist() if layer.fill_mean is not None else layer.fill
     both = _SelectedAndPutBack(layer.current_mask().cpu(), fill, targets[0])
     error = max(
-        difference(
+        relative_difference(
             outputs(result, targets, layer, called, call, seed, dtype=None),
             outputs(result, targets, both, called, call, seed, dtype=None),
         )
@@ -257,7 +257,7 @@ def _proved(
             after = [
                 outputs(small, targets, SelectLayer(mask), called, call, seed) for seed in seeds()
             ]
-            error = max(map(difference, before, after))
+            error = max(map(relative_difference, before, after))
         except (RuntimeError, ValueError, IndexError, AssertionError) as failed:
             said = said or f"it failed with: {str(failed).strip().splitlines()[0][:200]}"
             continue

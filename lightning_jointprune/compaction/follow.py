@@ -22,8 +22,8 @@ from lightning_jointprune.compaction.tracing import (
     CompactionError,
     Graph,
     arguments,
-    layer_of,
     operation,
+    submodule_of,
 )
 
 
@@ -115,7 +115,7 @@ class Refused(CompactionError):  # noqa: N818 -- it is not raised to the user
     """
 
     def __init__(self, node: Node, reason: str) -> None:
-        self.node, self.layer, self.reason = node, layer_of(node), reason
+        self.node, self.layer, self.reason = node, submodule_of(node), reason
         where = f"layer `{self.layer}`" if self.layer else "the model's own forward"
         super().__init__(f"{where} ({operation(node)}): {reason}")
 

@@ -64,7 +64,7 @@ def outputs(
         detach(model)
 
 
-def difference(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
+def relative_difference(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
     """Return the largest difference over the largest value, of outputs that belong together.
 
     Raises:

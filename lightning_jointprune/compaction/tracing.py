@@ -253,7 +253,7 @@ def _read(program: torch.export.ExportedProgram, inputs: Sequence[Tensor]) -> Gr
     return Graph(nodes, names, tensors)
 
 
-def layer_of(node: Node) -> str:
+def submodule_of(node: Node) -> str:
     """Return the path of the submodule of an operation; empty for the model itself."""
     return next(reversed(stack_of(node)), "")
 

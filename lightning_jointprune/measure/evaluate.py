@@ -93,23 +93,25 @@ def evaluate_joints(
     kept = layer.current_mask().clone()
     trials = _trials(kept, names, how, indices_of(groups or {}, names))
     inputs = InputStatistics(layer.num_joints, frame)
-    seen = observe(model, dataloader, trials, metric, predict, seed, progress, inputs)
+    results = observe(model, dataloader, trials, metric, predict, seed, progress, inputs)
     effects: dict[str, dict[str, Estimate]] = {kind: {} for kind in ("kept", *HOW, "groups")}
     for number, trial in enumerate(trials):
-        effects[trial.kind][trial.name] = seen.effect(number, gain=trial.kind in ("add", "soft"))
-    labels = sorted(set(seen.labels.tolist()))
+        effects[trial.kind][trial.name] = results.effect(number, gain=trial.kind in ("add", "soft"))
+    labels = sorted(set(results.labels.tolist()))
     if class_names is not None and labels and len(class_names) <= labels[-1]:
         raise ValueError(
             f"Expected a name for each label up to {labels[-1]} but got {len(class_names)} names. "
             "Name all classes, those without samples too."
         )
-    accuracy = [[seen.accuracy(row, label) for label in labels] for row in range(len(seen.right))]
+    accuracy = [
+        [results.accuracy(row, label) for label in labels] for row in range(len(results.right))
+    ]
     return JointEvaluation(
         joint_names=names,
         indices=tuple(kept.nonzero().flatten().tolist()),
         metric="accuracy" if metric is None else type(metric).__name__,
-        samples=seen.samples,
-        kept=seen.kept(),
+        samples=results.samples,
+        kept=results.kept(),
         **{kind: effects[kind] for kind in ("drop", "add", "permute", "groups")},
         soft=effects["soft"].get(""),
         inputs=dict(zip(names, inputs.result(), strict=True)),
@@ -120,8 +122,8 @@ def evaluate_joints(
             if trial.kind == "drop"
         },
         class_names=tuple(class_names or ()),
-        per_signer={} if signers is None else _per_signer(seen.right[:1], signers),
-        higher_is_better=seen.sign > 0,
+        per_signer={} if signers is None else _per_signer(results.right[:1], signers),
+        higher_is_better=results.sign > 0,
     )
 
 
@@ -197,10 +199,10 @@ def compare_subsets(
         raise ValueError("Expected another name than 'kept', the model's own joints. Rename it.")
     masks |= {name: _mask(name, joints, names) for name, joints in subsets.items()}
     trials = [Trial("kept" if name == "kept" else "subsets", name, masks[name]) for name in masks]
-    seen = observe(model, dataloader, trials, None, predict, seed, progress)
-    right = dict(zip(masks, seen.right, strict=True))
+    results = observe(model, dataloader, trials, None, predict, seed, progress)
+    right = dict(zip(masks, results.right, strict=True))
     return SubsetComparison(
-        seen.samples,
+        results.samples,
         {name: int(mask.sum()) for name, mask in masks.items()},
         {name: proportion(found) for name, found in right.items()},
         paired_tests(right, reference="kept", signers=signers, seed=seed) if subsets else (),

@@ -39,7 +39,7 @@ class Trial(NamedTuple):
     soft: bool = False  # sampled gates instead of the mask
 
 
-class Seen(NamedTuple):
+class Results(NamedTuple):
     """Holds the results of the passes; the others are compared with the first."""
 
     samples: int
@@ -108,7 +108,7 @@ def observe(
     seed: int,
     progress: bool,
     inputs: InputStatistics | None = None,
-) -> Seen:
+) -> Results:
     """Read the data once, and let each batch through the model once for every trial.
 
     Args:
@@ -163,7 +163,7 @@ def observe(
                 hook.remove()
     if samples == 0:
         raise ValueError("Expected at least one batch but got none. Pass data, such as a list.")
-    return Seen(
+    return Results(
         samples,
         torch.cat(rights, 1) if rights else torch.empty(0, 0, dtype=torch.bool),
         torch.cat(labels) if labels else torch.empty(0, dtype=torch.long),

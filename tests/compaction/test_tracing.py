@@ -16,9 +16,9 @@ from lightning_jointprune.compaction.tracing import (
     Call,
     CompactionError,
     arguments,
-    layer_of,
     opened,
     operation,
+    submodule_of,
     trace,
 )
 
@@ -41,8 +41,8 @@ def test_marks_the_entrance_and_names_layers_and_parameters() -> None:
     found = graph(model, Call.of(({"x": torch.rand(2, 4, 3, 2)}, 2.0)).double())
     nodes = {operation(node): node for node in found.nodes if node.op == "call_function"}
     assert arguments(nodes["entrance"])["axes"] == "b t j c"
-    assert layer_of(nodes["linear"]) == "net.1"
-    assert layer_of(nodes["mul"]) == ""
+    assert submodule_of(nodes["linear"]) == "net.1"
+    assert submodule_of(nodes["mul"]) == ""
     assert set(found.names.values()) == {"net.1.weight", "net.1.bias"}
     assert arguments(nodes["flatten"]) == {
         "self": nodes["entrance"],

@@ -56,10 +56,10 @@ def test_each_trial_has_its_own_joints_and_all_the_same_samples(model: nn.Module
         Trial("drop", "last", torch.tensor([True, False, False])),
         Trial("permute", "first", KEPT, permuted=0),
     ]
-    seen = observe(model, [(x, labels)] * 2, trials, None, None, seed=0, progress=False)
-    assert seen.samples == 4
-    assert seen.labels.tolist() == [2, 0, 2, 0]
-    assert seen.right.tolist() == [[True] * 4, [False, True] * 2, [False, False] * 2]
-    assert seen.effect(1, gain=False).value == 0.5
-    assert seen.effect(2, gain=True).value == -1.0
-    assert seen.accuracy(1, label=0) == 1.0
+    results = observe(model, [(x, labels)] * 2, trials, None, None, seed=0, progress=False)
+    assert results.samples == 4
+    assert results.labels.tolist() == [2, 0, 2, 0]
+    assert results.right.tolist() == [[True] * 4, [False, True] * 2, [False, False] * 2]
+    assert results.effect(1, gain=False).value == 0.5
+    assert results.effect(2, gain=True).value == -1.0
+    assert results.accuracy(1, label=0) == 1.0

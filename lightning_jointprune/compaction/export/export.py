@@ -26,7 +26,7 @@ from lightning_jointprune.compaction.export.recurrence import (
     with_own_operations,
 )
 from lightning_jointprune.compaction.export.sizes import SIZES, Input, read_inputs
-from lightning_jointprune.compaction.proof import difference
+from lightning_jointprune.compaction.proof import relative_difference
 from lightning_jointprune.compaction.request import (
     called_by_users,
     compaction_of,
@@ -314,7 +314,7 @@ def _compared(
         with torch.no_grad():
             expected = traced(*tensors)
         try:
-            error = difference(expected, run(tensors))
+            error = relative_difference(expected, run(tensors))
         except Exception as failed:
             error, said = float("inf"), str(failed).strip().splitlines()[0][:200]
         else:
