@@ -154,21 +154,6 @@ class Recorder:
         }
         return {f"joint_pruning/{name}": value for name, value in figures.items()}
 
-    def closing(self, search: JointSearch, report: Place | None) -> str:
-        """What there is to read at the end of a run: the sentence, the table and the report.
-
-        Instead of the table of more joints than a screen has lines, it says what shows it.
-        """
-        selection = self.selection(search)
-        said = [f"Joint pruning: {selection.sentence()}"]
-        if selection.num_joints <= SCREEN:
-            said.append(selection.summary())
-        elif report is not None:
-            said.append(f'The table is shown by: jointprune show "{report.parent}"')
-        if report is not None:
-            said.append(f"The report is {report}")
-        return "\n".join(said)
-
     def selection(self, search: JointSearch) -> JointSelection:
         """The joints kept so far."""
         probabilities = search.layer.keep_probabilities().tolist()
@@ -235,16 +220,17 @@ class Recorder:
             Where the report is; None if it could not be written.
         """
         self._written = self.last_step
-        for doubt in floor_doubts(self.record(search)):
+        record = self.record(search)
+        for doubt in floor_doubts(record):
             warnings.warn(doubt.warning, stacklevel=2)
-        report = self._write_files(search, folder)
+        report = _write_files(record, folder)
         if report is not None:
             from lightning_jointprune.report.picture import skeleton_picture
 
-            draw = partial(skeleton_picture, self.record(search))
-            hand_over(loggers, report, self.selection(search), self.last_step or 0, draw)
-        if say is not None and search.phase == "final":
-            say(self.closing(search, report))
+            draw = partial(skeleton_picture, record)
+            hand_over(loggers, report, record.selection, self.last_step or 0, draw)
+        if say is not None and record.phase == "final":
+            say(_closing(record.selection, report))
         return report
 
     def refresh(
@@ -261,27 +247,9 @@ class Recorder:
         allowed = REFRESH_SHARE * (now - self._refreshed_since)
         if self._refresh_spent + self._refresh_cost > allowed:
             return
-        written = self._write_files(search, folder)
+        written = _write_files(self.record(search), folder)
         self._refresh_cost = clock() - now if written else math.inf
         self._refresh_spent += self._refresh_cost
-
-    def _write_files(self, search: JointSearch, folder: RunFolder) -> Place | None:
-        try:
-            record = self.record(search)
-            with folder.writing() as path:
-                record.to_json(path / RECORD_FILE)
-                record.selection.to_json(path / SELECTION_FILE)
-                from lightning_jointprune.report import write_report
-
-                return write_report(record, path / REPORT_FILE)
-        except Exception as error:  # the model is trained: no failure here may lose it
-            warnings.warn(
-                f"The record and the report could not be written to {folder.path}: {error!r}. The "
-                "training is not affected. callback.record.to_json(PATH) writes them elsewhere, "
-                "and `jointprune report PATH` draws the report.",
-                stacklevel=3,
-            )
-            return None
 
     def state_dict(self, goes_on: bool = True) -> dict[str, Any]:
         """Everything that changes during the run, as plain values.
@@ -311,3 +279,37 @@ class Recorder:
 def _recent_loss(search: JointSearch) -> float | None:
     """Mean training loss of the latest batches, if training_step returns it."""
     return float(search.controller.recent) if search.controller.losses_seen else None
+
+
+def _closing(selection: JointSelection, report: Place | None) -> str:
+    """Return what is read at the end of a run: the sentence, the table and where the report is.
+
+    Instead of the table of more joints than a screen has lines, it says what shows it.
+    """
+    said = [f"Joint pruning: {selection.sentence()}"]
+    if selection.num_joints <= SCREEN:
+        said.append(selection.summary())
+    elif report is not None:
+        said.append(f'The table is shown by: jointprune show "{report.parent}"')
+    if report is not None:
+        said.append(f"The report is {report}")
+    return "\n".join(said)
+
+
+def _write_files(record: PruningRecord, folder: RunFolder) -> Place | None:
+    """Write the files and return where the report is; None if one could not be written."""
+    try:
+        with folder.writing() as path:
+            record.to_json(path / RECORD_FILE)
+            record.selection.to_json(path / SELECTION_FILE)
+            from lightning_jointprune.report import write_report
+
+            return write_report(record, path / REPORT_FILE)
+    except Exception as error:  # the model is trained: no failure here may lose it
+        warnings.warn(
+            f"The record and the report could not be written to {folder.path}: {error!r}. The "
+            "training is not affected. callback.record.to_json(PATH) writes them elsewhere, "
+            "and `jointprune report PATH` draws the report.",
+            stacklevel=3,
+        )
+        return None

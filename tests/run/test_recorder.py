@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -212,7 +213,10 @@ def test_a_table_that_fits_no_screen_is_where_the_last_words_say(
         assert main(shlex.split(command)) == 0
         assert capsys.readouterr().out.count("KEEP") == joints
     assert said[0].endswith(f"The report is {report}")
-    assert "jointprune show" not in recorder.closing(search, None)  # nothing is there
+    (tmp_path / "file").touch()
+    with pytest.warns(UserWarning, match="could not be written"):
+        recorder.write(search, own(tmp_path / "file"), say=said.append)
+    assert "jointprune show" not in said[1]  # nothing is there
 
 
 def test_files_read_back_are_what_the_run_learned(tmp_path: Path) -> None:
@@ -227,6 +231,41 @@ def test_files_read_back_are_what_the_run_learned(tmp_path: Path) -> None:
     assert (record.phase, record.settings) == ("final", {"keep": [1, 2], "lr": 0.05})
     assert torch.__version__.startswith(record.versions["torch"])
     assert JointSelection.from_json(folder / "selection.json") == record.selection
+
+
+class TensorBoardLogger:
+    """Asks for all that a logger can get."""
+
+    def __init__(self) -> None:
+        self.experiment = self
+        self.given: list[str] = []
+
+    def add_text(self, *_: object) -> None:
+        self.given.append("text")
+
+    def add_image(self, *_: object, **__: object) -> None:
+        self.given.append("image")
+
+
+def test_a_write_and_a_refresh_build_the_record_and_its_selection_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder, search = noted()
+    built: list[str] = []
+    for kind in (PruningRecord, JointSelection):
+
+        def build(*args: Any, kind: Any = kind, **kwargs: Any) -> Any:
+            built.append(kind.__name__)
+            return kind(*args, **kwargs)
+
+        monkeypatch.setattr(f"lightning_jointprune.run.recorder.{kind.__name__}", build)
+    logger, said = TensorBoardLogger(), []
+    recorder.write(search, own(tmp_path), [logger], said.append)
+    assert (logger.given[0], len(said)) == ("text", 1)
+    assert sorted(built) == ["JointSelection", "PruningRecord"]
+    recorder.refresh(search, own(tmp_path), iter([0.0, 1e6, 1e6]).__next__)
+    recorder.refresh(search, own(tmp_path), iter([1e6, 1e6]).__next__)
+    assert len(built) == 4
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
