@@ -445,7 +445,7 @@ class JointPruningCallback(pl.Callback):
                 joints, asked.input, asked.axes, asked.check_target, skipped
             )
         if found:
-            rank_zero_info(f"Joint pruning: {joints} joints enter at {self._entrance.where}.")
+            rank_zero_info(f"Joint pruning: {self._entrance.announcement(joints)}")
 
     def _begin_search(self, trainer: pl.Trainer) -> None:
         """Set the logits' rate, which depends on the steps and, for some, the price."""

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from itertools import combinations
 
+import torch
 from torch import nn
 
 from lightning_jointprune.attach.layout import (
@@ -63,10 +64,12 @@ def resolve(
             lists what was seen and what to pass.
     """
     layout = None if axes is None else Layout.parse(axes)
-    chosen = _named(seen, input) if input else _only_candidate(seen, num_joints, layout, labels)
-    _check_gateable(chosen)
+    ranked = _likelier_first(seen, num_joints, layout)
+    chosen = _named(ranked, input) if input else _only_candidate(seen, num_joints, layout, labels)
+    better = [s.input for s in ranked if s != chosen and not _rank(s, num_joints, layout)]
+    _check_gateable(chosen, better)
     if layout is None:
-        layout = Layout.parse(_inferred_axes(chosen, num_joints, labels))
+        layout = Layout.parse(_inferred_axes(chosen, num_joints, labels, better))
         check_samples(layout.pattern, chosen.shape, labels, chosen.input)
     layout.check(chosen.shape, num_joints, chosen.input)
     return Target(chosen.module, chosen.path, layout)
@@ -97,7 +100,8 @@ def resolve_parts(
     names = parts_of(input or "")
     if len(names) == 1:
         return (resolve(seen, num_joints, input, axes, labels),)
-    parts = [_named(seen, name) for name in names]
+    ranked = _likelier_first(seen, num_joints, None)
+    parts = [_named(ranked, name) for name in names]
     for part in parts:
         _check_gateable(part)
     if len(set(parts)) < len(parts):
@@ -145,11 +149,17 @@ def _fitting_parts(
     return differing or fitting
 
 
-def _check_gateable(chosen: Seen) -> None:
+def _check_gateable(chosen: Seen, better: Sequence[str] = ()) -> None:
+    """Make sure that a tensor can be gated; `better` are inputs that have the joints and can be."""
     if not chosen.floating:
+        cast = "cast it with .float() before it reaches the model"
+        instead = f"Pass {alternatives('input', better)}"
+        if better and chosen.dtype == torch.bool:  # a mask
+            fix = instead
+        else:
+            fix = f"{instead}, or {cast}" if better else cast.capitalize()
         raise ValueError(
-            f"Expected a floating tensor in input `{chosen.input}` but got {chosen.dtype}. "
-            "Cast it with .float() before it reaches the model."
+            f"Expected a floating tensor in input `{chosen.input}` but got {chosen.dtype}. {fix}."
         )
     if 0 in chosen.shape:
         raise ValueError(
@@ -158,7 +168,9 @@ def _check_gateable(chosen: Seen) -> None:
         )
 
 
-def _inferred_axes(chosen: Seen, num_joints: int, labels: Collection[int]) -> str:
+def _inferred_axes(
+    chosen: Seen, num_joints: int, labels: Collection[int], better: Sequence[str]
+) -> str:
     shape = chosen.shape
     exact, composed = exact_axes(shape, num_joints), composed_axes(shape, num_joints)
     flat = flat_axes(shape, num_joints)
@@ -172,15 +184,17 @@ def _inferred_axes(chosen: Seen, num_joints: int, labels: Collection[int]) -> st
             f"Expected one axis of {num_joints} joints but got {len(exact)}{also} in {where}. "
             f"Pass {_axes_to_pass(likely, shape, labels)}."
         )
+    instead = f"Pass {alternatives('input', better)}. " if better else ""
     if composed:
         raise ValueError(
-            f"Expected an axis of {num_joints} joints but got a multiple of it in {where}. If the "
-            f"joints share an axis, pass {_axes_to_pass(composed, shape, labels)}."
+            f"Expected an axis of {num_joints} joints but got a multiple of it in {where}. "
+            f"{instead}If the joints share an axis, pass {_axes_to_pass(composed, shape, labels)}."
         )
     usual = shape[{4: 2, 5: 3}.get(len(shape), -1)] if len(shape) > 1 else None
     fix = f"how many it has, perhaps num_joints={usual}" if usual else "the skeleton's input="
     raise ValueError(
-        f"Expected an axis of {num_joints} joints but got none in {where}. Pass {fix}."
+        f"Expected an axis of {num_joints} joints but got none in {where}. "
+        f"{instead or f'Pass {fix}.'}".rstrip()
     )
 
 
@@ -204,10 +218,40 @@ def _only_candidate(
             f"Expected one input with {num_joints} joints but got {len(level)}:\n"
             f"{_listed(level)}\nPass {alternatives('input', [s.input for s in level])}."
         )
-    whole = [s for s in fitting if not s.floating]
-    if whole:
+    whole = [s for s in fitting if not s.floating and s.dtype != torch.bool]
+    if whole and not any(_may_share(s, num_joints) for s in seen):
         return whole[0]  # which `resolve` refuses for its dtype
     raise ValueError(_nothing_fits(seen, fitting, num_joints, layout, labels))
+
+
+def also_fitting(seen: list[Seen], targets: Sequence[Target], num_joints: int) -> tuple[str, ...]:
+    """Return the inputs that have the joints too, beside those that were found.
+
+    A tensor counts that was not computed from parameters, though its call may have others that
+    were, and that no found one is around.
+
+    Args:
+        seen: what a `Probe` saw in a training step.
+        targets: what `resolve_parts` found there.
+        num_joints: J, at least 1.
+    """
+    places = {(target.module, target.path) for target in targets}
+    depth = min((s.depth for s in seen if (s.module, s.path) in places), default=0)
+    return tuple(
+        s.input
+        for s in seen
+        if (s.module, s.path) not in places
+        and s.depth <= depth
+        and s.floating
+        and s.trains
+        and not s.requires_grad
+        and exact_axes(s.shape, num_joints)
+    )
+
+
+def beside(inputs: Sequence[str], num_joints: int) -> str:
+    """Return a remark on inputs that `also_fitting` found."""
+    return f"Not pruned, though of {num_joints} joints too: {', '.join(inputs)}"
 
 
 def _fits(s: Seen, num_joints: int, layout: Layout | None) -> bool:
@@ -218,6 +262,28 @@ def _fits(s: Seen, num_joints: int, layout: Layout | None) -> bool:
 
 def _is_flat(s: Seen, num_joints: int) -> bool:
     return len(s.shape) in (2, 3) and bool(flat_axes(s.shape, num_joints))
+
+
+def _may_share(s: Seen, num_joints: int) -> bool:
+    """Return whether the joints may share an axis of an input with something else."""
+    return s.floating and s.depth == 0 and s.enters and bool(composed_axes(s.shape, num_joints))
+
+
+def _likelier_first(seen: list[Seen], num_joints: int, layout: Layout | None) -> list[Seen]:
+    return sorted(seen, key=lambda s: _rank(s, num_joints, layout))
+
+
+def _rank(s: Seen, num_joints: int, layout: Layout | None) -> int:
+    """Return how far a tensor is from a skeleton's: 0 for one that enters with the joints."""
+    if s.dtype == torch.bool:  # a mask
+        return 5
+    if not s.enters:
+        return 4
+    if not s.floating:
+        return 3
+    if s.trains and _fits(s, num_joints, layout):
+        return 0
+    return 1 if s.trains and layout is None and _may_share(s, num_joints) else 2
 
 
 def _is_stacked(s: Seen, num_joints: int) -> bool:
@@ -244,15 +310,18 @@ def _nothing_fits(
             f"Expected an input with {wanted} but got no tensor in any forward of the model in a "
             "training step. Call a submodule with the skeleton, then pass its input=."
         )
-    near = [s for s in seen if s.floating and s.depth == 0 and composed_axes(s.shape, num_joints)]
-    if fitting:  # beside or behind what the model computed
-        fix = f"If one is the skeleton, pass {alternatives('input', [s.input for s in fitting])}"
-    elif parts := _parts_among(seen, num_joints, layout):
+    ranked = _likelier_first(seen, num_joints, layout)
+    near = [s for s in ranked if layout is None and _may_share(s, num_joints)]
+    near = [s for s in near if _is_flat(s, num_joints)] or near
+    late = [s.input for s in fitting if s.floating]  # beside or behind what the model computed
+    computed = f"If one is the skeleton, pass {alternatives('input', late)}"
+    if parts := _parts_among(seen, num_joints, layout):
         fix = f"If these are its parts, pass {alternatives('input', parts)}"
-    elif near and layout is None:
-        choices = composed_axes(near[0].shape, num_joints)
-        fix = f"If joints share an axis, pass {_axes_to_pass(choices, near[0].shape, labels)}"
-        fix += f' and input="{near[0].input}"' if len(near) > 1 else ""
+    elif near:
+        fix = f"If joints share an axis, pass {_shared_axes(near, num_joints, labels)}"
+        fix += f". {computed}" if late else ""
+    elif late:
+        fix = computed
     elif layout is None and (stacked := [s for s in seen if _is_stacked(s, num_joints)]):
         pattern = f"(b j){''.join(f' {word}' for word in ('t', 'c')[-len(stacked[0].shape) + 1 :])}"
         fix = f'If the joints of all samples share the first axis, pass axes="{pattern}"'
@@ -260,7 +329,21 @@ def _nothing_fits(
         sizes = {str(size): None for s in seen if s.depth == 0 for size in s.shape[1:]}
         has = f", which has axes of {', '.join(sizes)}" if sizes else ""
         fix = f"Pass the num_joints= or skeleton= of the data{has}"
-    return f"Expected an input with {wanted} but got none. Seen:\n{_listed(seen)}\n{fix}."
+    return f"Expected an input with {wanted} but got none. Seen:\n{_listed(ranked)}\n{fix}."
+
+
+def _shared_axes(near: list[Seen], num_joints: int, labels: Collection[int]) -> str:
+    """Return what to pass where the joints share an axis of one of several inputs."""
+    choices = [
+        _axes_to_pass(composed_axes(s.shape, num_joints), s.shape, labels) for s in near[:LISTED]
+    ]
+    if len(near) == 1:
+        return choices[0]
+    if len(set(choices)) == 1:
+        return f"{choices[0]} and {alternatives('input', [s.input for s in near])}"
+    return "; ".join(
+        f'input="{s.input}" and {axes}' for s, axes in zip(near, choices, strict=False)
+    )
 
 
 def _parts_among(seen: list[Seen], num_joints: int, layout: Layout | None) -> list[str]:
@@ -285,6 +368,7 @@ def _named(seen: list[Seen], text: str) -> Seen:
     below = [s for s in scope if s.path[-len(path) :] == path]
     outermost = min((s.depth for s in below), default=0)
     found = exact or [s for s in below if s.depth == outermost]
+    found = [s for s in found if s.floating] or found
     if len(found) == 1:
         return found[0]
     if found:
@@ -294,8 +378,10 @@ def _named(seen: list[Seen], text: str) -> Seen:
         )
     inside = [s for s in scope if s.path[: len(path)] == path]
     others = inside or seen
-    close = get_close_matches(text, [s.input for s in seen], n=1, cutoff=0.5)
-    choice = [s.input for s in inside] or close or [s.input for s in seen[:1]] or ["…"]
+    gateable = [s for s in others if s.floating and s.enters] or others
+    names = [s.input for s in gateable]
+    close = get_close_matches(text, names, n=1, cutoff=0.5)
+    choice = names if inside else list(dict.fromkeys([*close, *names[:1]])) or ["…"]
     raise ValueError(
         f"Expected a tensor in input {text!r} in a training step but got none. Seen:\n"
         f"{_listed(others)}\nPass {alternatives('input', choice)}."
@@ -339,9 +425,10 @@ def _check_part(module: nn.Module, text: str) -> None:
     open_ended = signature is None or any(p.kind is p.VAR_KEYWORD for p in parameters)
     if open_ended or argument[0] in names or (names and len(argument) == 1):
         return
-    close = get_close_matches(argument[0], names, n=1, cutoff=0.5) or names[:1]
-    choice = input_string(path, (*close, *argument[1:])) if close else "<submodule>:<argument>"
+    close = get_close_matches(argument[0], names, n=1, cutoff=0.5) or names
+    choice = [input_string(path, (name, *argument[1:])) for name in close]
     raise ValueError(
         f"Expected input to start with an argument of that forward but got {argument[0]!r}; it "
-        f'takes {", ".join(names) or "none"}. Pass input="{choice}".'
+        f"takes {', '.join(names) or 'none'}. "
+        f"Pass {alternatives('input', choice or ['<submodule>:<argument>'])}."
     )

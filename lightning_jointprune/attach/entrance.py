@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from lightning_jointprune.attach.detect import resolve_parts
+from lightning_jointprune.attach.detect import also_fitting, beside, resolve_parts
 from lightning_jointprune.attach.hooks import (
     attach,
     attached_layers,
@@ -41,12 +41,14 @@ class Entrance:
         module: the model; None while there is none.
         known: whether the gates are in place, or will be once the input is found.
         inside: path of the layer in the model, if it is the model's own.
+        beside: inputs that have the joints too, and are not gated.
     """
 
     def __init__(self, save: Callable[[dict[str, Any]], None]) -> None:
         self.module: nn.Module | None = None
         self.known = False
         self.inside: str | None = None
+        self.beside: tuple[str, ...] = ()
         self._save = save
         self._layer: JointPruningLayer | None = None
         self._targets: tuple[Target, ...] = ()  # several where each holds a part
@@ -146,12 +148,18 @@ class Entrance:
         shape = shapes[targets[0].module, targets[0].path]
         check(targets[0], shape)
         self._attach(targets)
+        self.beside = also_fitting(seen, targets, joints)
         if axes is None and SampleCheck.is_needed(targets[0].axes, shape, self._labels):
             assert self._layer is not None  # it came with the model
             self._check = SampleCheck(targets[0].input)
             self._check.watch(self._layer)
         self._passed = True
         return True
+
+    def announcement(self, joints: int) -> str:
+        """Return where the joints enter, and which other inputs have as many."""
+        also = f" {beside(self.beside, joints)}." if self.beside else ""
+        return f"{joints} joints enter at {self.where}.{also}"
 
     def passed_once(self) -> bool:
         """Return whether the step about to be taken is the watched one, made without the gates."""

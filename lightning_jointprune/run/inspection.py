@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_jointprune.attach.detect import resolve_parts
+from lightning_jointprune.attach.detect import also_fitting, beside, resolve_parts
 from lightning_jointprune.attach.hooks import detach
 from lightning_jointprune.attach.layout import composed_axes, exact_axes, usual_axes
 from lightning_jointprune.attach.probe import Probe, Seen
@@ -91,11 +91,13 @@ def preview(
         advice = "Pass num_joints= or skeleton= to see which of them would be pruned."
     else:
         try:
-            found = written(resolve_parts(seen, joints, None, axes, label_counts(batch)))
+            targets = resolve_parts(seen, joints, None, axes, label_counts(batch))
+            found, also = written(targets), also_fitting(seen, targets, joints)
             named = f"skeleton={skeleton!r}" if isinstance(skeleton, str) else "skeleton=skeleton"
             first = f"num_joints={joints}" if skeleton is None else named.replace("'", '"')
             where = f'input="{found["input"]}", axes="{found["axes"]}"'
             advice = f"JointPruningCallback({first}, {where})"
+            advice += f"  # {beside(also, joints)}" if also else ""
         except ValueError as error:
             advice = str(error)
     notes = tuple(_note(one, joints) + _mark(one, found["input"]) for one in seen)
