@@ -1,10 +1,10 @@
-"""Where the skeleton enters a model, and the layer in front of it."""
+"""Finds where the skeleton enters a model, and puts a layer in front of it."""
 
 from __future__ import annotations
 
 from lightning_jointprune.attach.hooks import (
     Layer,
-    _Gate,  # named, as the next, by models that were pickled when this was one module
+    _Gate,  # a former place that pickled models name, as the next
     _gated_forward,
     attach,
     attached_layers,

@@ -1,4 +1,4 @@
-"""Finds a model's skeleton input in what one training step showed, or refuses.
+"""Finds a model's skeleton input among the tensors of a training step, or refuses.
 
 `resolve` picks the tensor that is the skeleton, or the tensors that are its parts. It never guesses
 between two: its errors list what was seen and what to pass.
@@ -41,7 +41,7 @@ def resolve(
     axes: str | None = None,
     labels: Collection[int] = (),
 ) -> Target:
-    """Say which of the tensors seen is the skeleton, and where its joints are.
+    """Return the target of the tensor that is the skeleton.
 
     Without `input`, the calls are searched level by level from the outermost. A candidate is a
     floating tensor with J joints (on an axis other than the batch, or as `axes` says) that the
@@ -126,9 +126,10 @@ def resolve_parts(
 def _fitting_parts(
     parts: list[Seen], num_joints: int, axes: str | None = None
 ) -> dict[str, list[int]]:
-    """The axes under which parts have J joints together, and how many each has under them.
+    """Return the axes under which parts have J joints together, and how many each part has.
 
-    Frames may add up to J as well, but parts have as many: an axis on which they differ is meant.
+    Frames may add up to J as well. Parts have equally many frames, so if they differ on an axis,
+    only such axes are returned.
     """
     ndim = len(parts[0].shape)
     if any(len(part.shape) != ndim for part in parts):
@@ -347,7 +348,7 @@ def _shared_axes(near: list[Seen], num_joints: int, labels: Collection[int]) -> 
 
 
 def _parts_among(seen: list[Seen], num_joints: int, layout: Layout | None) -> list[str]:
-    """The inputs of consecutive tensors of one forward that differ in J joints together alone."""
+    """Return consecutive inputs of a forward that have J joints together, and are else alike."""
     found, axes = [], None if layout is None else layout.pattern
     entering = [s for s in seen if s.floating and s.enters]
     for module in dict.fromkeys(s.module for s in entering):

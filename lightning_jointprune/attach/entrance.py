@@ -1,7 +1,7 @@
 """Finds where the skeleton enters a model on the first step, and gates it there from then on.
 
-A model may also have a `JointPruningLayer` of its own in its forward; then that one is driven, and
-nothing is put in front of the model.
+A model may have a `JointPruningLayer` in its own forward. Then the entrance drives that layer, and
+puts nothing in front of the model.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _APART = (
 
 
 class Entrance:
-    """The place of the gates in one model after another.
+    """Keeps the place of the gates in one model after another.
 
     Args:
         save: called with every checkpoint while the gates are in place.
@@ -51,10 +51,12 @@ class Entrance:
         self.beside: tuple[str, ...] = ()
         self._save = save
         self._layer: JointPruningLayer | None = None
-        self._targets: tuple[Target, ...] = ()  # several where each holds a part
+        self._targets: tuple[Target, ...] = ()  # the gated inputs, one for each part of a skeleton
         self._probe: Probe | None = None
-        self._labels: frozenset[int] = frozenset()  # how many the batch that is watched may have
-        self._check: SampleCheck | None = None  # where two axes may be that of the batch
+        self._labels: frozenset[int] = (
+            frozenset()
+        )  # possible numbers of labels in the watched batch
+        self._check: SampleCheck | None = None  # set where two axes may be that of the batch
         self._apart: list[
             str
         ] = []  # the names that the model itself keeps from DistributedDataParallel

@@ -33,21 +33,21 @@ from lightning_jointprune.attach.modules import (
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.gates.axes import is_recorded
 
-_GATES = "_joint_gates"  # in a module's __dict__: its gates
-_PREVIOUS = "_joint_forward"  # the same: the instance-level forward that was there before
-_OWN = "_joint_class"  # in a gated class's __dict__: the class that it stands for
-_SAVE = "on_save_checkpoint"  # the same: Lightning's hook, which may come before the class's
+_GATES = "_joint_gates"  # key of the gates in a module's __dict__
+_PREVIOUS = "_joint_forward"  # key of a former instance-level forward in a module's __dict__
+_OWN = "_joint_class"  # key of the original class in a gated class's __dict__
+_SAVE = "on_save_checkpoint"  # key of an instance-level hook of Lightning in a module's __dict__
 
 
 class Layer(Protocol):
-    """What is put in front of an input."""
+    """Is put in front of an input."""
 
     num_joints: int
 
     def __call__(self, x: Tensor, axes: tuple[str, ...], joints: range | None = None) -> Tensor:
-        """Gate `x`, one axis for each word in `axes`; the result has the same shape.
+        """Return `x` gated, in the same shape; it has an axis for each word in `axes`.
 
-        With `joints`, `x` holds these alone.
+        With `joints`, `x` holds only these.
         """
         ...
 
@@ -87,7 +87,7 @@ class _GatedArgument:
         part = () if joints is None else (joints,)
         count = self.layer.num_joints if joints is None else len(joints)
         split, axes = layout.split(x, count, self.where)
-        # The layer is no submodule, so a call of it could not be recorded; what it does can.
+        # `torch.fx` can record the layer's forward, but not a call of it, which is no submodule.
         layer: Any = self.layer
         call = layer.forward if is_recorded(x) else layer
         return layout.merge(call(split, axes, *part))
@@ -97,7 +97,7 @@ _Gate = _GatedArgument  # name in models that were pickled before
 
 
 def _locate(module: nn.Module, path: tuple[str, ...]) -> tuple[str, int, tuple[str, ...]]:
-    """The argument's name among keywords, its place among positions, and the path inside it."""
+    """Return the argument's name, its place among positions, and the path inside it."""
     name, rest = path[0], path[1:]
     signature = signature_of(module)
     for place, parameter in enumerate(signature.parameters.values() if signature else ()):
@@ -109,7 +109,7 @@ def _locate(module: nn.Module, path: tuple[str, ...]) -> tuple[str, int, tuple[s
             return "", place, rest
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
             return name, place, rest
-    return name, sys.maxsize, rest  # keyword only, or in **kwargs
+    return name, sys.maxsize, rest  # a keyword-only argument, or one in **kwargs
 
 
 def _gated_forward(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
@@ -230,14 +230,14 @@ def detach(module: nn.Module, target: Target | None = None) -> None:
         if state[_GATES]:
             continue
         owner.__class__ = _own_class(owner)
-        # Who patched over us still calls our forward: then it stays, without gates.
+        # Code that patched `forward` after us still calls ours, so ours stays, without gates.
         if _is_ours(state.get("forward")):
             restore_forward(owner, state.pop(_PREVIOUS, None))
             del state[_GATES]
 
 
 def attached_layers(module: nn.Module) -> list[tuple[Target, Any]]:
-    """The targets and layers on a module and its submodules, in the order of `named_modules()`."""
+    """Return the targets and layers of a module and its submodules, as `named_modules()` orders."""
     return [
         (replace(gate.target, module=name), gate.layer)
         for name, owner in named_modules(module)
@@ -246,7 +246,7 @@ def attached_layers(module: nn.Module) -> list[tuple[Target, Any]]:
 
 
 class _Saving:
-    """A module's hook for checkpoints, with something to be saved beside what the module saves."""
+    """Calls further functions before a module's own hook for checkpoints."""
 
     def __init__(self, module: nn.Module) -> None:
         self.own: Callable[[dict[str, Any]], None] = getattr(module, _SAVE)
@@ -258,7 +258,7 @@ class _Saving:
             save(checkpoint)
         self.own(checkpoint)
 
-    def __reduce__(self) -> Any:  # a copied or pickled model has its own hook alone
+    def __reduce__(self) -> Any:  # a copied or pickled model has only its own hook
         return _itself, (self.own,)
 
 
@@ -267,11 +267,11 @@ def _itself(value: Any) -> Any:
 
 
 def hook_saving(module: nn.Module, save: Callable[[dict[str, Any]], None]) -> None:
-    """Let something be saved in every checkpoint of a LightningModule, of weights alone too.
+    """Call a function with every checkpoint of a LightningModule, also of weights alone.
 
     Args:
-        module: whose `on_save_checkpoint` to hook.
-        save: called with the checkpoint before the module's own hook is.
+        module: the module whose `on_save_checkpoint` is hooked.
+        save: called with the checkpoint, before the module's own hook.
     """
     hook = module.__dict__.get(_SAVE)
     if not isinstance(hook, _Saving):
@@ -281,18 +281,12 @@ def hook_saving(module: nn.Module, save: Callable[[dict[str, Any]], None]) -> No
 
 
 def unhook_saving(module: nn.Module, save: Callable[[dict[str, Any]], None] | None = None) -> None:
-    """Take `save` out of a module's hook again, or all (`None`); the last leaves no trace."""
+    """Take `save`, or everything (`None`), out of a module's hook; the last leaves no trace."""
     hook = module.__dict__.get(_SAVE)
     if not isinstance(hook, _Saving):
         return
-    hook.saves = [one for one in hook.saves if save is not None and one != save]
+    hook.saves = [hooked for hooked in hook.saves if save is not None and hooked != save]
     if not hook.saves:
         del module.__dict__[_SAVE]
         if hook.before is not None:
             module.__dict__[_SAVE] = hook.before
-
-
-# --- the tree of modules, for others too -----------------------------------------------------
-
-
-# --- inside containers ------------------------------------------------------------------------

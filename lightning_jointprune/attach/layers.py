@@ -1,4 +1,4 @@
-"""The layer that a model has, in its own forward or in front of it."""
+"""Finds the layer that a model has, in its own forward or in front of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lightning_jointprune.gates.layer import JointPruningLayer
 
 
 def own_layer(model: nn.Module) -> JointPruningLayer | None:
-    """The layer that a model has in its own forward, if it has one.
+    """Return the layer that a model has in its own forward, or None.
 
     Raises:
         ValueError: if it has several.
@@ -30,11 +30,13 @@ def own_layer(model: nn.Module) -> JointPruningLayer | None:
 def worn_layers(model: nn.Module) -> list[JointPruningLayer]:
     """Return the layers in front of a model whose masks are settled, since it was pruned."""
     layers = {id(layer): layer for _, layer in attached_layers(model)}.values()
-    return [one for one in layers if isinstance(one, JointPruningLayer) and one.mask is not None]
+    return [
+        layer for layer in layers if isinstance(layer, JointPruningLayer) and layer.mask is not None
+    ]
 
 
 def layer_of(model: nn.Module, inside: bool = True) -> JointPruningLayer:
-    """The one layer in front of a model, which may gate several parts, or in its own forward.
+    """Return the only layer of a model, in its own forward or in front of one or more inputs.
 
     Args:
         model: any module.
@@ -43,8 +45,8 @@ def layer_of(model: nn.Module, inside: bool = True) -> JointPruningLayer:
     Raises:
         ValueError: if there is none, or several.
     """
-    layers = [*(model.modules() if inside else ()), *(one for _, one in attached_layers(model))]
-    found = {id(one): one for one in layers if isinstance(one, JointPruningLayer)}
+    layers = [*(model.modules() if inside else ()), *(layer for _, layer in attached_layers(model))]
+    found = {id(layer): layer for layer in layers if isinstance(layer, JointPruningLayer)}
     if len(found) != 1:
         raise ValueError(
             f"Expected a model with one JointPruningLayer{'' if inside else ' in front of it'} but "

@@ -1,4 +1,4 @@
-"""Where a skeleton is: in which argument, `"encoder:x"`, and on which axes, `"b t (j c)"`."""
+"""Reads the axes of a skeleton tensor, such as `"b t (j c)"`, and splits a tensor by them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _USUAL = {
     (5, 3): ("b c t j m", "b t m j c"),
     (5, 4): ("b s c t j", "b m t c j"),
 }
-_CHANNELS = 4  # the most values of a joint in a frame: three coordinates and a confidence
+_CHANNELS = 4  # largest number of values of a joint in a frame: three coordinates, a confidence
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The axes of a skeleton tensor; make one with `Layout.parse`.
+    """Describes the axes of a skeleton tensor; make one with `Layout.parse`.
 
     >>> layout = Layout.parse("b t (j c)")
     >>> layout.words
@@ -45,7 +45,7 @@ class Layout:
     (('b',), ('t',), ('j', 'c'))
 
     Args:
-        groups: for each axis of the tensor, the words it is composed of.
+        groups: for each axis of the tensor, the words that it is composed of.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -79,25 +79,25 @@ class Layout:
 
     @property
     def pattern(self) -> str:
-        """The axes as a string that `Layout.parse` reads."""
+        """Return the axes as a string that `Layout.parse` reads."""
         return " ".join(_written(group) for group in self.groups)
 
     @property
     def words(self) -> tuple[str, ...]:
-        """One word per axis after `split`, the batch first."""
+        """Return one word per axis after `split`, the batch first."""
         words = [word for group in self.groups for word in group]
         return tuple(sorted(words, key=lambda word: word != "b"))
 
     @property
     def plain(self) -> bool:
-        """Whether the axes are one word each already, the batch first."""
+        """Return whether each axis is one word already, with the batch first."""
         return self.groups == tuple((word,) for word in self.words)
 
     def __str__(self) -> str:
         return self.pattern
 
     def check(self, shape: Sequence[int], num_joints: int, name: str = "skeleton") -> None:
-        """Make sure that a tensor of this shape has the expected joints.
+        """Check that a tensor of this shape has the expected joints.
 
         Args:
             shape: the shape of the tensor before `split`.
@@ -105,7 +105,7 @@ class Layout:
             name: the input, for the message.
 
         Raises:
-            ValueError: the number of axes differs, or the joints' axis does not fit J.
+            ValueError: if the number of axes differs, or the joints' axis does not fit J.
         """
         if len(shape) != len(self.groups):
             raise ValueError(
@@ -130,7 +130,7 @@ class Layout:
                 )
 
     def fits(self, shape: Sequence[int], num_joints: int) -> bool:
-        """Whether `check` passes."""
+        """Return whether `check` passes."""
         try:
             self.check(shape, num_joints)
         except ValueError:
@@ -153,7 +153,7 @@ class Layout:
         Raises:
             ValueError: the shape does not fit, see `check`.
         """
-        if is_recorded(x):  # it has no shape to be checked
+        if is_recorded(x):  # it has no shape to check
             return self._split_recorded(x, num_joints), self.words
         self.check(x.shape, num_joints, name)
         words = self.words
@@ -172,7 +172,7 @@ class Layout:
 
     @property
     def _batch(self) -> int:
-        """The place of the batch among all words in the order of the tensor."""
+        """Return the place of the batch among all words in the order of the tensor."""
         return [word for group in self.groups for word in group].index("b")
 
     def _split_recorded(self, x: Any, num_joints: int) -> Any:
@@ -254,7 +254,7 @@ def usual_axes(shape: Sequence[int], place: int) -> str:
 
 
 def exact_axes(shape: Sequence[int], num_joints: int) -> list[str]:
-    """The axes strings under which a shape has J joints on an axis of their own, likelier first."""
+    """Return the axes strings with J joints on an axis of their own, likelier ones first."""
     usual = {4: 2, 5: 3}.get(len(shape))
     places = sorted(range(1, len(shape)), key=lambda place: (place != usual, place))
     return [usual_axes(shape, place) for place in places if shape[place] == num_joints]
@@ -273,7 +273,7 @@ def flat_axes(shape: Sequence[int], num_joints: int) -> list[str]:
 
 
 def composed_axes(shape: Sequence[int], num_joints: int) -> list[str]:
-    """The axes strings under which a shape has J joints composed with something else.
+    """Return the axes strings under which a shape has J joints composed with something else.
 
     >>> composed_axes((8, 16, 126), num_joints=42)
     ['b t (j c)', 'b t (c j)']

@@ -1,4 +1,4 @@
-"""Finds its way in a tree of modules, and in containers of tensors."""
+"""Walks trees of modules, and containers of tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-MISSING: Any = object()  # where None is a value
+MISSING: Any = object()  # stands for nothing, where None is a value
 
 
 def restore_forward(module: nn.Module, forward: Any) -> None:
@@ -28,7 +28,7 @@ def restore_forward(module: nn.Module, forward: Any) -> None:
 
 
 def named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Paths and modules whose forward can be patched; of a compiled one, the module inside it."""
+    """Yield paths and modules whose forward can be patched, those inside compiled modules too."""
     for name, module in root.named_modules():
         if not isinstance(module, torch.jit.ScriptModule) and "_orig_mod" not in module._modules:
             words = [word for word in name.split(".") if word != "_orig_mod"]
@@ -36,10 +36,10 @@ def named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def module_at(root: nn.Module, path: str) -> nn.Module:
-    """The submodule at a path.
+    """Return the submodule at a path.
 
     Raises:
-        ValueError: there is none; says which names come close.
+        ValueError: if there is none; the message names close ones.
     """
     modules = dict(named_modules(root))
     if path in modules:
@@ -63,9 +63,9 @@ def module_at(root: nn.Module, path: str) -> nn.Module:
 
 
 def signature_of(module: nn.Module) -> inspect.Signature | None:
-    """The signature of a module's forward, or None where it does not tell.
+    """Return the signature of a module's forward, or None where it has none.
 
-    A patched forward that says no more than `(*args, **kwargs)` has that of the class.
+    A patched forward with `(*args, **kwargs)` alone has the signature of the class.
     """
     signature = None
     for forward in (module.forward, partial(type(module).forward, module)):
@@ -77,12 +77,12 @@ def signature_of(module: nn.Module) -> inspect.Signature | None:
 
 
 def replaced(value: Any, path: tuple[str, ...], change: Callable[[Any], Any]) -> Any:
-    """A copy of a container in which what is at `path` has been changed; the container stays.
+    """Return a copy of a container with the value at `path` changed; the container stays.
 
     Args:
         value: a tensor, or mappings, sequences, dataclasses and objects down to one.
         path: keys, indices or attribute names; where one is missing, `value` itself is returned.
-        change: called with what is there.
+        change: called with the value there.
     """
     if not path:
         return change(value)
@@ -94,7 +94,7 @@ def replaced(value: Any, path: tuple[str, ...], change: Callable[[Any], Any]) ->
 
 
 def read(how: Callable[..., Any], /, *of: Any, **named: Any) -> Any:
-    """What `how` returns, or `MISSING` where a foreign object raises, whatever it raises."""
+    """Return what `how` returns, or `MISSING` where a foreign object raises anything."""
     try:
         return how(*of, **named)
     except Exception:
@@ -102,7 +102,7 @@ def read(how: Callable[..., Any], /, *of: Any, **named: Any) -> Any:
 
 
 def _child(value: Any, word: str) -> tuple[Any, Any]:
-    """The real key for a word of a path, and what is there."""
+    """Return the real key for a word of a path, and the value there."""
     if isinstance(value, Mapping):
         key = word if word in value else next((k for k in value if str(k) == word), MISSING)
         return key, MISSING if key is MISSING else value[key]
@@ -122,10 +122,10 @@ def _with_child(value: Any, key: Any, new: Any) -> Any:
         return type(value)(*items) if names else type(value)(items)
     copied = read(_shallow_copy, value)
     by_item = isinstance(value, (Mapping, list)) or read(getattr, value, key) is MISSING
-    for write in (operator.setitem,) if by_item else (setattr, object.__setattr__):  # when frozen
+    for write in (operator.setitem,) if by_item else (setattr, object.__setattr__):  # if frozen
         if copied is not MISSING and read(write, copied, key, new) is not MISSING:
             return copied
-    if isinstance(value, Mapping):  # a read-only one
+    if isinstance(value, Mapping):  # a read-only mapping
         return {**value, key: new}
     raise ValueError(
         f"Expected a container in which `{key}` can be replaced but got {type(value).__name__}. "
@@ -137,6 +137,6 @@ def _shallow_copy(value: Any) -> Any:
     copied = copy.copy(value)
     if not hasattr(type(value), "__copy__"):
         for name, held in getattr(copied, "__dict__", {}).items():
-            if type(held) in (dict, list):  # where it may keep its items
+            if type(held) in (dict, list):  # an object may keep its items there
                 copied.__dict__[name] = copy.copy(held)
     return copied

@@ -21,13 +21,13 @@ from lightning_jointprune.attach.modules import (
 )
 from lightning_jointprune.attach.target import input_string
 
-_NESTING = 4  # containers inside containers that a probe looks into
-_ITEMS = 500  # values a probe looks at in one call
+_NESTING = 4  # largest depth of containers inside containers that a probe looks into
+_ITEMS = 500  # largest number of values that a probe looks at in a call
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A tensor that reached a module's forward.
+    """Describes a tensor that reached a module's forward.
 
     Args:
         module: path of the module; `""` is the root.
@@ -35,9 +35,9 @@ class Seen:
         shape: its shape.
         dtype: its dtype.
         requires_grad: whether it requires gradients.
-        depth: how many recorded calls were under way around this one; 0 is outermost.
-        trains: whether the module has parameters, so is neither a plain loss nor a metric.
-        downstream: whether it, or another argument of the call, was computed by the model.
+        depth: number of recorded calls around this one; 0 is outermost.
+        trains: whether the module has parameters, so that it is no plain loss or metric.
+        downstream: whether the model computed it, or another argument of the call.
     """
 
     module: str
@@ -51,17 +51,17 @@ class Seen:
 
     @property
     def input(self) -> str:
-        """Where it is, as the `input` argument says it."""
+        """Return its place, as the `input` argument of the callback says it."""
         return input_string(self.module, self.path)
 
     @property
     def floating(self) -> bool:
-        """Whether it can be gated."""
+        """Return whether it can be gated."""
         return self.dtype.is_floating_point
 
     @property
     def enters(self) -> bool:
-        """Whether it comes from outside: the model has not computed it."""
+        """Return whether it comes from outside, so that the model has not computed it."""
         return not self.downstream and (self.depth == 0 or not self.requires_grad)
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ class Probe:
         self._depth = 0
 
     def start(self) -> None:
-        """Patch the forwards. What was seen before is forgotten."""
+        """Patch the forwards, and forget what was seen before."""
         self.stop()
         self._seen = {}
         # A graph index or an embedding passed along is not data.
@@ -92,7 +92,7 @@ class Probe:
             self._forwards.append((module, module.__dict__.get("forward")))
             trains = next(module.parameters(), None) is not None
             recorded = partial(self._recorded, name, trains, module.forward, signature_of(module))
-            # A compiled step runs this one uncompiled.
+            # A compiled step runs this forward uncompiled.
             restore_forward(module, torch.compiler.disable(recorded))  # type: ignore[no-untyped-call]
 
     def stop(self) -> list[Seen]:
@@ -135,7 +135,7 @@ class Probe:
 def _bound(
     signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
-    """The arguments of a call by name; those in `**kwargs` by their own."""
+    """Return the arguments of a call by name; those in `**kwargs` by their own names."""
     bound = read(signature.bind, *args, **kwargs) if signature else MISSING
     if signature is None or bound is MISSING:  # where the call is wrong, forward says so itself
         return {"args": args, **kwargs}

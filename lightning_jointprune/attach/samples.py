@@ -1,4 +1,4 @@
-"""Holds the axis that is taken for the batch against the number of labels in a batch."""
+"""Checks the axis that is taken for the batch against the number of labels in a batch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def label_counts(batch: Any) -> frozenset[int]:
 
 
 def batch_elsewhere(axes: str, shape: Sequence[int], counts: Collection[int]) -> list[str]:
-    """Return the axes with the batch on another axis, where alone samples are as many as labels.
+    """Return the axes with the batch on another axis, if only there samples are as many as labels.
 
     >>> batch_elsewhere("b t j c", (6, 32, 9, 2), counts={32})
     ['t b j c']
@@ -59,16 +59,16 @@ def _swapped(axes: str, shape: Sequence[int], counts: Collection[int]) -> list[s
 
 
 def check_samples(axes: str, shape: Sequence[int], counts: Collection[int], name: str) -> None:
-    """Make sure that the axis that is taken for the batch has as many samples as there are labels.
+    """Check that the axis that is taken for the batch has as many samples as there are labels.
 
     Args:
         axes: as they are read, the batch first.
         shape: one length per axis.
-        counts: how many labels there may be; without any there is nothing to be said.
+        counts: how many labels there may be; without any, every axis passes.
         name: the input, for the message.
 
     Raises:
-        ValueError: if another axis has as many, and it has not.
+        ValueError: if only another axis has as many.
     """
     if elsewhere := batch_elsewhere(axes, shape, counts):
         raise ValueError(
@@ -96,11 +96,11 @@ class SampleCheck:
 
     @staticmethod
     def is_needed(axes: str, shape: Sequence[int], counts: Collection[int]) -> bool:
-        """Return whether another axis is as long as there are labels, too."""
+        """Return whether another axis is as long as there are labels."""
         return bool(_swapped(axes, shape, counts))
 
     def watch(self, layer: nn.Module) -> None:
-        """Be called before the layer as long as nothing is decided."""
+        """Look at each call of the layer until the batch is decided."""
         self._handle = layer.register_forward_pre_hook(self)
 
     def __call__(self, layer: nn.Module, args: Any) -> None:

@@ -1,4 +1,4 @@
-"""Where a skeleton enters: in which argument of which module, on which axes."""
+"""Names the argument of a module in which a skeleton enters, and its axes there."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from lightning_jointprune.attach.layout import Layout
 
-LISTED = 12  # tensors, or values to paste, an error message names
+LISTED = 12  # largest number of tensors, or of values to paste, in an error message
 
 
 @dataclass(frozen=True)
 class Target:
-    """One input of one module.
+    """Describes an input of a module.
 
     >>> target = Target.parse("encoder:batch.keypoints", "b t (j c)")
     >>> target.module, target.path, target.input, target.axes
@@ -22,8 +22,8 @@ class Target:
     Args:
         module: path of the module as in `named_modules()`; `""` is the root.
         path: the argument of its forward, then keys, attributes or indices inside it.
-        layout: where the joints are in that tensor.
-        joints: which of the skeleton's joints it holds, where it is a part; None: all of them.
+        layout: the axes of that tensor.
+        joints: which of the skeleton's joints it holds if it is a part; None means all joints.
     """
 
     module: str
@@ -33,23 +33,23 @@ class Target:
 
     @classmethod
     def parse(cls, input: str, axes: str) -> Target:  # noqa: A002 -- the users' word
-        """Make a target from the two strings that `input` and `axes` give back."""
+        """Return the target of the two strings that `input` and `axes` return."""
         module, path = parse_input(input)
         return cls(module, path, Layout.parse(axes))
 
     @property
     def input(self) -> str:
-        """Where it is, as `[module path:]argument[.key…]`."""
+        """Return its place, as `[module path:]argument[.key…]`."""
         return input_string(self.module, self.path)
 
     @property
     def axes(self) -> str:
-        """Its axes in einops' words."""
+        """Return its axes in einops' words."""
         return self.layout.pattern
 
 
 def parts_of(text: str) -> list[str]:
-    """The inputs that hold a skeleton together.
+    """Return the inputs that hold a skeleton together.
 
     >>> parts_of("body + left_hand+right_hand")
     ['body', 'left_hand', 'right_hand']
@@ -60,12 +60,12 @@ def parts_of(text: str) -> list[str]:
 def part_targets(
     places: Sequence[tuple[str, tuple[str, ...]]], layout: Layout, sizes: Sequence[int]
 ) -> tuple[Target, ...]:
-    """The targets of a skeleton's parts, whose joints are numbered through.
+    """Return the targets of a skeleton's parts, whose joints are numbered through.
 
     Args:
         places: path of the module and of the argument of each part.
         layout: the axes of all of them.
-        sizes: number of joints of each.
+        sizes: number of joints of each part.
     """
     starts = [sum(sizes[:place]) for place in range(len(sizes))]
     return tuple(
@@ -75,7 +75,7 @@ def part_targets(
 
 
 def written(targets: Sequence[Target]) -> dict[str, Any]:
-    """What a checkpoint holds of targets: one, the parts of a skeleton, or none yet."""
+    """Return the state of targets for a checkpoint: one, the parts of a skeleton, or none yet."""
     return {
         "input": " + ".join(target.input for target in targets) or None,
         "axes": targets[0].axes if targets else None,
@@ -84,7 +84,7 @@ def written(targets: Sequence[Target]) -> dict[str, Any]:
 
 
 def read_targets(state: Mapping[str, Any]) -> tuple[Target, ...]:
-    """The targets of which `written` returned this."""
+    """Return the targets for which `written` returned this state."""
     if state["input"] is None:
         return ()
     if not state["sizes"]:
@@ -94,17 +94,17 @@ def read_targets(state: Mapping[str, Any]) -> tuple[Target, ...]:
 
 
 def where(targets: Sequence[Target]) -> str:
-    """Where a skeleton enters, for messages; empty for no targets."""
+    """Return the place where a skeleton enters, for messages; empty for no targets."""
     return "{input} ({axes})".format(**written(targets)) if targets else ""
 
 
 def input_string(module: str, path: tuple[str, ...]) -> str:
-    """Write a module's path and an argument's path as users do."""
+    """Return a module's path and an argument's path as users write them."""
     return f"{module}:{'.'.join(path)}" if module else ".".join(path)
 
 
 def parse_input(text: str) -> tuple[str, tuple[str, ...]]:
-    """Read `[module path:]argument[.key…]` into the module's path and the argument's.
+    """Return the module's path and the argument's path of `[module path:]argument[.key…]`.
 
     Raises:
         ValueError: the argument or a part of its path is empty.

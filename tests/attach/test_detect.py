@@ -1,4 +1,4 @@
-"""Finding the skeleton input in one training step, or refusing with what to pass."""
+"""Test that the skeleton input is found in one training step, or refused with what to pass."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lightning_jointprune.attach.probe import Seen
 from tests.attach.test_probe import seen_in, states
 from tests.zoo.models import ZOO, B, C, J, Parts, T, TwoStreams, WholeBatch
 
-# Where the axes or the input have to be said.
+# Models of the zoo that need their axes or their input to be told.
 AXES_NEEDED = {row[0] for row in ZOO if "(" in row[3]} | {"streams"}
 INPUT_NEEDED = {"several_skeletons"}
 
 
-def one(
+def saw(
     *shape: int, path: tuple[str, ...] = ("x",), dtype: torch.dtype = torch.float32, **more: Any
 ) -> Seen:
     return Seen(more.pop("module", ""), path, shape, dtype, **more)
@@ -48,31 +48,31 @@ def test_the_skeleton_of_every_model_is_found(
 
 
 def test_the_outermost_call_decides() -> None:
-    outer, inner = one(B, T, J, C), one(B, C, T, J, module="net", depth=1)
+    outer, inner = saw(B, T, J, C), saw(B, C, T, J, module="net", depth=1)
     assert resolve([outer, inner], J).input == "x"
-    assert resolve([one(B, T, J * C), inner], J) == Target.parse("net:x", "b c t j")
+    assert resolve([saw(B, T, J * C), inner], J) == Target.parse("net:x", "b c t j")
 
 
 def test_what_the_model_computed_is_no_input() -> None:
-    hidden = one(B, T, J, module="head", downstream=True, requires_grad=True)
-    deep = one(B, T, J, module="a.b", depth=1, requires_grad=True)
+    hidden = saw(B, T, J, module="head", downstream=True, requires_grad=True)
+    deep = saw(B, T, J, module="a.b", depth=1, requires_grad=True)
     with pytest.raises(
         ValueError, match=r"(?s)Expected an input with 21 joints but got none.*head:x"
     ):
         resolve([hidden], J)
     with pytest.raises(ValueError, match=r'If one is the skeleton, pass input="a\.b:x"'):
         resolve([deep], J)
-    assert resolve([one(B, T, J, requires_grad=True)], J).axes == "b t j"  # a leaf of the user's
+    assert resolve([saw(B, T, J, requires_grad=True)], J).axes == "b t j"  # a leaf of the user's
     assert resolve([hidden], J, "head:x").input == "head:x"
 
 
 def test_a_target_that_reaches_a_loss_or_metric_is_no_input() -> None:
-    x = one(B, T, J, C, module="net")
-    target = one(B, T, J, C, module="metric", path=("target",), trains=False)
+    x = saw(B, T, J, C, module="net")
+    target = saw(B, T, J, C, module="metric", path=("target",), trains=False)
     assert resolve([x, target], J).input == "net:x"
     with pytest.raises(ValueError, match='pass input="metric:target"'):
         resolve([target], J)
-    before = one(B, T, J, C, module="normalise", trains=False)
+    before = saw(B, T, J, C, module="normalise", trains=False)
     with pytest.raises(
         ValueError, match=r'(?s)but got 2:\n.*\nPass input="normalise:x" or input="net:x"'
     ) as caught:
@@ -81,7 +81,7 @@ def test_a_target_that_reaches_a_loss_or_metric_is_no_input() -> None:
 
 
 def test_several_candidates_are_refused_with_what_to_paste() -> None:
-    seen = [one(B, T, J, C, path=("batch", name)) for name in ("joints", "bones")]
+    seen = [saw(B, T, J, C, path=("batch", name)) for name in ("joints", "bones")]
     with pytest.raises(
         ValueError,
         match=r"Expected one input with 21 joints but got 2:\n"
@@ -93,19 +93,19 @@ def test_several_candidates_are_refused_with_what_to_paste() -> None:
 
 
 def test_a_flat_skeleton_beside_its_confidences_is_not_overlooked() -> None:
-    seen = [one(B, T, J * C), one(B, T, J, path=("confidence",))]
+    seen = [saw(B, T, J * C), saw(B, T, J, path=("confidence",))]
     with pytest.raises(ValueError, match=r'but got 2:\n[^"]*Pass input="x" or input="confidence"'):
         resolve(seen, J)
     assert resolve(seen, J, "confidence").axes == "b t j"
-    # A flat target in a loss is not beside the input, and video is not flat.
-    loss = one(B, J * C, module="criterion", path=("target",), trains=False)
-    assert resolve([one(B, T, J, C), loss, one(B, 3, T, 2 * J, 2 * J)], J).input == "x"
+    # A flat target of a loss is not an input, and video is not a flat skeleton.
+    loss = saw(B, J * C, module="criterion", path=("target",), trains=False)
+    assert resolve([saw(B, T, J, C), loss, saw(B, 3, T, 2 * J, 2 * J)], J).input == "x"
 
 
 def test_a_bare_name_may_be_a_key_where_it_is_unique() -> None:
-    one_key = one(B, T, J, C, path=("batch", "pose", "keypoints"))
-    again = one(B, T, J, C, path=("batch", "face", "keypoints"))
-    deeper = one(B, T, J, C, module="net", path=("keypoints",), depth=1)
+    one_key = saw(B, T, J, C, path=("batch", "pose", "keypoints"))
+    again = saw(B, T, J, C, path=("batch", "face", "keypoints"))
+    deeper = saw(B, T, J, C, module="net", path=("keypoints",), depth=1)
     assert resolve([one_key, deeper], J, "keypoints").input == "batch.pose.keypoints"
     assert resolve([one_key, again], J, "pose.keypoints").input == "batch.pose.keypoints"
     assert resolve([one_key, deeper], J, "net:keypoints").input == "net:keypoints"
@@ -116,13 +116,13 @@ def test_a_bare_name_may_be_a_key_where_it_is_unique() -> None:
     ):
         resolve([one_key, again], J, "keypoints")
     # An argument of the root's forward comes first.
-    assert resolve([one(B, J, C, path=("keypoints",)), again], J, "keypoints").path == (
+    assert resolve([saw(B, J, C, path=("keypoints",)), again], J, "keypoints").path == (
         "keypoints",
     )
 
 
 def test_a_named_input_that_got_no_tensor_is_refused() -> None:
-    seen = [one(B, T, J, C, path=("batch", "pose")), one(B, 3, path=("rgb",))]
+    seen = [saw(B, T, J, C, path=("batch", "pose")), saw(B, 3, path=("rgb",))]
     with pytest.raises(
         ValueError, match=r"(?s)Expected a tensor in input 'bach\.pose'.*Pass input=\"batch\.pose\""
     ):
@@ -142,14 +142,14 @@ def test_several_axes_of_that_length_are_refused() -> None:
         match=r"Expected one axis of 8 joints but got 2 in input `x` of shape \(4, 8, 8, 3\)\. "
         r'Pass axes="b t j c" or axes="b j t c"\.',
     ):
-        resolve([one(B, 8, 8, C)], 8)
-    assert resolve([one(B, 8, 8, C)], 8, axes="b t j c").axes == "b t j c"
-    assert resolve([one(8, 8, C)], 8).axes == "b j c"  # the batch is never the joints
+        resolve([saw(B, 8, 8, C)], 8)
+    assert resolve([saw(B, 8, 8, C)], 8, axes="b t j c").axes == "b t j c"
+    assert resolve([saw(8, 8, C)], 8).axes == "b j c"  # the batch is never the joints
 
 
 @st.composite
 def shapes(draw: st.DrawFn) -> tuple[int, ...]:
-    """Shapes in which any axis may be as long as there are joints, or their flat coordinates."""
+    """Draw shapes in which any axis may be as long as there are joints or flat coordinates."""
     length = st.sampled_from([1, 2, 3, 5, J, J + 1, 2 * J, 3 * J, 4 * J, 6 * J])
     return (B, *draw(st.lists(length, min_size=1, max_size=4)))
 
@@ -159,15 +159,15 @@ def test_between_two_axes_that_could_be_the_joints_none_is_guessed(shape: tuple[
     alone = [place for place in range(1, len(shape)) if shape[place] == J]
     flat = shape[-1] in (2 * J, 3 * J, 4 * J)
     if len(alone) == 1 and not flat:
-        target = resolve([one(*shape)], J)
+        target = resolve([saw(*shape)], J)
         assert target.layout.groups.index(("j",)) == alone[0]
         return
     with pytest.raises(ValueError, match="Expected") as caught:
-        resolve([one(*shape)], J, "x")
+        resolve([saw(*shape)], J, "x")
     if not alone and not flat:
         return
     for axes in re.findall(r'axes="([^"]+)"', str(caught.value)):  # each can be pasted
-        assert resolve([one(*shape)], J, axes=axes).axes == axes
+        assert resolve([saw(*shape)], J, axes=axes).axes == axes
     offered = [Layout.parse(axes) for axes in re.findall(r'axes="([^"]+)"', str(caught.value))]
     assert {layout.groups.index(("j",)) for layout in offered if ("j",) in layout.groups} >= {
         *alone
@@ -177,16 +177,16 @@ def test_between_two_axes_that_could_be_the_joints_none_is_guessed(shape: tuple[
 
 def test_of_frames_as_many_as_joints_and_flat_coordinates_the_likelier_comes_first() -> None:
     with pytest.raises(ValueError, match=r'got 1, or 21 frames .* axes="b t \(j c\)" or .*"b j c"'):
-        resolve([one(B, J, 3 * J)], J)
+        resolve([saw(B, J, 3 * J)], J)
 
 
 def test_a_composed_axis_is_never_guessed() -> None:
     for where in (None, "x"):
         with pytest.raises(ValueError, match=r'pass axes="b t \(j c\)" or axes="b t \(c j\)"'):
-            resolve([one(B, T, J * C)], J, where)
+            resolve([saw(B, T, J * C)], J, where)
     with pytest.raises(ValueError, match=r'axes="b t \(c j\)" and input="y"'):
-        resolve([one(B, T, J * C, path=("y",)), one(B, T, J * C, path=("z",))], J)
-    assert resolve([one(B, T, J * C), one(B, 7, path=("y",))], J, axes="b t (c j)").input == "x"
+        resolve([saw(B, T, J * C, path=("y",)), saw(B, T, J * C, path=("z",))], J)
+    assert resolve([saw(B, T, J * C), saw(B, 7, path=("y",))], J, axes="b t (c j)").input == "x"
 
 
 def test_a_wrong_number_of_joints_is_refused() -> None:
@@ -195,37 +195,37 @@ def test_a_wrong_number_of_joints_is_refused() -> None:
         match=r"Expected an axis of 75 joints but got none in input `x` of shape "
         r"\(8, 16, 543, 3\)\. Pass how many it has, perhaps num_joints=543",
     ):
-        resolve([one(8, 16, 543, 3)], 75, "x")
+        resolve([saw(8, 16, 543, 3)], 75, "x")
     with pytest.raises(
         ValueError, match=r"(?s)Expected an input with 75 joints.*\(8, 16, 543, 3\)"
     ):
-        resolve([one(8, 16, 543, 3)], 75)
+        resolve([saw(8, 16, 543, 3)], 75)
     with pytest.raises(ValueError, match=r"Expected 75 joints on axis j of 'b t j c' but got 543"):
-        resolve([one(8, 16, 543, 3)], 75, "x", "b t j c")
+        resolve([saw(8, 16, 543, 3)], 75, "x", "b t j c")
     with pytest.raises(ValueError, match=r"Expected an input with 75 joints under axes 'b t j c'"):
-        resolve([one(8, 16, 543, 3)], 75, axes="b t j c")
+        resolve([saw(8, 16, 543, 3)], 75, axes="b t j c")
     with pytest.raises(ValueError, match="but got none in input `x` of shape"):
-        resolve([one(8)], 75, "x")
+        resolve([saw(8)], 75, "x")
 
 
 def test_integers_empty_batches_and_silence_are_refused() -> None:
-    whole = one(B, T, J, C, dtype=torch.int64)
+    whole = saw(B, T, J, C, dtype=torch.int64)
     for where in (None, "x"):
         with pytest.raises(
             ValueError, match=r"Expected a floating tensor in input `x` but got torch.int64\. Cast"
         ):
             resolve([whole], J, where)
-    assert resolve([whole, one(B, J, path=("y",))], J).input == "y"
+    assert resolve([whole, saw(B, J, path=("y",))], J).input == "y"
     with pytest.raises(
         ValueError, match="Expected at least one sample in input `x` but got an emp"
     ):
-        resolve([one(0, T, J, C)], J)
+        resolve([saw(0, T, J, C)], J)
     with pytest.raises(ValueError, match="but got no tensor in any forward of the model"):
         resolve([], J)
 
 
 def test_a_long_list_is_cut() -> None:
-    seen = [one(B, T, path=(f"x{n}",)) for n in range(40)]
+    seen = [saw(B, T, path=(f"x{n}",)) for n in range(40)]
     with pytest.raises(ValueError, match="… and 28 more"):
         resolve(seen, J)
 
@@ -258,7 +258,7 @@ def parts(
     *sizes: int, before: tuple[int, ...] = (B, T), after: tuple[int, ...] = (C,)
 ) -> list[Seen]:
     return [
-        one(*before, size, *after, path=(name,)) for name, size in zip("xyz", sizes, strict=False)
+        saw(*before, size, *after, path=(name,)) for name, size in zip("xyz", sizes, strict=False)
     ]
 
 
@@ -276,12 +276,12 @@ def test_parts_are_numbered_through_in_their_order(text: str) -> None:
 
 
 def test_one_input_has_no_parts() -> None:
-    seen = [one(B, T, J, C)]
+    seen = [saw(B, T, J, C)]
     assert resolve_parts(seen, J) == resolve_parts(seen, J, "x") == (resolve(seen, J),)
 
 
 def test_parts_may_have_channels_of_their_own_and_joints_on_any_axis() -> None:
-    seen = [one(B, 4, T, 5, path=("x",)), one(B, 3, T, 16, path=("y",))]
+    seen = [saw(B, 4, T, 5, path=("x",)), saw(B, 3, T, 16, path=("y",))]
     assert {t.axes for t in resolve_parts(seen, J, "x + y")} == {"b c t j"}
 
 
@@ -308,11 +308,11 @@ def test_parts_that_do_not_add_up_are_refused_with_the_shape_of_each() -> None:
         with pytest.raises(ValueError, match="but got none"):
             resolve_parts(seen, J, "x + y + z", axes)
     with pytest.raises(ValueError, match="but got none"):  # of another number of axes
-        resolve_parts([*parts(5), one(B, 16, C, path=("y",))], J, "x + y")
+        resolve_parts([*parts(5), saw(B, 16, C, path=("y",))], J, "x + y")
 
 
 def test_parts_that_add_up_on_several_axes_are_refused() -> None:
-    seen = [one(B, 8, 8, C, path=(name,)) for name in "xy"]
+    seen = [saw(B, 8, 8, C, path=(name,)) for name in "xy"]
     with pytest.raises(
         ValueError, match=r'several such axes:.*\n.*\n.*\nPass axes="b j t c" or axe'
     ):
@@ -328,7 +328,7 @@ def test_a_part_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Expected different parts but got 'x \+ x'"):
         resolve_parts(parts(5, 16), 10, "x + x")
     with pytest.raises(ValueError, match=r"floating tensor in input `y` but got torch\.int64"):
-        resolve_parts([*parts(5), one(B, T, 16, C, path=("y",), dtype=torch.int64)], J, "x + y")
+        resolve_parts([*parts(5), saw(B, T, 16, C, path=("y",), dtype=torch.int64)], J, "x + y")
     with pytest.raises(ValueError, match="start with an argument of that forward but got 'lift'"):
         check_input(Parts(), "body + lift.0")
     with pytest.raises(ValueError, match=r"Expected input as \[module path:\]argument"):
@@ -336,8 +336,8 @@ def test_a_part_that_cannot_be_is_refused() -> None:
 
 
 def test_parts_are_proposed_where_no_tensor_fits_but_several_do_together() -> None:
-    rgb = one(B, T, 4, 4, path=("rgb",))
-    seen = [rgb, *parts(5, 8, 8), one(B, path=("y",))]
+    rgb = saw(B, T, 4, 4, path=("rgb",))
+    seen = [rgb, *parts(5, 8, 8), saw(B, path=("y",))]
     with pytest.raises(ValueError, match=r'If these are its parts, pass input="x \+ y \+ z"\.'):
         resolve_parts(seen, J)
     with pytest.raises(ValueError, match=r'input="x \+ y \+ z"'):
@@ -346,10 +346,10 @@ def test_parts_are_proposed_where_no_tensor_fits_but_several_do_together() -> No
     seen = seen_in(model, lambda: model.training_step(model.batch(), 0))
     assert [target.input for target in resolve_parts(seen, J)] == ["encoder:x"]
     with pytest.raises(ValueError, match="none") as caught:
-        resolve_parts([*parts(5, 8), one(B, T, 8, C, module="head", path=("z",))], J)
+        resolve_parts([*parts(5, 8), saw(B, T, 8, C, module="head", path=("z",))], J)
     assert "parts" not in str(caught.value)  # not of one call
 
 
 def test_a_wrong_number_of_joints_is_answered_with_the_sizes_that_there_are() -> None:
     with pytest.raises(ValueError, match=r"skeleton= of the data, which has axes of 60, 27, 3\.$"):
-        resolve([one(16, 60, 27, 3)], 26)
+        resolve([saw(16, 60, 27, 3)], 26)

@@ -1,4 +1,4 @@
-"""The gates' place: found on the first step, or a layer in the model's own forward."""
+"""Test that the gates' place is found on the first step, or in the model's own forward."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Own(Classifier):
 
 
 class Plain(Classifier):
-    """The same without a layer of its own."""
+    """Is the same without a layer of its own."""
 
     configure_optimizers = Own.configure_optimizers
 
@@ -167,7 +167,7 @@ def test_copies_by_weight_averaging_change_nothing() -> None:
 
 
 class Grouped(Own):
-    """Has the logits in a group that the class attribute tells."""
+    """Has the logits in the group that the class attribute names."""
 
     where = "alone"
 
@@ -239,7 +239,7 @@ def test_the_logits_stay_in_the_optimizer_they_are_in() -> None:
 
 
 def run(kind: type[Own], ckpt: str | None = None) -> Any:
-    torch.manual_seed(3 if ckpt is None else 4)  # a resumed run must not need its own luck
+    torch.manual_seed(3 if ckpt is None else 4)  # a resumed run must not need the same seed
     model, callback = kind(fill="mean"), pruning(Price("auto"))
     saver = ModelCheckpoint(".", "end-{step}", save_top_k=-1, save_on_train_epoch_end=True)
     training = trainer(callback, *([] if ckpt else [saver]), enable_checkpointing=ckpt is None)

@@ -1,4 +1,4 @@
-"""Attaching a layer to a model's input and taking it away, over the zoo of awkward models."""
+"""Test that layers are attached to a model's input and taken away, over the zoo of models."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def states(model: nn.Module) -> dict[str, dict[str, Any]]:
 
 
 def gated_by_hand(x: Tensor, axes: str, joints: int) -> Tensor:
-    """What the encoder should get: written without the package."""
+    """Return the input that the encoder should get, written without the package."""
     kept = torch.zeros(joints)
     kept[0] = 1
     masks = {
@@ -257,10 +257,10 @@ def test_several_inputs_of_one_module_and_detaching_one() -> None:
 
     root = nn.ModuleDict({"hands": Hands()})
     left, right = (Target.parse(f"hands:{side}", "b j c") for side in ("left", "right"))
-    one, two, x = Zeroing(), Zeroing(), torch.ones(B, J, C)
-    attach(root, left, one)
+    first, two, x = Zeroing(), Zeroing(), torch.ones(B, J, C)
+    attach(root, left, first)
     attach(root, right, two)
-    assert attached_layers(root) == [(left, one), (right, two)]
+    assert attached_layers(root) == [(left, first), (right, two)]
     assert attached_layers(root["hands"])[0][0].input == "left"
     assert [y.sum() for y in root["hands"](x, right=x)] == [B * C, B * C]
     detach(root, left)
@@ -396,10 +396,10 @@ def test_one_layer_is_in_front_of_every_part() -> None:
     assert attached_layers(model) == [(target, layer) for target in targets]
     twin = copy.deepcopy(model)
     assert attached_layers(twin) == attached_layers(model)
-    for one in (model, twin):
-        one.got.clear()
-        one.training_step(batch, 0)
-        assert torch.equal(one.got[0], model.skeleton(batch) * layer.mask[:, None])
+    for gated in (model, twin):
+        gated.got.clear()
+        gated.training_step(batch, 0)
+        assert torch.equal(gated.got[0], model.skeleton(batch) * layer.mask[:, None])
     detach(model, targets[1])
     model.training_step(batch, 0)
     assert torch.equal(model.got[-1][:, :, 5:13], batch["left"])
@@ -483,7 +483,7 @@ def test_a_hook_that_was_set_on_the_module_itself_is_called_and_given_back() -> 
 
 
 class TwoInputs(nn.Module):
-    """Has its joints before or after the channels, or in one axis with them."""
+    """Takes its joints before or after the channels, or on one axis with them."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -494,7 +494,7 @@ class TwoInputs(nn.Module):
 
 
 def pruned(axes: str, shape: tuple[int, ...], **settings: Any) -> tuple[nn.Module, Tensor]:
-    """A model that keeps the joints 1 and 3 of 4, and clips for it."""
+    """Return a model that keeps the joints 1 and 3 of 4, and clips for it."""
     model, layer = TwoInputs(shape).eval(), JointPruningLayer(4, **settings).eval()
     layer.freeze(torch.tensor([False, True, False, True]))
     attach(model, Target.parse("x", axes), layer)
@@ -538,7 +538,7 @@ def test_the_forward_of_the_class_is_gated_and_its_subclass_leaves_no_trace() ->
     assert type(model) is TwoInputs
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_a_copy_is_of_a_gated_class_too(copied: Any) -> None:
     model, x = pruned("b t j c", (2, 3, 4, 2))
     other = copied(model)
@@ -548,7 +548,7 @@ def test_a_copy_is_of_a_gated_class_too(copied: Any) -> None:
 
 
 class Registered(nn.Module):
-    """Its subclasses need a name and are listed, as in a registry of models."""
+    """Lists its subclasses by a name that they need, as in a registry of models."""
 
     known: ClassVar[list[str]] = []
 

@@ -1,4 +1,4 @@
-"""A model's layer is found wherever it is, and is one however often it is there."""
+"""Test that a model's layer is found wherever it is, and counted once."""
 
 from __future__ import annotations
 

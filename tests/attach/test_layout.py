@@ -1,4 +1,4 @@
-"""Axes strings: what they mean, what is refused, and that splitting can be undone."""
+"""Test the meaning of axes strings, which ones are refused, and that splitting can be undone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightning_jointprune.attach.layout import (
 
 @st.composite
 def layouts(draw: st.DrawFn) -> tuple[str, tuple[int, ...], int, int]:
-    """A pattern, a shape, J, and how many elements of the tensor belong to one joint."""
+    """Draw a pattern, a shape, J, and the number of a tensor's elements that belong to a joint."""
     joints = draw(st.integers(2, 5))
     words = draw(st.permutations(draw(st.sampled_from(["bj", "bjc", "btjc", "btjcm", "btsjcm"]))))
     sizes = {word: joints if word == "j" else draw(st.integers(1, 4)) for word in words}
@@ -48,7 +48,7 @@ def test_splitting_can_be_undone_and_finds_the_joints(case: tuple[str, tuple[int
     assert words[0] == "b"
     assert split.shape[words.index("j")] == joints
     assert torch.equal(layout.merge(split), x)
-    # One joint is a slice of the split tensor, and nothing but this joint in the whole one.
+    # A joint is a slice of the split tensor, and its elements are the joint's in the whole one.
     split = torch.zeros_like(split)
     split.select(words.index("j"), joints - 1).fill_(1)
     assert layout.merge(split).sum() == each
@@ -133,7 +133,7 @@ def test_the_usual_words() -> None:
             assert len(layout.words) == ndim
             for reading in readings([1] * ndim, axis):
                 assert Layout.parse(reading).words.index("j") == axis
-    # People before the joints, or after them: what has few values is the channels.
+    # People stand before the joints, or after them; the channels have few values.
     assert exact_axes((4, 30, 2, 42, 3), 42) == ["b t m j c"]
     assert readings((4, 30, 2, 42, 3), 3) == ["b t m j c", "b c t j m"]
     assert readings((4, 3, 30, 42, 2), 3) == ["b c t j m", "b t m j c"]

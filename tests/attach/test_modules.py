@@ -1,4 +1,4 @@
-"""Modules by their paths, and containers that are copied where they change."""
+"""Test that modules are found by their paths, and containers copied where they change."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Thing:
 
 
 class Store:
-    """Attributes kept in a dict inside, as graph libraries do."""
+    """Keeps attributes in a dict inside, as graph libraries do."""
 
     def __init__(self, x: Any) -> None:
         self.__dict__["_store"] = {"x": x}
@@ -57,7 +57,7 @@ class Store:
 
 
 class Items:
-    """Items kept in a dict inside; no attributes, no Mapping."""
+    """Keeps items in a dict inside, without attributes, and is no Mapping."""
 
     def __init__(self, x: Any) -> None:
         self._items = {"x": x}

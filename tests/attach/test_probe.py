@@ -1,4 +1,4 @@
-"""What a probe records of a training step, and that it leaves no trace."""
+"""Test what a probe records of a training step, and that it leaves no trace."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_a_compiled_step_is_watched_too() -> None:
 
 
 class Graphs:
-    """A batch of graphs as libraries have it: keys, and a method to be called by."""
+    """Is a batch of graphs as in graph libraries, with keys and a `__call__`."""
 
     def __init__(self, **tensors: Tensor) -> None:
         self._tensors = tensors
