@@ -21,7 +21,7 @@ from lightning_jointprune.record.versions import installed
 from lightning_jointprune.report.doubts import floor_doubts, freeze_doubts
 from lightning_jointprune.run.first_batches import FirstBatches, MeanPose, Normalisation
 from lightning_jointprune.run.loggers import hand_over
-from lightning_jointprune.search.budgets.metric_floor import higher_is_better
+from lightning_jointprune.search.metrics import higher_is_better
 from lightning_jointprune.search.search import JointSearch
 from lightning_jointprune.skeletons import Skeleton
 

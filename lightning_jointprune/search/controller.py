@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from lightning_jointprune.gates.layer import JointPruningLayer
 
@@ -17,7 +16,7 @@ AUTO_SHARE = 0.3  # the automatic price of all joints together, as a share of th
 FIRST_BATCHES = 10  # batches whose mean loss is where the training began
 RECENT = 0.02  # weight of a batch in the mean of the recent losses
 LEAST_REMOVED = 0.001  # of the first loss: counts as removed where the loss has not fallen
-ASKED = ("budget", "num_joints")  # what a controller is made of, not its state
+ASKED = ("budget", "num_joints", "counts")  # what a controller is made of, not its state
 
 
 class Controller(ABC):
@@ -30,6 +29,8 @@ class Controller(ABC):
     Args:
         budget: what the user asks for, a frozen dataclass.
         num_joints: number of joints that can be kept.
+        counts: the numbers of joints to settle, the most first, of which the last is frozen;
+            several are a ladder, and none freezes the joints with a keep probability above 0.5.
 
     Attributes:
         floor: of the metric, where one was asked for and as soon as it is known.
@@ -38,9 +39,10 @@ class Controller(ABC):
         chosen: the mask to freeze where it was already measured, shape `(J,)`; None takes `counts`.
     """
 
-    def __init__(self, budget: Any, num_joints: int) -> None:
+    def __init__(self, budget: Any, num_joints: int, counts: tuple[int, ...] = ()) -> None:
         self.budget = budget
         self.num_joints = num_joints
+        self.counts = counts
         self.floor: float | None = None
         self.decided: Tensor | None = None
         self.chosen: list[bool] | None = None
@@ -67,11 +69,6 @@ class Controller(ABC):
     def higher_is_better(self) -> bool:
         """Return whether higher values of the metric are better."""
         return True
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Return the numbers of joints to settle, the most first; several are a ladder."""
-        return ()
 
     @property
     def count(self) -> int | None:
@@ -201,35 +198,6 @@ class Controller(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         vars(self).update(state)
-
-
-class Steered(Controller):
-    """Steers the expected L0 to a target by the price: a PI controller in log space.
-
-    The price is the base price times `exp(proportional * error + integral)`, the error being
-    `log(expected / target)`, at most 1 either way.
-    """
-
-    PROPORTIONAL = 2.0
-    INTEGRAL = 25.0  # per search, so that the number of steps does not matter
-    LIMIT = 12.0
-
-    def __init__(self, budget: Any, num_joints: int) -> None:
-        super().__init__(budget, num_joints)
-        self.integral: Tensor | float = 0.0
-        self.last_done = 0.0
-
-    @abstractmethod
-    def target(self, done: float) -> float:
-        """Return the expected L0 to steer to, from 1 to J."""
-
-    @override
-    def price(self, expected: Tensor, done: float) -> Tensor | float:
-        error = (expected / self.target(done)).log().clamp(-1.0, 1.0)
-        step = self.INTEGRAL * max(0.0, done - self.last_done) * error
-        self.integral = (self.integral + step).clamp(-self.LIMIT, self.LIMIT)
-        self.last_done = done
-        return self.base_price() * (self.PROPORTIONAL * error + self.integral).exp()
 
 
 def usable_joints(layer: JointPruningLayer) -> int:

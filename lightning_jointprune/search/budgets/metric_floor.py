@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +13,8 @@ from typing import Literal
 from typing_extensions import override
 
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.search.controller import Steered
+from lightning_jointprune.search.metrics import higher_is_better
+from lightning_jointprune.search.steering import Steered
 
 
 @dataclass(frozen=True)
@@ -103,18 +103,6 @@ class MetricFloor:
             "is one of them in per cent and the other a fraction? If so, pass "
             f"MetricFloor({self.metric!r}, {name}={other:.6g})."
         )
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether higher values of a metric of this name are better, as far as the name tells.
-
-    >>> higher_is_better("val_acc"), higher_is_better("val_loss")
-    (True, False)
-    """
-    name = metric.lower()
-    anywhere = ("loss", "error", "mse", "mae", "mpjpe", "perplexity", "nll")
-    alone = {"wer", "cer"}  # also parts of words such as answer and certainty
-    return not any(part in name for part in anywhere) and alone.isdisjoint(re.split(r"\W|_", name))
 
 
 class Floored(Steered):

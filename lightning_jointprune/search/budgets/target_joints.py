@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-import torch
-from torch import Tensor
-from typing_extensions import override
-
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.masks import hard_mask_of_units
-from lightning_jointprune.search.controller import Steered, usable_joints
+from lightning_jointprune.search.controller import usable_joints
+from lightning_jointprune.search.steering import Descending
 
 
 @dataclass(frozen=True)
@@ -59,62 +56,14 @@ def is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-class Targeted(Steered):
-    """`TargetJoints` at work: J for the first 30 % of the search, K from 60 % of it on.
-
-    What joints say only together has to be learned before any of them goes. When about K are left
-    after 60 %, or at 85 % at the latest, the K likeliest joints earn the price that the others pay,
-    so that the freeze is no jump: any sooner, gates that have hardly parted would be told apart by
-    chance. One price for all cannot tell joints apart that are worth the same, such as the
-    worthless ones among K if the model needs fewer: they would share what is left of K, each half
-    open. Nor can it be too high any more, as it does not close the K: it is at least the base price
-    and no longer falls.
-    """
-
-    DESCENT = 0.3  # share of the search after which the joints become fewer
-    REACHED = 0.6  # share of it after which there are to be K
-    LATEST = 0.85  # share of it after which the K likeliest earn the price, however many are left
-    NEAR = 1.15  # expected L0 that is about K, in K
-    budget: TargetJoints
+class Targeted(Descending):
+    """`TargetJoints` at work: the search comes down to the numbers that are asked for."""
 
     def __init__(self, budget: TargetJoints, layer: JointPruningLayer) -> None:
-        super().__init__(budget, usable_joints(layer))
+        super().__init__(budget, usable_joints(layer), budget.counts)
         _check_counts(budget, layer, self.num_joints)
         if layer.tied:
             _check_units(budget, layer)
-
-    @property
-    @override
-    def counts(self) -> tuple[int, ...]:
-        return self.budget.counts
-
-    @property
-    @override
-    def count(self) -> int:
-        return self.counts[-1]
-
-    @override
-    def target(self, done: float) -> float:
-        left = min(1.0, max(0.0, (self.REACHED - done) / (self.REACHED - self.DESCENT)))
-        return float(self.count * (self.num_joints / self.count) ** left)
-
-    @override
-    def begins_descent(self, before: float, done: float) -> bool:
-        return before < self.DESCENT <= done
-
-    @override
-    def reached(self, done: float) -> tuple[int, ...]:
-        return tuple(rung for rung in self.counts[:-1] if self.target(done) <= rung)
-
-    @override
-    def price(self, expected: Tensor, done: float) -> Tensor | float:
-        if done >= self.REACHED:
-            near = (expected <= self.NEAR * self.count + 0.5) | (done >= self.LATEST)
-            self.decided = near if self.decided is None else self.decided | near
-            integral = torch.as_tensor(self.integral)
-            self.integral = torch.where(self.decided, integral.clamp(min=0.0), integral)
-            expected = torch.where(self.decided, expected.clamp(min=self.count), expected)
-        return super().price(expected, done)
 
 
 def _check_counts(budget: TargetJoints, layer: JointPruningLayer, usable: int) -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from lightning_jointprune.gates.masks import hard_mask
 from lightning_jointprune.search.budgets.target_joints import TargetJoints
-from tests.search.test_controller import controller_of, learned, population, price_of
+from tests.search.test_controller import controller_of, learned, price_of
+from tests.search.test_steering import population
 
 
 @given(st.integers(1, 20), st.integers(0, 20), st.integers(1, 25))
