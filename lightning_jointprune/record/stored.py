@@ -1,11 +1,14 @@
-"""Reads and writes the JSON of selections, records and evaluations, and checks its numbers."""
+"""Reads and writes the JSON of selections, records and evaluations, and checks its numbers.
+
+The arguments of a run are in it, too: they are written as JSON, and read as Python code.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from numbers import Real
 from typing import Any, SupportsIndex, TypeVar, cast
 
@@ -13,6 +16,17 @@ from lightning_jointprune.record.files import PathLike, file_at, write_text
 
 SCHEMA = 1
 RECORD_FILE, SELECTION_FILE = "pruning_record.json", "selection.json"
+CLASSES = (  # public classes that arguments are made of
+    "Price",
+    "TargetJoints",
+    "MetricFloor",
+    "GumbelSigmoid",
+    "StraightThroughGumbelSigmoid",
+    "HardConcrete",
+    "StochasticGate",
+    "Groups",
+    "Skeleton",
+)
 D = TypeVar("D")
 
 
@@ -159,3 +173,53 @@ def build(cls: type[D], data: Any, source: str, **inner: Callable[[Any], Any]) -
         return cls(**known)
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"Expected a {cls.__name__} in {source} but got: {error}") from error
+
+
+# --- arguments of a run ---------------------------------------------------------------------------
+
+
+def as_argument(value: Any, unknown: Callable[[Any], Any]) -> Any:
+    """Return an argument as a record holds it, such as `{"Price": {"price": 0.003}}`.
+
+    Args:
+        value: plain, a dataclass, or of these.
+        unknown: makes a plain value of what JSON does not know.
+
+    >>> as_argument(range(3), unknown=list)
+    [0, 1, 2]
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {type(value).__name__: asdict(value)}
+    return json.loads(json.dumps(value, default=unknown))
+
+
+def class_of(argument: Any) -> tuple[str, Mapping[str, Any]]:
+    """Return the class of an argument in a record, and its own arguments; `("", {})` if plain."""
+    if isinstance(argument, Mapping) and len(argument) == 1:
+        ((name, given),) = argument.items()
+        if isinstance(given, Mapping):
+            return name, given
+    return "", {}
+
+
+def as_code(argument: Any, used: list[str]) -> str:
+    """Return an argument in a record as Python code.
+
+    Args:
+        argument: as `as_argument` returned it.
+        used: takes in the names of the classes in it.
+
+    >>> as_code({"Price": {"price": 0.003, "groups": None}}, [])
+    'Price(price=0.003)'
+    """
+    name, arguments = class_of(argument)
+    if name in CLASSES:
+        used.append(name)
+        told = {key: value for key, value in arguments.items() if value not in (None, {})}
+        return f"{name}({', '.join(f'{key}={as_code(told[key], used)}' for key in told)})"
+    if isinstance(argument, Mapping):
+        items = [f"{as_code(k, used)}: {as_code(v, used)}" for k, v in argument.items()]
+        return f"{{{', '.join(items)}}}"
+    if isinstance(argument, list):
+        return f"[{', '.join(as_code(item, used) for item in argument)}]"
+    return json.dumps(argument) if isinstance(argument, str) else repr(argument)

@@ -5,13 +5,14 @@ The callback warns of some in the course of the run; the page and the terminal l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from lightning_jointprune.record.confounds import confounds
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.record import PruningRecord, Snapshot
 from lightning_jointprune.record.selection import beside_floor, is_undecided, show
+from lightning_jointprune.record.stored import class_of
 from lightning_jointprune.report.comparison import compare
 
 STUCK = 0.05  # keep probability by which a gate has to leave its start
@@ -202,9 +203,8 @@ def _moved(record: PruningRecord) -> Iterator[Finding]:
 
 def _stuck_at(record: PruningRecord) -> float | None:
     """Return the keep probability that all gates started at, if none has left it."""
-    gate = record.settings.get("gate")
-    arguments = next(iter(gate.values()), None) if isinstance(gate, Mapping) else None
-    start = arguments.get("initial_keep_probability") if isinstance(arguments, Mapping) else None
+    _, arguments = class_of(record.settings.get("gate"))
+    start = arguments.get("initial_keep_probability")
     if not isinstance(start, float):
         return None
     fixed = {*_fixed(record, "keep"), *_fixed(record, "drop")}

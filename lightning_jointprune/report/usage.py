@@ -9,19 +9,9 @@ from typing import Any, NamedTuple
 
 from lightning_jointprune.joint_files.mediapipe import extraction_plan
 from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.record.stored import as_code
 from lightning_jointprune.report.numbers import skeleton_of
 
-CLASSES = (
-    "Price",
-    "TargetJoints",
-    "MetricFloor",
-    "GumbelSigmoid",
-    "StraightThroughGumbelSigmoid",
-    "HardConcrete",
-    "StochasticGate",
-    "Groups",
-    "Skeleton",
-)
 ARGUMENTS = ("input", "axes", "budget", "gate", "groups", "keep", "drop", "phases", "lr", "fill")
 
 
@@ -92,7 +82,7 @@ def callback_code(record: PruningRecord) -> str | None:
     given |= {name: settings.get(name) for name in ARGUMENTS}
     used: list[str] = []
     lines = [
-        f"    {name}={_code(value, used)},\n"
+        f"    {name}={as_code(value, used)},\n"
         for name, value in given.items()
         if value not in (None, [])
     ]
@@ -115,20 +105,3 @@ def _groups(groups: Any, tied: bool, parts: Mapping[str, tuple[int, ...]]) -> An
         if tied:
             return {"Groups": {"members": groups, "tied": True}}
     return groups
-
-
-def _code(value: Any, used: list[str]) -> str:
-    """Return a plain value as Python code, and add the classes that it names to `used`."""
-    if isinstance(value, Mapping):
-        name, arguments = next(iter(value.items()), ("", None))
-        if len(value) == 1 and name in CLASSES and isinstance(arguments, Mapping):
-            used.append(name)
-            told = {
-                key: argument for key, argument in arguments.items() if argument not in (None, {})
-            }
-            given = [f"{key}={_code(argument, used)}" for key, argument in told.items()]
-            return f"{name}({', '.join(given)})"
-        return f"{{{', '.join(f'{_code(k, used)}: {_code(v, used)}' for k, v in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(_code(item, used) for item in value)}]"
-    return json.dumps(value) if isinstance(value, str) else repr(value)

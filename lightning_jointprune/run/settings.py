@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from lightning_jointprune.gates.fills import Fill, check_frames, checked_fill, f
 from lightning_jointprune.gates.layer import JointPruningLayer, numbered
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, make_gate
+from lightning_jointprune.record.stored import as_argument
 from lightning_jointprune.search.budgets import Budget, make_budget
 from lightning_jointprune.search.phases import check_phases
 from lightning_jointprune.skeletons import Skeleton, as_skeleton, resolve_joints
@@ -250,11 +250,5 @@ def _names_of_nodes(names: Sequence[str], members: Mapping[str, Sequence[int]]) 
 
 
 def _plain(value: Any) -> Any:
-    """A setting as JSON would hold it: a function's name, numpy's numbers as Python's."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = {type(value).__name__: asdict(value)}
-    return json.loads(json.dumps(value, default=_written))
-
-
-def _written(value: Any) -> str | float:
-    return fill_name(value) if callable(value) else float(value)
+    """Return a setting as a record holds it: a function's name, numpy's numbers as Python's."""
+    return as_argument(value, lambda other: fill_name(other) if callable(other) else float(other))

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import lightning_jointprune
+from lightning_jointprune import Groups, HardConcrete, MetricFloor, Price, TargetJoints
 from lightning_jointprune.record.stored import (
+    CLASSES,
+    as_argument,
+    as_code,
     build,
     by_field,
     by_item,
+    class_of,
     content_of,
     plain,
     read_json,
@@ -73,3 +80,46 @@ def test_a_field_that_is_missing_is_named_with_its_source() -> None:
 def test_text_that_is_damaged_names_its_source() -> None:
     with pytest.raises(ValueError, match="Expected JSON in the given text, but it is damaged"):
         read_json("[", "thing", "thing.json")
+
+
+# --- arguments of a run ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        Price(0.003, groups={"face": 2.0}),
+        TargetJoints(4),
+        MetricFloor("val_acc", 0.9),
+        HardConcrete(),
+        Groups({"left": [0, 1]}, tied=True),
+        {"left": [0, 1], "right": [2]},
+        {"Price": 3},
+        {},
+        [1, "nose", 0.5],
+        None,
+        'a "word"',
+    ],
+)
+def test_an_argument_is_written_and_read_back_as_code(argument: Any) -> None:
+    used: list[str] = []
+    written = as_argument(argument, unknown=float)
+    code = as_code(json.loads(json.dumps(written)), used)
+    assert eval(code, {name: getattr(lightning_jointprune, name) for name in used}) == argument
+    assert used == ([type(argument).__name__] if is_dataclass(argument) else [])
+
+
+def test_what_json_does_not_know_is_made_plain() -> None:
+    assert as_argument({"a": np.float32(0.5), "b": [np.int64(3)]}, unknown=float) == {
+        "a": 0.5,
+        "b": [3.0],
+    }
+
+
+@pytest.mark.parametrize("argument", [None, 3, [], {}, {"a": 1}, {"a": {}, "b": {}}])
+def test_a_plain_argument_has_no_class(argument: Any) -> None:
+    assert class_of(argument) == ("", {})
+
+
+def test_classes_that_arguments_are_made_of_are_public() -> None:
+    assert set(CLASSES) <= set(lightning_jointprune.__all__)
