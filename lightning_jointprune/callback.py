@@ -172,6 +172,8 @@ class JointPruningCallback(pl.Callback):
             if worn and self._search.layer not in worn:
                 if stage != "fit":
                     self._meet(pl_module, worn)
+                    if trainers.runs_elsewhere(trainer) and not self._guest:
+                        rank_zero_warn(trainers.unlearned(trainer))
                     return
                 for one in worn:
                     rank_zero_warn(_ANEW.format(len(one.get_active_joints()), one.num_joints))
@@ -200,6 +202,8 @@ class JointPruningCallback(pl.Callback):
             self._rate, self._start = state["rate"], state["start"]
             self._companions.released = state["released"]
             self._entrance.load_state_dict(state)
+        if trainers.runs_elsewhere(trainer):
+            rank_zero_warn(trainers.unlearned(trainer))
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

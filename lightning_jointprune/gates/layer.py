@@ -316,6 +316,13 @@ class JointPruningLayer(nn.Module):
                 setattr(self, name, None if value is None else value.to(device))
         self.requires_grad_(self.mask is None)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle has: it is in no run, so it works as without a callback.
+
+        A generator could not be sent to another process either.
+        """
+        return {**self.__dict__, "mode": None, "generator": None, "_drawn": None}
+
     def get_extra_state(self) -> dict[str, Tensor | None]:
         """What `state_dict` holds besides the logits; called by PyTorch."""
         return {name: getattr(self, name) for name in SETTLED}

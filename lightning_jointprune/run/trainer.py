@@ -49,7 +49,7 @@ def check_run(trainer: Any, budget: Controller) -> None:
 
     Raises:
         ValueError: if the run has no end, or no validation where a metric is needed, or if the
-            strategy cannot do with the gates in the optimizer.
+            strategy cannot do with the gates in the optimizer, or trains in other processes.
     """
     if trainer.max_epochs == -1 and trainer.max_steps == -1 and not trainer.fast_dev_run:
         raise ValueError(
@@ -67,6 +67,40 @@ def check_run(trainer: Any, budget: Controller) -> None:
             f"Expected a strategy that keeps parameters whole but got {strategy}, whose optimizer "
             'cannot take the gates. Pass Trainer(strategy="ddp").'
         )
+    if runs_elsewhere(trainer):
+        raise ValueError(
+            "Expected a strategy that trains in the process of the script but got "
+            f"{_named(trainer)}, which trains copies in processes of their own. Lightning brings "
+            "back their weights alone, so the model would be left without its mask, and the "
+            'callback without its selection. Pass Trainer(strategy="ddp"), or devices=1 in a '
+            "notebook."
+        )
+
+
+def runs_elsewhere(trainer: Any) -> bool:
+    """Return whether the trainer is a copy, in a process that ends when it has done its work.
+
+    Launchers that start the script once more in each process, and none, leave the script its own.
+    """
+    kinds = [parent.__name__ for parent in type(trainer.strategy.launcher).__mro__]
+    return trainer.strategy.launcher is not None and "_SubprocessScriptLauncher" not in kinds
+
+
+def unlearned(trainer: Any) -> str:
+    """Return the warning about an evaluation elsewhere, in which the callback learned the mask."""
+    return (
+        f"{_named(trainer)} evaluates in other processes. The metrics are those of the kept "
+        "joints, but the callback does not bring these back: its selection after this call is the "
+        "one of before. Take the mask from analyze_pruning(model) or load_pruned(...), or pass "
+        'Trainer(strategy="ddp").'
+    )
+
+
+def _named(trainer: Any) -> str:
+    """Name the strategy and how it starts processes."""
+    launcher = type(trainer.strategy.launcher).__name__.lstrip("_")
+    how = getattr(trainer.strategy, "_start_method", None) or launcher
+    return f"{type(trainer.strategy).__name__} ({how})"
 
 
 def check_metric(budget: Controller, logged: Mapping[str, float], sanity: bool) -> None:

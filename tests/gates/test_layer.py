@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -432,3 +435,16 @@ def test_a_call_is_bound_by_place_and_by_name() -> None:
         (("b", "t", "j", "c"), None),
     ]
     assert calls[0].x is x
+
+
+@pytest.mark.parametrize("mode", ["open", "sampled", "masked", "rungs"])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_a_copy_is_in_no_run(copied: Callable[[Any], Any], mode: Any) -> None:
+    layer = JointPruningLayer(3)
+    layer.joint_logits.data = torch.tensor([5.0, -5.0, 5.0])
+    layer.mode, layer.generator = mode, torch.Generator()
+    layer.begin_step()
+    other = copied(layer).eval()
+    assert (other.mode, other.generator) == (None, None)
+    assert other(torch.ones(4, 2, 3, 1)).sum((0, 1, 3)).tolist() == [8.0, 0.0, 8.0]
+    assert layer.mode == mode

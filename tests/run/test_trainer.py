@@ -22,6 +22,7 @@ from lightning_jointprune.run.trainer import (
     of_kind,
     planned_steps,
     progress,
+    runs_elsewhere,
     validate_again,
     validation_samples,
     writes_files,
@@ -136,9 +137,30 @@ def test_a_run_without_an_end_is_refused_with_what_ends_it(pl: ModuleType) -> No
         check_run(pl.Trainer(**{"logger": False, "accelerator": "cpu", **ending}), PRICE)
 
 
+@each_package
+@pytest.mark.parametrize(
+    ("strategy", "elsewhere"),
+    [("auto", False), ("ddp", False), ("ddp_fork", True), ("ddp_spawn", True)],
+)
+def test_a_launcher_that_starts_copies_is_told_from_one_that_starts_the_script(
+    pl: ModuleType, strategy: str, elsewhere: bool
+) -> None:
+    trainer = pl.Trainer(accelerator="cpu", strategy=strategy, devices=1, logger=False)
+    assert runs_elsewhere(trainer) is elsewhere
+
+
+def test_a_launcher_of_another_package_starts_copies_too() -> None:
+    launcher = type("_RayLauncher", (), {})()
+    assert runs_elsewhere(SimpleNamespace(strategy=SimpleNamespace(launcher=launcher)))
+
+
 def test_a_floor_needs_a_validation() -> None:
     trainer = SimpleNamespace(
-        strategy=None, callbacks=[], max_epochs=3, max_steps=-1, enable_validation=False
+        strategy=SimpleNamespace(launcher=None),
+        callbacks=[],
+        max_epochs=3,
+        max_steps=-1,
+        enable_validation=False,
     )
     check_run(trainer, PRICE)
     with pytest.raises(ValueError, match="validation that logs 'acc' for MetricFloor but this run"):
