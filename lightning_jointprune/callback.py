@@ -200,7 +200,7 @@ class JointPruningCallback(pl.Callback):
             self._search.load_state_dict(state["search"])
             self._recorder.load_state_dict(state["journal"])
             self._rate, self._start = state["rate"], state["start"]
-            self._companions.released = state["released"]
+            self._companions.load_state_dict(state)
             self._entrance.load_state_dict(state)
         if trainers.runs_elsewhere(trainer):
             rank_zero_warn(trainers.unlearned(trainer))
@@ -216,11 +216,13 @@ class JointPruningCallback(pl.Callback):
         apart = partial(optim.without_logits, optimizer, partial(trainers.schedulers, trainer))
         with apart():
             self._counting = other_callbacks.count_apart(trainer, apart)
+        self._companions.watch(trainer)
         self._unshown: int | None = sum(self._search.mask())  # joints the bar has yet to show
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._companions.hold(trainer)
+        self._companions.watch(trainer)
+        self._companions.hold(trainer, self._search.phase == "search")
 
     @override
     def on_train_batch_start(
@@ -241,6 +243,7 @@ class JointPruningCallback(pl.Callback):
                 rank_zero_warn(doubt)
             rank_zero_info(self._search.announcement())
             self._unshown = sum(self._search.mask())
+        self._companions.hold(trainer, self._search.phase == "search")
         if self._unshown is not None:
             self._show(pl_module, self._unshown)
 
@@ -288,7 +291,7 @@ class JointPruningCallback(pl.Callback):
             self.on_test_start(trainer, pl_module)
             return
         self._search.evaluate(all_joints=trainer.sanity_checking)
-        self._companions.judge(trainer, self._search.phase == "final")
+        self._companions.expect(trainer, self._search.phase == "search")
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -303,6 +306,7 @@ class JointPruningCallback(pl.Callback):
         if trainer.sanity_checking:
             return
         self._search.observe_metrics(metrics)
+        self._companions.observe(metrics)
         self._recorder.samples = trainers.validation_samples(trainer)
         self._recorder.note(self._search, trainer.global_step, trainer.current_epoch, metrics)
         self._recorder.quote(other_callbacks.monitored(trainer), list(trainer.progress_bar_metrics))
@@ -395,7 +399,8 @@ class JointPruningCallback(pl.Callback):
         self._recorder.watch(self._search.layer)
         self._entrance.begin(pl_module, self._search.layer)
         self._start, self._rate = None, self._settings.lr
-        self._companions.released = False
+        self._companions.give_back()
+        self._companions = other_callbacks.Companions()
         seed = (torch.initial_seed() + 1 + trainer.global_rank) % 2**63
         self._search.to(trainer.strategy.root_device, seed)
 
@@ -431,7 +436,7 @@ class JointPruningCallback(pl.Callback):
             journal=self._recorder.state_dict(goes_on="optimizer_states" in checkpoint),
             rate=self._rate,
             start=self._start,
-            released=self._companions.released,
+            **self._companions.state_dict(),
             **self._entrance.state_dict(),
         )
 
@@ -465,8 +470,7 @@ class JointPruningCallback(pl.Callback):
             with _misconfigured():
                 self._search.check_learning(self._entrance.where)
         self._search.share(trainer.strategy.broadcast)
-        # A validation in this epoch may have counted the search.
-        self._companions.judge(trainer, not trainer.enable_validation)
+        self._companions.release(trainer)
 
     def _finish(self, trainer: pl.Trainer) -> None:
         """Leave the model with its mask, and write what was learned."""

@@ -1,19 +1,25 @@
-"""Keeps the other callbacks of a run right: what they remember is of one model with one mask.
+"""Keeps right what others remember of a run: its best metric so far, and its average weights.
 
-Early stopping and best checkpoints are about the final phase: before it, a metric is that of
-another model, of all joints or of a mask that still changes. Callbacks that count parameter groups
-are shown the user's alone.
+Before the final phase, a metric is that of another model, of all joints or of a mask that still
+changes: it is no standard for the final phase. A metric of the training counts from the first step
+of that phase, one of a validation from the first validation in it. Callbacks are recognised by the
+name of their class, since Lightning comes as two packages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
 
 from lightning_jointprune.run.trainer import of_kind
+
+Hook = Callable[..., None]
 
 # Callbacks that take all groups of an optimizer for the user's: to match them with the module's
 # parameters, to number them, to give each a rate. And the hooks in which they do.
@@ -22,12 +28,16 @@ COUNTING = {
     "LearningRateMonitor": ("on_train_start", "on_train_epoch_start", "on_train_batch_start"),
     "StochasticWeightAveraging": ("on_train_epoch_start",),
 }
+COUNTER = re.compile(r"num_\w+_epochs|\w+_counter")  # names of a scheduler's counters of values
 
 
 def monitored(trainer: Any) -> list[tuple[str, bool]]:
-    """The metrics that checkpoints and early stopping look at, and whether higher is better."""
+    """Return the metrics that checkpoints and early stopping look at, with "higher is better"."""
     watchers = [*of_kind(trainer, "ModelCheckpoint"), *of_kind(trainer, "EarlyStopping")]
-    return [(one.monitor, one.mode == "max") for one in watchers if one.monitor]
+    return [(watcher.monitor, watcher.mode == "max") for watcher in watchers if watcher.monitor]
+
+
+# --- hooks of other callbacks --------------------------------------------------------------------
 
 
 def count_apart(trainer: Any, apart: Callable[[], AbstractContextManager[None]]) -> ExitStack:
@@ -40,22 +50,26 @@ def count_apart(trainer: Any, apart: Callable[[], AbstractContextManager[None]])
     Returns:
         What gives the callbacks their own hooks back, when it is closed.
     """
+    return _around(trainer, COUNTING, partial(_within, apart))
+
+
+def _around(
+    trainer: Any, hooks: Mapping[str, Sequence[str]], wrap: Callable[[Hook], Hook]
+) -> ExitStack:
     undo = ExitStack()
-    for one in trainer.callbacks:
-        kinds = [parent.__name__ for parent in type(one).__mro__]
-        for hook in {hook for kind in kinds for hook in COUNTING.get(kind, ())}:
-            state, own = vars(one), getattr(one, hook)
+    for callback in trainer.callbacks:
+        kinds = [parent.__name__ for parent in type(callback).__mro__]
+        for hook in {hook for kind in kinds for hook in hooks.get(kind, ())}:
+            state, own = vars(callback), getattr(callback, hook)
             if hook in state:
                 undo.callback(state.__setitem__, hook, own)
             else:
                 undo.callback(state.pop, hook, None)
-            state[hook] = _within(apart, own)
+            state[hook] = wrap(own)
     return undo
 
 
-def _within(
-    context: Callable[[], AbstractContextManager[None]], hook: Callable[..., None]
-) -> Callable[..., None]:
+def _within(context: Callable[[], AbstractContextManager[None]], hook: Hook) -> Hook:
     def within(*args: Any, **kwargs: Any) -> None:
         with context():
             hook(*args, **kwargs)
@@ -63,62 +77,197 @@ def _within(
     return within
 
 
+# --- what is remembered --------------------------------------------------------------------------
+
+
 class Companions:
-    """Keeps early stopping and best checkpoints from judging a run before its final phase.
+    """Keeps everything that compares metrics from judging by one of before the final phase.
 
     Attributes:
-        released: whether they judge by themselves, since metrics are those of the final phase.
+        released: whether the final phase has begun, so that metrics of the training count.
+        stale: the latest value of each metric that was measured before the final phase alone, in
+            units of the metric.
     """
 
     def __init__(self) -> None:
         self.released = False
-        self._thresholds: list[tuple[Any, float | None]] = []
+        self.stale: dict[str, float] = {}
+        self._thresholds: list[tuple[Any, float | None]] = []  # of early stopping that is held
+        self._schedulers: list[tuple[Any, str | None]] = []
 
-    def hold(self, trainer: Any) -> None:
-        """Let nothing count yet: call before every check that early stopping could make."""
-        if self.released:
+    def counts(self, monitor: str | None) -> bool:
+        """Return whether the latest value of a metric is of the final phase alone."""
+        return self.released and monitor not in self.stale
+
+    def watch(self, trainer: Any) -> None:
+        """Find the schedulers that compare a metric: call when there may be new ones."""
+        self._schedulers = metric_schedulers(trainer)
+
+    def hold(self, trainer: Any, searching: bool) -> None:
+        """Let nothing count that is not of the final phase: call before anything can judge.
+
+        Args:
+            trainer: in a fit.
+            searching: whether the mask changes, for which schedulers are held; in the warm-up they
+                may compare.
+        """
+        if self.released and not self.stale:
             return
-        stoppers = of_kind(trainer, "EarlyStopping")
-        if not self._thresholds:
-            self._thresholds = [(one, one.stopping_threshold) for one in stoppers]
-        for one in stoppers:
-            one.wait_count = 0
-            one.best_score = torch.tensor(_worst(one.mode))
-            one.stopping_threshold = None
+        for stopper in of_kind(trainer, "EarlyStopping"):
+            if not self.counts(stopper.monitor):
+                self._hold(stopper)
+        for scheduler, monitor in self._schedulers:
+            if self._is_held(scheduler, monitor, searching):
+                forget_metric(scheduler)
 
     def release(self, trainer: Any) -> None:
-        """Let what is measured from now on count, and nothing before."""
+        """Let the final phase begin: what is remembered is forgotten, once."""
         if self.released:
             return
-        self.hold(trainer)
-        self.give_back()
-        forget_best(trainer)
+        self.watch(trainer)
+        self.hold(trainer, searching=True)
         self.released = True
+        forget_means(trainer)
+        forget_best(trainer)
+        self.give_back(but=self.stale)
 
-    def judge(self, trainer: Any, final: bool) -> None:
-        """Let what is measured from now on count if it is the final phase's, else nothing."""
-        (self.release if final else self.hold)(trainer)
+    def expect(self, trainer: Any, searching: bool) -> None:
+        """Let what a validation is about to measure count, if it is of the final phase."""
+        self.hold(trainer, searching)
+        if self.released:
+            forget_best(trainer, self.stale)
+            self.give_back()
 
-    def give_back(self) -> None:
-        """Give early stopping the thresholds back that it had."""
-        for one, threshold in self._thresholds:
-            one.stopping_threshold = threshold
+    def observe(self, metrics: Mapping[str, float]) -> None:
+        """Take what a validation measured."""
+        if self.released:
+            self.stale = {name: old for name, old in self.stale.items() if name not in metrics}
+        else:
+            self.stale.update(metrics)
+
+    def give_back(self, but: Container[str] = ()) -> None:
+        """Give early stopping the thresholds back that it had.
+
+        Args:
+            but: metrics whose early stopping has to wait.
+        """
+        held = self._thresholds
         self._thresholds = []
+        for stopper, threshold in held:
+            if stopper.monitor in but:
+                self._thresholds.append((stopper, threshold))
+            else:
+                stopper.stopping_threshold = threshold
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that changes during the run, as plain values."""
+        return {"released": self.released, "stale": dict(self.stale)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.released = state["released"]
+        self.stale = dict(state.get("stale", {}))  # older ones have none
+
+    def _hold(self, stopper: Any) -> None:
+        if all(stopper is not held for held, _ in self._thresholds):
+            self._thresholds.append((stopper, stopper.stopping_threshold))
+        stopper.wait_count = 0
+        stopper.best_score = torch.tensor(_worst(stopper.mode))
+        stopper.stopping_threshold = None
+
+    def _is_held(self, scheduler: Any, monitor: str | None, searching: bool) -> bool:
+        """Return whether a scheduler compares with a metric that does not count."""
+        if not self.released:
+            return searching
+        if monitor is not None:
+            return monitor in self.stale
+        best = scheduler.best  # stepped by hand: by its value alone can be told where it is from
+        return best is not None and float(best) in self.stale.values()
 
 
-def forget_best(trainer: Any) -> None:
+def forget_best(trainer: Any, monitors: Container[str] | None = None) -> None:
     """Make every best checkpoint so far the first to be replaced.
 
     The files stay until a checkpoint of the final phase takes their place, so a run that is cut off
     in between can still be resumed from them.
+
+    Args:
+        trainer: whose checkpoints they are.
+        monitors: the metrics by which they are the best; None means all.
     """
-    for one in of_kind(trainer, "ModelCheckpoint"):
-        if one.monitor is None:
+    for checkpoint in of_kind(trainer, "ModelCheckpoint"):
+        if checkpoint.monitor is None or (
+            monitors is not None and checkpoint.monitor not in monitors
+        ):
             continue
-        worst = torch.tensor(_worst(one.mode))
-        one.best_k_models = dict.fromkeys(one.best_k_models, worst)
-        if one.best_k_models:
-            one.best_model_score = one.kth_value = worst
+        worst = torch.tensor(_worst(checkpoint.mode))
+        checkpoint.best_k_models = dict.fromkeys(checkpoint.best_k_models, worst)
+        if checkpoint.best_k_models:
+            checkpoint.best_model_score = checkpoint.kth_value = worst
+
+
+def forget_means(trainer: Any) -> None:
+    """Let what the training logs as the mean of an epoch begin anew with this step."""
+    trainer.fit_loop.epoch_loop._results.reset()
+
+
+def forget_metric(scheduler: Any) -> None:
+    """Let a scheduler compare as if it were new; the rates stay.
+
+    Args:
+        scheduler: one of `metric_schedulers`.
+    """
+    groups = getattr(getattr(scheduler, "optimizer", None), "param_groups", ())
+    rates = [group["lr"] for group in groups]
+    if callable(getattr(scheduler, "_reset", None)):
+        scheduler._reset()
+    else:
+        scheduler.best = _worst(scheduler.mode)
+        vars(scheduler).update({name: 0 for name in vars(scheduler) if COUNTER.fullmatch(name)})
+    for group, rate in zip(groups, rates, strict=True):
+        group["lr"] = rate
+
+
+def metric_schedulers(trainer: Any) -> list[tuple[Any, str | None]]:
+    """Find what compares a metric with its best so far, as `ReduceLROnPlateau` does.
+
+    These are the trainer's schedulers and what the module and the callbacks hold, also in a list or
+    within another scheduler. They are told by what they have: `best`, `mode` and `step`.
+
+    Args:
+        trainer: with its optimizers set up.
+
+    Returns:
+        Each with the name of its metric; None where it is stepped by hand.
+    """
+    module = trainer.lightning_module
+    found: dict[int, tuple[Any, str | None]] = {}
+    for config in trainer.lr_scheduler_configs:
+        monitor = config.monitor if module.automatic_optimization else None
+        for scheduler in _comparing([config.scheduler]):
+            found.setdefault(id(scheduler), (scheduler, monitor))
+    for owner in (module, *trainer.callbacks):
+        for scheduler in _comparing(vars(owner).values()):
+            found.setdefault(id(scheduler), (scheduler, None))
+    return list(found.values())
+
+
+def _comparing(values: Iterable[Any]) -> Iterator[Any]:
+    for value in chain.from_iterable(map(_members, values)):
+        state = getattr(value, "__dict__", {})
+        if not callable(getattr(type(value), "step", None)):
+            continue
+        if "best" in state and state.get("mode") in ("min", "max"):
+            yield value
+        elif "optimizer" in state:  # a scheduler around others
+            yield from _comparing(inner for name, inner in state.items() if name != "optimizer")
+
+
+def _members(value: Any) -> Iterable[Any]:
+    """Return what a value holds if it is a plain container, else the value alone."""
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def _worst(mode: str) -> float:

@@ -25,6 +25,24 @@ def test_the_metrics_that_others_monitor_are_told_with_their_direction(pl: Modul
     assert monitored(trainer) == [("acc", True), ("val_loss", False)]
 
 
+def started(*callbacks: Any, **module: Any) -> Any:
+    """A trainer that has begun to fit a module with these attributes."""
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(_results=Results()))
+    return SimpleNamespace(
+        callbacks=list(callbacks),
+        lightning_module=SimpleNamespace(automatic_optimization=True, **module),
+        lr_scheduler_configs=[],
+        fit_loop=loop,
+    )
+
+
+class Results:
+    """What an epoch has accumulated so far."""
+
+    def reset(self) -> None:
+        """Forget it."""
+
+
 # --- early stopping ------------------------------------------------------------------------------
 
 WORSE = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
@@ -34,7 +52,9 @@ def hold_until(pl: ModuleType, epoch: int) -> Any:
     companions = Companions()
 
     def act(trainer: Any) -> None:
-        companions.judge(trainer, trainer.current_epoch == epoch)
+        companions.hold(trainer, searching=True)
+        if trainer.current_epoch == epoch:
+            companions.release(trainer)
 
     return before_epochs(pl, act)
 
@@ -74,14 +94,14 @@ def test_a_threshold_stops_no_run_that_is_held_and_is_given_back(pl: ModuleType)
 def test_companions_that_were_released_or_never_held_are_left_alone() -> None:
     stopper = lightning.pytorch.callbacks.EarlyStopping("acc", stopping_threshold=0.5)
     before = stopper.state_dict()
-    trainer = SimpleNamespace(callbacks=[stopper])
+    trainer = started(stopper)
     companions = Companions()
     companions.give_back()
-    companions.hold(trainer)
+    companions.hold(trainer, searching=False)
     companions.release(trainer)
     stopper.stopping_threshold = 0.7
     stopper.wait_count = 3
-    companions.hold(trainer)
+    companions.hold(trainer, searching=False)
     companions.release(trainer)
     companions.give_back()
     assert stopper.stopping_threshold == 0.7
