@@ -11,6 +11,7 @@ an argument (`--help`) and can be written in a YAML file (`--config`).
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import transformers
+from jsonargparse import DefaultHelpFormatter
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch import Tensor, nn
 from torch.nn import functional
@@ -279,6 +281,32 @@ class SignFusion(pl.LightningModule):
 
 # --- the command line ----------------------------------------------------------------------------
 
+USAGE = "python -m examples.autsl_fusion [--config FILE] [--data DATA] [--NAME VALUE ...]"
+HELP = """\
+Train a sign classifier, and learn which joints it needs. The flags that most
+runs need, each with an example; all others follow.
+
+  --data AUTSL                       a folder in AUTSL's layout, an .npz file, or
+                                     synthetic, which is the default
+  --config FILE.yaml                 settings in files, such as those in
+                                     examples/autsl/configs; later ones win
+  --modalities skeleton,rgb          all that the data has, if left out
+  --model.encoder gru                or bert, st-gcn, joint-tokens
+  --pruning.budget 12                how many joints to keep; a price for each,
+                                     if left out
+  --datamodule.batch_size 8          clips per step
+  --trainer.max_epochs 40            over which the joints are chosen, too
+  --trainer.default_root_dir runs    where results and report go
+  --seed_everything 1                another run of the same settings
+  --ckpt-path last.ckpt              go on with a run that was stopped
+
+With --print_config, print all settings as a file for --config, and stop.
+"""
+
+
+class Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """Print the description as it stands above the list of all arguments."""
+
 
 class FusionCLI(LightningCLI):
     """LightningCLI with `--data`, `--modalities` and `--rgb-model` at the top level.
@@ -296,7 +324,7 @@ class FusionCLI(LightningCLI):
             run=False,
             seed_everything_default=7,
             trainer_defaults={"max_epochs": 24, "accelerator": "auto", "log_every_n_steps": 10},
-            parser_kwargs={"description": "Train a sign classifier and learn its joints."},
+            parser_kwargs={"usage": USAGE, "description": HELP, "formatter_class": Help},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # `save_hyperparameters` sees to that
             save_config_kwargs={"overwrite": True},

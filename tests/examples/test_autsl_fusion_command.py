@@ -104,3 +104,36 @@ def test_end_to_end_npz(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> Non
     printed = capsys.readouterr().out
     assert cli.pruning.selection.sentence("words") in printed
     assert "carry the sign" not in printed
+
+
+def test_help_begins_with_the_flags_that_most_runs_need(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    screen = capsys.readouterr().out.splitlines()[:24]
+    assert all(len(line) <= 88 for line in screen)
+    shown = [line.split()[:2] for line in screen if line.startswith("  --")]
+    assert [flag for flag, _ in shown] == [
+        "--data",
+        "--config",
+        "--modalities",
+        "--model.encoder",
+        "--pruning.budget",
+        "--datamodule.batch_size",
+        "--trainer.max_epochs",
+        "--trainer.default_root_dir",
+        "--seed_everything",
+        "--ckpt-path",
+    ]
+
+    shown = [[flag, str(FULL_SIZE) if flag == "--config" else value] for flag, value in shown]
+    with pytest.raises(SystemExit) as stopped:
+        main([word for pair in shown for word in pair] + ["--print_config"])
+    assert stopped.value.code == 0
+    settings = yaml.safe_load(capsys.readouterr().out)
+    assert settings["pruning"]["budget"] == 12
+    assert settings["model"]["encoder"] == "gru"
+    assert settings["datamodule"]["batch_size"] == 8
