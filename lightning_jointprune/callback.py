@@ -58,8 +58,8 @@ class JointPruningCallback(pl.Callback):
             `"encoder:x"` an argument of a submodule, `"body + left_hand"` are parts of it.
         axes: the axes of that tensor in einops' words, such as `"b t j c"`, `"b c t j m"` or
             `"b t (j c)"`; None infers them and refuses when they are ambiguous.
-        budget: what limits the joints: `Price`, `TargetJoints` (or a whole number, or several) or
-            `MetricFloor`.
+        budget: what limits the joints: an object such as `Price("auto")` or `MetricFloor`, or just
+            a whole number of joints, or several.
         gate: how a gate is relaxed while it is learned, an object or a name: `gumbel_sigmoid`,
             `straight_through`, `hard_concrete` or `stochastic`.
         groups: gates above the joints: `Groups`, a mapping from a group's name to its joints, or

@@ -16,17 +16,6 @@ from lightning_jointprune.record.files import PathLike, file_at, write_text
 
 SCHEMA = 1
 RECORD_FILE, SELECTION_FILE = "pruning_record.json", "selection.json"
-CLASSES = (  # public classes that arguments are made of
-    "Price",
-    "TargetJoints",
-    "MetricFloor",
-    "GumbelSigmoid",
-    "StraightThroughGumbelSigmoid",
-    "HardConcrete",
-    "StochasticGate",
-    "Groups",
-    "Skeleton",
-)
 D = TypeVar("D")
 
 
@@ -213,7 +202,7 @@ def as_code(argument: Any, used: list[str]) -> str:
     'Price(price=0.003)'
     """
     name, arguments = class_of(argument)
-    if name in CLASSES:
+    if name.isidentifier():  # nothing else in a record is a mapping in a mapping
         used.append(name)
         told = {key: value for key, value in arguments.items() if value not in (None, {})}
         return f"{name}({', '.join(f'{key}={as_code(told[key], used)}' for key in told)})"

@@ -22,36 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "lightning_jointprune"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 ROOMS = sorted({module.parent for module in MODULES} - {PACKAGE})
-PUBLIC = {
-    "Groups",
-    "GumbelSigmoid",
-    "HardConcrete",
-    "JointEvaluation",
-    "JointPruningCallback",
-    "JointPruningLayer",
-    "JointSelection",
-    "MetricFloor",
-    "Price",
-    "PruningRecord",
-    "SelectJoints",
-    "Skeleton",
-    "StochasticGate",
-    "StraightThroughGumbelSigmoid",
-    "TargetJoints",
-    "__version__",
-    "analyze_pruning",
-    "compare_subsets",
-    "evaluate_joints",
-    "extraction_plan",
-    "frontier",
-    "load_pruned",
-    "compact",
-    "save_compact",
-    "from_compact",
-    "export_model",
-    "random_masks",
-    "stability",
-}
+FROZEN = json.loads((ROOT / "tests" / "repository" / "public_api.json").read_text(encoding="utf-8"))
+PUBLIC = {name for name in FROZEN["arguments"] if "." not in name} | {"__version__"}
 
 
 @cache

@@ -21,6 +21,7 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipP
 
 import lightning_jointprune
 from lightning_jointprune.cli.main import _parser, main
+from lightning_jointprune.search import budgets
 from tests.runs import SHORT_RUNS
 from tests.stand_ins import finished_runs, names_of_pages
 
@@ -205,6 +206,8 @@ def test_the_pages_of_the_site_are_those_of_the_folder() -> None:
 def test_the_reference_has_every_public_name() -> None:
     page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     shown = set(re.findall(r"^::: lightning_jointprune\.(\w+)$", page, re.MULTILINE))
+    assert "::: lightning_jointprune.search.budgets\n" in page
+    shown |= set(budgets.__all__)
     assert shown == {*lightning_jointprune.__all__, "report"} - {"__version__"}
 
 

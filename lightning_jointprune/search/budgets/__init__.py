@@ -1,4 +1,4 @@
-"""The budgets there are, each with the controller that sets its price: a line for each here."""
+"""A budget says what limits the joints that are kept."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from lightning_jointprune.search.budgets.price import Price, Priced
 from lightning_jointprune.search.budgets.target_joints import Targeted, TargetJoints, is_whole
 from lightning_jointprune.search.controller import Controller
 
+__all__ = ["Price", "TargetJoints", "MetricFloor"]
+
+# Of each budget its class, and the controller that is the budget at work.
 Budget = Price | TargetJoints | MetricFloor
 CONTROLLERS: dict[type[Budget], Callable[[Any, JointPruningLayer], Controller]] = {
     Price: Priced,

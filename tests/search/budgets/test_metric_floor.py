@@ -16,7 +16,7 @@ from lightning_jointprune.search.budgets.metric_floor import MetricFloor
 from lightning_jointprune.search.budgets.price import Price
 from lightning_jointprune.search.controller import Controller
 from lightning_jointprune.search.metrics import higher_is_better
-from tests.search.test_controller import controller_of, learned, observing, price_of
+from tests.search.test_controller import controller_of, goes_on, learned, observing, price_of
 from tests.search.test_steering import population
 
 
@@ -224,3 +224,8 @@ def test_a_floor_that_is_given_does_not_follow_the_warm_up() -> None:
     controller = controller_of(MetricFloor("acc", 0.8), 6)
     controller.observe_warmup({"acc": 0.5})
     assert controller.floor == 0.8
+
+
+@pytest.mark.parametrize("budget", [MetricFloor("a", 0), MetricFloor("a", drop=0.1)])
+def test_it_goes_on_where_its_state_was_saved(budget: MetricFloor) -> None:
+    goes_on(budget)

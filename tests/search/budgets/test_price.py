@@ -14,6 +14,7 @@ from lightning_jointprune.search.budgets.target_joints import TargetJoints
 from tests.search.test_controller import (
     controller_of,
     fractions,
+    goes_on,
     learned,
     losses,
     observing,
@@ -78,3 +79,7 @@ def test_a_price_without_a_number_scales_with_the_loss(
 def test_a_price_rises_over_the_first_third_of_the_search_and_stays(value: float, done) -> None:
     got = price_of(controller_of(Price(value), 4), done=done)
     assert got == pytest.approx(value * min(1.0, 3 * done))
+
+
+def test_it_goes_on_where_its_state_was_saved() -> None:
+    goes_on(Price("auto"))

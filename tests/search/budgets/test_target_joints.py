@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lightning_jointprune.gates.masks import hard_mask
 from lightning_jointprune.search.budgets.target_joints import TargetJoints
-from tests.search.test_controller import controller_of, learned, price_of
+from tests.search.test_controller import controller_of, goes_on, learned, price_of
 from tests.search.test_steering import population
 
 
@@ -78,3 +78,7 @@ def test_joints_earn_the_price_only_when_about_as_many_as_asked_for_are_left_or_
         False,
         True,
     ]
+
+
+def test_it_goes_on_where_its_state_was_saved() -> None:
+    goes_on(TargetJoints(3))
