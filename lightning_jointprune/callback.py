@@ -234,6 +234,8 @@ class JointPruningCallback(pl.Callback):
         self._entrance.meet(batch)
         if not self._entrance.known:  # the first batch passes unchanged, to show where joints are
             with _misconfigured():
+                if trainer.world_size > 1 and done >= self._settings.phases[0]:
+                    self._entrance.give_up()  # from here on all processes have to go together
                 self._entrance.watch()
             return
         phase = self._search.advance(round((done - self._start) / (1.0 - self._start), 9))
@@ -323,6 +325,8 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        with _misconfigured():
+            self._entrance.give_up()
         if self._search.phase != "final" and trainers.writes_files(trainer):
             rank_zero_warn(self._search.unfinished())
         elif trainer.enable_validation:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ from lightning_jointprune.attach.layout import (
     usual_axes,
 )
 from lightning_jointprune.attach.modules import module_at, signature_of
-from lightning_jointprune.attach.probe import Seen
+from lightning_jointprune.attach.probe import Seen, tensors_in
 from lightning_jointprune.attach.samples import batch_elsewhere, check_samples
 from lightning_jointprune.attach.target import (
     LISTED,
@@ -32,6 +33,8 @@ from lightning_jointprune.attach.target import (
     part_targets,
     parts_of,
 )
+
+_FEW = 4  # most arguments that are named because they were None
 
 
 def resolve(
@@ -225,6 +228,50 @@ def _only_candidate(
     raise ValueError(_nothing_fits(seen, fitting, num_joints, layout, labels))
 
 
+def may_come(
+    seen: list[Seen],
+    absent: Sequence[str],
+    batch: Any,
+    num_joints: int,
+    input: str | None = None,  # noqa: A002 -- the users' word
+    axes: str | None = None,
+) -> bool:
+    """Return whether a skeleton that `resolve` did not find is missing in this step alone.
+
+    An `input` that has a name may be. One that has none may be where an argument was None and the
+    batch has the joints, but nothing like them reached a forward.
+
+    Args:
+        seen: what a `Probe` saw in a training step.
+        absent: the arguments that were None in it.
+        batch: what the step was given.
+        num_joints: J, at least 1.
+        input: as in `resolve_parts`.
+        axes: as in `resolve`.
+    """
+    layout = None if axes is None else Layout.parse(axes)
+    ranks = [_rank(s, num_joints, layout) for s in seen]
+    if input is None:
+        given = [x for _, x in tensors_in(batch) if x.is_floating_point()]
+        there = any(exact_axes(x.shape, num_joints) for x in given)
+        return bool(absent) and there and not {0, 1}.intersection(ranks)
+    names, inputs = [name for name in parts_of(input) if not _among(seen, name)], {*absent}
+    known = inputs.intersection(name.removeprefix(":") for name in names)
+    typo = any(get_close_matches(name, [s.input for s in seen], n=1, cutoff=0.8) for name in names)
+    return bool(names) and (bool(known) or not (typo or 0 in ranks))
+
+
+def or_absent(
+    seen: list[Seen], absent: Sequence[str], num_joints: int, axes: str | None = None
+) -> str:
+    """Return what to pass where a skeleton that no tensor may be is an argument that was None."""
+    layout, names = (None if axes is None else Layout.parse(axes)), list(dict.fromkeys(absent))
+    like = any(_rank(s, num_joints, layout) < 2 for s in seen)
+    if like or not 0 < len(names) <= _FEW:
+        return ""
+    return f" If the skeleton is what was None here, pass {alternatives('input', names)}."
+
+
 def also_fitting(seen: list[Seen], targets: Sequence[Target], num_joints: int) -> tuple[str, ...]:
     """Return the inputs that have the joints too, beside those that were found.
 
@@ -362,14 +409,19 @@ def _parts_among(seen: list[Seen], num_joints: int, layout: Layout | None) -> li
     return found
 
 
-def _named(seen: list[Seen], text: str) -> Seen:
+def _among(seen: list[Seen], text: str) -> list[Seen]:
+    """Return the outermost tensors that an input's name may mean."""
     module, path = parse_input(text)
     scope = [s for s in seen if s.module == module] if ":" in text else seen
     exact = [s for s in scope if s.module == module and s.path == path]
     below = [s for s in scope if s.path[-len(path) :] == path]
     outermost = min((s.depth for s in below), default=0)
     found = exact or [s for s in below if s.depth == outermost]
-    found = [s for s in found if s.floating] or found
+    return [s for s in found if s.floating] or found
+
+
+def _named(seen: list[Seen], text: str) -> Seen:
+    found = _among(seen, text)
     if len(found) == 1:
         return found[0]
     if found:
@@ -377,6 +429,8 @@ def _named(seen: list[Seen], text: str) -> Seen:
             f"Expected one input called {text!r} but got {len(found)}:\n{_listed(found)}\n"
             f"Pass {alternatives('input', [s.input for s in found])}."
         )
+    module, path = parse_input(text)
+    scope = [s for s in seen if s.module == module] if ":" in text else seen
     inside = [s for s in scope if s.path[: len(path)] == path]
     others = inside or seen
     gateable = [s for s in others if s.floating and s.enters] or others

@@ -12,7 +12,13 @@ from typing import Any
 
 from torch import nn
 
-from lightning_jointprune.attach.detect import also_fitting, beside, resolve_parts
+from lightning_jointprune.attach.detect import (
+    also_fitting,
+    beside,
+    may_come,
+    or_absent,
+    resolve_parts,
+)
 from lightning_jointprune.attach.hooks import (
     attach,
     attached_layers,
@@ -21,11 +27,12 @@ from lightning_jointprune.attach.hooks import (
     unhook_saving,
 )
 from lightning_jointprune.attach.layers import own_layer
-from lightning_jointprune.attach.probe import Probe
+from lightning_jointprune.attach.probe import Probe, Seen
 from lightning_jointprune.attach.samples import SampleCheck, label_counts
 from lightning_jointprune.attach.target import Target, read_targets, where, written
 from lightning_jointprune.gates.layer import JointPruningLayer
 
+PATIENCE = 32  # training steps without a skeleton before it is refused
 _APART = (
     "_ddp_params_and_buffers_to_ignore"  # name of the attribute that DistributedDataParallel reads
 )
@@ -53,9 +60,10 @@ class Entrance:
         self._layer: JointPruningLayer | None = None
         self._targets: tuple[Target, ...] = ()  # the gated inputs, one for each part of a skeleton
         self._probe: Probe | None = None
-        self._labels: frozenset[int] = (
-            frozenset()
-        )  # possible numbers of labels in the watched batch
+        self._batch: Any = None  # the watched batch, until its step is over
+        self._missed: dict[tuple[str, tuple[str, ...]], Seen] = {}  # in steps without it
+        self._misses = 0  # number of those steps
+        self._refusal = ""  # the error for those steps, should no skeleton come
         self._check: SampleCheck | None = None  # set where two axes may be that of the batch
         self._apart: list[
             str
@@ -72,6 +80,7 @@ class Entrance:
         detach(module)
         unhook_saving(module)
         self.known, self._targets, self._check = False, (), None
+        self._missed, self._misses = {}, 0
         self._enter(module, layer)
 
     def move(self, module: nn.Module, layer: JointPruningLayer) -> None:
@@ -89,13 +98,13 @@ class Entrance:
         self.known = True
 
     def meet(self, batch: Any) -> None:
-        """Count the labels of the batch that the next training step gets, as long as that matters.
+        """Look at the batch that the next training step gets, as long as that matters.
 
         Args:
             batch: as the step gets it.
         """
         if not self.known:
-            self._labels = label_counts(batch)
+            self._batch = batch
         elif self._check is not None and self._check.waits:
             self._check.counts = label_counts(batch)
 
@@ -103,7 +112,8 @@ class Entrance:
         """Let the next training step pass unchanged and show where the skeleton enters.
 
         Raises:
-            ValueError: if the model made a layer of its own after the run was set up.
+            ValueError: if the model made a layer of its own after the run was set up, or if the
+                skeleton was missing in too many steps already.
         """
         assert self.module is not None  # `begin` comes first
         if own_layer(self.module) not in (None, self._layer):
@@ -114,8 +124,20 @@ class Entrance:
         if self.inside is not None:
             self.known = True
             return
+        if self._misses == PATIENCE:
+            self.give_up()
         self._probe = Probe(self.module)
         self._probe.start()
+
+    def give_up(self) -> None:
+        """Refuse to wait any longer for a skeleton that was missing in all steps so far.
+
+        Raises:
+            ValueError: if it was missing in any.
+        """
+        if self._misses and not self.known:
+            steps = f"{self._misses} training steps" if self._misses > 1 else "a training step"
+            raise ValueError(f"{self._refusal} This is what {steps} showed.")
 
     def find(
         self,
@@ -136,27 +158,45 @@ class Entrance:
             skipped: whether the step may have done nothing, so that the next has to be watched.
 
         Returns:
-            Whether it was found just now.
+            Whether it was found just now. It may not have been there: then the next step is
+            watched, and so on for `PATIENCE` of them.
 
         Raises:
             ValueError: if there is no such input, or several.
         """
-        seen = self.stop()
-        if self._probe is None or (skipped and not seen):
+        probe, seen = self._probe, self.stop()
+        if probe is None or (skipped and not seen):
             return False
-        self._probe = None
-        targets = resolve_parts(seen, joints, input, axes, self._labels)
+        batch, self._probe, self._batch = self._batch, None, None
+        labels = label_counts(batch)
+        try:
+            targets = resolve_parts(seen, joints, input, axes, labels)
+        except ValueError as error:
+            if not may_come(seen, probe.absent, batch, joints, input, axes):
+                also = or_absent(seen, probe.absent, joints, axes) if input is None else ""
+                raise ValueError(f"{error}{also}") from error
+            self._miss(seen, partial(resolve_parts, num_joints=joints, input=input, axes=axes))
+            return False
         shapes = {(tensor.module, tensor.path): tensor.shape for tensor in seen}
         shape = shapes[targets[0].module, targets[0].path]
         check(targets[0], shape)
         self._attach(targets)
         self.beside = also_fitting(seen, targets, joints)
-        if axes is None and SampleCheck.is_needed(targets[0].axes, shape, self._labels):
+        if axes is None and SampleCheck.is_needed(targets[0].axes, shape, labels):
             assert self._layer is not None  # it came with the model
             self._check = SampleCheck(targets[0].input)
             self._check.watch(self._layer)
         self._passed = True
         return True
+
+    def _miss(self, seen: list[Seen], resolve: Callable[[list[Seen]], Any]) -> None:
+        """Note what was seen in a step without the skeleton."""
+        self._missed = {**{(tensor.module, tensor.path): tensor for tensor in seen}, **self._missed}
+        self._misses += 1
+        try:
+            resolve(list(self._missed.values()))
+        except ValueError as error:
+            self._refusal = str(error)
 
     def announcement(self, joints: int) -> str:
         """Return where the joints enter, and which other inputs have as many."""

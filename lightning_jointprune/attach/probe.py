@@ -73,6 +73,9 @@ class Probe:
 
     Args:
         module: the root; its submodules are watched too.
+
+    Attributes:
+        absent: arguments of outermost calls that were None, in the words of `input`.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -81,11 +84,12 @@ class Probe:
         self._forwards: list[tuple[nn.Module, Any]] = []
         self._owned: set[int] = set()
         self._depth = 0
+        self.absent: list[str] = []
 
     def start(self) -> None:
         """Patch the forwards, and forget what was seen before."""
         self.stop()
-        self._seen = {}
+        self._seen, self.absent = {}, []
         # A graph index or an embedding passed along is not data.
         self._owned = {id(t) for t in [*self._module.parameters(), *self._module.buffers()]}
         for name, module in named_modules(self._module):
@@ -116,11 +120,10 @@ class Probe:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        found = [
-            (path, tensor)
-            for path, tensor in tensors_in(_bound(signature, args, kwargs))
-            if id(tensor) not in self._owned
-        ]
+        named = _bound(signature, args, kwargs)
+        found = [(path, x) for path, x in tensors_in(named) if id(x) not in self._owned]
+        if self._depth == 0:
+            self.absent += [input_string(name, path) for path in _absent(signature, named)]
         downstream = any(tensor.grad_fn is not None for _, tensor in found)
         for path, x in found:
             seen = (tuple(x.shape), x.dtype, x.requires_grad, self._depth, trains, downstream)
@@ -144,6 +147,15 @@ def _bound(
         if parameter.kind is parameter.VAR_KEYWORD:
             named |= named.pop(parameter.name, {})
     return named
+
+
+def _absent(signature: inspect.Signature | None, named: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the arguments that are None, given or by default, and keys in them that are."""
+    parameters = signature.parameters.values() if signature else ()
+    given = {**{p.name: None for p in parameters if p.default is None}, **named}
+    keys = [(name, key) for name, of in given.items() if isinstance(of, Mapping) for key in of]
+    paths = [(name,) for name, value in given.items() if value is None]
+    return [*paths, *((name, str(key)) for name, key in keys if given[name][key] is None)]
 
 
 def tensors_in(value: Any) -> list[tuple[tuple[str, ...], Tensor]]:

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_jointprune.attach.detect import also_fitting, beside, resolve_parts
+from lightning_jointprune.attach.detect import also_fitting, beside, or_absent, resolve_parts
 from lightning_jointprune.attach.hooks import detach
 from lightning_jointprune.attach.layout import composed_axes, exact_axes, usual_axes
 from lightning_jointprune.attach.probe import Probe, Seen
@@ -85,7 +85,7 @@ def preview(
     """
     known = num_joints is not None or skeleton is not None
     joints = len(named_joints(num_joints, skeleton)) if known else None
-    seen = _seen_in_a_step(model, batch)
+    seen, absent = _seen_in_a_step(model, batch)
     found: dict[str, Any] = written(())
     if joints is None:
         advice = "Pass num_joints= or skeleton= to see which of them would be pruned."
@@ -99,7 +99,7 @@ def preview(
             advice = f"JointPruningCallback({first}, {where})"
             advice += f"  # {beside(also, joints)}" if also else ""
         except ValueError as error:
-            advice = str(error)
+            advice = f"{error}{or_absent(seen, absent, joints, axes)}"
     notes = tuple(_note(one, joints) + _mark(one, found["input"]) for one in seen)
     shown = Preview(tuple(seen), notes, found["input"], found["axes"], advice)
     print(shown.summary())  # noqa: T201 -- what it is for
@@ -127,8 +127,11 @@ class _Done(Exception):  # noqa: N818 -- no error: the step has shown what it sh
     """Ends a run."""
 
 
-def _seen_in_a_step(model: nn.Module, batch: Any) -> list[Seen]:
-    """What a probe sees up to the first backward of a step on a copy of the model."""
+def _seen_in_a_step(model: nn.Module, batch: Any) -> tuple[list[Seen], list[str]]:
+    """Return what a probe sees up to the first backward of a step on a copy of the model.
+
+    With it, the arguments that were None.
+    """
     base = next((kind for kind in type(model).__mro__ if kind.__name__ == "LightningModule"), None)
     if base is None:
         raise TypeError(f"Expected a LightningModule but got {type(model).__name__}. Pass yours.")
@@ -157,7 +160,7 @@ def _seen_in_a_step(model: nn.Module, batch: Any) -> list[Seen]:
             pass
         finally:
             seen = probe.stop()
-    return seen
+    return seen, probe.absent
 
 
 def _of(package: str, module: str) -> Any:
