@@ -1,4 +1,4 @@
-"""From a logit to gated joints: gates, groups, masks, what a dropped joint becomes, the layer."""
+"""Leads from a logit to gated joints: gates, groups, masks, fills of dropped joints, the layer."""
 
 from __future__ import annotations
 

@@ -62,5 +62,5 @@ def is_there(x: Tensor) -> Tensor:
 
 
 def is_recorded(x: object) -> bool:
-    """Return whether this stands in for a tensor, without a shape, while `torch.fx` records."""
+    """Return whether `x` stands in for a tensor, without a shape, while `torch.fx` records."""
     return isinstance(x, fx.Proxy)

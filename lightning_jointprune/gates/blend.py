@@ -28,17 +28,17 @@ def blend(x: Tensor, gates: Tensor, fill: Tensor | None = None) -> Tensor:
     return cast("Tensor", _Blend.apply(x, gates, fill))  # type: ignore[no-untyped-call]
 
 
-BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of a floating number
+BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # integers by their size in bytes
 
 
 class _Blend(torch.autograd.Function):
-    """`blend` in few passes over the joints: this runs in every training step."""
+    """Computes `blend` in few passes over the joints, since it runs in every training step."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gates: Tensor, fill: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, gates, fill)
         mixed = x * gates
-        # Zeros where a gate is 0, also for NaN; several times as fast as `torch.where`.
+        # This writes zeros where a gate is 0, over NaN too, several times as fast as `torch.where`.
         bits = BITS[mixed.element_size()]
         mixed.view(bits).bitwise_and_(-(gates > 0).to(bits))
         return mixed if fill is None else mixed.add_(fill * (1.0 - gates))
@@ -48,7 +48,7 @@ class _Blend(torch.autograd.Function):
         x, gates, fill = ctx.saved_tensors
         grad_x = grads[0] * gates if ctx.needs_input_grad[0] else None
         grad_fill = None
-        if ctx.needs_input_grad[2]:  # it is learned, or made of joints that something learned made
+        if ctx.needs_input_grad[2]:  # the fill is learned, or made from the output of a module
             grad_fill = (grads[0] * (1.0 - gates)).sum_to_size(fill.shape)
         if not ctx.needs_input_grad[1]:
             return grad_x, None, grad_fill

@@ -1,4 +1,4 @@
-"""What a dropped joint becomes: a number, its mean, its first frame, or what a function says."""
+"""Replaces a dropped joint by a number, its mean, its first frame, or what a function returns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Fill = float | Literal["mean", "hold"] | FillFunction
 
 
 def checked_fill(fill: Any) -> Fill:
-    """The fill, a number as a float.
+    """Return the fill; a number as a float.
 
     Raises:
         ValueError: if it is none of the kinds of `Fill`.
@@ -33,7 +33,7 @@ def checked_fill(fill: Any) -> Fill:
 
 
 def check_frames(fill: Fill, axes: Sequence[str], shape: Sequence[int] = ()) -> None:
-    """Make sure that there is a first frame, where it is asked for, and others that it replaces.
+    """Check that `"hold"` finds a first frame to hold, and others that it replaces.
 
     Args:
         fill: what a dropped joint becomes.
@@ -59,13 +59,13 @@ def check_frames(fill: Fill, axes: Sequence[str], shape: Sequence[int] = ()) -> 
 
 
 def fill_name(fill: FillFunction) -> str:
-    """What a record and a checkpoint call a function, such as `"train.neutral_pose"`."""
+    """Return the name of a function in records and checkpoints, such as `"train.neutral_pose"`."""
     named: Any = fill if getattr(fill, "__qualname__", None) else type(fill)
     return f"{named.__module__}.{named.__qualname__}"
 
 
 def restored_fill(saved: float | str, given: FillFunction | None) -> Fill:
-    """The fill of a run, out of its checkpoint.
+    """Return the fill of a run from its checkpoint.
 
     Args:
         saved: what the checkpoint says: a function's name alone.
@@ -89,7 +89,7 @@ def restored_fill(saved: float | str, given: FillFunction | None) -> Fill:
 
 
 def first_frames(x: Tensor, axes: Sequence[str]) -> Tensor:
-    """The first frame of every sample, joint and channel, 0 where it is not finite.
+    """Return the first frame of every sample, joint and channel, 0 where it is not finite.
 
     Args:
         x: joints, one axis per word.
@@ -107,7 +107,7 @@ def first_frames(x: Tensor, axes: Sequence[str]) -> Tensor:
 
 
 def padding(x: Tensor, axes: Sequence[str]) -> Tensor:
-    """Which frames are padding: all joints and channels are 0, or all are NaN.
+    """Return which frames are padding: all joints and channels are 0, or all are NaN.
 
     A frame is everything but the axes of the joints and the channels.
 
@@ -131,7 +131,7 @@ def padding(x: Tensor, axes: Sequence[str]) -> Tensor:
 
 
 def batch_means(x: Tensor, axes: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """The means of a batch, of joint and channel, without padding and what is not finite.
+    """Return the means of a batch by joint and channel, of finite values outside padding.
 
     Args:
         x: joints, one axis per word.
@@ -152,7 +152,7 @@ def batch_means(x: Tensor, axes: Sequence[str]) -> tuple[Tensor, Tensor]:
 
 
 def filled_by(function: FillFunction, x: Tensor, axes: Sequence[str]) -> Tensor:
-    """What a function puts in the place of dropped joints.
+    """Return what a function puts in the place of dropped joints.
 
     Raises:
         ValueError: if it is no tensor that can be broadcast to `x`.

@@ -1,4 +1,4 @@
-"""The layer in front of a model: a gate per joint, the mask, and what a dropped joint becomes.
+"""Holds the layer in front of a model: gates, the mask, and what a dropped joint becomes.
 
 `JointPruningCallback` puts this layer in front of a model; it can also be written into a `forward`.
 """
@@ -26,7 +26,7 @@ from lightning_jointprune.gates.masks import hard_mask
 from lightning_jointprune.gates.membership import memberships
 from lightning_jointprune.gates.relaxations import Gate, make_gate
 
-AXES = ("b", "t", "j", "c")  # axes of a skeleton, unless others are named
+AXES = ("b", "t", "j", "c")  # words of the axes, unless others are named
 SETTLED = ("mask", "rungs", "fill_mean", "fill_count")  # what is learned besides the logits
 
 
@@ -45,7 +45,7 @@ class LayerCall(NamedTuple):
 
 
 class JointPruningLayer(nn.Module):
-    """A learnable keep/drop gate in front of each joint.
+    """Puts a learnable keep/drop gate in front of each joint.
 
     In training every sample draws noisy gates, which blend each joint with what replaces it; in
     evaluation the hard mask is applied. Add `price * layer.expected_l0()` to your loss, and give
@@ -112,13 +112,13 @@ class JointPruningLayer(nn.Module):
             raise ValueError(f"Expected a temperature above 0 but got {temperature}.")
         self.num_joints = num_joints
         self.gate = gate or make_gate("straight_through" if hard else "gumbel_sigmoid")
-        vars(self)["fill"] = checked_fill(fill)  # a module is no part of this one
+        vars(self)["fill"] = checked_fill(fill)  # set so, a module does not become a submodule
         self.groups = {name: tuple(joints) for name, joints in groups.items()} if groups else None
         self.tied = tied
         self.keep, self.drop = tuple(keep), tuple(drop)
-        self.joint_names: tuple[str, ...] | None = None  # if whoever drives the layer knows them
+        self.joint_names: tuple[str, ...] | None = None  # set by what drives the layer
         self.mode: Mode | None = None  # None: sampled in training, masked in evaluation
-        self.used = False  # whether `forward` was called; who wants to know resets it
+        self.used = False  # whether `forward` was called since this was reset
         self.generator: torch.Generator | None = None  # None: torch's own
         self._drawn: dict[tuple[int, int], Tensor] | None = None  # see `begin_step`
 
@@ -136,7 +136,7 @@ class JointPruningLayer(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """Temperature of the gates, shape `()`."""
+        """Return the temperature of the gates, shape `()`."""
         return self._temperature
 
     @temperature.setter
@@ -145,18 +145,18 @@ class JointPruningLayer(nn.Module):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of all joints, shape `(joints,)`: `joint_names`, or made up from their numbers."""
+        """Return the names of all joints, shape `(joints,)`: `joint_names`, or made up."""
         return self.joint_names or numbered(self.num_joints)
 
-    # --- what the gates say --------------------------------------------------------------------
+    # --- values of the gates -------------------------------------------------------------------
 
     @property
     def closed(self) -> Tensor:
-        """The joints that are out for good, shape `(joints,)`, bool."""
+        """Return the joints that are out for good, shape `(joints,)`, bool."""
         return self.never if self.rungs is None else ~self.rungs[-1]
 
     def keep_probabilities(self) -> Tensor:
-        """P(gate open) of every joint, shape `(joints,)`; 1 for those always kept."""
+        """Return P(gate open) of every joint, shape `(joints,)`; 1 for those always kept."""
         logits = self.joint_logits[self.owner] if self.tied else self.joint_logits
         probabilities = self.gate.keep_probability(logits)
         if self.group_logits is not None:
@@ -164,35 +164,35 @@ class JointPruningLayer(nn.Module):
         return self._with_fixed(probabilities)
 
     def group_probabilities(self) -> Tensor:
-        """P(group open) of every group, in the order of `groups`, shape `(groups,)`."""
+        """Return P(group open) of every group, in the order of `groups`, shape `(groups,)`."""
         if self.group_logits is not None:
             return self.gate.keep_probability(self.group_logits)
         return self.keep_probabilities()[[members[0] for members in (self.groups or {}).values()]]
 
     def expected_l0(self) -> Tensor:
-        """Expected number of open gates: the sum of the keep probabilities, shape `()`."""
+        """Return the expected number of open gates, the sum of keep probabilities, shape `()`."""
         return self.keep_probabilities().sum()
 
     def current_mask(self) -> Tensor:
-        """The kept joints, shape `(joints,)`, bool: the frozen mask if there is one."""
+        """Return the kept joints, shape `(joints,)`, bool: the frozen mask if there is one."""
         if self.mask is not None:
             return self.mask
         return hard_mask(self.keep_probabilities().detach())[self.owner]
 
     def get_active_joints(self, threshold: float = 0.5) -> list[int]:
-        """Indices of the kept joints; with another `threshold`, those with a higher probability."""
+        """Return the kept joints; with another `threshold`, those with a higher probability."""
         if threshold == 0.5:
             return self.current_mask().nonzero().flatten().tolist()
         return (self.keep_probabilities() > threshold).nonzero().flatten().tolist()
 
     def get_pruning_ratio(self) -> float:
-        """Fraction of the joints that is dropped, 0 to 1."""
+        """Return the fraction of the joints that is dropped, 0 to 1."""
         return 1.0 - len(self.get_active_joints()) / self.num_joints
 
     # --- the gates at work ---------------------------------------------------------------------
 
     def sample_gates(self, batch: int) -> Tensor:
-        """Noisy gates, one draw per sample, shape `(batch, joints)`, in [0, 1]."""
+        """Return noisy gates, one draw per sample, shape `(batch, joints)`, in [0, 1]."""
         gates = self._sample(self.joint_logits, batch)
         if self.tied:
             gates = gates[:, self.owner]
@@ -201,7 +201,7 @@ class JointPruningLayer(nn.Module):
         return self._with_fixed(gates)
 
     def begin_step(self) -> None:
-        """From now until the next time, batches of one size get the same noise.
+        """Give batches of one size the same noise, until it is called again.
 
         A forward that is repeated in the backward pass (activation checkpointing) then has the
         gates it had, and a model that reads the skeleton twice in a step sees one set of joints.
@@ -230,7 +230,7 @@ class JointPruningLayer(nn.Module):
         self._check(x, axes, len(joints))
         if not self.used:
             self.used = True
-        if self.joint_logits.device != x.device:  # the model was moved, and this is no part of it
+        if self.joint_logits.device != x.device:  # `model.to` does not move a hooked layer
             self.to(x.device)
         mode = self.mode or ("sampled" if self.training and self.mask is None else "masked")
         if mode in ("open", "sampled") and self.fill == "mean" and self.training:
@@ -247,7 +247,7 @@ class JointPruningLayer(nn.Module):
         return torch.where(spread(mask[..., within], x, axes), x, 0.0 if fill is None else fill)
 
     def _recorded(self, x: Any, axes: Sequence[str], joints: range) -> Any:
-        """Gate what `torch.fx` records in place of a tensor; the mask of now becomes a constant."""
+        """Gate what `torch.fx` records in place of a tensor; the mask becomes a constant."""
         if self.mode in ("sampled", "rungs") or (self.mode is None and self.training):
             raise ValueError(
                 "Expected a mask that stands still for torch.fx but got gates that are still drawn "
@@ -294,7 +294,7 @@ class JointPruningLayer(nn.Module):
     # --- state ---------------------------------------------------------------------------------
 
     def export_state(self) -> dict[str, Any]:
-        """Everything that was learned, as tensors and plain values."""
+        """Return everything that was learned, as tensors and plain values."""
         learned = {name: getattr(self, name) for name in ("joint_logits", "group_logits", *SETTLED)}
         state: dict[str, Any] = {
             name: None if value is None else value.detach().cpu().clone()
@@ -317,14 +317,14 @@ class JointPruningLayer(nn.Module):
         self.requires_grad_(self.mask is None)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle has: it is in no run, so it works as without a callback.
+        """Return the state of a copy or a pickle, which works as without a callback.
 
         A generator could not be sent to another process either.
         """
         return {**self.__dict__, "mode": None, "generator": None, "_drawn": None}
 
     def get_extra_state(self) -> dict[str, Tensor | None]:
-        """What `state_dict` holds besides the logits; called by PyTorch."""
+        """Return what `state_dict` holds besides the logits; called by PyTorch."""
         return {name: getattr(self, name) for name in SETTLED}
 
     def set_extra_state(self, state: dict[str, Tensor | None]) -> None:
@@ -340,9 +340,9 @@ class JointPruningLayer(nn.Module):
         return self.gate.sample(logits, self._once(id(logits), batch, draw), self.temperature)
 
     def _draw_rungs(self, batch: int) -> Tensor:
-        """The mask of a rung for every sample, shape `(batch, joints)`."""
+        """Return the mask of a rung for every sample, shape `(batch, joints)`."""
         rungs = self.rungs
-        assert rungs is not None  # there is no such mode before
+        assert rungs is not None  # the mode "rungs" begins with the first rung
 
         def draw() -> Tensor:
             return torch.randint(
@@ -352,14 +352,14 @@ class JointPruningLayer(nn.Module):
         return rungs[self._once(id(self), batch, draw)]
 
     def _once(self, of: int, batch: int, draw: Callable[[], Tensor]) -> Tensor:
-        """What is drawn once in a step for batches of a size."""
+        """Return what is drawn once in a step for batches of a size."""
         drawn = {} if self._drawn is None else self._drawn
         if (of, batch) not in drawn:
             drawn[of, batch] = draw()
         return drawn[of, batch]
 
     def _with_fixed(self, values: Tensor) -> Tensor:
-        """Every joint's value, but 1 for those always kept and 0 for those that are out."""
+        """Return every joint's value, but 1 for those always kept and 0 for those that are out."""
         if self.keep:
             values = torch.where(self.always, 1.0, values)
         if self.drop or self.rungs is not None:
@@ -367,7 +367,7 @@ class JointPruningLayer(nn.Module):
         return values
 
     def _of_groups(self, values: Tensor) -> Tensor:
-        """Every joint's value out of its group's, shape `(..., joints)`; 1 for joints in none."""
+        """Return the value of every joint's group, shape `(..., joints)`; 1 for joints in none."""
         ones = values.new_ones((*values.shape[:-1], 1))
         return torch.cat([values, ones], dim=-1)[..., self.group_of]
 
@@ -399,7 +399,7 @@ class JointPruningLayer(nn.Module):
             )
         total = self.fill_count.narrow(at, joints.start, len(joints)) + count
         mean = torch.lerp(before, mean, count / total.clamp(min=1.0))
-        within = (at, joints.start, joints.stop)  # never in place: a backward may need what was
+        within = (at, joints.start, joints.stop)  # not in place: a backward may need the old means
         self.fill_mean = torch.slice_scatter(self.fill_mean, mean, *within)
         self.fill_count = torch.slice_scatter(self.fill_count, total, *within)
 
@@ -407,7 +407,7 @@ class JointPruningLayer(nn.Module):
         if isinstance(self.fill, float):
             fill = x.new_full((), self.fill)
         elif self.fill == "mean":
-            if self.fill_mean is None and self.mode == "open":  # a sanity check before training
+            if self.fill_mean is None and self.mode == "open":  # a validation before training
                 return torch.zeros_like(x)
             if self.fill_mean is None:
                 raise ValueError(
@@ -419,12 +419,12 @@ class JointPruningLayer(nn.Module):
             fill = first_frames(x, axes)
         else:
             fill = filled_by(self.fill, x, axes)
-        # Models look for `x != 0`. Filled with 0, padding is what it was.
+        # Models find padding by `x != 0`. With a fill of 0, it stays 0.
         return torch.where(padding(x, axes), x, fill)
 
 
 def numbered(num_joints: int) -> tuple[str, ...]:
-    """Names for joints that have none."""
+    """Return names for joints that have none."""
     return tuple(f"joint_{joint}" for joint in range(num_joints))
 
 

@@ -1,4 +1,4 @@
-"""Which joints are kept: the only place where this is decided."""
+"""Decides which joints are kept; nothing else does."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def hard_mask_of_units(
     sizes = Counter(units)
     probability = dict(zip(units, probabilities, strict=True))
     order = sorted(sizes, key=lambda unit: -probability[unit])
-    sums = [{0}]  # sums[k]: what some of the last k units add up to
+    sums = [{0}]  # sums[k]: sizes that some of the last k units add up to
     for unit in reversed(order):
         sums.append(sums[-1] | {total + sizes[unit] for total in sums[-1]})
     if count not in sums[-1]:

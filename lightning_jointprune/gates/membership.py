@@ -1,4 +1,4 @@
-"""Which gates a joint has: its own, its group's, or one that stands open or closed for good."""
+"""Gives a joint its gates: its own, its group's, or one that is always open or closed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Membership(NamedTuple):
-    """Where each joint belongs.
+    """Holds the gates and the group of each joint.
 
     Attributes:
         owner: the joint whose logit each joint uses, shape `(joints,)`; of tied ones the first.
@@ -34,7 +34,7 @@ def memberships(
     keep: Sequence[int],
     drop: Sequence[int],
 ) -> Membership:
-    """Where each joint belongs.
+    """Return the gates and the group of each joint.
 
     Args:
         num_joints: J.
@@ -58,7 +58,7 @@ def memberships(
             )
         group_of[members] = number
         if tied:
-            owner[members] = min(members)  # of equal joints the first is preferred
+            owner[members] = min(members)  # `hard_mask` prefers the first of equal joints
     always, never = torch.zeros(2, num_joints, dtype=torch.bool)
     always[_checked(keep, num_joints)] = True
     never[_checked(drop, num_joints)] = True
@@ -72,7 +72,7 @@ def memberships(
 
 
 def _checked(joints: Sequence[int], num_joints: int) -> list[int]:
-    """The joints as a list, each once and in range."""
+    """Return the joints as a list, or raise ValueError if one is twice there or out of range."""
     wrong = [joint for joint in joints if not 0 <= joint < num_joints]
     if wrong or len(set(joints)) < len(joints):
         raise ValueError(
@@ -83,7 +83,7 @@ def _checked(joints: Sequence[int], num_joints: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Groups:
-    """Gates above the joints.
+    """Puts gates above those of the joints.
 
     A joint is open when its group's gate and its own are open. A group that is *tied* has one gate
     for all its joints: they stand or fall together. A joint in no group has only its own gate.

@@ -1,4 +1,4 @@
-"""Keep/drop gates: the maths as pure functions of logits and noise, then the gate classes.
+"""Defines keep/drop gates: pure functions of logits and noise, then the gate classes.
 
 A *gate* is a value in [0, 1] that multiplies a joint: 1 is open, 0 closed. Every joint has a
 gate of its own. A softmax over joints would be one categorical choice of a single joint instead.
@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-NOISE_EPS = 1e-6  # uniform noise stays this far from 0 and 1, so that its logit is finite
+NOISE_EPS = 1e-6  # least distance of uniform noise from 0 and 1, so that its logit is finite
 
 
 # --- the maths -----------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def clipped_gaussian(logits: Tensor, noise: Tensor, sigma: Tensor | float) -> Te
 
 
 class _Threshold(torch.autograd.Function):
-    """1 where a gate is above 0.5, else 0; the gradient passes as if nothing had happened."""
+    """Rounds a gate to 1 above 0.5, else to 0; the gradient passes unchanged."""
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor) -> Tensor:  # noqa: ARG004 -- autograd's signature
@@ -102,7 +102,7 @@ class _Threshold(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Gate(ABC):
-    """How a gate is relaxed while it is learned."""
+    """Relaxes a gate to values between 0 and 1, so that it can be learned."""
 
     initial_keep_probability: float = 0.9
 
@@ -121,30 +121,30 @@ class Gate(ABC):
     @property
     @abstractmethod
     def anneal(self) -> tuple[float, float]:
-        """Temperature at the start and at the end of the search."""
+        """Return the temperature at the start and at the end of the search."""
 
     @abstractmethod
     def sample(self, logits: Tensor, noise: Tensor, temperature: Tensor | float) -> Tensor:
-        """Gates in [0, 1] from logits `(joints,)` and noise `(batch, joints)`."""
+        """Return gates in [0, 1] from logits `(joints,)` and noise `(batch, joints)`."""
 
     @abstractmethod
     def keep_probability(self, logits: Tensor) -> Tensor:
-        """P(gate open), shape of `logits`."""
+        """Return P(gate open), shape of `logits`."""
 
     @abstractmethod
     def logit_of(self, probability: float) -> float:
-        """The logit whose keep probability is `probability`, the inverse of the above."""
+        """Return the logit whose `keep_probability` is `probability`."""
 
     def draw_noise(
         self, shape: tuple[int, ...], device: torch.device, generator: torch.Generator | None
     ) -> Tensor:
-        """Noise for `sample`: uniform in (0, 1) unless a gate says otherwise."""
+        """Draw noise for `sample`: uniform in (0, 1) unless a gate says otherwise."""
         return torch.rand(shape, device=device, generator=generator)
 
 
 @dataclass(frozen=True)
 class GumbelSigmoid(Gate):
-    """Binary concrete gates (Maddison et al. 2017; Jang et al. 2017): the default.
+    """Draws binary concrete gates (Maddison et al. 2017; Jang et al. 2017): the default.
 
     `z = sigmoid((logit + logistic noise) / temperature)`, keep probability `sigmoid(logit)`
     (arXiv:1611.00712, eq. 8).
@@ -158,25 +158,25 @@ class GumbelSigmoid(Gate):
 
     @property
     def anneal(self) -> tuple[float, float]:
-        """Temperature at the start and at the end of the search."""
+        """Return the temperature at the start and at the end of the search."""
         return self.temperature
 
     def sample(self, logits: Tensor, noise: Tensor, temperature: Tensor | float) -> Tensor:
-        """Gates in (0, 1), see `gumbel_sigmoid`."""
+        """Return gates in (0, 1), see `gumbel_sigmoid`."""
         return gumbel_sigmoid(logits, noise, temperature)
 
     def keep_probability(self, logits: Tensor) -> Tensor:
-        """`sigmoid(logit)`: the probability that the gate rounds to 1, at any temperature."""
+        """Return `sigmoid(logit)`: P(the gate rounds to 1), at any temperature."""
         return torch.sigmoid(logits)
 
     def logit_of(self, probability: float) -> float:
-        """`log(p / (1 - p))`."""
+        """Return `log(p / (1 - p))`."""
         return math.log(probability / (1.0 - probability))
 
 
 @dataclass(frozen=True)
 class StraightThroughGumbelSigmoid(GumbelSigmoid):
-    """Binary concrete gates rounded to 0 or 1 on the way forward, soft on the way back.
+    """Rounds binary concrete gates to 0 or 1 on the way forward; they stay soft on the way back.
 
     The straight-through estimator of Bengio et al. 2013 (arXiv:1308.3432) on the gates of
     `GumbelSigmoid`, as in Jang et al. 2017, section 2.2.
@@ -190,14 +190,14 @@ class StraightThroughGumbelSigmoid(GumbelSigmoid):
     """
 
     def sample(self, logits: Tensor, noise: Tensor, temperature: Tensor | float) -> Tensor:
-        """Gates that are exactly 0 or 1."""
+        """Return gates that are exactly 0 or 1."""
         soft = super().sample(logits, noise, temperature)
         return cast("Tensor", _Threshold.apply(soft))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
 class HardConcrete(Gate):
-    """Hard concrete gates (Louizos et al. 2018): stretched and clipped, with mass at 0 and 1.
+    """Draws hard concrete gates (Louizos et al. 2018): stretched, clipped, with mass at 0 and 1.
 
     Keep probability `P(z > 0) = sigmoid(log alpha - beta * log(-gamma / zeta))` (arXiv:1712.01312,
     eq. 12).
@@ -223,19 +223,19 @@ class HardConcrete(Gate):
 
     @property
     def anneal(self) -> tuple[float, float]:
-        """β, twice: the keep probability depends on it, so it does not change."""
+        """Return β twice; it does not change, since the keep probability depends on it."""
         return (self.temperature, self.temperature)
 
     def sample(self, logits: Tensor, noise: Tensor, temperature: Tensor | float) -> Tensor:
-        """Gates in [0, 1], see `hard_concrete`."""
+        """Return gates in [0, 1], see `hard_concrete`."""
         return hard_concrete(logits, noise, temperature, self.low, self.high)
 
     def keep_probability(self, logits: Tensor) -> Tensor:
-        """P(z > 0)."""
+        """Return P(z > 0)."""
         return torch.sigmoid(logits - self._shift)
 
     def logit_of(self, probability: float) -> float:
-        """`log(p / (1 - p)) + beta * log(-gamma / zeta)`."""
+        """Return `log(p / (1 - p)) + beta * log(-gamma / zeta)`."""
         return math.log(probability / (1.0 - probability)) + self._shift
 
     @property
@@ -245,7 +245,7 @@ class HardConcrete(Gate):
 
 @dataclass(frozen=True)
 class StochasticGate(Gate):
-    """Stochastic gates (Yamada et al. 2020): a Gaussian clipped to [0, 1].
+    """Draws stochastic gates (Yamada et al. 2020): a Gaussian clipped to [0, 1].
 
     Keep probability `P(z > 0) = Phi(mu / sigma)` (arXiv:1810.04247, section 3); the logit is
     `mu / sigma`.
@@ -264,25 +264,25 @@ class StochasticGate(Gate):
 
     @property
     def anneal(self) -> tuple[float, float]:
-        """Sigma, twice: it is the nearest to a temperature that this gate has."""
+        """Return sigma twice; it is the nearest to a temperature that this gate has."""
         return (self.sigma, self.sigma)
 
     def sample(self, logits: Tensor, noise: Tensor, temperature: Tensor | float) -> Tensor:
-        """Gates in [0, 1], see `clipped_gaussian`."""
+        """Return gates in [0, 1], see `clipped_gaussian`."""
         return clipped_gaussian(logits, noise, temperature)
 
     def keep_probability(self, logits: Tensor) -> Tensor:
-        """P(z > 0)."""
+        """Return P(z > 0)."""
         return cast("Tensor", torch.special.ndtr(logits))
 
     def logit_of(self, probability: float) -> float:
-        """The normal quantile of `probability`."""
+        """Return the normal quantile of `probability`."""
         return statistics.NormalDist().inv_cdf(probability)
 
     def draw_noise(
         self, shape: tuple[int, ...], device: torch.device, generator: torch.Generator | None
     ) -> Tensor:
-        """Standard normal noise."""
+        """Draw standard normal noise."""
         return torch.randn(shape, device=device, generator=generator)
 
 
@@ -295,7 +295,7 @@ GATES: dict[str, type[Gate]] = {
 
 
 def make_gate(gate: Gate | str) -> Gate:
-    """The gate itself, or the one of that name with its defaults.
+    """Return the gate itself, or the gate of that name with its defaults.
 
     Raises:
         ValueError: if no gate has that name.

@@ -1,4 +1,4 @@
-"""What a run or an evaluation left: plain data, JSON in and out."""
+"""Holds what a run or an evaluation left: plain data, JSON in and out."""
 
 from __future__ import annotations
 

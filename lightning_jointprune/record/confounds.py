@@ -1,4 +1,4 @@
-"""What else could make a joint look important: how it moves, how often it is there to be seen."""
+"""Compares the importance of joints with their motion and their detection."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import torch
 
-MOSTLY = 0.5  # of the frames
+MOSTLY = 0.5  # smallest share of frames that counts as most
 
 
 class JointInput(NamedTuple):
-    """What reached the gate of one joint; None where it could not be measured.
+    """Describes what reached the gate of one joint; None where it could not be measured.
 
     Frames in which no joint is there do not count, since they are padding.
 
@@ -31,7 +31,7 @@ class JointInput(NamedTuple):
 
 
 class Confounds(NamedTuple):
-    """How far the importance of joints goes with what is no merit of theirs.
+    """Tells how far importance goes with how joints move and how often they are detected.
 
     Correlations are Spearman's, in [-1, 1], with ties at their mean rank; None of fewer than three
     joints, or where all are alike. They have no interval, since joints are no independent sample:
@@ -67,15 +67,15 @@ def confounds(
     phantoms = tuple(name for name in inputs if name in kept and _is_phantom(inputs[name]))
     return Confounds(
         len(importance),
-        rank_correlation(list(importance.values()), [one.motion for one in seen]),
-        rank_correlation(list(importance.values()), [one.detected for one in seen]),
+        rank_correlation(list(importance.values()), [joint.motion for joint in seen]),
+        rank_correlation(list(importance.values()), [joint.detected for joint in seen]),
         phantoms,
         len(phantoms) / len(kept),
     )
 
 
 def rank_correlation(x: Sequence[float | None], y: Sequence[float | None]) -> float | None:
-    """Spearman's rank correlation of what is known in both, with ties at their mean rank.
+    """Return Spearman's rank correlation of what is known in both, with ties at their mean rank.
 
     >>> rank_correlation([1.0, 2.0, 3.0, 4.0], [1.0, 9.0, None, 81.0])
     1.0
@@ -83,7 +83,7 @@ def rank_correlation(x: Sequence[float | None], y: Sequence[float | None]) -> fl
     pairs = [(a, b) for a, b in zip(x, y, strict=True) if a is not None and b is not None]
     values = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2)
     below = (values[:, None] > values).sum(1)
-    ranks = below + (values[:, None] == values).sum(1) / 2  # less 1/2, which no correlation sees
+    ranks = below + (values[:, None] == values).sum(1) / 2  # less 1/2, which changes no correlation
     away = ranks - ranks.mean(0)
     spread = away.square().sum(0).prod()
     if len(pairs) < 3 or spread == 0:
@@ -91,6 +91,7 @@ def rank_correlation(x: Sequence[float | None], y: Sequence[float | None]) -> fl
     return (away.prod(1).sum() / spread.sqrt()).clamp(-1.0, 1.0).item()
 
 
-def _is_phantom(one: JointInput) -> bool:
-    missing = None if one.detected is None else 1 - one.detected
-    return any((share or 0.0) >= MOSTLY for share in (missing, one.interpolated, one.out_of_frame))
+def _is_phantom(joint: JointInput) -> bool:
+    missing = None if joint.detected is None else 1 - joint.detected
+    shares = (missing, joint.interpolated, joint.out_of_frame)
+    return any((share or 0.0) >= MOSTLY for share in shares)

@@ -1,4 +1,4 @@
-"""What each joint is worth, as plain data: costs with their intervals; a table; JSON in and out."""
+"""Holds what each joint is worth, as plain data: costs with intervals, a table, JSON in and out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EVALUATION_FILE = "joint_evaluation.json"
 
 @dataclass(frozen=True)
 class JointEvaluation:
-    """What each joint is worth to a model, in units of its metric.
+    """Holds what each joint is worth to a model, in units of its metric.
 
     A cost is how much worse the metric becomes, a gain how much better, whichever way the metric
     counts. Both are of this model as it is: trained again, it may do without a joint it uses now.

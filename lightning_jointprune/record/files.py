@@ -23,12 +23,12 @@ from fsspec.core import url_to_fs
 from fsspec.registry import known_implementations, registry
 
 PathLike = str | os.PathLike[str]
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(://|::|:/)")  # no letter of a Windows drive
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(://|::|:/)")  # a letter alone is a drive
 _LOCAL = ("file", "local")  # protocols of fsspec whose files are on this machine
 
 
 class Stat(NamedTuple):
-    """What a file system says of a file, as `os.stat` does.
+    """Holds what a file system says of a file, as `os.stat` does.
 
     Attributes:
         st_size: in bytes.
@@ -40,7 +40,7 @@ class Stat(NamedTuple):
 
 
 class Address:
-    """A file or folder on a file system of fsspec; make one with `place`.
+    """Names a file or folder on a file system of fsspec; `place` makes one.
 
     It has the methods of `pathlib.Path` that are used here. What goes wrong is an `OSError`.
 
@@ -75,24 +75,24 @@ class Address:
 
     @property
     def name(self) -> str:
-        """The last word of the path."""
+        """Return the last word of the path."""
         return PurePosixPath(self._path).name
 
     @property
     def suffix(self) -> str:
-        """What the name ends with, from the last dot on."""
+        """Return what the name ends with, from the last dot on."""
         return PurePosixPath(self._path).suffix
 
     @property
     def parent(self) -> Address:
-        """The folder that it is in; the root's is itself."""
+        """Return the folder that it is in; the root's is itself."""
         above, _, name = self._text.rstrip("/").rpartition("/")
         if not name or above.endswith((":", "/")):
             return self
         return self._at(above, self._path.rstrip("/").rpartition("/")[0])
 
     def with_name(self, name: str) -> Address:
-        """Another file beside this one."""
+        """Return another file beside this one."""
         return self.parent / name
 
     def resolve(self) -> Address:
@@ -192,7 +192,7 @@ class Address:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self)) from error
         except OSError:
             raise
-        except Exception as error:  # each has classes of its own
+        except Exception as error:  # each file system has error classes of its own
             raise OSError(f"{self} cannot be reached: {error!r}") from error
 
 
@@ -225,7 +225,7 @@ def place(path: PathLike) -> Place:
             f"local path. Pass the text {whole!r}."
         )
     try:
-        # An own connection: a transaction of one that is shared would end that of a checkpoint.
+        # A connection of its own: a transaction on a shared one would end that of a checkpoint.
         system, inside = url_to_fs(text, skip_instance_cache=True)
     except ImportError as error:
         package = known_implementations.get(scheme, {}).get("class", "fsspec").split(".")[0]
@@ -266,7 +266,7 @@ def write_bytes(path: PathLike, content: bytes) -> None:
 
 @contextmanager
 def local_copy(path: PathLike) -> Iterator[Path]:
-    """A file on a local disk for who reads no other: the file itself, or a copy for a while."""
+    """Yield a file on a local disk: the file itself, or a copy for the block."""
     found = place(path)
     if isinstance(found, Path):
         yield found
@@ -280,7 +280,7 @@ def local_copy(path: PathLike) -> Iterator[Path]:
 
 @contextmanager
 def whole_file(path: PathLike) -> Iterator[Path]:
-    """A file to be written beside another one, whose place it takes at the end.
+    """Yield a file to be written beside `path`, whose place it takes at the end.
 
     If something is raised before, nothing is left of it, and the other one stays as it is.
     """
@@ -295,7 +295,7 @@ def whole_file(path: PathLike) -> Iterator[Path]:
     partial = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         yield partial
-        with partial.open("rb+") as file:  # its name may outlive a power cut, and its content not
+        with partial.open("rb+") as file:  # else a power cut may leave the name without content
             os.fsync(file.fileno())
         if target.exists():
             shutil.copymode(target, partial)
@@ -305,7 +305,7 @@ def whole_file(path: PathLike) -> Iterator[Path]:
 
 
 class RunFolder:
-    """A folder for a run's files, which leaves alone what another run writes there meanwhile.
+    """Keeps a run's files in a folder apart from what another run writes there meanwhile.
 
     What is there when the run begins is replaced, as by a second try. What has changed since then,
     and not by this run, is another's: this one's files then go to `run_2`, `run_3`, ... inside.
@@ -371,7 +371,7 @@ class RunFolder:
             return None
 
     def _found(self) -> Hashable:
-        """What tells one writing of the file from another, whatever the clock says."""
+        """Return what tells one writing of the file from another, whatever the clock says."""
         telling = self.path / self._telling
         if isinstance(telling, Address):
             return telling.version()
@@ -382,7 +382,7 @@ class RunFolder:
 @contextmanager
 def _alone_in(folder: Place) -> Iterator[bool]:
     """Keep other runs from writing to a folder, where the system can; False if one is writing."""
-    if isinstance(folder, Address):  # no locks: what another has written is seen, not what it will
+    if isinstance(folder, Address):  # it has no locks, but what another run wrote is seen
         yield True
         return
     try:
@@ -400,4 +400,4 @@ def _alone_in(folder: Place) -> Iterator[bool]:
     try:
         yield alone
     finally:
-        os.close(handle)  # and so does the end of the process, however it comes
+        os.close(handle)  # the end of the process closes it, too

@@ -1,4 +1,4 @@
-"""Values with their 95 % confidence intervals: of a proportion, and of a difference of two."""
+"""Gives proportions, and differences of two, their 95 % confidence intervals."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-Z = NormalDist().inv_cdf(0.975)  # of a 95 % interval
+Z = NormalDist().inv_cdf(0.975)  # half of a 95 % interval, in standard deviations
 
 
 class Estimate(NamedTuple):
-    """A value and the ends of its 95 % confidence interval, which are None where not known."""
+    """Holds a value and the ends of its 95 % confidence interval, None where not known."""
 
     value: float
     low: float | None = None
@@ -24,7 +24,7 @@ class Estimate(NamedTuple):
 
 
 def wilson(value: float, count: int) -> Estimate:
-    """A proportion of so many samples, with the score interval of Wilson 1927.
+    """Return a proportion of so many samples, with the score interval of Wilson 1927.
 
     Args:
         value: the proportion, in [0, 1].
@@ -36,12 +36,12 @@ def wilson(value: float, count: int) -> Estimate:
 
 
 def proportion(right: Tensor) -> Estimate:
-    """A proportion with Wilson's interval; `right` is of bools, shape `(samples,)`."""
+    """Return the proportion in `right` with Wilson's interval; bools, shape `(samples,)`."""
     return wilson(right.double().mean().item(), len(right))
 
 
 def difference(first: Tensor, second: Tensor) -> Estimate:
-    """`mean(first) - mean(second)` of the same samples, with the interval of Bonett and Price 2012.
+    """Return `mean(first) - mean(second)`, with the interval of Bonett and Price 2012.
 
     Args:
         first: bools, shape `(samples,)`.

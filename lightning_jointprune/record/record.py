@@ -1,4 +1,4 @@
-"""What a run learned: snapshots of its gates, the joints it kept, and how they were found."""
+"""Holds what a run learned: snapshots of its gates, its joints, and how they were found."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REPORT_FILE = "joint_importance.html"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of the gates at one moment of the run.
+    """Holds the state of the gates at one moment of the run.
 
     Args:
         step: optimizer steps taken so far.
@@ -75,7 +75,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class PruningRecord:
-    """Everything a run learned: enough to redraw its report without the model or the data.
+    """Holds all that a run learned: its report can be redrawn without the model or the data.
 
     Args:
         selection: the joints that are kept.

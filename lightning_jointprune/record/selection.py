@@ -1,4 +1,4 @@
-"""The joints that a search kept, as plain data, with the sentence to cite them by."""
+"""Holds the joints that a search kept, as plain data, with the sentence to cite them by."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_undecided(probability: float) -> bool:
 
 @dataclass(frozen=True)
 class JointSelection:
-    """The joints that a search kept, with the figures to cite them by.
+    """Holds the joints that a search kept, with the figures to cite them by.
 
     Args:
         indices: the kept joints, ascending, each in `[0, num_joints)`.

@@ -33,7 +33,7 @@ def real(value: Any, name: str) -> float:
     """Return a float, nan for None, or raise ValueError with the name of what is no number."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
         raise ValueError(f"Expected a number as {name} but got {value!r}. Pass `float(value)`.")
-    return math.nan if value is None else float(value)  # JSON's null is a number not known
+    return math.nan if value is None else float(value)  # JSON's null stands for an unknown number
 
 
 def set_fields(instance: object, **values: object) -> None:

@@ -1,4 +1,4 @@
-"""Tables as plain text, for terminals and logs."""
+"""Prints tables as plain text, for terminals and logs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-SCREEN = 48  # joints whose table still fits a screen in one block
+SCREEN = 48  # largest number of joints whose table fits a screen in one block
 
 
 def joint_table(
     names: Sequence[str], probabilities: Sequence[float], mask: Sequence[bool], width: int
 ) -> str:
-    """The KEEP / PRUNE table, the likeliest joints first; of many joints in several blocks.
+    """Return the KEEP / PRUNE table, the likeliest joints first; of many joints in several blocks.
 
     Args:
         names: names of the joints, shape `(J,)`.
@@ -46,14 +46,14 @@ def joint_table(
 
 
 def as_text(table: Table, width: int | None = None) -> str:
-    """A table as text of `width` characters, by default the terminal's, without colours."""
-    file = io.StringIO()  # a console of stdout would end the program where nobody reads on
-    # Nor one that finds itself in a notebook, where rich writes to the cell and not to a file.
+    """Return a table as text without colours, as wide as the terminal or `width` characters."""
+    file = io.StringIO()  # a console on stdout ends the program once nobody reads it
+    # In a notebook, rich would write to the cell instead of the file.
     how: dict[str, Any] = {"color_system": None, "force_terminal": False, "force_jupyter": False}
     Console(file=file, width=width, **how).print(table)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
 def printable(text: str) -> str:
-    """Text that cannot move a terminal's cursor or change its colours."""
+    """Return text that cannot move a terminal's cursor or change its colours."""
     return "".join(character if character.isprintable() else "?" for character in text)

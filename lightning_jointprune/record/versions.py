@@ -7,7 +7,7 @@ from importlib import metadata
 
 
 def installed(names: Iterable[str]) -> dict[str, str]:
-    """The versions of those distributions that are installed, by name."""
+    """Return the versions of those distributions that are installed, by name."""
     found = {}
     for name in names:
         try:

@@ -1,4 +1,4 @@
-"""Values and joints on the axes of a skeleton tensor."""
+"""Values and joints stand on the axes of a skeleton tensor as einsum and indexing put them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mixing joints with what replaces them: exact ends, gradients, values that are not finite."""
+"""Joints and what replaces them are mixed exactly, with gradients, past values not finite."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_blend_is_the_convex_mix_and_exact_at_both_ends() -> None:
 def test_blend_has_the_gradients_of_its_formula(
     learned: tuple[str, ...], shape: tuple[int, ...]
 ) -> None:
-    """Of the joints alone once the mask is frozen, and of the gates alone in front of the model."""
+    """Autograd asks for x alone after the freeze, and for gates alone at the model's input."""
     values = {"x": torch.randn(4, 3), "gates": torch.rand(3), "fill": torch.randn(shape)}
     for name in learned:
         values[name].requires_grad_()

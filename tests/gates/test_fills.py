@@ -1,4 +1,4 @@
-"""What a dropped joint becomes, and what stays padding whatever that is."""
+"""A dropped joint becomes its fill; padding stays padding, whatever the fill."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ AXES = ["b t j c", "b c t j", "b c t j m", "b t j", "b j t c"]
 
 
 def ones_of(x: Tensor, axes: tuple[str, ...]) -> Tensor:
-    """A fill of one's own: 1 for the first joint, 2 for the second and so on."""
+    """Fill with 1 for the first joint, 2 for the second and so on."""
     shape = [-1 if word == "j" else 1 for word in axes]
     return torch.arange(1.0, x.shape[axes.index("j")] + 1.0).view(shape)
 
 
 def with_padding(axes: str, seed: int, empty: float) -> tuple[Tensor, Tensor]:
-    """Joints of which some frames are padding, and where: written without the package."""
+    """Return joints of which some frames are padding, and which: written without the package."""
     random = torch.Generator().manual_seed(seed)
     words = axes.split()
     frames = [word for word in words if word not in "jc"]

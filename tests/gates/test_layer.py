@@ -1,4 +1,4 @@
-"""The layer: what passes, what is replaced, what it says about itself."""
+"""The layer passes kept joints, replaces others, and tells its probabilities and its mask."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
 
 
 def trained_layer(**settings) -> JointPruningLayer:
-    """Joints 0 and 3 of 4 are kept."""
+    """Return a layer that keeps joints 0 and 3 of 4."""
     layer = JointPruningLayer(4, **settings)
     layer.joint_logits.data = torch.tensor([4.0, -4.0, -1.0, 2.0])
     return layer
@@ -310,8 +310,7 @@ def test_parts_of_a_skeleton_are_gated_as_the_whole_is(settings: dict, mode) -> 
 
 def test_parts_have_the_means_of_the_whole() -> None:
     whole, layer = trained_layer(fill="mean"), trained_layer(fill="mean")
-    for one in (whole, layer):
-        one.mode = "open"
+    whole.mode = layer.mode = "open"
     for size in (3, 8):
         x = torch.randn(size, 6, 4, 2)
         whole(x)
@@ -383,7 +382,7 @@ FILLS = {
 def test_the_gradient_of_the_joints_is_that_of_finite_differences_whatever_fills(
     fill: Any, mode: str
 ) -> None:
-    """Layers in front of the gates are trained by it."""
+    """It trains the layers in front of the gates."""
     layer = JointPruningLayer(4, fill=fill)
     layer.joint_logits.data = torch.tensor([1.0, -1.0, 2.0, -2.0])
     layer.mode, layer.generator = mode, torch.Generator()

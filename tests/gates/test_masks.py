@@ -1,4 +1,4 @@
-"""Which joints are kept, whatever the probabilities."""
+"""A mask keeps the likeliest joints, whatever the probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where joints belong, against what they were given as."""
+"""Joints belong where groups, keep and drop put them."""
 
 from __future__ import annotations
 

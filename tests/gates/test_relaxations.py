@@ -1,4 +1,4 @@
-"""The gates against their closed forms, sampling, and finite differences."""
+"""Gates agree with their closed forms, with sampling, and with finite differences."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def sampled(gate: Gate, logits: Tensor, draws: int = DRAWS) -> Tensor:
 
 
 def test_gumbel_sigmoid_is_a_two_class_gumbel_softmax() -> None:
-    """Jang et al. 2017, eq. 2, with the class scores (logit, 0) and two Gumbel noises."""
+    """Compute eq. 2 of Jang et al. 2017 of the scores (logit, 0) and two Gumbel noises."""
     generator = torch.Generator().manual_seed(0)
     gumbel = -(-torch.rand((2, 5000, 1), generator=generator, dtype=torch.float64).log()).log()
     logits = torch.tensor([0.3], dtype=torch.float64)
@@ -135,7 +135,7 @@ def test_straight_through_is_binary_forward_and_soft_backward() -> None:
 
 
 def test_softmax_over_joints_would_drop_every_joint_where_gates_keep_all() -> None:
-    """Forty-two joints of the same worth: a softmax gives each 1/42, a gate lets each be open."""
+    """A softmax gives each of 42 equal joints 1/42, while a gate lets each be open."""
     logits = torch.full((42,), 4.0)
     softmax = functional.gumbel_softmax(logits.expand(1000, -1), dim=-1)
     assert not (softmax.mean(dim=0) > 0.5).any()
@@ -161,7 +161,7 @@ def test_gradient_of_the_expected_l0_matches_finite_differences(gate: Gate) -> N
 
 @each_gate
 def test_gradient_of_the_expected_l0_matches_that_of_sampled_counts(gate: Gate) -> None:
-    """A common-noise Monte Carlo difference of the number of open gates."""
+    """Return a difference of the number of open gates by Monte Carlo with common noise."""
     logits = torch.tensor([-0.5, 0.4, 1.0], requires_grad=True)
     gate.keep_probability(logits).sum().backward()
     step = 0.5

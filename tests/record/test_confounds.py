@@ -1,4 +1,4 @@
-"""What goes with importance: against skeletons made to move, vanish and leave as they do."""
+"""Confounds are found in skeletons that are made to move, vanish and leave the picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The result of an evaluation: its table, and JSON in and out."""
+"""An evaluation prints its table, and JSON gives back what went in."""
 
 from __future__ import annotations
 

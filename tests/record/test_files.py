@@ -68,7 +68,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 @contextmanager
 def limited_to(size: int) -> Iterator[None]:
-    """No file may have more bytes: writing fails in the middle, as on a full disk."""
+    """Let no file have more bytes: writing fails in the middle, as on a full disk."""
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -93,7 +93,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_the_old_one(tmp_path
 
 
 def write(run: RunFolder, text: str) -> Place:
-    """What a run does at its end, or in its course: all of its files, the telling one first."""
+    """Write all files of a run, the telling one first, as it does at its end or in its course."""
     with run.writing() as folder:
         write_text(folder / "record", text)
         write_text(folder / "report", text)
@@ -125,22 +125,22 @@ def test_runs_in_one_folder_never_mix_their_files(
 
 
 def test_a_run_says_where_its_files_are_when_the_folder_is_anothers(tmp_path: Path) -> None:
-    one, other = RunFolder(tmp_path, "record"), RunFolder(tmp_path, "record")
+    first, other = RunFolder(tmp_path, "record"), RunFolder(tmp_path, "record")
     (tmp_path / "run_2").mkdir()
-    write(one, "one")
+    write(first, "first")
     with pytest.warns(UserWarning, match=r"Another run has written .* go to .*run_3\. Give"):
         assert write(other, "other") == tmp_path / "run_3"
-    assert write(other, "other again") == tmp_path / "run_3"  # said once
+    assert write(other, "other again") == tmp_path / "run_3"  # the warning comes once
 
 
 @POSIX
 def test_a_run_does_not_wait_for_another_that_is_writing(tmp_path: Path) -> None:
-    one, other = RunFolder(tmp_path, "record"), RunFolder(tmp_path, "record")
-    with one.writing() as folder:
+    first, other = RunFolder(tmp_path, "record"), RunFolder(tmp_path, "record")
+    with first.writing() as folder:
         with pytest.warns(UserWarning, match="Another run"):
             assert write(other, "other") == tmp_path / "run_2"
         assert folder == tmp_path
-    assert write(one, "one") == tmp_path
+    assert write(first, "first") == tmp_path
 
 
 def test_a_clock_that_goes_back_does_not_hide_another_run(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_where_folders_have_no_locks_a_run_writes_without(
 
 @pytest.fixture(params=["memory", "s3"])
 def remote(request: pytest.FixtureRequest) -> Iterator[str]:
-    """An empty folder elsewhere, on a file system that has folders and on one that has none."""
+    """Return the address of an empty folder, where there are folders and where there are none."""
     if request.param == "memory":
         MemoryFileSystem.store.clear()
         MemoryFileSystem.pseudo_dirs[:] = [""]
@@ -217,7 +217,7 @@ def test_an_address_finds_what_is_below_it(remote: str) -> None:
         write_text(folder / name, "text")
     found = sorted(map(str, folder.glob("**/*.ckpt")))
     assert found == [f"{folder}/deep/er/y.ckpt", f"{folder}/x.ckpt"]
-    assert [str(one) for one in folder.glob("*/*/*")] == [f"{folder}/deep/er/y.ckpt"]
+    assert [str(found) for found in folder.glob("*/*/*")] == [f"{folder}/deep/er/y.ckpt"]
 
 
 def test_a_file_is_named_itself_or_by_its_folder(remote: str, tmp_path: Path) -> None:
@@ -244,11 +244,11 @@ def test_what_fails_in_the_middle_leaves_the_old_file_at_an_address(
     with pytest.raises(OSError, match="no network"):
         write_text(file, "new")
     assert file.read_bytes() == b"old"
-    assert [one.name for one in file.parent.glob("*")] == ["file.json"]
+    assert [found.name for found in file.parent.glob("*")] == ["file.json"]
 
 
 def test_a_transaction_of_another_is_not_touched() -> None:
-    system = MemoryFileSystem()  # the instance that all share who ask for one
+    system = MemoryFileSystem()  # fsspec gives everybody the same instance
     with system.transaction:
         with system.open("/others/checkpoint", "wb") as file:
             file.write(b"weights")

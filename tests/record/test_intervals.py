@@ -1,4 +1,4 @@
-"""Intervals against their formulas, worked by hand."""
+"""Intervals agree with their formulas, worked by hand."""
 
 from __future__ import annotations
 

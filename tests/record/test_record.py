@@ -1,4 +1,4 @@
-"""The record: what it refuses, what it says, and that JSON gives back what went in."""
+"""A record refuses what does not fit, and JSON gives back what went in."""
 
 from __future__ import annotations
 

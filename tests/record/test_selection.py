@@ -1,4 +1,4 @@
-"""The selection: what it refuses, knows and says in words; every joint in the table."""
+"""A selection refuses what does not fit, and its sentence and table say what was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON of all that is stored: its numbers, its layouts, and what can be read."""
+"""JSON that is written is read back, and what does not fit is refused by name."""
 
 from __future__ import annotations
 

@@ -59,9 +59,9 @@ def test_the_blocks_of_wide_names_leave_each_name_in_one_line() -> None:
 
 
 def test_a_notebook_gets_the_table_that_a_terminal_gets(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = (("wrist", "thumb"), (0.9, 0.1), (True, False), 80)
-    in_a_terminal = joint_table(*one)
+    table = (("wrist", "thumb"), (0.9, 0.1), (True, False), 80)
+    in_a_terminal = joint_table(*table)
     assert "wrist" in in_a_terminal
-    shell = type("ZMQInteractiveShell", (), {})()  # by whose name rich knows a notebook
+    shell = type("ZMQInteractiveShell", (), {})()  # rich knows a notebook by this name
     monkeypatch.setattr(builtins, "get_ipython", lambda: shell, raising=False)
-    assert joint_table(*one) == in_a_terminal
+    assert joint_table(*table) == in_a_terminal

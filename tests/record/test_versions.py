@@ -1,4 +1,4 @@
-"""Versions of what is installed."""
+"""Versions are those of what is installed."""
 
 from __future__ import annotations
 
