@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,5 +56,40 @@ def test_without_a_joint_half_of_the_signs_are_guessed(outputs: dict[str, Any]) 
     assert costs == pytest.approx(dict.fromkeys(PLANTED, 0.5), abs=0.1)
 
 
-def test_it_is_kept_without_what_a_run_left_in_it() -> None:
-    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in CODE.values())
+# --- as it is stored, for who reads it without running it ----------------------------------------
+
+
+def stored(name: str) -> dict[str, Any]:
+    """Return what a cell shows in the file, by kind."""
+    return {
+        kind: data for out in CODE[name]["outputs"] for kind, data in out.get("data", {}).items()
+    }
+
+
+def test_it_is_stored_as_run_from_top_to_bottom() -> None:
+    assert [cell["execution_count"] for cell in CODE.values()] == [*range(1, len(CODE) + 1)]
+    assert not [out for cell in CODE.values() for out in cell["outputs"] if "ename" in out]
+
+
+def test_every_cell_that_shows_something_is_stored_with_it(outputs: dict[str, Any]) -> None:
+    for name in CODE:
+        found = stored(name)
+        if isinstance(outputs[name], go.Figure):
+            drawn = found["application/vnd.plotly.v1+json"]  # in Jupyter
+            assert len(drawn["data"]) == len(outputs[name].data)
+            assert found["image/png"].startswith("iVBORw0KGgo")  # on GitHub
+        elif outputs[name] is None:
+            assert not found
+        else:
+            assert "text/plain" in found
+    assert "With 2 of 42 joints" in "".join(stored("train")["text/plain"])
+    assert all(name in "".join(stored("worth")["text/plain"]) for name in PLANTED)
+
+
+def test_its_outputs_name_no_place_of_a_machine_and_are_small() -> None:
+    outputs = json.dumps([cell["outputs"] for cell in CODE.values()])
+    text = re.sub(r'"image/png": "[^"]*"', "", outputs)
+    assert not re.findall(
+        r"/(?:home|root|tmp|usr|opt|mnt|Users|var)/|site-packages|[A-Z]:\\\\", text
+    )
+    assert NOTEBOOK.stat().st_size < 1_500_000
