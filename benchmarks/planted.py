@@ -37,6 +37,7 @@ from benchmarks.shared.rows import (
     spread,
 )
 from benchmarks.shared.store import Result, Settings, Store
+from lightning_jointprune.gates.relaxations import GATES, GumbelSigmoid
 
 SMALL = Planted(joints=42, informative=8, strength=0.22)
 LARGE = Planted(joints=543, informative=24, strength=0.2)
@@ -46,7 +47,7 @@ HUNDRED = Planted(joints=42, informative=8, strength=0.3, classes=100, train=600
 WEAK = Planted(joints=168, informative=8, strength=0.1, weak=100, weak_strength=0.04)
 EPOCHS = {SMALL: 30, LARGE: 25, CROWD: 30, FIVE: 30, HUNDRED: 15, WEAK: 25}
 SCALES = (0.01, 100.0)
-OTHER_GATES = ("StraightThroughGumbelSigmoid", "HardConcrete", "StochasticGate")
+OTHER_GATES = tuple(gate.__name__ for gate in GATES.values() if gate is not GumbelSigmoid)
 
 
 def cell(

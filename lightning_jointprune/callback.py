@@ -60,8 +60,8 @@ class JointPruningCallback(pl.Callback):
             `"b t (j c)"`; None infers them and refuses when they are ambiguous.
         budget: what limits the joints: an object such as `Price("auto")` or `MetricFloor`, or just
             a whole number of joints, or several.
-        gate: how a gate is relaxed while it is learned, an object or a name: `gumbel_sigmoid`,
-            `straight_through`, `hard_concrete` or `stochastic`.
+        gate: how a gate is relaxed while it is learned: an object such as `HardConcrete()`, or its
+            name, `"hard_concrete"`.
         groups: gates above the joints: `Groups`, a mapping from a group's name to its joints, or
             for the skeleton's own body parts `"hierarchical"` or `"tied"`.
         keep: joints that are never dropped, by index or name, or body parts such as `"left_hand"`.

@@ -10,7 +10,7 @@ import math
 import statistics
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -291,6 +291,46 @@ GATES: dict[str, type[Gate]] = {
     "straight_through": StraightThroughGumbelSigmoid,
     "hard_concrete": HardConcrete,
     "stochastic": StochasticGate,
+}
+
+
+class Paper(NamedTuple):
+    """Describes a paper to cite."""
+
+    authors: str
+    title: str
+    where: str
+
+
+_CONCRETE = (
+    Paper(
+        "C. J. Maddison, A. Mnih and Y. W. Teh",
+        "The Concrete Distribution: A Continuous Relaxation of Discrete Random Variables",
+        "ICLR 2017. arXiv:1611.00712",
+    ),
+    Paper(
+        "E. Jang, S. Gu and B. Poole",
+        "Categorical Reparameterization with Gumbel-Softmax",
+        "ICLR 2017. arXiv:1611.01144",
+    ),
+)
+PAPERS: dict[str, tuple[Paper, ...]] = {  # papers of each gate, by its name in GATES
+    "gumbel_sigmoid": _CONCRETE,
+    "straight_through": _CONCRETE,
+    "hard_concrete": (
+        Paper(
+            "C. Louizos, M. Welling and D. P. Kingma",
+            "Learning Sparse Neural Networks through L0 Regularization",
+            "ICLR 2018. arXiv:1712.01312",
+        ),
+    ),
+    "stochastic": (
+        Paper(
+            "Y. Yamada, O. Lindenbaum, S. Negahban and Y. Kluger",
+            "Feature Selection using Stochastic Gates",
+            "ICML 2020. arXiv:1810.04247",
+        ),
+    ),
 }
 
 

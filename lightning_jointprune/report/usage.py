@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from lightning_jointprune.gates.relaxations import GATES, PAPERS, Paper
 from lightning_jointprune.joint_files.mediapipe import extraction_plan
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.stored import as_code
@@ -15,48 +16,13 @@ from lightning_jointprune.report.numbers import skeleton_of
 ARGUMENTS = ("input", "axes", "budget", "gate", "groups", "keep", "drop", "phases", "lr", "fill")
 
 
-class Paper(NamedTuple):
-    """Describes a paper to cite."""
-
-    authors: str
-    title: str
-    where: str
-
-
-CONCRETE = (
-    Paper(
-        "C. J. Maddison, A. Mnih and Y. W. Teh",
-        "The Concrete Distribution: A Continuous Relaxation of Discrete Random Variables",
-        "ICLR 2017. arXiv:1611.00712",
-    ),
-    Paper(
-        "E. Jang, S. Gu and B. Poole",
-        "Categorical Reparameterization with Gumbel-Softmax",
-        "ICLR 2017. arXiv:1611.01144",
-    ),
-)
-PAPERS = {
-    "hardconcrete": (
-        Paper(
-            "C. Louizos, M. Welling and D. P. Kingma",
-            "Learning Sparse Neural Networks through L0 Regularization",
-            "ICLR 2018. arXiv:1712.01312",
-        ),
-    ),
-    "stochastic": (
-        Paper(
-            "Y. Yamada, O. Lindenbaum, S. Negahban and Y. Kluger",
-            "Feature Selection using Stochastic Gates",
-            "ICML 2020. arXiv:1810.04247",
-        ),
-    ),
-}
-
-
 def papers(record: PruningRecord) -> tuple[Paper, ...]:
     """Return the papers of the gate that was used, or of the default where it is not known."""
     gate = re.sub(r"\W|_", "", json.dumps(record.settings.get("gate"))).lower()
-    return next((found for word, found in PAPERS.items() if word in gate), CONCRETE)
+    words = {name.replace("_", ""): name for name in GATES}
+    words |= {kind.__name__.lower(): name for name, kind in GATES.items()}
+    word = max((word for word in words if word in gate), key=len, default="gumbelsigmoid")
+    return PAPERS[words[word]]
 
 
 def idle_components(record: PruningRecord) -> tuple[str, ...]:

@@ -10,14 +10,13 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from lightning_jointprune import JointPruningCallback
+from lightning_jointprune.gates.relaxations import GATES
 from tests.runs import BATCHES, INFORMATIVE, SHORT_RUNS, Classifier, J, clips, fit, pruning
 
 pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
 
 
-@pytest.mark.parametrize(
-    "gate", ["gumbel_sigmoid", "straight_through", "hard_concrete", "stochastic"]
-)
+@pytest.mark.parametrize("gate", GATES)
 def test_every_gate_finds_the_joints(gate: str) -> None:
     callback = JointPruningCallback(num_joints=J, gate=gate)
     fit(Classifier(), callback, train=clips(32), max_epochs=15)

@@ -15,6 +15,7 @@ from torch.nn import functional
 from lightning_jointprune.gates.masks import hard_mask
 from lightning_jointprune.gates.relaxations import (
     GATES,
+    PAPERS,
     Gate,
     GumbelSigmoid,
     HardConcrete,
@@ -29,7 +30,7 @@ from lightning_jointprune.gates.relaxations import (
 DRAWS = 100_000
 TOLERANCE = 5 * 0.5 / math.sqrt(DRAWS)  # five standard errors of a frequency, at most
 LOGITS = torch.tensor([-4.0, -1.0, -0.2, 0.0, 0.7, 2.0, 5.0])
-ALL = [GumbelSigmoid(), StraightThroughGumbelSigmoid(), HardConcrete(), StochasticGate()]
+ALL = [kind() for kind in GATES.values()]
 each_gate = pytest.mark.parametrize("gate", ALL, ids=lambda gate: type(gate).__name__)
 logits_lists = st.lists(st.floats(-20, 20), min_size=1, max_size=6)
 
@@ -193,3 +194,8 @@ def test_bad_settings_are_named() -> None:
         GumbelSigmoid(temperature=(1.0, 0.0))
     with pytest.raises(ValueError, match="low < 0 and high > 1"):
         HardConcrete(low=0.1)
+
+
+def test_every_gate_has_a_paper_to_cite() -> None:
+    assert set(PAPERS) == set(GATES)
+    assert all(paper.where for papers in PAPERS.values() for paper in papers)
