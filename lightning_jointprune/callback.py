@@ -24,7 +24,7 @@ from lightning_jointprune.gates.fills import Fill
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
-from lightning_jointprune.record.files import PathLike, Place
+from lightning_jointprune.record.files import PathLike, Place, RunFolder
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.record.stored import RECORD_FILE
@@ -37,6 +37,7 @@ from lightning_jointprune.run.settings import Settings
 from lightning_jointprune.search import optimizer as optim
 from lightning_jointprune.search.budgets import Budget, make_controller
 from lightning_jointprune.search.budgets.price import Price
+from lightning_jointprune.search.phases import Phase
 from lightning_jointprune.search.search import JointSearch
 from lightning_jointprune.skeletons import Skeleton
 
@@ -97,8 +98,9 @@ class JointPruningCallback(pl.Callback):
         fill: Fill = 0.0,
         dirpath: PathLike | None = None,
     ) -> None:
+        # What every run begins with.
         with _misconfigured():
-            self._settings = self._given = Settings.checked(
+            self._given = Settings.checked(
                 num_joints,
                 skeleton,
                 input=input,
@@ -112,15 +114,28 @@ class JointPruningCallback(pl.Callback):
                 lr=lr,
                 fill=fill,
             )
-            self._search, self._recorder = self._new_search(self._settings.new_layer())
+            self._settings = self._given  # those of the model at hand: its own layer brings some
+            # The search and what is written down of it: anew with every run, kept when one goes on.
+            self._search, self._recorder = self._new_search(self._given.new_layer())
         self.dirpath = dirpath
-        self.report_path: Place | None = None
+        # Where the layer is: in front of no model before the first `setup`.
         self._entrance = Entrance(self._save)
         self._guest = False  # whether the model of an evaluation wears another mask than ours
-        self._rate: float | None = None
-        self._start: float | None = None  # progress of the run when the callback came in
-        self._companions = other_callbacks.Companions()
+
+        # What lasts as long as a run, and is in its checkpoints.
+        self._start: float | None = None  # progress of the run when the callback came in, 0 to 1
+        self._rate: float | None = None  # the logits' learning rate, chosen when the search begins
+        self._companions = other_callbacks.Companions()  # keeps others from judging too early
+
+        # What lasts as long as a fit.
+        self._folder: RunFolder | None = None  # of the files; asked for in `setup`
         self._counting = ExitStack()  # closed, it ends what `on_fit_start` did to other callbacks
+        self._shelter = optim.GradientShelter()  # of the optimizer that `on_fit_start` finds
+        self.report_path: Place | None = None  # None till there is a report
+
+        # What lasts from one hook to the next.
+        self._unshown: int | None = None  # number of joints that the progress bar has yet to show
+        self._metrics_before: dict[str, Tensor] = {}  # the trainer's when a validation begins
 
     # --- what a run learned --------------------------------------------------------------------
 
@@ -159,7 +174,6 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        new = self._entrance.module is not pl_module
         self._guest = False
         with _misconfigured():
             trainers.check_alone(trainer, self.state_key)
@@ -168,21 +182,13 @@ class JointPruningCallback(pl.Callback):
                 trainers.check_run(trainer, self._search.controller)
                 # Asked now: all processes have to answer together, which none does after an error.
                 self._folder = trainers.run_folder(trainer, self.dirpath, RECORD_FILE)
-            worn = worn_layers(pl_module) if new else []
-            if worn and self._search.layer not in worn:
-                if stage != "fit":
-                    self._meet(pl_module, worn)
-                    if trainers.runs_elsewhere(trainer) and not self._guest:
-                        rank_zero_warn(trainers.unlearned(trainer))
-                    return
-                for one in worn:
-                    rank_zero_warn(_ANEW.format(len(one.get_active_joints()), one.num_joints))
-            if not self._entrance.known or (stage == "fit" and (new or trainer.global_step == 0)):
-                self._begin(trainer, pl_module)
-            elif new:  # what was learned is applied to another copy of the model
-                self._part()
-                self._search = self._search.moved_to(own_layer(pl_module))
-                self._entrance.move(pl_module, self._search.layer)
+            worn = self._foreign_masks(pl_module)
+            if worn and stage != "fit":
+                self._meet(trainer, pl_module, worn)
+                return
+            for layer in worn:
+                rank_zero_warn(_ANEW.format(len(layer.get_active_joints()), layer.num_joints))
+            self._enter(trainer, pl_module, fits=stage == "fit")
 
     @override
     def on_load_checkpoint(
@@ -217,7 +223,7 @@ class JointPruningCallback(pl.Callback):
         with apart():
             self._counting = other_callbacks.count_apart(trainer, apart)
         self._companions.watch(trainer)
-        self._unshown: int | None = sum(self._search.mask())  # joints the bar has yet to show
+        self._unshown = sum(self._search.mask())
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -238,13 +244,9 @@ class JointPruningCallback(pl.Callback):
                     self._entrance.give_up()  # from here on all processes have to go together
                 self._entrance.watch()
             return
-        phase = self._search.advance(round((done - self._start) / (1.0 - self._start), 9))
+        phase = self._search.advance(trainers.share_of_rest(done, self._start))
         if phase is not None:
-            (self._begin_search if phase == "search" else self._begin_final)(trainer)
-            for doubt in [*self._search.doubts(), *self._recorder.freeze_doubts(self._search)]:
-                rank_zero_warn(doubt)
-            rank_zero_info(self._search.announcement())
-            self._unshown = sum(self._search.mask())
+            self._begin_phase(trainer, phase)
         self._companions.hold(trainer, self._search.phase == "search")
         if self._unshown is not None:
             self._show(pl_module, self._unshown)
@@ -312,7 +314,7 @@ class JointPruningCallback(pl.Callback):
         self._recorder.samples = trainers.validation_samples(trainer)
         self._recorder.note(self._search, trainer.global_step, trainer.current_epoch, metrics)
         self._recorder.quote(other_callbacks.monitored(trainer), list(trainer.progress_bar_metrics))
-        if trainer.is_global_zero and trainers.writes_files(trainer):
+        if self._folder is not None and trainers.writes_files(trainer, alone=True):
             self._recorder.refresh(self._search, self._folder)
         self._unshown = sum(self._search.mask())  # asked now: no step waits for the device
 
@@ -322,6 +324,13 @@ class JointPruningCallback(pl.Callback):
             self._recorder.note(self._search, trainer.global_step, trainer.current_epoch, {})
         pl_module.log_dict(self._recorder.figures())
         self._show(pl_module, sum(self._search.mask()))
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # Not in `state_dict`: Lightning would refuse two callbacks of a key before we can say why.
+        self._save(checkpoint)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -337,15 +346,6 @@ class JointPruningCallback(pl.Callback):
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._recorder.unwritten:  # killed after its last step; Lightning trains no further
-            self._finish(trainer)
-
-    @override
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        self._entrance.stop()
-        self._counting.close()
-        if trainer.state.fn == "fit" and self._recorder.history:  # else nothing was learned yet
             self._finish(trainer)
 
     @override
@@ -369,11 +369,13 @@ class JointPruningCallback(pl.Callback):
     on_predict_end = on_test_end
 
     @override
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        # Not in `state_dict`: Lightning would refuse two callbacks of a key before we can say why.
-        self._save(checkpoint)
+        self._entrance.stop()
+        self._counting.close()
+        if trainer.state.fn == "fit" and self._recorder.history:  # else nothing was learned yet
+            self._finish(trainer)
 
     # --- details -------------------------------------------------------------------------------
 
@@ -392,6 +394,21 @@ class JointPruningCallback(pl.Callback):
         )
         return JointSearch(layer, budget, asked.phases), recorder
 
+    def _foreign_masks(self, pl_module: pl.LightningModule) -> list[JointPruningLayer]:
+        """Return the layers that prune a model which comes from another run."""
+        worn = [] if self._entrance.module is pl_module else worn_layers(pl_module)
+        return [] if self._search.layer in worn else worn
+
+    def _enter(self, trainer: pl.Trainer, pl_module: pl.LightningModule, fits: bool) -> None:
+        """Begin anew with a model, or go on with the one of before or another copy of it."""
+        new = self._entrance.module is not pl_module
+        if not self._entrance.known or (fits and (new or trainer.global_step == 0)):
+            self._begin(trainer, pl_module)
+        elif new:  # what was learned is applied to another copy of the model
+            self._part()
+            self._search = self._search.moved_to(own_layer(pl_module))
+            self._entrance.move(pl_module, self._search.layer)
+
     def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start from nothing with this module, whatever was in front of it."""
         if self._entrance.module is pl_module:
@@ -405,8 +422,7 @@ class JointPruningCallback(pl.Callback):
         self._start, self._rate = None, self._settings.lr
         self._companions.give_back()
         self._companions = other_callbacks.Companions()
-        seed = (torch.initial_seed() + 1 + trainer.global_rank) % 2**63
-        self._search.to(trainer.strategy.root_device, seed)
+        self._search.to(trainer.strategy.root_device, trainers.noise_seed(trainer))
 
     def _part(self) -> None:
         """Part from the model of before, which keeps its mask if it was pruned."""
@@ -417,16 +433,23 @@ class JointPruningCallback(pl.Callback):
         else:
             self._entrance.leave()
 
-    def _meet(self, pl_module: pl.LightningModule, worn: Sequence[JointPruningLayer]) -> None:
-        """Leave a pruned model its mask in an evaluation; who knows nothing yet adopts it."""
+    def _meet(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        worn: Sequence[JointPruningLayer],
+    ) -> None:
+        """Leave a pruned model its mask in an evaluation, or adopt it if nothing is known yet."""
         joints = len(self._given.joint_names)
-        self._guest = self._entrance.known or [one.num_joints for one in worn] != [joints]
+        self._guest = self._entrance.known or [layer.num_joints for layer in worn] != [joints]
         if self._guest:
             return
         self._settings = self._given.adopting(worn[0])
         self._search, self._recorder = self._new_search(worn[0])
         self._search.phase = "final"
         self._entrance.adopt(pl_module, worn[0])
+        if trainers.runs_elsewhere(trainer):
+            rank_zero_warn(trainers.unlearned(trainer))
 
     def _save(self, checkpoint: dict[str, Any]) -> None:
         states = checkpoint.setdefault("callbacks", {})
@@ -460,11 +483,19 @@ class JointPruningCallback(pl.Callback):
         if found:
             rank_zero_info(f"Joint pruning: {self._entrance.announcement(joints)}")
 
+    def _begin_phase(self, trainer: pl.Trainer, phase: Phase) -> None:
+        """Set up a phase that has just begun, and say so."""
+        (self._begin_search if phase == "search" else self._begin_final)(trainer)
+        for doubt in [*self._search.doubts(), *self._recorder.freeze_doubts(self._search)]:
+            rank_zero_warn(doubt)
+        rank_zero_info(self._search.announcement())
+        self._unshown = sum(self._search.mask())
+
     def _begin_search(self, trainer: pl.Trainer) -> None:
         """Set the logits' rate, which depends on the steps and, for some, the price."""
         with _misconfigured():
             price = self._search.controller.checked_price()
-        steps = self._search.length * (1.0 - (self._start or 0.0)) * trainers.planned_steps(trainer)
+        steps = trainers.planned_steps(trainer, self._search.length, self._start or 0.0)
         how = self._search.logits, price, steps
         self._rate = self._rate or optim.rate_in(trainer.optimizers, *how)
 
@@ -481,7 +512,7 @@ class JointPruningCallback(pl.Callback):
         self._search.evaluate()
         self._companions.give_back()
         self._counting.close()
-        if trainer.is_global_zero and trainers.writes_files(trainer):
+        if self._folder is not None and trainers.writes_files(trainer, alone=True):
             write = partial(self._recorder.write, self._search, self._folder, trainer.loggers)
             self.report_path = write(say=rank_zero_info)
 

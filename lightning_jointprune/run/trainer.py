@@ -10,15 +10,21 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_jointprune.record.files import PathLike, RunFolder
 from lightning_jointprune.search.controller import Controller
 
 
-def writes_files(trainer: Any) -> bool:
-    """Whether this run is meant to leave files: a quick trial is not."""
-    return not trainer.fast_dev_run
+def writes_files(trainer: Any, alone: bool = False) -> bool:
+    """Return whether this run is meant to leave files, which a quick trial is not.
+
+    Args:
+        trainer: of the run.
+        alone: whether to ask for the one process that writes them, not for the run.
+    """
+    return not trainer.fast_dev_run and (trainer.is_global_zero or not alone)
 
 
 def run_folder(trainer: Any, dirpath: PathLike | None, telling: str) -> RunFolder:
@@ -135,15 +141,39 @@ def progress(trainer: Any, batch_idx: int) -> float:
     return min(1.0, max(fractions))
 
 
-def planned_steps(trainer: Any) -> float:
-    """Optimizer steps from the first to the last of the run; infinite where nobody knows."""
+def share_of_rest(done: float, start: float) -> float:
+    """Return the fraction that is done of what was left of a run, to nine digits.
+
+    Args:
+        done: the fraction of the run that is done.
+        start: the fraction that was done before what is asked about began, below 1.
+
+    >>> share_of_rest(0.75, start=0.5)
+    0.5
+    """
+    return round((done - start) / (1.0 - start), 9)
+
+
+def planned_steps(trainer: Any, length: float = 1.0, start: float = 0.0) -> float:
+    """Return the optimizer steps of a part of the run; infinite where nobody knows.
+
+    Args:
+        trainer: of the run.
+        length: the part, as a fraction of what is left from `start` on.
+        start: the fraction of the run that was done before.
+    """
     limits = [math.inf]
     if trainer.max_steps > 0:
         limits.append(trainer.max_steps)
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
         steps = trainer.num_training_batches / trainer.accumulate_grad_batches
         limits.append(trainer.max_epochs * steps)
-    return min(limits)
+    return length * (1.0 - start) * min(limits)
+
+
+def noise_seed(trainer: Any) -> int:
+    """Return a seed for this process's noise, other than the one of the user's random numbers."""
+    return int((torch.initial_seed() + 1 + trainer.global_rank) % 2**63)
 
 
 def batch_loss(trainer: Any, outputs: Any, alone: bool = False) -> Tensor | None:

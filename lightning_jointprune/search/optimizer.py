@@ -244,14 +244,17 @@ class GradientShelter:
     from the model's. Between `hide` and the optimizer's step they have no gradient.
 
     Args:
-        optimizer: with the logits among its groups.
+        optimizer: with the logits among its groups; None where there is none yet.
         logits: the gate logits.
     """
 
-    def __init__(self, optimizer: Optimizer, logits: Sequence[nn.Parameter]) -> None:
+    def __init__(
+        self, optimizer: Optimizer | None = None, logits: Sequence[nn.Parameter] = ()
+    ) -> None:
         self._logits = logits
         self._hidden: list[Tensor | None] | None = None
-        optimizer.register_step_pre_hook(self._before_step)
+        if optimizer is not None:
+            optimizer.register_step_pre_hook(self._before_step)
 
     def hide(self) -> None:
         """Take the gradients away until the next step; what was hidden before is forgotten."""
