@@ -15,12 +15,14 @@ The hook that Lightning calls when it saves weights alone is the module's, so th
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial, wraps
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from lightning_jointprune.attach.modules import (
@@ -52,16 +54,16 @@ class Layer(Protocol):
         ...
 
 
-class _GatedArgument:
-    """Passes one argument of a module through a layer; its place is worked out once."""
+class _Argument:
+    """Changes one argument of a module; its place is worked out once."""
 
-    def __init__(self, target: Target, layer: Layer, module: nn.Module) -> None:
+    def __init__(self, target: Target, layer: Any, module: nn.Module) -> None:
         self.target = target
         self.layer = layer
         self.where = target.input
         self.name, self.position, self.rest = _locate(module, target.path)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _GatedArgument:
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Argument:
         return self  # a copied model shares the live layer
 
     def __call__(
@@ -74,6 +76,13 @@ class _GatedArgument:
             gated = replaced(args[position], self.rest, self.gate)
             return (*args[:position], gated, *args[position + 1 :]), kwargs
         return args, kwargs
+
+    def gate(self, x: Any) -> Any:
+        raise NotImplementedError
+
+
+class _GatedArgument(_Argument):
+    """Passes one argument of a module through a layer."""
 
     def gate(self, x: Any) -> Any:
         if x is None:
@@ -94,6 +103,35 @@ class _GatedArgument:
 
 
 _Gate = _GatedArgument  # name in models that were pickled before
+
+
+def argument_at(
+    module: nn.Module, path: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Return what a target's path leads to in the arguments of a call; None where nothing is."""
+    name, position, rest = _locate(module, path)
+    if name not in kwargs and position >= len(args):
+        return None
+    found: list[Any] = []
+    replaced(kwargs[name] if name in kwargs else args[position], rest, found.append)
+    return found[0] if found else None
+
+
+def gated_arguments(
+    module: nn.Module, target: Target, layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a call after a layer, which the module does not get."""
+    return _GatedArgument(target, layer, module)(args, kwargs)
+
+
+class _CheckedArgument(_Argument):
+    """Shows one argument of a module to a function, and passes it as it is."""
+
+    def gate(self, x: Any) -> Any:
+        recorded = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+        if isinstance(x, Tensor) and not recorded:  # a recorded shape is not known
+            self.layer(x)
+        return x
 
 
 def _locate(module: nn.Module, path: tuple[str, ...]) -> tuple[str, int, tuple[str, ...]]:
@@ -148,6 +186,12 @@ def _gated_class(kind: Any) -> type[nn.Module]:
         )
 
     def __prepare_scriptable__(self: nn.Module) -> Any:  # noqa: N807 -- PyTorch's name
+        if not attached_layers(self):  # a check is Python code, too, and changes nothing
+            copied = copy.deepcopy(self)
+            for _, module in named_modules(copied):
+                if _GATES in module.__dict__:
+                    _clear(module)
+            return copied
         where = ", ".join(f"`{target.input}`" for target, _ in attached_layers(self))
         raise ValueError(
             f"Expected a model without gates for TorchScript but got {kind.__name__}, whose input "
@@ -195,21 +239,36 @@ def attach(module: nn.Module, target: Target, layer: Layer) -> None:
         ValueError: there is a layer on this input already, or no such module.
     """
     owner = module_at(module, target.module)
-    state = owner.__dict__
-    gates: tuple[_GatedArgument, ...] = state.get(_GATES, ())
+    gates = [gate for gate in owner.__dict__.get(_GATES, ()) if isinstance(gate, _GatedArgument)]
     if any(gate.target.path == target.path for gate in gates):
         raise ValueError(
             f"Expected no layer on input `{target.input}` but got a second one. "
             "Detach the first, or use one callback per input."
         )
-    gate = _GatedArgument(target, layer, owner)
+    _put_in_front(owner, _GatedArgument(target, layer, owner))
+
+
+def expect(module: nn.Module, target: Target, check: Callable[[Tensor], None]) -> None:
+    """Show an input to a function that may refuse it, whatever layers are attached and detached.
+
+    Args:
+        module: the root that `target.module` starts from.
+        target: the input.
+        check: called with its tensor in every call of that module's forward; it returns nothing.
+    """
+    owner = module_at(module, target.module)
+    _put_in_front(owner, _CheckedArgument(target, check, owner))
+
+
+def _put_in_front(owner: nn.Module, gate: _Argument) -> None:
+    state = owner.__dict__
     if _GATES not in state or "forward" not in state:
         forward = partial(_gated_forward, owner)
         forward.__wrapped__ = owner.forward  # type: ignore[attr-defined] # keeps its signature
         if "forward" in state:
             state[_PREVIOUS] = state["forward"]
         state["forward"] = forward
-    state[_GATES] = (*gates, gate)
+    state[_GATES] = (*state.get(_GATES, ()), gate)
     owner.__class__ = _gated_class(_own_class(owner))
 
 
@@ -225,15 +284,24 @@ def detach(module: nn.Module, target: Target | None = None) -> None:
         state = owner.__dict__
         if _GATES not in state:
             continue
-        others = (gate for gate in state[_GATES] if target and gate.target.path != target.path)
-        state[_GATES] = tuple(others)
-        if state[_GATES]:
-            continue
-        owner.__class__ = _own_class(owner)
-        # Code that patched `forward` after us still calls ours, so ours stays, without gates.
-        if _is_ours(state.get("forward")):
-            restore_forward(owner, state.pop(_PREVIOUS, None))
-            del state[_GATES]
+        state[_GATES] = tuple(
+            gate
+            for gate in state[_GATES]
+            if isinstance(gate, _CheckedArgument) or (target and gate.target.path != target.path)
+        )
+        if not state[_GATES]:
+            _clear(owner)
+
+
+def _clear(owner: nn.Module) -> None:
+    """Give a module its own class and forward back."""
+    state = owner.__dict__
+    state[_GATES] = ()
+    owner.__class__ = _own_class(owner)
+    # Code that patched `forward` after us still calls ours, so ours stays, without gates.
+    if _is_ours(state.get("forward")):
+        restore_forward(owner, state.pop(_PREVIOUS, None))
+        del state[_GATES]
 
 
 def attached_layers(module: nn.Module) -> list[tuple[Target, Any]]:
@@ -242,6 +310,7 @@ def attached_layers(module: nn.Module) -> list[tuple[Target, Any]]:
         (replace(gate.target, module=name), gate.layer)
         for name, owner in named_modules(module)
         for gate in owner.__dict__.get(_GATES, ())
+        if isinstance(gate, _GatedArgument)
     ]
 
 

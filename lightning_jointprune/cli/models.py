@@ -7,17 +7,26 @@ import importlib
 import inspect
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from lightning_jointprune.attach.hooks import attached_layers
+from lightning_jointprune.attach.hooks import attached_layers, gated_arguments
+from lightning_jointprune.attach.modules import module_at
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.compact import compact
 from lightning_jointprune.compaction.compact_files import from_compact, save_compact
 from lightning_jointprune.compaction.export.export import FORMATS, export_model
-from lightning_jointprune.compaction.request import compaction_of
-from lightning_jointprune.joint_files.select import SelectJoints
+from lightning_jointprune.compaction.request import (
+    called_by_users,
+    compaction_of,
+    joints_of_example,
+    matching_calls,
+)
+from lightning_jointprune.compaction.surgery import SelectLayer
+from lightning_jointprune.compaction.tracing import Call
 from lightning_jointprune.record.files import Place, place
 from lightning_jointprune.run.load import analyze_pruning, load_pruned
 
@@ -108,7 +117,7 @@ def _refuse_options_of_compact(arguments: argparse.Namespace) -> None:
         )
 
 
-def _smaller(source: Place, arguments: argparse.Namespace) -> tuple[nn.Module, torch.Tensor]:
+def _smaller(source: Place, arguments: argparse.Namespace) -> tuple[nn.Module, Any]:
     """Return the compact model of a checkpoint, and an example with all joints."""
     model = load_pruned(_class_of(arguments.model), source, joints=arguments.joints)
     example = _example(model, arguments.shape)
@@ -117,12 +126,17 @@ def _smaller(source: Place, arguments: argparse.Namespace) -> tuple[nn.Module, t
     return compact(model, selection, example, takes=takes, whole=arguments.whole), example
 
 
-def _kept(example: torch.Tensor, model: nn.Module) -> torch.Tensor:
-    """Return the kept joints of an example."""
+def _kept(example: Any, model: nn.Module) -> Call:
+    """Return a compact model's call, of the kept joints of an example with all of them."""
     done = compaction_of(model)
     assert done is not None  # it takes the kept joints
-    picked: torch.Tensor = SelectJoints(done.selection, done.targets[0].axes)(example)
-    return picked
+    module = module_at(model, called_by_users(model, done.targets))
+    all_joints = joints_of_example(done.targets, done.selection.num_joints)
+    call = matching_calls(module, example, all_joints)[0]
+    select = SelectLayer(torch.tensor(done.selection.mask))
+    for target in done.targets:
+        call = Call(*gated_arguments(module, target, select, *call))
+    return call
 
 
 # --- arguments of the command line ---------------------------------------------------------------
@@ -164,33 +178,44 @@ def _checkpoint_of(path: Place) -> Place:
     return found[0]
 
 
-def _example(model: nn.Module, shape: str | None) -> torch.Tensor:
-    """Return a random skeleton of all joints."""
-    takes = [
+def _example(model: nn.Module, shape: str | None) -> Any:
+    """Return what the model takes, with all joints: its own example, or a random skeleton."""
+    done = compaction_of(model)
+    targets = [target for target, _ in attached_layers(model)] if done is None else done.targets
+    if shape is not None:
+        return _random_example(model, targets, shape)
+    example = getattr(model, "example_input_array", None)
+    if example is None:
+        raise ValueError(
+            f"Expected --shape, since {type(model).__name__} has no example_input_array. Pass the "
+            f"sizes of a batch with all joints ({targets[0].axes}), at least 2 of each."
+        )
+    return example
+
+
+def _random_example(model: nn.Module, targets: Sequence[Target], shape: str) -> Any:
+    """Return a random skeleton where the model takes it, in a batch with nothing else."""
+    path, called = targets[0].path, module_at(model, called_by_users(model, targets))
+    needed = [
         parameter.name
-        for parameter in inspect.signature(model.forward).parameters.values()
+        for parameter in inspect.signature(called.forward).parameters.values()
         if parameter.default is parameter.empty
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
-    if len(takes) > 1:
+    if {*needed} - {path[0]} or len(targets) > 1:
+        parts = [target.input for target in targets] if len(targets) > 1 else needed
         raise ValueError(
             f"Expected a model whose forward takes a skeleton alone but that of "
-            f"{type(model).__name__} takes {', '.join(takes)}. Do it from Python: "
-            "compact(model, selection, example_inputs), then save_compact or export_model."
+            f"{type(model).__name__} takes {', '.join(parts)}. Do it from Python: "
+            "compact(model, selection, example_inputs), then save_compact or export_model; or give "
+            "the model an example_input_array, which is taken without --shape."
         )
-    if shape is not None:
-        try:
-            return torch.randn(*(int(size) for size in shape.split(",")))
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(
-                f"Expected a shape of whole numbers such as 2,16,42,3 but got {shape}."
-            ) from error
-    example = getattr(model, "example_input_array", None)
-    if not isinstance(example, torch.Tensor):
-        done = compaction_of(model)
-        targets = [target for target, _ in attached_layers(model)] if done is None else done.targets
+    try:
+        example: Any = torch.randn(*(int(size) for size in shape.split(",")))
+    except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"Expected --shape, since {type(model).__name__} has no tensor as example_input_array. "
-            f"Pass the sizes of a batch with all joints ({targets[0].axes}), at least 2 of each."
-        )
+            f"Expected a shape of whole numbers such as 2,16,42,3 but got {shape}."
+        ) from error
+    for word in reversed(path[1:]):
+        example = (*[None] * int(word), example) if word.isdigit() else {word: example}
     return example

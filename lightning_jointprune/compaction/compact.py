@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.attach.hooks import attach, detach
+from lightning_jointprune.attach.hooks import attach, detach, expect
 from lightning_jointprune.attach.modules import module_at
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.follow import Plan, Refused, Walk
@@ -24,8 +24,12 @@ from lightning_jointprune.compaction.request import (
     called_by_users,
     check_fill,
     check_selection,
+    joints_of_compact,
+    joints_of_example,
     masked_entrance,
+    read_call,
     set_compaction,
+    widths_of,
     with_layer_in_front,
 )
 from lightning_jointprune.compaction.rules import RULES
@@ -56,9 +60,9 @@ def compact(
     Args:
         model: a model with a frozen mask in front, as `load_pruned` returns it; it stays as it is.
         selection: its selection, as in `selection.json` or from `analyze_pruning`.
-        example_inputs: the arguments of the model's forward, with all joints: a tuple of arguments,
-            a dict of named ones, or one tensor. Where the model has no forward, those of the
-            submodule that the skeleton enters.
+        example_inputs: what the model's forward takes, with all joints: a batch or another single
+            argument, a tuple of arguments, a dict of named ones, or a tuple with such a dict at its
+            end. Where the model has no forward, those of the submodule that the skeleton enters.
         takes: `"kept"` for a result that takes the kept joints in their order, or `"all"` for one
             that takes all joints and picks them out. A `JointPruningLayer` in the model's own
             forward needs `"all"`, and becomes a layer that picks the joints out.
@@ -72,21 +76,28 @@ def compact(
     Raises:
         CompactionError: if it cannot be smaller and equal; the message names the layer that needs
             the dropped joints, and the reason.
-        ValueError: if the selection is not that of the model, or the mask is not frozen.
+        ValueError: if the selection is not that of the model, the mask is not frozen, or the
+            example is none that forward takes.
+
+    Called with other joints than it takes, the result raises a ValueError.
 
     Equal means that no output differs by more than 1e-5 of the largest, in float64, on the example
     and on random skeletons. With a `fill` that is not 0, frames of padding are left out of this.
     """
     if takes not in ("kept", "all"):
         raise ValueError(f'Expected takes="kept" or "all" but got {takes!r}.')
-    call = Call.of(example_inputs)
-    model = with_layer_in_front(model, call)
+    model = with_layer_in_front(model, example_inputs)
     layer, targets = masked_entrance(model)
     check_selection(layer, selection)
     check_fill(layer)
     called = _called(model, targets, takes)
+    entered = [target for target in targets if target.module == called]
+    tried = module_at(_with_layers_off(model), called)
+    call = read_call(tried, example_inputs, joints_of_example(entered, layer.num_joints))
+    widths = widths_of(model, called, call, targets, layer.num_joints)
     if whole:
-        return _whole(model, layer, targets, selection, call, takes)
+        done = Compaction(selection, targets, takes, {}, (), 0.0, widths=widths)
+        return _whole(model, layer, done, call)
     call = call.double()
     plain = _in_float64(model)
     walk = Walk(
@@ -101,14 +112,16 @@ def compact(
     result = _with_layers_off(model)
     cut = _shapes(result, changed)
     _shrink(result, resized(result, plan), numbers, int(mask.sum()))
-    done = Compaction(selection, targets, takes, cut, numbers, error)
+    done = Compaction(selection, targets, takes, cut, numbers, error, widths=widths)
     return finished(result, done)
 
 
 def finished(model: M, done: Compaction) -> M:
     """Return the compact model with its layers in front."""
     mask = torch.tensor(done.selection.mask)
-    for target in done.targets:
+    for joints in joints_of_compact(done):
+        target = joints.target
+        expect(model, target, joints)
         if done.fill is not None:
             part = target.joints or range(len(mask))
             attach(model, replace(target, joints=None), _put_back(mask, done.fill, part, target))
@@ -121,20 +134,14 @@ def finished(model: M, done: Compaction) -> M:
 # --- the whole network ---------------------------------------------------------------------------
 
 
-def _whole(
-    model: M,
-    layer: JointPruningLayer,
-    targets: tuple[Target, ...],
-    selection: JointSelection,
-    call: Call,
-    takes: str,
-) -> M:
-    if takes != "kept":
+def _whole(model: M, layer: JointPruningLayer, asked: Compaction, call: Call) -> M:
+    if asked.takes != "kept":
         raise ValueError(
-            f'Expected takes="kept" with whole=True but got takes={takes!r}. The model that '
+            f'Expected takes="kept" with whole=True but got takes={asked.takes!r}. The model that '
             "load_pruned returns takes all joints and is exact."
         )
-    result, called = _with_layers_off(model), called_by_users(model, targets)
+    result, targets = _with_layers_off(model), asked.targets
+    called = called_by_users(model, targets)
     fill = layer.fill_mean.tolist() if layer.fill_mean is not None else layer.fill
     both = _SelectedAndPutBack(layer.current_mask().cpu(), fill, targets[0])
     error = max(
@@ -150,7 +157,7 @@ def _whole(
             f"one that differs by {error:.2g} of the largest output. In evaluation a forward may "
             "draw no random numbers."
         )
-    return finished(result, Compaction(selection, targets, takes, {}, (), error, fill))
+    return finished(result, replace(asked, fill=fill))
 
 
 class _SelectedAndPutBack:

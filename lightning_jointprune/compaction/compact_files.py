@@ -58,6 +58,7 @@ def _described(model: nn.Module, done: Compaction) -> dict[str, Any]:
         "numbers": done.numbers,
         "error": done.error,
         "fill": done.fill,
+        "widths": done.widths,
         "hyperparameters": _storable(dict(getattr(model, "hparams", {}))),
     }
 
@@ -115,6 +116,7 @@ def from_compact(path: PathLike, model_class: type[M], **kwargs: Any) -> M:
         tuple((owner, word) for owner, word in said["numbers"]),
         said["error"],
         said.get("fill"),
+        tuple(said.get("widths", ())),
     )
     return finished(model, done)
 

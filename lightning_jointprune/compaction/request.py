@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from lightning_jointprune.attach.hooks import attach, attached_layers
+from lightning_jointprune.attach.hooks import argument_at, attach, attached_layers
 from lightning_jointprune.attach.layers import layer_of, own_layer
+from lightning_jointprune.attach.layout import Layout
+from lightning_jointprune.attach.modules import module_at, signature_of
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.tracing import Call, CompactionError
 from lightning_jointprune.gates.layer import JointPruningLayer, LayerCall
@@ -34,6 +36,8 @@ class Compaction:
         error: largest difference from the masked model in float64, over its largest output.
         fill: with `whole=True`, the value of dropped joints: a number, or nested lists of numbers
             that broadcast to the skeleton with an axis for each word. None where they are gone.
+        widths: for each target, the entries that a joint has on the joints' axis, 1 where no other
+            word shares it; empty or None where nobody knows.
     """
 
     selection: JointSelection
@@ -43,6 +47,7 @@ class Compaction:
     numbers: tuple[tuple[str, str], ...]
     error: float
     fill: Any = None
+    widths: tuple[int | None, ...] = ()
 
 
 def compaction_of(model: nn.Module) -> Compaction | None:
@@ -130,6 +135,186 @@ def called_by_users(model: nn.Module, targets: Sequence[Target]) -> str:
     return "" if own or others else entered
 
 
+# --- the example ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Joints:
+    """Checks that an input has the joints that a model takes there.
+
+    Args:
+        target: the input.
+        count: number of joints that it takes.
+        width: entries of a joint on the joints' axis; None where nobody knows.
+        fix: what to pass instead of other joints.
+    """
+
+    target: Target
+    count: int
+    width: int | None
+    fix: str
+
+    def __call__(self, x: Tensor) -> None:
+        """Check the joints of a tensor.
+
+        Raises:
+            ValueError: if their number or their axes are others.
+        """
+        layout, shape = self.target.layout, tuple(x.shape)
+        axis = joint_axis(layout)
+        width = self.width if len(layout.groups[axis]) > 1 else 1
+        if len(shape) != len(layout.groups):
+            found = f"{len(shape)} axes"
+        elif width is None:
+            if layout.fits(shape, self.count):
+                return
+            found = f"an axis of {shape[axis]}"
+        else:
+            if shape[axis] == width * self.count:
+                return
+            found = f"{shape[axis] / width:g}"
+        raise ValueError(
+            f"Expected {self.count} joints in input `{self.target.input}` ({layout.pattern}) but "
+            f"got {found}, in the shape {shape}. {self.fix}"
+        )
+
+
+def joint_axis(layout: Layout) -> int:
+    """Return the axis that joints are on, maybe with another word."""
+    return next(axis for axis, group in enumerate(layout.groups) if "j" in group)
+
+
+def widths_of(
+    model: nn.Module, called: str, call: Call, targets: Sequence[Target], joints: int
+) -> tuple[int | None, ...]:
+    """Return the entries of a joint on the joints' axis of each target; None further inside."""
+    widths: list[int | None] = []
+    for target in targets:
+        inside = target.module != called
+        x = None if inside else _skeleton_in(module_at(model, called), call, target)
+        part = len(target.joints or range(joints))
+        widths.append(None if x is None else x.shape[joint_axis(target.layout)] // part)
+    return tuple(widths)
+
+
+def joints_of_example(targets: Sequence[Target], joints: int) -> list[Joints]:
+    """Return what the example of a model that is not compact has to hold.
+
+    Args:
+        targets: where the skeleton enters.
+        joints: J.
+    """
+    fix = "Pass an example with all joints, as the model had them in training."
+    return [Joints(target, len(target.joints or range(joints)), None, fix) for target in targets]
+
+
+def joints_of_compact(done: Compaction) -> list[Joints]:
+    """Return what a compact model takes."""
+    mask, fix = done.selection.mask, "Pass all joints; the model picks the kept ones out itself."
+    if done.takes == "kept":
+        fix = (
+            f"Pass the kept joints alone, out of SelectJoints(selection, {done.targets[0].axes!r}) "
+            "or files of `jointprune select`."
+        )
+    parts = [target.joints or range(len(mask)) for target in done.targets]
+    counts = [sum(mask[j] for j in part) if done.takes == "kept" else len(part) for part in parts]
+    widths = done.widths or [None] * len(parts)
+    return [Joints(*found, fix) for found in zip(done.targets, counts, widths, strict=True)]
+
+
+def read_call(module: nn.Module, example_inputs: Any, expected: Sequence[Joints] = ()) -> Call:
+    """Return the call that an example is of.
+
+    Args:
+        module: what is called; a copy of what has to stay as it is, since it is run.
+        example_inputs: a batch or another single argument, a tuple of arguments, a dict of named
+            ones, or a tuple of arguments of which the last is such a dict.
+        expected: what the skeletons in it have to be.
+
+    Raises:
+        ValueError: if `forward` does not take such arguments, a skeleton is missing or has other
+            joints, or `forward` fails.
+    """
+    calls = matching_calls(module, example_inputs, expected)
+    errors = [_error_of(module, call) for call in calls]
+    if None in errors:
+        return calls[errors.index(None)]
+    raise ValueError(
+        f"Expected an example that {type(module).__name__}.forward runs on but it raised "
+        f"{type(errors[0]).__name__}: {' '.join(str(errors[0]).split())[:200]}. Pass what it takes "
+        "in training, such as a batch of its data loader."
+    ) from errors[0]
+
+
+def matching_calls(
+    module: nn.Module, example_inputs: Any, expected: Sequence[Joints]
+) -> list[Call]:
+    """Return the calls that an example may be of, the likelier first; as in `read_call`.
+
+    Raises:
+        ValueError: if there is none, or a skeleton in the first has other joints.
+    """
+    calls = [call for call in Call.readings(example_inputs) if _has(module, call, expected)]
+    if not calls:
+        raise ValueError(_unlike(module, example_inputs, expected))
+    for joints in expected:
+        joints(_skeleton_in(module, calls[0], joints.target))
+    return calls
+
+
+def _error_of(module: nn.Module, call: Call) -> Exception | None:
+    """Return what a call raises, if it does so in float64 too, in which models are compared."""
+    try:
+        call.on(module)
+    except Exception as error:
+        try:
+            call.double().on(copy.deepcopy(module).double())
+        except Exception:
+            return error
+    return None
+
+
+def _has(module: nn.Module, call: Call, expected: Sequence[Joints]) -> bool:
+    """Return whether forward takes a call in which every skeleton is a tensor."""
+    signature = signature_of(module)
+    try:
+        if signature is not None:
+            signature.bind(*call.args, **call.kwargs)
+    except TypeError:
+        return False
+    skeletons = [_skeleton_in(module, call, joints.target) for joints in expected]
+    return all(isinstance(x, Tensor) for x in skeletons)
+
+
+def _skeleton_in(module: nn.Module, call: Call, target: Target) -> Any:
+    return argument_at(module, target.path, call.args, call.kwargs)
+
+
+def _unlike(module: nn.Module, example_inputs: Any, expected: Sequence[Joints]) -> str:
+    """Say what an example should have been."""
+    signature = signature_of(module)
+    takes = ", ".join(map(str, signature.parameters)) if signature else "..."
+    inputs = " and ".join(f"`{joints.target.input}`" for joints in expected)
+    return (
+        f"Expected an example for {type(module).__name__}.forward({takes})"
+        f"{f' with a tensor in {inputs}' if inputs else ''} but got {_shown(example_inputs)}. Pass "
+        "what forward takes: a batch or another single argument, a tuple of arguments, a dict of "
+        "named ones, or a tuple of arguments and, at its end, such a dict."
+    )
+
+
+def _shown(value: Any) -> str:
+    """Say what a value is, in a few words."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} of {', '.join(map(str, value)) or 'nothing'}"
+    if isinstance(value, (list, tuple)):
+        held = ", ".join(type(item).__name__ for item in value)
+        return f"a {type(value).__name__} of {held or 'nothing'}"
+    return f"a {type(value).__name__}"
+
+
 # --- a layer in the model's own forward ----------------------------------------------------------
 
 
@@ -153,12 +338,12 @@ def take_layers_out(model: nn.Module) -> None:
             setattr(model.get_submodule(owner), name, Open())
 
 
-def with_layer_in_front(model: M, call: Call) -> M:
+def with_layer_in_front(model: M, example_inputs: Any) -> M:
     """Return a model whose own layer stands in front of its former place; others stay unchanged.
 
     Args:
         model: the model; it stays as it is.
-        call: the arguments of its forward, to see on which axes it calls the layer.
+        example_inputs: what its forward takes, to see on which axes it calls the layer.
 
     Raises:
         ValueError: if its forward does not call the layer, or on parts or several kinds of axes.
@@ -173,11 +358,10 @@ def with_layer_in_front(model: M, call: Call) -> M:
         given = LayerCall(*args, **kwargs)
         seen.add((tuple(given.axes), given.joints))
 
-    hook = own.register_forward_pre_hook(note, with_kwargs=True)
-    try:
-        call.on(model)
-    finally:
-        hook.remove()
+    tried = copy.deepcopy(model).eval()
+    call = read_call(tried, example_inputs)
+    tried.get_submodule(path).register_forward_pre_hook(note, with_kwargs=True)
+    call.on(tried)
     if len(seen) != 1 or next(iter(seen))[1] is not None:
         raise ValueError(
             f"Expected a forward that calls `{path}` on one kind of axes but got "

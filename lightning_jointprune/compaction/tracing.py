@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
@@ -72,21 +72,30 @@ class Opened:
         self.fields = fields
 
 
-def opened(tree: Any) -> Any:
-    """Return a tree on the CPU, with objects that have tensors as attributes opened."""
-    return pytree.tree_map(_opened, tree)
+def opened(tree: Any, change: Callable[[Tensor], Tensor] = Tensor.cpu) -> Any:
+    """Return a tree with its tensors changed, and objects that have tensors as attributes opened.
+
+    Args:
+        tree: containers, and objects in them such as dataclasses.
+        change: applied to every tensor.
+    """
+    return pytree.tree_map(lambda leaf: _opened(leaf, change, ()), tree)
 
 
-def _opened(leaf: Any) -> Any:
+def _opened(leaf: Any, change: Callable[[Tensor], Tensor], around: tuple[Any, ...]) -> Any:
+    """Open an object; those that it is an attribute of are `around` it."""
     if isinstance(leaf, Tensor):
-        return leaf.cpu()
+        return change(leaf)
+    if any(leaf is outer for outer in around):
+        return leaf
     if is_dataclass(leaf) and not isinstance(leaf, type):  # with slots it has no __dict__
         attributes = {field.name: getattr(leaf, field.name) for field in dataclass_fields(leaf)}
     else:
         attributes = dict(getattr(leaf, "__dict__", {}))
-    fields = pytree.tree_map_only(Tensor, Tensor.cpu, attributes)
-    inside = any(isinstance(value, Tensor) for value in pytree.tree_leaves(fields))
-    return Opened(leaf, fields) if inside else leaf
+    inside = (*around, leaf)
+    fields = pytree.tree_map(lambda value: _opened(value, change, inside), attributes)
+    some = any(isinstance(value, Tensor) for value in pytree.tree_leaves(fields))
+    return Opened(leaf, fields) if some else leaf
 
 
 def _put_together(values: Iterable[Any], context: tuple[Any, tuple[str, ...]]) -> Any:
@@ -120,17 +129,30 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
 
     @classmethod
-    def of(cls, example_inputs: Any) -> Call:
-        """Read a tuple of arguments, a dict of named ones, or one argument."""
-        if type(example_inputs) is tuple:
-            return cls(example_inputs, {})
-        if isinstance(example_inputs, Mapping):
-            return cls((), dict(example_inputs))
-        return cls((example_inputs,), {})
+    def readings(cls, example_inputs: Any) -> list[Call]:
+        """Return the calls that an example may be of, the likelier first.
+
+        A tuple or list holds arguments, of which the last may be a dict of named ones; a dict holds
+        named ones; and anything may be the one argument, such as a batch.
+        """
+        if isinstance(example_inputs, Call):
+            return [example_inputs]
+        found = [cls((example_inputs,), {})]
+        if isinstance(example_inputs, Mapping) and all(isinstance(k, str) for k in example_inputs):
+            found.insert(0, cls((), dict(example_inputs)))
+        if type(example_inputs) in (tuple, list):
+            *args, last = example_inputs or [None]
+            spread = [cls(tuple(example_inputs), {})]
+            if isinstance(last, Mapping) and all(isinstance(key, str) for key in last):
+                spread.append(cls(tuple(args), dict(last)))
+                if len(args) == 1 and isinstance(args[0], tuple):
+                    spread.append(cls(args[0], dict(last)))
+            found = [*spread, *found] if type(example_inputs) is tuple else [*found, *spread]
+        return found
 
     def double(self) -> Call:
-        """Return the call in float64."""
-        return Call(*pytree.tree_map_only(Tensor, _doubled, (self.args, self.kwargs)))
+        """Return the call in float64, with its objects opened."""
+        return Call(*opened((self.args, self.kwargs), _doubled))
 
     def on(self, model: nn.Module) -> list[Tensor]:
         """Return the tensors that a model returns for this call."""

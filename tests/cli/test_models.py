@@ -11,10 +11,16 @@ import onnxruntime
 import pytest
 import torch
 
-from lightning_jointprune import JointPruningCallback, from_compact, load_pruned
+from lightning_jointprune import (
+    JointPruningCallback,
+    SelectJoints,
+    analyze_pruning,
+    from_compact,
+    load_pruned,
+)
 from lightning_jointprune.cli.main import main
 from tests.runs import QUIET, SHORT_RUNS
-from tests.zoo.models import CallsItself, J, loader
+from tests.zoo.models import CallsItself, J, WholeBatch, loader
 
 pytestmark = [
     *SHORT_RUNS,
@@ -92,6 +98,61 @@ def test_says_in_one_line_what_to_type_instead(
     (tmp_path / "a.ckpt").touch() if "a.ckpt" in words else None
     assert main(words) == 2
     assert said in capsys.readouterr().err
+
+
+class WithExample(WholeBatch):
+    """Takes a dict batch of which it needs more than the skeleton."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.example_input_array = {"skeleton": torch.randn(3, 8, J, 3), "scale": torch.ones(3)}
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return super().forward(batch) * batch["scale"][:, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("tests.zoo.models:WholeBatch", SHAPE), (f"{__name__}:WithExample", [])]
+)
+def test_a_model_of_a_dict_batch_is_made_smaller_and_exported(
+    name: str, words: list[str], checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = torch.load(checkpoint, weights_only=True)
+    (state,) = (state for key, state in saved["callbacks"].items() if "JointPruning" in key)
+    state["input"] = "batch.skeleton"
+    torch.save(saved, checkpoint)
+    words = ["--model", name, *words]
+    assert main(["compact", str(checkpoint), *words, "--json"]) == 0
+    file = json.loads(capsys.readouterr().out)["file"]
+    kind = {"WholeBatch": WholeBatch, "WithExample": WithExample}[name.split(":")[1]]
+    model, small = load_pruned(kind, checkpoint), from_compact(file, kind)
+    x, more = torch.randn(2, 8, J, 3), {"scale": torch.rand(2)}
+    kept = SelectJoints(analyze_pruning(model))(x)
+    torch.testing.assert_close(small({"skeleton": kept, **more}), model({"skeleton": x, **more}))
+    for source in (str(checkpoint), file):
+        assert main(["export", source, *words, "--fixed"]) == 0
+        session = onnxruntime.InferenceSession(checkpoint.with_name("small.onnx"))
+        given = {"batch.skeleton": kept.numpy(), "batch.scale": more["scale"].numpy()}
+        names = [entry.name for entry in session.get_inputs()]
+        assert names == ["batch.skeleton", "batch.scale"][: len(names)]
+        (got,) = session.run(None, {name: given[name] for name in names})
+        torch.testing.assert_close(
+            torch.from_numpy(got), small({"skeleton": kept, **more}), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_shape_alone_is_no_batch_of_more_than_a_skeleton(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = torch.load(checkpoint, weights_only=True)
+    (state,) = (state for key, state in saved["callbacks"].items() if "JointPruning" in key)
+    state["input"] = "batch.skeleton"
+    torch.save(saved, checkpoint)
+    words = ["--model", f"{__name__}:WithExample", *SHAPE]
+    assert main(["compact", str(checkpoint), *words]) == 2
+    said = capsys.readouterr().err
+    assert "WithExample.forward runs on but it raised KeyError: 'scale'. Pass" in said
+    assert said.count("\n") == 1
 
 
 class TakesTwo(CallsItself):

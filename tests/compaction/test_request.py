@@ -12,7 +12,6 @@ from lightning_jointprune.compaction.request import (
     take_layers_out,
     with_layer_in_front,
 )
-from lightning_jointprune.compaction.tracing import Call
 from lightning_jointprune.gates.layer import JointPruningLayer
 from tests.zoo.models import NoForward
 
@@ -35,12 +34,12 @@ def test_a_layer_of_ones_own_stands_in_front_on_the_axes_it_is_called_on() -> No
     model = Gated().eval()
     model.parts[0].freeze(torch.tensor([True, False, True]))
     x = torch.rand(2, 3, 4, 3)
-    moved = with_layer_in_front(model, Call.of(x))
+    moved = with_layer_in_front(model, x)
     ((target, layer),) = attached_layers(moved)
     assert (target.input, target.axes, layer.num_joints) == ("parts.0:x", "b c t j", 3)
     assert torch.equal(moved(x), model(x))
     assert isinstance(model.parts[0], JointPruningLayer)
-    assert with_layer_in_front(moved, Call.of(x)) is moved
+    assert with_layer_in_front(moved, x) is moved
 
 
 def test_an_opened_model_passes_its_joints_and_has_no_price() -> None:

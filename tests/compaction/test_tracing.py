@@ -38,7 +38,7 @@ def graph(model: nn.Module, call: Call, target: str = "batch.x") -> Any:
 
 def test_marks_the_entrance_and_names_layers_and_parameters() -> None:
     model = Small().double().eval()
-    found = graph(model, Call.of(({"x": torch.rand(2, 4, 3, 2)}, 2.0)).double())
+    found = graph(model, Call(({"x": torch.rand(2, 4, 3, 2)}, 2.0), {}).double())
     nodes = {operation(node): node for node in found.nodes if node.op == "call_function"}
     assert arguments(nodes["entrance"])["axes"] == "b t j c"
     assert submodule_of(nodes["linear"]) == "net.1"
@@ -54,7 +54,7 @@ def test_marks_the_entrance_and_names_layers_and_parameters() -> None:
 def test_leaves_the_model_and_the_fast_path_as_they_were() -> None:
     model, before = Small().double().eval(), torch.backends.mha.get_fastpath_enabled()
     state = dict(vars(model))
-    graph(model, Call.of(({"x": torch.rand(2, 4, 3, 2)},)).double())
+    graph(model, Call(({"x": torch.rand(2, 4, 3, 2)},), {}).double())
     assert vars(model) == state
     assert attached_layers(model) == []
     assert torch.backends.mha.get_fastpath_enabled() == before
@@ -66,15 +66,22 @@ def test_says_that_it_cannot_be_traced() -> None:
             return x if x.sum() > 0 else -x
 
     with pytest.raises(CompactionError, match=r"torch.export can trace but got .*cannot be traced"):
-        graph(Asks(), Call.of(torch.rand(2, 4, 3, 2)), "x")
+        graph(Asks(), Call((torch.rand(2, 4, 3, 2),), {}), "x")
 
 
-def test_reads_a_tuple_a_dict_or_one_argument() -> None:
+def test_an_example_is_read_in_all_ways_it_may_be_meant() -> None:
     x = torch.ones(1)
-    assert Call.of((x, 2)) == Call((x, 2), {})
-    assert Call.of({"x": x}) == Call((), {"x": x})
-    assert Call.of(x) == Call((x,), {})
-    assert Call.of([x]).double().args[0][0].dtype == torch.float64
+    assert Call.readings(x) == [Call((x,), {})]
+    assert Call.readings((x, 2)) == [Call((x, 2), {}), Call(((x, 2),), {})]
+    assert Call.readings([x, 2]) == [Call(([x, 2],), {}), Call((x, 2), {})]
+    assert Call.readings({"x": x}) == [Call((), {"x": x}), Call(({"x": x},), {})]
+    assert Call.readings({1: x}) == [Call(({1: x},), {})]
+    assert Call((), {"x": x}) in Call.readings(({"x": x},))
+    assert Call((x,), {"n": 2}) in Call.readings((x, {"n": 2}))
+    assert Call((x,), {"n": 2}) in Call.readings(((x,), {"n": 2}))
+    assert Call.readings(()) == [Call((), {}), Call(((),), {})]
+    assert Call.readings(Call((x,), {})) == [Call((x,), {})]
+    assert Call(([x],), {}).double().args[0][0].dtype == torch.float64
 
 
 @dataclass(frozen=True, slots=True)

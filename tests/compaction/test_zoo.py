@@ -188,9 +188,9 @@ def test_a_module_is_smaller_and_equal_or_refused(
 
     if takes == "kept":
         others = changed(others, target, Tensor.double)
-    expected = Call.of(others).double().on(module_at(model.double(), called))
+    expected = Call.readings(others)[0].double().on(module_at(model.double(), called))
     fewer = changed(others, target, pick) if takes == "kept" else others
-    got = Call.of(fewer).double().on(module_at(small.double(), called))
+    got = Call.readings(fewer)[0].double().on(module_at(small.double(), called))
     inputs = changed(inputs, target, pick) if takes == "kept" else inputs
     cells = (
         "compacted",

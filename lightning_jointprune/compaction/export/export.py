@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from lightning_jointprune.attach.hooks import attached_layers
+from lightning_jointprune.attach.layers import layer_of
+from lightning_jointprune.attach.modules import module_at
+from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.export.recurrence import (
     in_one_operation,
     onnx_operations,
@@ -28,11 +31,15 @@ from lightning_jointprune.compaction.export.recurrence import (
 from lightning_jointprune.compaction.export.sizes import SIZES, Input, read_inputs
 from lightning_jointprune.compaction.proof import relative_difference
 from lightning_jointprune.compaction.request import (
+    Joints,
     called_by_users,
     compaction_of,
+    joints_of_compact,
+    joints_of_example,
     masked_entrance,
+    read_call,
 )
-from lightning_jointprune.compaction.tracing import Call, Called, opened, ready_to_trace
+from lightning_jointprune.compaction.tracing import Called, opened, ready_to_trace
 from lightning_jointprune.joint_files.labels import digest_of
 from lightning_jointprune.record.files import PathLike, Place, place, write_bytes
 from lightning_jointprune.record.selection import JointSelection
@@ -78,8 +85,8 @@ def export_model(
     Args:
         model: a model of `compact`, `from_compact` or `load_pruned`.
         path: the file, such as `small.onnx` or `small.pt2`; written whole or not at all.
-        example_inputs: the model's arguments, at least 2 clips of 2 frames: a tuple of arguments,
-            a dict of named ones, or one tensor. Other values become part of the program.
+        example_inputs: what the model's forward takes, at least 2 clips of 2 frames; as in
+            `compact`. Values that are no tensors become part of the program.
         to: `"onnx"`, or `"torch"` for a file that `torch.export.load` reads.
         dynamic: which of the skeleton's `"batch"` and `"time"` are to be of any size. Sizes that
             the model's forward fixes are as in the example, with a warning.
@@ -94,8 +101,11 @@ def export_model(
     wanted, target = _checked(to, dynamic), place(path)
     model = copy.deepcopy(model).cpu().eval()
     targets, said = _described(model)
-    call = opened(Call.of(example_inputs))
-    traced = Called(model, called_by_users(model, targets), call)
+    called = called_by_users(model, targets)
+    entered = [joints for joints in _expected(model, targets) if joints.target.module == called]
+    tried = module_at(copy.deepcopy(model), called)
+    call = opened(read_call(tried, example_inputs, entered))
+    traced = Called(model, called, call)
     inputs = read_inputs(model, traced.called, targets, call)
     program, free = _traced(
         traced, inputs, wanted & {w for entry in inputs for w in entry.words.values()}
@@ -154,6 +164,14 @@ def _described(model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "digest": digest_of(names),
         "selection": json.loads(selection.to_json()),
     }
+
+
+def _expected(model: nn.Module, targets: Sequence[Target]) -> list[Joints]:
+    """Return the joints that a compact or masked model takes."""
+    done = compaction_of(model)
+    if done is not None:
+        return joints_of_compact(done)
+    return joints_of_example(targets, layer_of(model, inside=False).num_joints)
 
 
 def _warn_of_fixed(path: Place, inputs: Sequence[Input], fixed: set[str]) -> None:
