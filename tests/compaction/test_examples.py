@@ -355,6 +355,7 @@ def test_an_export_of_a_compact_model_takes_the_kept_joints(tmp_path: Path) -> N
         export_model(small, tmp_path / "small.onnx", x)
 
 
+@pytest.mark.usefixtures("run_folder")
 def test_a_compact_model_can_be_pruned_again() -> None:
     import lightning.pytorch as pl
     from torch.utils.data import DataLoader
