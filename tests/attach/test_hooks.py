@@ -7,11 +7,13 @@ import inspect
 import io
 import math
 import pickle
+import re
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from einops import repeat
 from torch import Tensor, fx, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -71,19 +73,14 @@ def gated_by_hand(x: Tensor, axes: str, joints: int) -> Tensor:
     """Return the input that the encoder should get, written without the package."""
     kept = torch.zeros(joints)
     kept[0] = 1
-    masks = {
-        "b t j c": kept.view(-1, 1),
-        "b c t j": kept,
-        "b c t j m": kept.view(-1, 1),
-        "b t s j c": kept.view(-1, 1),
-        "b t (j c)": kept.repeat_interleave(C),
-        "b t (c j)": kept.repeat(C),
-        "b (c j)": kept.repeat(C),
-        "b (j c)": kept.repeat_interleave(C),
-        "b (t j) c": kept.repeat(T).view(-1, 1),
-        "b j c": kept.view(-1, 1),
+    groups = [group.strip("()").split() for group in re.findall(r"\(.*?\)|\w+", axes)]
+    sizes = {
+        word: size // (joints if "j" in group else 1)
+        for group, size in zip(groups, x.shape, strict=True)
+        for word in group
+        if word != "j"
     }
-    return x * masks[axes].to(x)
+    return x * repeat(kept, f"j -> {axes}", **sizes).to(x)
 
 
 class OneInput(nn.Module):
