@@ -73,14 +73,12 @@ def gated_by_hand(x: Tensor, axes: str, joints: int) -> Tensor:
     """Return the input that the encoder should get, written without the package."""
     kept = torch.zeros(joints)
     kept[0] = 1
-    groups = [group.strip("()").split() for group in re.findall(r"\(.*?\)|\w+", axes)]
-    sizes = {
-        word: size // (joints if "j" in group else 1)
-        for group, size in zip(groups, x.shape, strict=True)
-        for word in group
-        if word != "j"
-    }
-    return x * repeat(kept, f"j -> {axes}", **sizes).to(x)
+    sizes = {word: 1 for word in re.findall(r"\w+", axes) if word != "j"}
+    for group, size in zip(re.findall(r"\(.*?\)|\w+", axes)[::-1], x.shape[::-1], strict=False):
+        if "j" in group and group != "j":  # such as (j c)
+            sizes[group.strip("j() ")] = size // joints
+    mask = repeat(kept, f"j -> {axes}", **sizes)
+    return x * mask.view(mask.shape[-x.ndim :]).to(x)  # packed frames have no batch axis
 
 
 class OneInput(nn.Module):

@@ -1,4 +1,4 @@
-"""A refusal names an input that has the joints before any other, and never only a wrong one."""
+"""Test that a refusal names an input that has the joints first, and never only a wrong one."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from lightning_jointprune.attach.detect import also_fitting, check_input, resolve, resolve_parts
 from lightning_jointprune.attach.probe import Seen
-from tests.attach.test_detect import one
+from tests.attach.test_detect import saw
 from tests.attach.test_probe import seen_in
 
 B, T, J, C = 4, 8, 21, 3
-SKELETON = one(B, T, J, C, path=("batch", "joints"))
-FLAT = one(B, T, J * C, path=("batch", "flat"))
+SKELETON = saw(B, T, J, C, path=("batch", "joints"))
+FLAT = saw(B, T, J * C, path=("batch", "flat"))
 WRONG = {
-    "mask": one(B, T, J, path=("batch", "mask"), dtype=torch.bool),
-    "counts": one(B, T, J, path=("batch", "counts"), dtype=torch.int64),
-    "hidden": one(B, T, J, module="head", requires_grad=True, downstream=True),
-    "video": one(B, 3, 16, 16, path=("batch", "video")),
-    "features": one(B, T, 8 * J, path=("batch", "features")),
-    "target": one(B, T, J, C, module="metric", path=("target",), trains=False),
+    "mask": saw(B, T, J, path=("batch", "mask"), dtype=torch.bool),
+    "counts": saw(B, T, J, path=("batch", "counts"), dtype=torch.int64),
+    "hidden": saw(B, T, J, module="head", requires_grad=True, downstream=True),
+    "video": saw(B, 3, 16, 16, path=("batch", "video")),
+    "features": saw(B, T, 8 * J, path=("batch", "features")),
+    "target": saw(B, T, J, C, module="metric", path=("target",), trains=False),
 }
 
 
@@ -68,12 +68,12 @@ def test_of_a_container_without_the_named_key_what_can_be_gated_is_offered_likel
     assert refused(inside, "pose")[0] == "batch.joints"
     assert refused(inside, "batch.jonts") == ["batch.joints"]
     assert refused([WRONG["mask"]], "pose") == ["batch.mask"]
-    masks = [one(B, T, path=("a", "x"), dtype=torch.bool), one(B, T, J, C, path=("b", "x"))]
+    masks = [saw(B, T, path=("a", "x"), dtype=torch.bool), saw(B, T, J, C, path=("b", "x"))]
     assert resolve(masks, J, "x").input == "b.x"
 
 
 def test_several_flat_inputs_are_all_offered() -> None:
-    again = one(B, J * C, path=("batch", "again"))
+    again = saw(B, J * C, path=("batch", "again"))
     assert refused([FLAT, again, WRONG["features"]]) == ["batch.flat", "batch.again"]
 
 
@@ -102,5 +102,5 @@ def test_an_input_beside_the_one_that_was_found_is_told() -> None:
     targets = resolve_parts(seen, J)
     assert [target.input for target in targets] == ["encode:input"]
     assert also_fitting(seen, targets, J) == ("denoise:input1",)
-    inner = one(B, T, J, C, module="encoder", depth=1)  # of which the outer is the source
+    inner = saw(B, T, J, C, module="encoder", depth=1)  # of which the outer is the source
     assert also_fitting([SKELETON, inner, *WRONG.values()], resolve_parts([SKELETON], J), J) == ()
