@@ -1,4 +1,4 @@
-"""From the warm-up to the frozen mask: phases, budgets, the search. Knows nothing of Lightning."""
+"""Searches for the joints, from the warm-up to the frozen mask; knows nothing of Lightning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Budgets at work: the price of a joint at every step of the search, and the mask to freeze."""
+"""Sets, for a budget, the price of a joint at every step of the search, and the mask to freeze."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lightning_jointprune.gates.layer import JointPruningLayer
 
 AUTO_SHARE = 0.3  # the automatic price of all joints together, as a share of the loss removed
 FIRST_BATCHES = 10  # batches whose mean loss is where the training began
-RECENT = 0.02  # weight of a batch in the mean of the recent losses
-LEAST_REMOVED = 0.001  # of the first loss: counts as removed where the loss has not fallen
-ASKED = ("budget", "num_joints", "counts")  # what a controller is made of, not its state
+RECENT = 0.02  # weight of a batch in the running mean of the losses, 0 to 1
+LEAST_REMOVED = 0.001  # least share of the first loss that counts as removed
+ASKED = ("budget", "num_joints", "counts")  # attributes that are no state
 
 
 class Controller(ABC):

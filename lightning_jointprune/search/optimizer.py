@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-MARK = "joint_pruning"  # marks our parameter group; a key of the group, so it is in the state dict
-ENOUGH_STEPS = 200  # of a search; a shorter one needs a higher rate
-FASTEST = 10.0  # times the rate of a long search
-REFUSED = {  # classes of torch.optim that cannot train the logits, and why
+MARK = "joint_pruning"  # key of our parameter group, which is in the state dict with it
+ENOUGH_STEPS = 200  # of a search; a shorter search needs a higher rate
+FASTEST = 10.0  # highest rate, in rates of a long search
+REFUSED = {  # reasons why classes of torch.optim cannot train the logits
     "LBFGS": "takes only one group",
     "Muon": "takes only 2-D parameters",
     "SparseAdam": "takes only sparse gradients",
@@ -45,11 +45,15 @@ def add_to_first(
     if not optimizers:
         raise ValueError(NO_OPTIMIZER)
     reasons = []
-    ours = {id(one) for one in logits}
+    ours = {id(parameter) for parameter in logits}
     holders = [
         optimizer
         for optimizer in optimizers
-        if any(id(one) in ours for group in optimizer.param_groups for one in group["params"])
+        if any(
+            id(parameter) in ours
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        )
     ]
     for optimizer in holders[:1] or optimizers:
         try:
@@ -91,7 +95,7 @@ def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) 
         )
     taken = _take_out(optimizer, logits)
     named = any("param_names" in group for group in optimizer.param_groups)  # all are or none
-    params = [(f"{MARK}.{i}", one) for i, one in enumerate(logits)] if named else list(logits)
+    params = [(f"{MARK}.{i}", p) for i, p in enumerate(logits)] if named else list(logits)
     ours = {"params": params, "lr": lr, "weight_decay": 0.0, MARK: True}
     if any("initial_lr" in group for group in optimizer.param_groups):
         ours["initial_lr"] = lr  # a scheduler has given one to each, and some loops read it
@@ -102,13 +106,13 @@ def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) 
 
 
 def logit_group(optimizer: Optimizer, logits: Sequence[nn.Parameter]) -> dict[str, Any] | None:
-    """The parameter group of these logits, or None where the optimizer has none."""
+    """Return the parameter group of these logits, or None where the optimizer has none."""
     groups = (group for group in optimizer.param_groups if group.get(MARK))
     return next((group for group in groups if group["params"][0] is logits[0]), None)
 
 
 def hold_rate(optimizer: Optimizer, logits: Sequence[nn.Parameter], rate: float | None) -> bool:
-    """Give these logits their rate again: whoever sets the rates of all groups does not mean it.
+    """Give these logits their rate again, which others set with those of all groups.
 
     Args:
         optimizer: about to step.
@@ -133,7 +137,7 @@ def without_logits(optimizer: Optimizer, schedulers: Callable[[], Sequence[Any]]
         schedulers: those there are by then; none of them is to see the logits' group.
     """
     ours = [group for group in optimizer.param_groups if group.get(MARK)]
-    optimizer.param_groups[:] = [one for one in optimizer.param_groups if not one.get(MARK)]
+    optimizer.param_groups[:] = [group for group in optimizer.param_groups if not group.get(MARK)]
     try:
         yield
     finally:
@@ -147,13 +151,13 @@ def without_logits(optimizer: Optimizer, schedulers: Callable[[], Sequence[Any]]
 def rate_in(
     optimizers: Sequence[Optimizer], logits: Sequence[nn.Parameter], price: float, steps: float
 ) -> float | None:
-    """`gate_rate` of the group that the logits are in; None if they are in none."""
-    groups = (logit_group(one, logits) for one in optimizers)
-    return next((gate_rate(one, price, steps) for one in groups if one), None)
+    """Return the `gate_rate` of the group that the logits are in; None if they are in none."""
+    groups = (logit_group(optimizer, logits) for optimizer in optimizers)
+    return next((gate_rate(group, price, steps) for group in groups if group), None)
 
 
 def gate_rate(group: dict[str, Any], price: float, steps: float = math.inf) -> float:
-    """The logits' learning rate that suits an optimizer and the length of the search.
+    """Return the logits' learning rate that suits an optimizer and the length of the search.
 
     Adam and its kin divide by the size of the gradient, so a fixed rate moves a logit by about
     that much per step; Adagrad and Adadelta need a higher one. Plain SGD does not divide: with the
@@ -175,7 +179,7 @@ def gate_rate(group: dict[str, Any], price: float, steps: float = math.inf) -> f
 
 
 def _long_rate(group: dict[str, Any], price: float) -> float:
-    """The rate in a search that is long enough."""
+    """Return the rate in a search that is long enough."""
     if "rho" in group:  # Adadelta begins with steps of about lr / 1000
         return 30.0
     if "initial_accumulator_value" in group or "lr_decay" in group:  # Adagrad slows down
@@ -187,7 +191,7 @@ def _long_rate(group: dict[str, Any], price: float) -> float:
 
 
 class UserGroups:
-    """An optimizer as its schedulers should see it: with the user's parameter groups alone.
+    """Shows an optimizer to its schedulers with the user's parameter groups alone.
 
     Schedulers keep one base rate per group and match them strictly, so a group that comes later
     would break some and get a wrong rate from others. They change rates in the group dicts, which
@@ -202,7 +206,7 @@ class UserGroups:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups without the logits'."""
+        """Return the groups without the logits'."""
         return [group for group in self._optimizer.param_groups if not group.get(MARK)]
 
     def __getattr__(self, name: str) -> Any:
@@ -230,11 +234,11 @@ def hide_logits(scheduler: Any, optimizer: Optimizer) -> None:
         optimizer: the optimizer whose logits to hide.
     """
     inner = getattr(scheduler, "_schedulers", ())
-    for one in (scheduler, *inner):
-        if getattr(one, "optimizer", None) is optimizer:
-            one.optimizer = UserGroups(optimizer)
-    for one in inner:
-        hide_logits(one, optimizer)
+    for seeing in (scheduler, *inner):
+        if getattr(seeing, "optimizer", None) is optimizer:
+            seeing.optimizer = UserGroups(optimizer)
+    for nested in inner:
+        hide_logits(nested, optimizer)
 
 
 class GradientShelter:
@@ -258,14 +262,14 @@ class GradientShelter:
 
     def hide(self) -> None:
         """Take the gradients away until the next step; what was hidden before is forgotten."""
-        self._hidden = [one.grad for one in self._logits]
-        for one in self._logits:
-            one.grad = None
+        self._hidden = [parameter.grad for parameter in self._logits]
+        for parameter in self._logits:
+            parameter.grad = None
 
     def _give_back(self) -> None:
         if self._hidden is not None:
-            for one, grad in zip(self._logits, self._hidden, strict=True):
-                one.grad = grad
+            for parameter, grad in zip(self._logits, self._hidden, strict=True):
+                parameter.grad = grad
             self._hidden = None
 
     def _before_step(
@@ -296,28 +300,28 @@ def add_penalty_gradient(
         probabilities: a function of the logits, any shape.
         slope: of the penalty, in units of the loss, by each of these; the same shape.
     """
-    trained = [(one, one.grad) for one in logits if one.grad is not None]
-    slopes = torch.autograd.grad(probabilities, [one for one, _ in trained], slope)
-    for (one, grad), added in zip(trained, slopes, strict=True):
-        one.grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0) + added
+    trained = [(p, p.grad) for p in logits if p.grad is not None]
+    slopes = torch.autograd.grad(probabilities, [p for p, _ in trained], slope)
+    for (parameter, grad), added in zip(trained, slopes, strict=True):
+        parameter.grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0) + added
 
 
 def _take_out(optimizer: Optimizer, logits: Sequence[nn.Parameter]) -> list[tuple[int, int] | None]:
-    """Take the logits out of the groups they are in, and say which group and place each had.
+    """Take the logits out of the groups they are in; return the group and the place of each.
 
     A group that is left empty stays, since schedulers count it.
     """
     places = {
-        id(one): (number, place)
+        id(parameter): (number, place)
         for number, group in enumerate(optimizer.param_groups)
-        for place, one in enumerate(group["params"])
+        for place, parameter in enumerate(group["params"])
     }
-    taken = [places.get(id(one)) for one in logits]
+    taken = [places.get(id(parameter)) for parameter in logits]
     for number, group in enumerate(optimizer.param_groups):
         gone = [at[1] for at in taken if at and at[0] == number]
         for name in ("params", "param_names"):
             if gone and name in group:
-                group[name] = [one for at, one in enumerate(group[name]) if at not in gone]
+                group[name] = [item for at, item in enumerate(group[name]) if at not in gone]
     return taken
 
 
@@ -331,7 +335,7 @@ def _accept_plain_state(
         return None
     new = itertools.count(sum(len(group["params"]) for group in saved))
     old = [saved[at[0]]["params"][at[1]] if at else next(new) for at in taken]
-    users = [{**one, "params": [n for n in one["params"] if n not in old]} for one in saved]
+    users = [{**group, "params": [n for n in group["params"] if n not in old]} for group in saved]
     for group in ours:  # several only where none was in a group of the user's
         numbers = old if any(taken) else [next(new) for _ in group["params"]]
         users.append({**group, "params": numbers})

@@ -1,4 +1,4 @@
-"""From progress to phase and temperature.
+"""Turns progress into phase and temperature.
 
 Progress is the fraction of the run that is done. Nothing here keeps anything between two steps.
 """
@@ -12,7 +12,7 @@ Phase = Literal["warmup", "search", "final"]
 
 
 def check_phases(phases: Sequence[float]) -> tuple[float, float]:
-    """The ends of warm-up and search, checked.
+    """Return the ends of warm-up and search, checked.
 
     Raises:
         ValueError: unless they are two fractions in order.
@@ -26,7 +26,7 @@ def check_phases(phases: Sequence[float]) -> tuple[float, float]:
 
 
 def phase_at(progress: float, phases: tuple[float, float]) -> Phase:
-    """The phase of the run.
+    """Return the phase of the run.
 
     >>> [phase_at(p, (0.1, 0.6)) for p in (0.0, 0.1, 0.6)]
     ['warmup', 'search', 'final']
@@ -38,7 +38,7 @@ def phase_at(progress: float, phases: tuple[float, float]) -> Phase:
 
 
 def search_progress(progress: float, phases: tuple[float, float]) -> float:
-    """How much of the search is done, 0 before and 1 after it.
+    """Return how much of the search is done, 0 before and 1 after it.
 
     >>> search_progress(0.5, (0.25, 0.75))
     0.5
@@ -48,7 +48,7 @@ def search_progress(progress: float, phases: tuple[float, float]) -> float:
 
 
 def temperature_at(done: float, ends: tuple[float, float]) -> float:
-    """The temperature at a point of the search: from the first to the second, geometrically.
+    """Return the temperature at a point of the search, which falls geometrically.
 
     >>> round(temperature_at(0.5, (1.0, 0.25)), 6)
     0.5

@@ -1,4 +1,4 @@
-"""The search for the joints: warm-up, noisy gates under a price, the frozen mask.
+"""Searches for the joints: warm-up, noisy gates under a price, the frozen mask.
 
 It knows nothing of Lightning; whoever trains tells it where in the run it is, what the loss was,
 and when the optimizer is about to step.
@@ -55,12 +55,12 @@ class JointSearch:
 
     @property
     def length(self) -> float:
-        """How much of the run the search takes, 0 to 1."""
+        """Return how much of the run the search takes, 0 to 1."""
         return self.phases[1] - self.phases[0]
 
     @property
     def done(self) -> float:
-        """How much of the search is done, 0 to 1."""
+        """Return how much of the search is done, 0 to 1."""
         return search_progress(self.progress, self.phases)
 
     def advance(self, progress: float) -> Phase | None:
@@ -98,7 +98,7 @@ class JointSearch:
         self.layer.used = False
         self.layer.mode = "open" if all_joints or self.phase == "warmup" else "masked"
 
-    def add_penalty(self, scale: Callable[[Tensor], Tensor] = lambda one: one) -> None:
+    def add_penalty(self, scale: Callable[[Tensor], Tensor] = lambda loss: loss) -> None:
         """Add the penalty's gradient to the logits', right before the optimizer steps.
 
         Args:
@@ -177,7 +177,7 @@ class JointSearch:
             )
 
     def evaluation_doubt(self, where: str) -> str | None:
-        """What is wrong with the evaluation that has just ended, if anything.
+        """Return a warning about the evaluation that has just ended, or None.
 
         Args:
             where: the place that the layer is at; empty if it is at none.
@@ -191,7 +191,7 @@ class JointSearch:
         )
 
     def unfinished(self) -> str:
-        """What there is to say of a run that ended before its final phase."""
+        """Return the warning about a run that ended before its final phase."""
         return (
             f"The run ended in its {self.phase} phase, at {self.progress:.0%} of its planned "
             "length, so no mask was frozen and the kept joints are provisional. Train to the end, "
@@ -199,7 +199,7 @@ class JointSearch:
         )
 
     def announcement(self) -> str:
-        """The phase that has just begun, in one line for terminals and logs."""
+        """Return the line that announces the phase which has just begun."""
         kept, joints = sum(self.mask()), self.layer.num_joints
         if self.phase == "search":
             return f"Joint pruning: the search begins, with {kept} of {joints} joints."
@@ -258,7 +258,7 @@ class JointSearch:
         self.layer.narrow(self._exactly(count))
 
     def _exactly(self, count: int) -> Tensor:
-        """The mask of so many joints, shape `(J,)`."""
+        """Return the mask of so many joints, shape `(J,)`."""
         ranked = self._ranked()
         if not self.layer.tied:
             return hard_mask(ranked, count)
@@ -266,19 +266,19 @@ class JointSearch:
         return torch.tensor(chosen, device=ranked.device)
 
     def _ranked(self) -> Tensor:
-        """What joints are ranked by, shape `(J,)`: those always kept first, closed ones last.
+        """Return values to rank joints by, shape `(J,)`: those always kept first, closed ones last.
 
-        Other joints' probabilities may be 1, or 0, to the last digit.
+        Keep probabilities would not do: those of others may be 1, or 0, to the last digit.
         """
         ranked = self.layer.keep_probabilities().detach() + self.layer.always
         return torch.where(self.layer.closed, -1.0, ranked)
 
     def _likeliest(self) -> Tensor:
-        """The joints that would be kept now, shape `(J,)`; of tied ones, a few more."""
+        """Return the joints that would be kept now, shape `(J,)`; of tied ones, a few more."""
         return hard_mask(self._ranked(), self.controller.count)[self.layer.owner]
 
     def moved_to(self, layer: JointPruningLayer | None) -> JointSearch:
-        """The same search for another copy of the model.
+        """Return the same search for another copy of the model.
 
         Args:
             layer: that copy's own; None if it has none, and the layer goes along.
@@ -300,18 +300,18 @@ class JointSearch:
         self.layer.import_state({**broadcast(self.layer.export_state()), "generator": None})
 
     def mask(self) -> list[bool]:
-        """The kept joints: the frozen mask, or what the gates say now; all in the warm-up."""
+        """Return the kept joints: the frozen mask, or what the gates say; all in the warm-up."""
         mask = ~self.layer.never if self.phase == "warmup" else self.layer.current_mask()
         kept: list[bool] = mask.tolist()
         return kept
 
     def rungs(self) -> list[list[bool]]:
-        """Of a ladder, the masks that this search has settled, the most joints first."""
+        """Return the masks of a ladder that this search has settled, the most joints first."""
         rungs = self.layer.rungs  # a layer of the model's own brings those of a run before
         return [] if rungs is None else rungs.tolist()[: len(self.settled)]
 
     def measure_rungs(self, measure: Callable[[], dict[str, float]]) -> list[dict[str, float]]:
-        """What is measured with each rung of a ladder, the most joints first.
+        """Return what is measured with each rung of a ladder, the most joints first.
 
         Args:
             measure: measures with the mask of now.
@@ -327,7 +327,7 @@ class JointSearch:
         return measured
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes during the run, as tensors and plain values."""
+        """Return everything that changes during the run, as tensors and plain values."""
         return {
             "phase": self.phase,
             "progress": self.progress,
@@ -347,8 +347,8 @@ class JointSearch:
         self.learned = state["learned"]
         self.settled = list(state["settled"])
         self.layer.import_state(state["layer"])
-        for one in self.logits:  # what is left of a step that is no part of this run
-            one.grad = None
+        for logits in self.logits:  # what is left of a step that is no part of this run
+            logits.grad = None
         self.controller.load_state_dict(
             {key: _moved(value, device) for key, value in state["controller"].items()}
         )
@@ -371,11 +371,11 @@ class JointSearch:
 
 
 def indecision_slope(probabilities: Tensor) -> Tensor:
-    """The slope of what a gate costs for being neither open nor closed: of `2 sqrt(p) - p`.
+    """Return the slope of `2 sqrt(p) - p`: what a gate costs that is neither open nor closed.
 
     It is `1 / sqrt(p) - 1`, in prices: 0 at an open gate, 1 at `p = 1/4`, 9 at `p = 1/100`. With
-    the price of a joint alone, many joints that say the same would share one open gate among them,
-    each with a small probability, and the hard mask would drop them all. Under a concave penalty
+    the price of a joint alone, many redundant joints would share one open gate among them, each
+    with a small probability, and the hard mask would drop them all. Under a concave penalty
     the likeliest of them is the cheapest, and the others close. The root is that of L1/2
     regularization (Xu et al. 2012, doi:10.1109/TNNLS.2012.2197412).
 

@@ -19,9 +19,9 @@ class Steered(Controller):
     `log(expected / target)`, at most 1 either way.
     """
 
-    PROPORTIONAL = 2.0
-    INTEGRAL = 25.0  # per search, so that the number of steps does not matter
-    LIMIT = 12.0
+    PROPORTIONAL = 2.0  # gain
+    INTEGRAL = 25.0  # gain per search, so that the number of steps does not matter
+    LIMIT = 12.0  # of the integral, either way
 
     def __init__(self, budget: Any, num_joints: int, counts: tuple[int, ...] = ()) -> None:
         super().__init__(budget, num_joints, counts)

@@ -1,4 +1,4 @@
-"""`MetricFloor`: as few joints as possible while a metric stays on the right side of a floor."""
+"""`MetricFloor` keeps as few joints as possible while a metric stays at its floor or above."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class MetricFloor:
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether higher values of the metric are better."""
+        """Return whether higher values of the metric are better."""
         return self.mode == "max" if self.mode else higher_is_better(self.metric)
 
     def floor_below(self, unpruned: float) -> float:
-        """The floor of a metric that has this value with all joints.
+        """Return the floor of a metric that has this value with all joints.
 
         >>> MetricFloor("val_acc", drop=0.25).floor_below(1.0)
         0.75
@@ -80,7 +80,7 @@ class MetricFloor:
         return unpruned - self.drop if self.higher_is_better else unpruned + self.drop
 
     def unit_doubt(self, unpruned: Sequence[float]) -> str | None:
-        """What looks like per cent beside a fraction, if anything does.
+        """Return a warning where per cent seem to stand beside a fraction, or None.
 
         Args:
             unpruned: the metric with all joints, as often as it was measured.
@@ -106,7 +106,7 @@ class MetricFloor:
 
 
 class Floored(Steered):
-    """`MetricFloor` at work: fewer joints where the metric is surely above the floor, else more.
+    """Asks for fewer joints where the metric is surely above the floor, else for more.
 
     What is sure is told by a one-sided bound on the mean of the latest validations with about as
     many joints; as long as it tells neither, a few more are awaited. The noise of one validation is
@@ -116,11 +116,11 @@ class Floored(Steered):
     then stays surely below the floor, joints are opened again, as long as there is time to train.
     """
 
-    FEWER = 0.7
-    MORE = 1.25
+    FEWER = 0.7  # of the joints to aim for where the floor is met
+    MORE = 1.25  # times the joints, and one, where it is missed
     ALIKE = 0.8  # share of a mask's joints with which another one counts for it; never with more
-    LATEST = 4  # validations that count for a mask: the network learns, and earlier ones are worse
-    TIME = 1 / 3  # of the final phase that has to be left for joints to be opened again
+    LATEST = 4  # number of validations that count for a mask: earlier ones were of a worse network
+    TIME = 1 / 3  # share of the final phase that has to be left to open joints again
     SURE = 1.64  # standard errors: 95 % of a normal distribution, on one side
     DEVIATION = 1.05  # of normal noise, in medians of the difference of two draws: 1 / 0.954
 
@@ -206,17 +206,17 @@ class Floored(Steered):
         return min(self.num_joints, int(active * self.MORE) + 1)
 
     def _alike(self, active: int) -> list[float]:
-        """The latest values with about this many joints, but not more."""
+        """Return the latest values with about this many joints, but not more."""
         pairs = zip(self.values, self.masks, strict=True)
         alike = [value for value, mask in pairs if self.ALIKE * active <= sum(mask) <= active]
         return alike[-self.LATEST :]
 
     def _margins(self, active: int) -> tuple[float, float]:
-        """How much better than the floor the metric is with so many joints: at least, at most."""
+        """Return how much better than the floor so many joints are: at least, at most."""
         return self._margin(self._alike(active))
 
     def _margin(self, alike: Sequence[float]) -> tuple[float, float]:
-        """How much better than the floor the mean of such values is: at least, at most."""
+        """Return how much better than the floor the mean of such values is: at least, at most."""
         assert self.floor is not None
         in_order = sorted(zip(map(sum, self.masks), self.values, strict=True), key=itemgetter(0))
         steps = [abs(after - before) for (_, before), (_, after) in pairwise(in_order)]
@@ -226,7 +226,7 @@ class Floored(Steered):
         return margin - error, margin + error
 
     def _smallest_sure(self) -> list[bool]:
-        """The latest mask of the smallest size that surely meets the floor; else all joints."""
+        """Return the latest of the smallest masks that surely meet the floor; else all joints."""
         masks = {sum(mask): mask for mask in self.masks}
         for active in sorted(masks):
             if len(self._alike(active)) >= 2 and self._margins(active)[0] >= 0.0:

@@ -1,4 +1,4 @@
-"""`Price`: a joint stays if dropping it would raise the loss by more than its price."""
+"""`Price` keeps the joints that are worth more than they cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Price:
     """A joint stays if dropping it would raise the loss by more than its price.
 
     That is what an open joint costs. In the course of the search a gate that is neither open nor
-    closed comes to cost more, so that joints that say the same do not share one open gate.
+    closed comes to cost more, so that redundant joints do not share one open gate.
 
     Args:
         value: λ per joint in units of the training loss, at least 0, or `"auto"`: 0.3 times what
@@ -56,7 +56,7 @@ class Price:
 
 
 class Priced(Controller):
-    """`Price` at work: the price rises over the first third of the search and then stays."""
+    """Lets the price rise over the first third of the search, and then stay."""
 
     budget: Price
 

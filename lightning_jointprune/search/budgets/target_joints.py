@@ -1,4 +1,4 @@
-"""`TargetJoints`: so many joints are kept, or several numbers in one run."""
+"""`TargetJoints` keeps so many joints, or several numbers of them in one run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TargetJoints:
 
     def __post_init__(self) -> None:
         counts = self.counts
-        whole = all(is_whole(one) and one >= 1 for one in counts)
+        whole = all(is_whole(count) and count >= 1 for count in counts)
         if not counts or not whole or len(set(counts)) < len(counts):
             raise ValueError(
                 f"Expected a number of joints, or different ones, of at least 1 but got "
@@ -47,7 +47,7 @@ class TargetJoints:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """The numbers of joints, the most first."""
+        """Return the numbers of joints, the most first."""
         return tuple(self.count) if isinstance(self.count, Sequence) else (self.count,)
 
 
@@ -57,7 +57,7 @@ def is_whole(value: object) -> TypeGuard[int]:
 
 
 class Targeted(Descending):
-    """`TargetJoints` at work: the search comes down to the numbers that are asked for."""
+    """Comes down to the numbers of joints that are asked for."""
 
     def __init__(self, budget: TargetJoints, layer: JointPruningLayer) -> None:
         super().__init__(budget, usable_joints(layer), budget.counts)
