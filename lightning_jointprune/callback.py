@@ -134,6 +134,7 @@ class JointPruningCallback(pl.Callback):
         self.report_path: Place | None = None  # None till there is a report
 
         # What lasts from one hook to the next.
+        self._plan = ExitStack()  # closed, it brings the trainer's plan of validations back
         self._unshown: int | None = None  # number of joints that the progress bar has yet to show
         self._metrics_before: dict[str, Tensor] = {}  # the trainer's when a validation begins
 
@@ -237,6 +238,8 @@ class JointPruningCallback(pl.Callback):
         done = trainers.progress(trainer, batch_idx)
         if self._start is None:  # a plain checkpoint may be resumed: the phases share what is left
             self._start = done
+            if doubt := trainers.validation_doubt(trainer, done, self._settings.phases[1]):
+                rank_zero_warn(doubt)
         self._entrance.meet(batch)
         if not self._entrance.known:  # the first batch passes unchanged, to show where joints are
             with _misconfigured():
@@ -287,6 +290,8 @@ class JointPruningCallback(pl.Callback):
         self._resolve(skipped=loss is None)
         if loss is not None:
             self._search.controller.observe_loss(loss)
+        if self._owes_validation(trainer) and trainers.ends_here(trainer):
+            self._plan = trainers.validate_next(trainer)
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -309,6 +314,7 @@ class JointPruningCallback(pl.Callback):
             trainers.check_metric(self._search.controller, metrics, trainer.sanity_checking)
         if trainer.sanity_checking:
             return
+        self._plan.close()
         self._search.observe_metrics(metrics)
         self._companions.observe(metrics)
         self._recorder.samples = trainers.validation_samples(trainer)
@@ -338,9 +344,8 @@ class JointPruningCallback(pl.Callback):
             self._entrance.give_up()
         if self._search.phase != "final" and trainers.writes_files(trainer):
             rank_zero_warn(self._search.unfinished())
-        elif trainer.enable_validation:
-            measure = partial(trainers.validate_again, trainer, DummyLogger())
-            self._recorder.rung_metrics = self._search.measure_rungs(measure)
+        elif trainers.writes_files(trainer):
+            self._complete(trainer)
         self._finish(trainer)
 
     @override
@@ -374,6 +379,7 @@ class JointPruningCallback(pl.Callback):
     ) -> None:
         self._entrance.stop()
         self._counting.close()
+        self._plan.close()
         if trainer.state.fn == "fit" and self._recorder.history:  # else nothing was learned yet
             self._finish(trainer)
 
@@ -506,6 +512,23 @@ class JointPruningCallback(pl.Callback):
                 self._search.check_learning(self._entrance.where)
         self._search.share(trainer.strategy.broadcast)
         self._companions.release(trainer)
+
+    def _owes_validation(self, trainer: pl.Trainer) -> bool:
+        """Return whether the final phase has begun and is yet to be validated."""
+        final = self._search.phase == "final" and not self._companions.validated
+        return final and trainer.enable_validation
+
+    def _complete(self, trainer: pl.Trainer) -> None:
+        """Validate and save what the final phase has gone without."""
+        with trainers.in_last_epoch(trainer):
+            if self._owes_validation(trainer):
+                trainers.validate_now(trainer)
+            if trainer.enable_validation:
+                measure = partial(trainers.validate_again, trainer, DummyLogger())
+                self._recorder.rung_metrics = self._search.measure_rungs(measure)
+            saved = other_callbacks.save_missing(trainer, self._companions.saved)
+        for message in saved:
+            rank_zero_warn(message)
 
     def _finish(self, trainer: pl.Trainer) -> None:
         """Leave the model with its mask, and write what was learned."""

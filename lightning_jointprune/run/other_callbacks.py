@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from copy import copy
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -85,13 +86,17 @@ class Companions:
 
     Attributes:
         released: whether the final phase has begun, so that metrics of the training count.
+        validated: whether a validation of the final phase has begun.
         stale: the latest value of each metric that was measured before the final phase alone, in
             units of the metric.
+        saved: of checkpoints without a metric, by their state key, the latest file of before and
+            the optimizer step of then.
     """
 
     def __init__(self) -> None:
-        self.released = False
+        self.released = self.validated = False
         self.stale: dict[str, float] = {}
+        self.saved: dict[str, tuple[str, int]] = {}
         self._thresholds: list[tuple[Any, float | None]] = []  # of early stopping that is held
         self._schedulers: list[tuple[Any, str | None]] = []
 
@@ -129,12 +134,18 @@ class Companions:
         self.released = True
         forget_means(trainer)
         forget_best(trainer)
+        self.saved = {
+            checkpoint.state_key: (checkpoint.best_model_path, trainer.global_step)
+            for checkpoint in of_kind(trainer, "ModelCheckpoint")
+            if checkpoint.monitor is None
+        }
         self.give_back(but=self.stale)
 
     def expect(self, trainer: Any, searching: bool) -> None:
         """Let what a validation is about to measure count, if it is of the final phase."""
         self.hold(trainer, searching)
         if self.released:
+            self.validated = True
             forget_best(trainer, self.stale)
             self.give_back()
 
@@ -161,12 +172,14 @@ class Companions:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes during the run, as plain values."""
-        return {"released": self.released, "stale": dict(self.stale)}
+        names = ("released", "validated", "stale", "saved")
+        return {name: copy(getattr(self, name)) for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         self.released = state["released"]
-        self.stale = dict(state.get("stale", {}))  # older ones have none
+        self.validated = state.get("validated", self.released)  # older ones have no more than one
+        self.stale, self.saved = dict(state.get("stale", {})), dict(state.get("saved", {}))
 
     def _hold(self, stopper: Any) -> None:
         if all(stopper is not held for held, _ in self._thresholds):
@@ -204,6 +217,48 @@ def forget_best(trainer: Any, monitors: Container[str] | None = None) -> None:
         checkpoint.best_k_models = dict.fromkeys(checkpoint.best_k_models, worst)
         if checkpoint.best_k_models:
             checkpoint.best_model_score = checkpoint.kth_value = worst
+
+
+def save_missing(trainer: Any, saved: Mapping[str, tuple[str, int]]) -> list[str]:
+    """Save the model for every checkpoint that has none of the final phase but earlier ones.
+
+    Afterwards the best ones are of the final phase alone. Files of before stay.
+
+    Args:
+        trainer: at the end of its fit.
+        saved: as `Companions.saved`.
+
+    Returns:
+        What to say of each that was saved.
+    """
+    said = []
+    for checkpoint in of_kind(trainer, "ModelCheckpoint"):
+        metrics = checkpoint._monitor_candidates(trainer)
+        measured = checkpoint.monitor is None or checkpoint.monitor in metrics
+        if measured and _is_behind(checkpoint, saved):
+            checkpoint._save_topk_checkpoint(trainer, metrics)
+            checkpoint._save_last_checkpoint(trainer, metrics)
+            said.append(
+                f"None of the checkpoints with monitor={checkpoint.monitor!r} fell in the final "
+                f"phase, so the model at its end was saved as {checkpoint.best_model_path}. For a "
+                "choice of several, let ModelCheckpoint save more often."
+            )
+        best, worst = checkpoint.best_model_path, _worst(checkpoint.mode)
+        scores = checkpoint.best_k_models.items()
+        checkpoint.best_k_models = {
+            path: score for path, score in scores if float(score) != worst or path == best
+        }
+    return said
+
+
+def _is_behind(checkpoint: Any, saved: Mapping[str, tuple[str, int]]) -> bool:
+    """Return whether all that a checkpoint callback has saved is of before the final phase."""
+    if checkpoint.monitor is None:
+        path, step = saved.get(checkpoint.state_key, ("", 0))
+        same = path != "" and checkpoint.best_model_path == path
+        return same and checkpoint._last_global_step_saved <= step  # a name may always be the same
+    scores = checkpoint.best_k_models.values()
+    return bool(scores) and all(float(score) == _worst(checkpoint.mode) for score in scores)
 
 
 def forget_means(trainer: Any) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -270,6 +272,156 @@ def validate_again(trainer: Any, silent: Any) -> dict[str, float]:
         for bar in enabled:
             bar.enable()
     return measured(trainer, before)
+
+
+# --- a validation in the final phase -------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    """The batches of a run, numbered from 0, and the validations between them.
+
+    Attributes:
+        epoch: batches in an epoch.
+        total: batches in the run.
+        steps: optimizer steps in the run; 0 where they do not end it.
+        accumulated: batches to a step.
+        epochs: epochs after which the run ends at the latest; 0 where they do not end it.
+        every: epochs from one with validations to the next; None counts batches over epochs.
+        interval: batches from one validation to the next.
+    """
+
+    epoch: int
+    total: int
+    steps: int
+    accumulated: int
+    epochs: int
+    every: int | None
+    interval: int
+
+    def progress(self, batch: int) -> float:
+        """Return the fraction of the run that is done before a batch, as `progress` does."""
+        fractions = [0.0]
+        if self.steps:
+            whole, rest = divmod(batch, self.epoch)
+            steps = whole * -(-self.epoch // self.accumulated) + rest // self.accumulated
+            fractions.append(steps / self.steps)
+        if self.epochs:
+            fractions.append(batch / (self.epochs * self.epoch))
+        return min(1.0, max(fractions))
+
+    def last_validated(self) -> int:
+        """Return the last batch that a validation follows; -1 if there is none."""
+        if self.every is None:
+            return self.total // self.interval * self.interval - 1
+        for number in range(-(-self.total // self.epoch), 0, -1):
+            inside = min(self.epoch, self.total - (number - 1) * self.epoch)
+            batches = inside // self.interval * self.interval
+            if number % self.every == 0 and batches:
+                return (number - 1) * self.epoch + batches - 1
+        return -1
+
+    def closer(self, first: int) -> str:
+        """Return arguments of a trainer with which a validation follows a batch from here on.
+
+        Args:
+            first: a batch.
+        """
+        epochs = self.total // self.epoch - -(-(first + 1) // self.epoch) + 1
+        if self.every is not None and self.interval == self.epoch and epochs > 0:
+            return f"check_val_every_n_epoch={epochs}"
+        return f"val_check_interval={self.total - first}, check_val_every_n_epoch=None"
+
+
+def planned(trainer: Any) -> Plan | None:
+    """Return what is planned; None if it cannot be told, as with epochs of unknown length."""
+    epoch, interval = trainer.num_training_batches, trainer.val_check_batch
+    steps, epochs = max(trainer.max_steps, 0), max(trainer.max_epochs or 0, 0)
+    if interval is None or (steps and not trainer.lightning_module.automatic_optimization):
+        return None
+    if math.inf in (epoch, interval):
+        if steps or epoch != interval:
+            return None
+        epoch = interval = 1  # a validation at the end of each
+    accumulated = trainer.accumulate_grad_batches
+    totals = [epochs * epoch] if epochs else []
+    if steps:
+        whole, rest = divmod(steps, -(-epoch // accumulated))
+        totals.append(whole * epoch + rest * accumulated)
+    every = trainer.check_val_every_n_epoch
+    return Plan(epoch, min(totals), steps, accumulated, epochs, every, interval)
+
+
+def validation_doubt(trainer: Any, start: float, end: float) -> str | None:
+    """Return what to say of a run in whose final phase no validation falls, as far as is known.
+
+    Args:
+        trainer: at the first step of a fit.
+        start: the fraction of the run that is done, 0 to 1.
+        end: the fraction of what is left at which the final phase begins, 0 to 1.
+    """
+    plan = planned(trainer) if trainer.enable_validation and writes_files(trainer) else None
+    if plan is None or start >= 1.0:
+        return None
+
+    def final(batch: int) -> bool:
+        return round((plan.progress(batch) - start) / (1.0 - start), 9) >= end
+
+    first, last = bisect_left(range(plan.total), True, key=final), plan.last_validated()
+    if last >= first or first == plan.total:
+        return None
+    when = f"the last one follows batch {last + 1}" if last >= 0 else "there is none"
+    return (
+        f"No validation falls in the final phase, from batch {first + 1} to {plan.total}: with "
+        f"check_val_every_n_epoch={trainer.check_val_every_n_epoch} and val_check_interval="
+        f"{trainer.val_check_interval} {when}. The run is validated once more at its end, so best "
+        "checkpoints and early stopping have one value to go by. For more of them, pass "
+        f"Trainer({plan.closer(first)})."
+    )
+
+
+def ends_here(trainer: Any) -> bool:
+    """Return whether the run ends with the batch that was just trained, as far as is known."""
+    if trainer.should_stop or 0 < trainer.max_steps <= trainer.global_step:
+        return True
+    epochs = trainer.max_epochs or -1
+    return bool(trainer.is_last_batch and 0 < epochs <= trainer.current_epoch + 1)
+
+
+def validate_next(trainer: Any) -> ExitStack:
+    """Let a validation follow the batch that was just trained, whatever was planned.
+
+    Returns:
+        What brings the plan back, when it is closed.
+    """
+    state, undo = vars(trainer), ExitStack()
+    new = {"check_val_every_n_epoch": None, "val_check_batch": 1, "_val_check_time_interval": None}
+    new = {name: value for name, value in new.items() if name in state}
+    undo.callback(state.update, {name: state[name] for name in new})
+    state.update(new)
+    return undo
+
+
+def validate_now(trainer: Any) -> None:
+    """Validate at the end of a fit, for all callbacks and loggers to hear of it."""
+    trainer.validating = True
+    try:
+        trainer.fit_loop.epoch_loop.val_loop.run()
+    finally:
+        trainer.training = True
+
+
+@contextmanager
+def in_last_epoch(trainer: Any) -> Iterator[None]:
+    """Count the epoch that has just ended as the current one, as all but the last hooks do."""
+    progress = trainer.fit_loop.epoch_progress.current
+    progress.completed -= 1
+    try:
+        yield
+    finally:
+        progress.completed += 1
+
+
+# --- callbacks and schedulers --------------------------------------------------------------------
 
 
 def of_kind(trainer: Any, kind: str) -> list[Any]:

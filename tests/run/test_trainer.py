@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -15,15 +16,18 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from lightning_jointprune import JointPruningCallback, JointPruningLayer, MetricFloor, Price
 from lightning_jointprune.run.trainer import (
+    Plan,
     check_alone,
     check_metric,
     check_run,
     measured,
     of_kind,
+    planned,
     planned_steps,
     progress,
     runs_elsewhere,
     validate_again,
+    validation_doubt,
     validation_samples,
     writes_files,
 )
@@ -124,6 +128,82 @@ def test_nobody_knows_the_steps_of_epochs_of_unknown_length() -> None:
         max_steps=-1, max_epochs=3, num_training_batches=float("inf"), accumulate_grad_batches=2
     )
     assert planned_steps(trainer) == float("inf")
+
+
+# --- validations that are planned ---------------------------------------------------------------
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    epoch, accumulated = draw(st.integers(1, 12)), draw(st.integers(1, 4))
+    epochs, steps = draw(st.integers(0, 9)), draw(st.integers(0, 40))
+    epochs = epochs if steps else max(epochs, 1)
+    every = draw(st.none() | st.integers(1, 10))
+    interval = draw(st.integers(1, epoch if every else 60))
+    taken = [at for at, _ in enumerate(steps_before(epoch, accumulated, epochs or 41)) if at]
+    total = epochs * epoch if epochs else len(taken)
+    if steps:
+        before = steps_before(epoch, accumulated, epochs or 41)
+        total = next((at for at, done in enumerate(before) if done == steps), total)
+    return Plan(epoch, total, steps, accumulated, epochs, every, interval)
+
+
+def steps_before(epoch: int, accumulated: int, epochs: int) -> list[int]:
+    """The optimizer steps before each batch and after the last, one after another."""
+    done = [0]
+    for batch in [batch for _ in range(epochs) for batch in range(epoch)]:
+        last = batch + 1 == epoch  # Lightning steps with the last batch of an epoch
+        done.append(done[-1] + (last or (batch + 1) % accumulated == 0))
+    return done
+
+
+def validated(plan: Plan) -> list[int]:
+    """The batches that a validation follows, as Lightning decides after each."""
+    found = []
+    for batch in range(plan.total):
+        number = batch if plan.every is None else batch % plan.epoch
+        due = plan.every is None or (batch // plan.epoch + 1) % plan.every == 0
+        if due and (number + 1) % plan.interval == 0:
+            found.append(batch)
+    return found
+
+
+@given(plans(), st.floats(0.0, 0.99), st.floats(0.01, 0.99))
+def test_the_doubt_about_validations_is_that_of_counting_them(
+    plan: Plan, start: float, end: float
+) -> None:
+    steps = steps_before(plan.epoch, plan.accumulated, plan.epochs or 41)
+    shares = []
+    for batch in range(plan.total):
+        by_steps = steps[batch] / plan.steps if plan.steps else 0.0
+        by_epochs = batch / (plan.epochs * plan.epoch) if plan.epochs else 0.0
+        shares.append(max(by_steps, by_epochs))
+    assert [plan.progress(batch) for batch in range(plan.total)] == pytest.approx(shares)
+    assert plan.last_validated() == max(validated(plan), default=-1)
+    trainer = SimpleNamespace(
+        num_training_batches=plan.epoch,
+        val_check_batch=plan.interval,
+        val_check_interval=plan.interval,
+        check_val_every_n_epoch=plan.every,
+        max_steps=plan.steps or -1,
+        max_epochs=plan.epochs or -1,
+        accumulate_grad_batches=plan.accumulated,
+        lightning_module=SimpleNamespace(automatic_optimization=True),
+        enable_validation=True,
+        fast_dev_run=False,
+    )
+    assert planned(trainer) == plan
+    shares = [round((share - start) / (1.0 - start), 9) for share in shares]
+    final = [batch for batch in range(plan.total) if shares[batch] >= end]
+    doubt = validation_doubt(trainer, start, end)
+    assert (doubt is None) == (not final or bool({*final} & {*validated(plan)}))
+    if doubt is not None:
+        typed = dict(re.findall(r"(\w+)=(\w+)", doubt[doubt.index("pass Trainer(") :]))
+        every = typed["check_val_every_n_epoch"]
+        new = {"every": None if every == "None" else int(every)}
+        if "val_check_interval" in typed:
+            new["interval"] = int(typed["val_check_interval"])
+        assert {*final} & {*validated(plan._replace(**new))}
 
 
 # --- checks before a run -------------------------------------------------------------------------

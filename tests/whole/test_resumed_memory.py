@@ -61,7 +61,8 @@ def run(ckpt: str | None = None, **settings: Any) -> Any:
         ModelCheckpoint("train", monitor="train_loss", mode="max", **kept),
         EarlyStopping("val_loss", patience=4, mode="max"),
     ]
-    saver = ModelCheckpoint("all", "{step}", every_n_train_steps=1, save_top_k=-1)
+    kept |= {"filename": "{step}", "save_top_k": -1}
+    saver = ModelCheckpoint("all", every_n_train_steps=1, **kept)
     settings = {"max_epochs": 8, "enable_checkpointing": True, **settings}
     one = trainer(callback, *watchers, saver, **settings)
     one.fit(model, Resumable(clips(BATCHES)), clips(2, seed=1), ckpt_path=ckpt)
