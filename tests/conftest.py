@@ -1,4 +1,4 @@
-"""What every test runs under: one thread per worker, the same seeds, no network."""
+"""Run every test under one thread per worker, the same seeds, and no network."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank_report: No
 
 @pytest.fixture(scope="session")
 def one_table_of_operations() -> Iterator[None]:
-    """What ONNX knows, which PyTorch reads anew for each model, for a second or two."""
+    """Read ONNX's operations once; PyTorch reads them for each model, for a second or two."""
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     read = ONNXRegistry.from_torchlib

@@ -47,7 +47,7 @@ class Bucket(AbstractFileSystem):
                 raise FileNotFoundError(path)
             self.dircache[path] = list(found.values())
         listed = self.dircache[path]
-        return listed if detail else [one["name"] for one in listed]
+        return listed if detail else [entry["name"] for entry in listed]
 
     def _described(self, key: str, content: bytes) -> dict[str, Any]:
         known = {"ETag": self.versions[key]}
@@ -79,7 +79,7 @@ class Bucket(AbstractFileSystem):
 
 
 class _Upload(io.BytesIO):
-    """What is written becomes an object at once, when it is closed, or committed."""
+    """Make an object of what is written at once, when it is closed, or committed."""
 
     def __init__(self, bucket: Bucket, key: str, autocommit: bool) -> None:
         super().__init__()

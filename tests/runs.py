@@ -59,7 +59,7 @@ def first_joint(x: Tensor, axes: tuple[str, ...]) -> Tensor:
 
 @dataclass(frozen=True)
 class Call:
-    """What a batch was, and what of it reached the model."""
+    """Hold a batch, and what of it reached the model."""
 
     stage: str
     step: int
@@ -156,6 +156,6 @@ def trainer(*callbacks: Any, **settings: Any) -> pl.Trainer:
 
 def fit(model: Any, *callbacks: Any, train: Any = None, val: Any = None, **settings: Any) -> Any:
     """Train a model; returns the trainer."""
-    one = trainer(*callbacks, **settings)
-    one.fit(model, train or clips(), val or clips(2, seed=1))
-    return one
+    run = trainer(*callbacks, **settings)
+    run.fit(model, train or clips(), val or clips(2, seed=1))
+    return run

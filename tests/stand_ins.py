@@ -1,4 +1,4 @@
-"""What the pages of the documentation call a model, its data and a finished run, made small."""
+"""Make small stand-ins for the models, the data and the finished runs that the pages name."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def finished_runs(folder: Path) -> None:
 
 
 def names_of_pages(folder: Path) -> dict[str, Any]:
-    """What a page may name without having made it."""
+    """Return what a page may name without having made it."""
     runs = [folder / "lightning_logs" / f"version_{n}" for n in (0, 1)]
     return {
         "MyModel": MyModel,

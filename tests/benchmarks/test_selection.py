@@ -27,15 +27,15 @@ def flat(data: JointData) -> tuple[np.ndarray, np.ndarray]:
 
 
 def signal(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How far the classes' means differ, shape `(J,)`: near 1 for joints that carry nothing."""
+    """Return how far the classes' means differ, `(J,)`: near 1 for joints that carry nothing."""
     counts = np.bincount(y)
-    means = np.stack([x[y == one].mean(0) for one in range(len(counts))])
+    means = np.stack([x[y == label].mean(0) for label in range(len(counts))])
     between = (counts[:, None, None] * (means - x.mean(0)) ** 2).sum(0) / (len(counts) - 1)
     return (between / x.var(0)).mean(-1)
 
 
 def truth_of(data: JointData) -> list[int]:
-    return [joint for one in data.truth for joint in one]
+    return [joint for joints in data.truth for joint in joints]
 
 
 @pytest.mark.parametrize("kind", ["independent", "crowd", "class-specific"])
@@ -58,7 +58,7 @@ def test_a_joint_that_follows_carries_the_class_but_nothing_beside_the_one_it_fo
     assert len(followers) == 2 * len(truth)
     for joint in followers:
         residuals = x.copy()
-        nearest = max(truth, key=lambda one: (x[:, one] * x[:, joint]).mean())
+        nearest = max(truth, key=lambda candidate: (x[:, candidate] * x[:, joint]).mean())
         residuals[:, joint] -= 0.8 * x[:, nearest]
         assert signal(residuals, y)[joint] < 2.0
 

@@ -52,10 +52,10 @@ def test_a_file_that_was_cut_short_is_not_whole(tmp_path: Path) -> None:
 
 
 def test_equal_values_are_the_same_in_every_bit() -> None:
-    one = {"a": [torch.ones(2), 1.0], "b": (True, "x")}
-    assert equal(one, {"a": [torch.ones(2), 1.0], "b": (True, "x")})
-    assert not equal(one, {"a": [torch.tensor([1.0, 1.0 + 1e-7]), 1.0], "b": (True, "x")})
-    assert not equal(one, {"a": [torch.ones(2)], "b": (True, "x")})
+    state = {"a": [torch.ones(2), 1.0], "b": (True, "x")}
+    assert equal(state, {"a": [torch.ones(2), 1.0], "b": (True, "x")})
+    assert not equal(state, {"a": [torch.tensor([1.0, 1.0 + 1e-7]), 1.0], "b": (True, "x")})
+    assert not equal(state, {"a": [torch.ones(2)], "b": (True, "x")})
 
 
 def test_a_stream_goes_on_where_it_was(tmp_path: Path) -> None:

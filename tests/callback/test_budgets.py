@@ -93,7 +93,7 @@ class ShortOf(Needing):
 def test_joints_are_opened_again_when_the_final_phase_misses_the_floor() -> None:
     callback, model = JointPruningCallback(J, budget=MetricFloor("reached", 1.0), lr=0.1), ShortOf()
     fit(model, callback, max_epochs=30)
-    final = [one.active_joints for one in callback.record.history if one.phase == "final"]
+    final = [note.active_joints for note in callback.record.history if note.phase == "final"]
     assert final == sorted(final)
     assert final[0] < 5 <= final[-1] == len(callback.selection.indices)
     assert model.of("train")[-1].kept == list(callback.selection.mask)

@@ -31,18 +31,18 @@ def test_early_stopping_waits_for_the_final_phase(
 ) -> None:
     stopper = EarlyStopping("score", mode="max", patience=1, check_on_train_epoch_end=at_epoch_end)
     callbacks = [stopper, pruning()] if first else [pruning(), stopper]
-    one = fit(Scored(), *callbacks, max_epochs=10, val_check_interval=every)
+    run = fit(Scored(), *callbacks, max_epochs=10, val_check_interval=every)
 
     # the search ends with epoch 5; the first check after it is the first score, the next is worse
-    assert one.current_epoch == 8 if every == 1.0 or at_epoch_end else 7
+    assert run.current_epoch == 8 if every == 1.0 or at_epoch_end else 7
 
 
 @pytest.mark.compatibility("Callbacks", "EarlyStopping, in the final phase")
 def test_a_stopping_threshold_counts_in_the_final_phase_only() -> None:
     stopper = EarlyStopping("score", mode="max", patience=99, stopping_threshold=-99.0)
-    one = fit(Scored(), pruning(), stopper)
+    run = fit(Scored(), pruning(), stopper)
 
-    assert one.current_epoch == 4
+    assert run.current_epoch == 4
     assert stopper.stopping_threshold == -99.0
 
 

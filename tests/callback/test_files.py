@@ -185,9 +185,9 @@ def test_two_runs_at_once_with_one_dirpath_do_not_mix_their_files(tmp_path: Path
     with pytest.warns(UserWarning, match="Give each run a dirpath of its own"):
         fit(Classifier(), outer, Between())
     assert outer.report_path == tmp_path / "run_2" / "joint_importance.html"
-    for one, folder in ((inner, tmp_path), (outer, tmp_path / "run_2")):
-        assert PruningRecord.from_json(folder) == one.record
-        assert JointSelection.from_json(folder / "selection.json") == one.selection
+    for callback, folder in ((inner, tmp_path), (outer, tmp_path / "run_2")):
+        assert PruningRecord.from_json(folder) == callback.record
+        assert JointSelection.from_json(folder / "selection.json") == callback.selection
 
 
 def test_a_run_killed_before_it_left_its_files_leaves_them_when_resumed(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_run_killed_before_it_left_its_files_leaves_them_when_resumed(tmp_path
     fit(Classifier(), whole, saver, enable_checkpointing=True)
 
     resumed = pruning(dirpath=tmp_path / "resumed")
-    one = trainer(resumed)
-    one.fit(Classifier(), clips(), clips(2, seed=1), ckpt_path=saver.best_model_path)
+    run = trainer(resumed)
+    run.fit(Classifier(), clips(), clips(2, seed=1), ckpt_path=saver.best_model_path)
     assert resumed.report_path == tmp_path / "resumed" / "joint_importance.html"
     assert PruningRecord.from_json(tmp_path / "resumed") == whole.record

@@ -91,10 +91,10 @@ def test_a_closed_group_closes_its_joints() -> None:
     callback = JointPruningCallback(
         num_joints=J, groups={"signs": [1, 4], "noise": [0, 2, 3, 5, 6, 7]}
     )
-    one = fit(Classifier(), callback, train=clips(32), max_epochs=15)
+    run = fit(Classifier(), callback, train=clips(32), max_epochs=15)
 
     assert callback.selection.indices == INFORMATIVE
-    assert [len(p) for p in one.optimizers[0].param_groups[-1]["params"]] == [J, 2]
+    assert [len(p) for p in run.optimizers[0].param_groups[-1]["params"]] == [J, 2]
 
 
 def test_a_skeleton_brings_names_and_groups() -> None:
@@ -132,6 +132,6 @@ def test_joints_of_drop_may_be_missing_also_in_the_first_batch(accumulated: int)
     for loader in (train, val):
         loader.dataset.tensors[0][:, :, 0] = torch.nan
     model, callback = Classifier(), pruning(2, drop=[0])
-    one = fit(model, callback, train=train, val=val, accumulate_grad_batches=accumulated)
+    run = fit(model, callback, train=train, val=val, accumulate_grad_batches=accumulated)
     assert model.head.weight.isfinite().all()
-    assert math.isfinite(one.callback_metrics["val_loss"])
+    assert math.isfinite(run.callback_metrics["val_loss"])

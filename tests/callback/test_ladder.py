@@ -20,7 +20,7 @@ pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
 def test_a_ladder_ends_with_a_mask_and_a_metric_for_every_number(tmp_path: Path) -> None:
     """Each is what the final weights reach with those joints alone."""
     model, callback = Classifier(), pruning([6, 4, 2], dirpath=tmp_path)
-    one = fit(model, callback)
+    run = fit(model, callback)
     rungs = callback.record.rungs
     assert [len(rung.indices) for rung in rungs] == [6, 4, 2]
     assert set(rungs[2].indices) < set(rungs[1].indices) < set(rungs[0].indices)
@@ -34,13 +34,13 @@ def test_a_ladder_ends_with_a_mask_and_a_metric_for_every_number(tmp_path: Path)
             for x, sign in clips(2, seed=1)
         ]
         assert rung.metrics["val_acc"] == pytest.approx(float(sum(right) / 2))
-    assert float(one.callback_metrics["val_acc"]) == pytest.approx(rungs[2].metrics["val_acc"])
+    assert float(run.callback_metrics["val_acc"]) == pytest.approx(rungs[2].metrics["val_acc"])
 
 
 def test_a_ladder_is_loaded_with_any_of_its_masks(tmp_path: Path) -> None:
     callback = pruning([6, 4, 2], dirpath=tmp_path)
-    one = fit(Classifier(), callback, enable_checkpointing=True, default_root_dir=tmp_path)
-    path = one.checkpoint_callback.best_model_path
+    run = fit(Classifier(), callback, enable_checkpointing=True, default_root_dir=tmp_path)
+    path = run.checkpoint_callback.best_model_path
     plain = Classifier.load_from_checkpoint(path).eval()
     x, _ = next(iter(clips()))
     for rung in callback.record.rungs:
@@ -99,8 +99,8 @@ def test_a_ladder_that_is_resumed_ends_as_without_the_break(epoch: int, tmp_path
         pl.seed_everything(0, verbose=False)
         callback, model = pruning([6, 4, 2], dirpath=folder), Classifier()
         save = ModelCheckpoint(folder, "{epoch}", save_top_k=-1, monitor=None)
-        one = trainer(callback, save, enable_checkpointing=True)
-        one.fit(model, clips(), clips(2, seed=1), **more)
+        run = trainer(callback, save, enable_checkpointing=True)
+        run.fit(model, clips(), clips(2, seed=1), **more)
         return callback, model
 
     whole, model = run(tmp_path / "whole")

@@ -18,11 +18,11 @@ pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
 
 def test_another_copy_of_the_model_is_tested_with_the_mask_that_was_learned() -> None:
     callback = pruning()
-    one = fit(Classifier(), callback, ModelCheckpoint("."), enable_checkpointing=True)
+    run = fit(Classifier(), callback, ModelCheckpoint("."), enable_checkpointing=True)
     learned = callback.selection
-    best = one.checkpoint_callback.best_model_path
+    best = run.checkpoint_callback.best_model_path
     for other in (Classifier.load_from_checkpoint(best), load_pruned(Classifier, best)):
-        one.test(other, clips(2), verbose=False)
+        run.test(other, clips(2), verbose=False)
         assert tuple(other.of("test")[0].kept) == learned.mask
         assert callback.selection == learned
 
@@ -78,9 +78,9 @@ def test_an_evaluation_that_goes_past_the_gates_is_no_silent_matter(stage: str) 
             fit(Past(), callback)
         return
     model = Past()
-    one = fit(model, callback)
+    run = fit(model, callback)
     with pytest.warns(UserWarning, match="went another way, so its metrics"):
-        one.test(model, clips(2), verbose=False)
+        run.test(model, clips(2), verbose=False)
 
 
 def test_a_checkpoint_without_state_is_tested_with_all_joints_but_not_in_silence() -> None:

@@ -13,9 +13,9 @@ pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
 
 def test_test_and_predict_see_the_mask() -> None:
     model, callback = Classifier(), pruning()
-    one = fit(model, callback)
-    one.test(model, clips(2), verbose=False)
-    one.predict(model, clips(2))
+    run = fit(model, callback)
+    run.test(model, clips(2), verbose=False)
+    run.predict(model, clips(2))
 
     assert masks(model, "test") == masks(model, "predict") == {callback.selection.mask}
     assert set(kinds(model, "test").values()) == {"masked"}
@@ -33,9 +33,9 @@ def test_the_model_after_fit_is_masked_and_detach_gives_the_original_back() -> N
 
     callback.detach()
     assert not torch.equal(model(x), model(changed))
-    for (_, one), (_, other) in zip(model.named_modules(), plain.named_modules(), strict=True):
-        assert one.__dict__.keys() == other.__dict__.keys()
-        assert type(one) is type(other)
+    for (_, module), (_, other) in zip(model.named_modules(), plain.named_modules(), strict=True):
+        assert module.__dict__.keys() == other.__dict__.keys()
+        assert type(module) is type(other)
     callback.detach()  # may be called twice
 
 

@@ -22,8 +22,8 @@ def test_an_empty_batch_later_passes() -> None:
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
             return super().training_step(batch, batch_idx).nan_to_num()
 
-    one = torch.randn(4, 4, J, 2)
-    data = batches(one, one, torch.randn(0, 4, J, 2), one)
+    x = torch.randn(4, 4, J, 2)
+    data = batches(x, x, torch.randn(0, 4, J, 2), x)
     callback = pruning(Price(0.1))
     fit(Patient(), callback, train=data)
     assert all(math.isfinite(p) for p in callback.selection.keep_probabilities)
@@ -36,14 +36,14 @@ def test_what_is_not_finite_in_a_dropped_joint_does_not_spread(value: float) -> 
     model, callback = Classifier(), pruning(4, keep=[0, 1, 4, 5])
     with torch.no_grad():
         model.head.weight.view(-1, 4, J, 2)[:, :, 2] = 0.0
-    one = fit(model, callback)
+    run = fit(model, callback)
     assert not callback.selection.mask[2]
 
-    predictions = one.predict(model, batches(x))[0]
+    predictions = run.predict(model, batches(x))[0]
     assert predictions.isfinite().all()
     before = len(model.losses)
-    one.fit_loop.max_epochs += 1
-    one.fit(model, batches(x, x), batches(x))
+    run.fit_loop.max_epochs += 1
+    run.fit(model, batches(x, x), batches(x))
     assert all(loss.isfinite() for loss in model.losses[before:])
     assert all(weight.isfinite().all() for weight in weights(model))
 

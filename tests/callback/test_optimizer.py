@@ -37,8 +37,8 @@ class Scheduled(Classifier):
 
 def test_the_logits_are_the_last_group_with_their_own_rate_and_no_decay() -> None:
     model, callback = Classifier(), pruning(lr=0.123)
-    one = fit(model, callback)
-    *users, ours = one.optimizers[0].param_groups
+    run = fit(model, callback)
+    *users, ours = run.optimizers[0].param_groups
 
     assert [len(group["params"]) for group in users] == [1, 1]
     assert all(group["params"][0] is p for group, p in zip(users, model.parameters(), strict=True))
@@ -97,12 +97,12 @@ def test_a_user_who_sets_the_rate_of_all_groups_does_not_set_ours() -> None:
                 group["lr"] = self.hparams["lr"]
             super().optimizer_step(*args, **kwargs)
 
-    one, other = pruning(Price(0.1)), pruning(Price(0.1))
+    without, within = pruning(Price(0.1)), pruning(Price(0.1))
     torch.manual_seed(0)
-    fit(Classifier(), one)
+    fit(Classifier(), without)
     torch.manual_seed(0)
-    fit(Model(), other)
-    assert one.record.history == other.record.history
+    fit(Model(), within)
+    assert without.record.history == within.record.history
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -113,9 +113,9 @@ def test_sgd_needs_no_argument(momentum: float) -> None:
 
     callback = JointPruningCallback(num_joints=J)
     model = Model()
-    one = fit(model, callback, max_epochs=20)
-    group = one.optimizers[0].param_groups[-1]
-    faster = (200 / (0.5 * one.max_epochs * BATCHES)) ** 2  # as the search is short
+    run = fit(model, callback, max_epochs=20)
+    group = run.optimizers[0].param_groups[-1]
+    faster = (200 / (0.5 * run.max_epochs * BATCHES)) ** 2  # as the search is short
     price = 0.5 * (1 - momentum) / group["lr"] * faster  # when the search began
     first = float(torch.stack(model.losses[:10]).mean())
 
@@ -127,9 +127,9 @@ def test_sgd_needs_no_argument(momentum: float) -> None:
 @pytest.mark.parametrize("accumulated", [1, 2])
 def test_a_short_search_has_a_higher_rate(accumulated: int) -> None:
     callback = JointPruningCallback(num_joints=J, phases=(0.25, 0.75))
-    one = fit(Classifier(), callback, max_epochs=24, accumulate_grad_batches=accumulated)
+    run = fit(Classifier(), callback, max_epochs=24, accumulate_grad_batches=accumulated)
     faster = min(10, (200 / (12 * BATCHES / accumulated)) ** 2)
-    assert one.optimizers[0].param_groups[-1]["lr"] == pytest.approx(0.05 * faster)
+    assert run.optimizers[0].param_groups[-1]["lr"] == pytest.approx(0.05 * faster)
 
 
 @pytest.mark.compatibility("Schedulers", "stepped by hand")

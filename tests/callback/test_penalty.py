@@ -57,9 +57,9 @@ def test_the_penalty_is_not_in_the_logged_loss() -> None:
 
 def test_metrics_are_logged_for_every_logger() -> None:
     callback = pruning()
-    one = fit(Classifier(), callback, logger=CSVLogger("."), log_every_n_steps=1)
+    run = fit(Classifier(), callback, logger=CSVLogger("."), log_every_n_steps=1)
     last = callback.record.history[-1]
-    logged = {name: float(value) for name, value in one.callback_metrics.items()}
+    logged = {name: float(value) for name, value in run.callback_metrics.items()}
 
     assert logged["joint_pruning/active_joints"] == 3.0
     assert logged["joint_pruning/pruning_ratio"] == pytest.approx(5 / 8)
@@ -67,10 +67,10 @@ def test_metrics_are_logged_for_every_logger() -> None:
     assert logged["joint_pruning/gate_temperature"] == pytest.approx(0.3)
     assert logged["joint_pruning/l0_penalty"] == 0.0  # nothing is paid for in the final phase
 
-    header = Path(one.log_dir, "metrics.csv").read_text().splitlines()[0].split(",")
+    header = Path(run.log_dir, "metrics.csv").read_text().splitlines()[0].split(",")
     assert {name for name in logged if name.startswith("joint_pruning/")} <= set(header)
     assert callback.report_path is not None
-    assert callback.report_path.parent == Path(one.log_dir)
+    assert callback.report_path.parent == Path(run.log_dir)
 
 
 def test_the_penalty_that_is_logged_is_price_times_expected_joints() -> None:

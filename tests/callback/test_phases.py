@@ -62,9 +62,9 @@ def test_the_informative_joints_are_the_ones_that_are_kept() -> None:
 
 
 def test_phases_share_what_a_resumed_plain_checkpoint_has_left() -> None:
-    one = trainer(max_epochs=5)
-    one.fit(Classifier(), clips(), clips(2))
-    one.save_checkpoint("plain.ckpt")
+    run = trainer(max_epochs=5)
+    run.fit(Classifier(), clips(), clips(2))
+    run.save_checkpoint("plain.ckpt")
     model, callback = Classifier(), pruning()
     trainer(callback, max_epochs=10).fit(model, clips(), clips(2), ckpt_path="plain.ckpt")
     epochs = [call.kind for call in model.of("train")[::BATCHES]]

@@ -51,9 +51,9 @@ def test_a_floor_for_a_metric_that_is_never_logged_is_an_error(sanity: int) -> N
 
 @pytest.mark.compatibility("Trainer", "no validation, with `MetricFloor`", refused=True)
 def test_a_floor_without_validation_is_refused() -> None:
-    one = trainer(pruning(MetricFloor("val_acc", 0.9)))
+    run = trainer(pruning(MetricFloor("val_acc", 0.9)))
     with pytest.raises(MisconfigurationException, match="Expected a validation that logs"):
-        one.fit(Classifier(), clips())
+        run.fit(Classifier(), clips())
 
 
 @pytest.mark.compatibility("Optimizers", "`configure_optimizers` that returns None", refused=True)

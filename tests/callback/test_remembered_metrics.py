@@ -1,4 +1,4 @@
-"""What remembers a metric forgets it when the final phase begins, as if it were new."""
+"""Callbacks that remember a metric forget it when the final phase begins, as if they were new."""
 
 from __future__ import annotations
 
@@ -196,13 +196,13 @@ def test_a_scheduler_in_the_final_phase_is_as_a_new_one(
 ) -> None:
     model, rates = kind(scheduler), Rates()
     settings = {"max_epochs": 10, "check_val_every_n_epoch": every}
-    one = fit(model, pruning(phases=(0.1, end)), rates, **settings)
+    run = fit(model, pruning(phases=(0.1, end)), rates, **settings)
     assert {rate for phase, rate in rates.seen if phase != "final"} == {RATE}
     values = [value for _, value in model.fed if any(abs(value - it) < 1e-6 for it in FINAL)]
     assert len(values) >= 6 // every
-    held = model.held[0] if kind is InAList else one.lr_scheduler_configs[0].scheduler
+    held = model.held[0] if kind is InAList else run.lr_scheduler_configs[0].scheduler
     held = getattr(held, "after_scheduler", held)
-    assert (rate_of(one), held.best, held.num_bad_epochs) == fresh(values)
+    assert (rate_of(run), held.best, held.num_bad_epochs) == fresh(values)
 
 
 def test_a_scheduler_compares_in_the_warm_up_and_waits_in_the_search() -> None:
@@ -234,11 +234,11 @@ def test_a_training_metric_counts_from_the_first_step_of_the_final_phase(
             return loss
 
     model, rates = Trained(monitor="mean"), Rates()
-    one = fit(model, pruning(phases=(0.0, end)), rates, max_epochs=8)
+    run = fit(model, pruning(phases=(0.0, end)), rates, max_epochs=8)
     values = [value for phase, value in model.fed if phase == "final"]
     assert {rate for phase, rate in rates.seen if phase == "search"} == {RATE}
-    held = one.lr_scheduler_configs[0].scheduler
-    assert (rate_of(one), held.best, held.num_bad_epochs) == fresh(values)
+    held = run.lr_scheduler_configs[0].scheduler
+    assert (rate_of(run), held.best, held.num_bad_epochs) == fresh(values)
     first = math.ceil(end * 8 * BATCHES)
     losses = [float(loss) for loss in model.losses[first:]]
     if interval == "step":

@@ -38,11 +38,11 @@ def test_the_same_model_in_a_new_trainer_starts_from_nothing() -> None:
 
 def test_a_continued_run_keeps_its_mask() -> None:
     callback, model = pruning(), Classifier()
-    one = fit(model, callback)
+    run = fit(model, callback)
     mask = callback.selection.mask
     model.calls.clear()
-    one.fit_loop.max_epochs += 2
-    one.fit(model, clips(), clips(2))
+    run.fit_loop.max_epochs += 2
+    run.fit(model, clips(), clips(2))
 
     assert set(kinds(model, "sanity_check").values()) == {"open"}
     assert set(kinds(model, "train").values()) == {"masked"}

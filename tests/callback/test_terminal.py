@@ -46,7 +46,7 @@ def test_what_is_said_is_as_loud_as_lightning(level: int, lines: int) -> None:
     finally:
         logger.setLevel(before)
         logger.removeHandler(handler)
-    assert len([one for one in said if one.startswith("Joint pruning: ")]) == lines
+    assert len([line for line in said if line.startswith("Joint pruning: ")]) == lines
 
 
 def test_every_progress_bar_has_the_active_joints_and_no_logger_has_them_twice() -> None:
@@ -56,10 +56,10 @@ def test_every_progress_bar_has_the_active_joints_and_no_logger_has_them_twice()
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             bars.append(self.get_metrics(trainer, pl_module)["active_joints"])
 
-    one = fit(Classifier(), pruning(), Bar(), enable_progress_bar=True)
+    run = fit(Classifier(), pruning(), Bar(), enable_progress_bar=True)
     assert (bars[0], bars[-1]) == (8.0, 3.0)
-    assert "active_joints" not in one.logged_metrics
-    assert one.logged_metrics["joint_pruning/active_joints"] == 3.0
+    assert "active_joints" not in run.logged_metrics
+    assert run.logged_metrics["joint_pruning/active_joints"] == 3.0
 
 
 def test_within_an_epoch_the_progress_bar_has_the_active_joints_of_the_last_validation() -> None:
@@ -79,7 +79,7 @@ def test_within_an_epoch_the_progress_bar_has_the_active_joints_of_the_last_vali
     callback = pruning()
     within = {"max_epochs": 1, "train": clips(60), "val_check_interval": 10}
     # First in the list: it is asked before the callback's own hooks after a batch.
-    one = fit(Model(), Bar(), callback, enable_progress_bar=True, **within)
+    run = fit(Model(), Bar(), callback, enable_progress_bar=True, **within)
     noted = {note.step: float(note.active_joints) for note in callback.record.history}
     assert list(noted) == [10, 20, 30, 40, 50, 60]
     assert noted[10] == 8.0 > noted[20]
@@ -88,8 +88,8 @@ def test_within_an_epoch_the_progress_bar_has_the_active_joints_of_the_last_vali
     for step in (20, 30, 40, 50):
         assert bars[step] == (3.0 if step >= 36 else noted[step])
     assert bars[36:] == [3.0] * 24  # from the first batch of the final phase on
-    assert one.progress_bar_metrics["active_joints"] == 3.0
-    assert "active_joints" not in one.logged_metrics
+    assert run.progress_bar_metrics["active_joints"] == 3.0
+    assert "active_joints" not in run.logged_metrics
 
 
 @pytest.mark.parametrize("often", [1.0, 0.25])

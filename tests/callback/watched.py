@@ -13,7 +13,7 @@ from tests.runs import Classifier, fit, pruning
 
 
 def kinds(model: Classifier, stage: str) -> dict[int, str]:
-    """Whether the model saw all joints, noisy ones or masked ones, by optimizer step."""
+    """Return by optimizer step if the model saw all joints, noisy ones or masked ones."""
     return {call.step: call.kind for call in model.of(stage)}
 
 
@@ -25,8 +25,8 @@ def weights(model: torch.nn.Module) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in model.parameters()]
 
 
-def same(one: list[Tensor], other: list[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+def same(found: list[Tensor], expected: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 class Indifferent(Classifier):

@@ -36,13 +36,15 @@ class Watch(pl.Callback):
         self.seen: list[list[Tensor]] = []
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: SignFusion) -> None:
-        self.seen.append([one.detach().clone() for one in pl_module.branches["depth"].parameters()])
+        self.seen.append(
+            [parameter.detach().clone() for parameter in pl_module.branches["depth"].parameters()]
+        )
 
     on_train_end = on_train_epoch_start
 
 
 def trained(folder: Path, root: Path, unfreeze_epoch: int | None) -> list[bool]:
-    """Whether the frozen branch was another after each of three epochs."""
+    """Return if the frozen branch was another after each of three epochs."""
     data = SignData(str(folder), "skeleton,depth", num_frames=4, image_size=16, batch_size=6)
     data.setup("fit")
     sizes = {"hidden_size": 32, "num_layers": 1, "num_frames": 4, "image_size": 16}
@@ -108,8 +110,8 @@ def test_colour_and_depth_are_normalised_each_in_its_own_way(
 def test_words_that_bert_never_reads_stay_frozen() -> None:
     model = SignFusion(2, modalities=("skeleton",), freeze=["skeleton"], unfreeze_epoch=0)
     words = model.branches["skeleton"].backbone.get_input_embeddings().weight
-    groups = [one for group in model.parameter_groups() for one in group["params"]]
-    assert not any(one is words for one in groups)
+    groups = [parameter for group in model.parameter_groups() for parameter in group["params"]]
+    assert not any(parameter is words for parameter in groups)
 
 
 def test_unfreezing_in_several_processes_is_refused() -> None:

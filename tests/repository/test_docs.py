@@ -75,25 +75,27 @@ def options_of(module: str) -> frozenset[str]:
 
 
 def commands_of(text: str) -> list[str]:
-    """What a page says to type: lines of its blocks for a shell, and code in its sentences."""
+    """Return what a page says to type: lines of its shell blocks, and code in its sentences."""
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [*lines, *re.findall(r"`([^`\n]+)`", text)]
 
 
 def unknown(command: str) -> list[str]:
-    """What a command names that is not there: a program, its options, or extras."""
+    """Return what a command names that is not there: a program, its options, or extras."""
     words = command.partition("#")[0].split()  # code in a sentence need not be a shell's
     given = [word.partition("=")[0] for word in words if re.match("--?[a-z]", word)]
     if words[:1] == ["jointprune"] and words[1:]:
         command_of = _parser()._subparsers._group_actions[0].choices
-        return [one for one in given if one not in command_of[words[1]]._option_string_actions]
+        return [
+            option for option in given if option not in command_of[words[1]]._option_string_actions
+        ]
     if words[:2] == ["python", "-m"] and words[2].startswith(("examples.", "benchmarks.")):
-        return [one for one in given[1:] if one not in options_of(words[2])]
+        return [option for option in given[1:] if option not in options_of(words[2])]
     if words[:2] == ["pip", "install"]:
         named = re.findall(r"(?:\.|lightning-jointprune)\[([\w,]+)\]", command)
         wanted = [extra for names in named for extra in names.split(",")]
-        return [one for one in wanted if f"\n{one} = [\n" not in EXTRAS]
+        return [extra for extra in wanted if f"\n{extra} = [\n" not in EXTRAS]
     return []
 
 
@@ -137,7 +139,7 @@ def test_the_code_of_a_page_runs_from_its_first_block_to_its_last(
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_command_names_options_and_extras_that_there_are(page: Path) -> None:
     commands = commands_of(page.read_text(encoding="utf-8"))
-    assert {one: unknown(one) for one in commands if unknown(one)} == {}
+    assert {command: unknown(command) for command in commands if unknown(command)} == {}
 
 
 @pytest.mark.parametrize(
@@ -159,9 +161,9 @@ def messages_of(module: str) -> list[str]:
     """The texts in a module that begin as a refusal does, "…" where something is filled in."""
     code = (ROOT / "lightning_jointprune" / f"{module}.py").read_text(encoding="utf-8")
     nodes = list(ast.walk(ast.parse(code)))
-    filled = [one.values for one in nodes if isinstance(one, ast.JoinedStr)]
+    filled = [node.values for node in nodes if isinstance(node, ast.JoinedStr)]
     parts = {id(part) for values in filled for part in values}
-    plain = [[one] for one in nodes if isinstance(one, ast.Constant) and id(one) not in parts]
+    plain = [[node] for node in nodes if isinstance(node, ast.Constant) and id(node) not in parts]
     said = ["".join(map(_literal, values)) for values in [*filled, *plain]]
     return [text for text in said if text.startswith("Expected ")]
 
@@ -171,7 +173,7 @@ def _literal(part: ast.expr) -> str:
 
 
 def quoted(heading: str) -> list[re.Pattern[str]]:
-    """What a heading quotes of messages; a number, a name or "…" in it stands for anything."""
+    """Return what a heading quotes of messages; a number, a name or "…" stands for anything."""
     filled = r"\s*(?:\b\d+(?: joints)?|'[^']*'|`[^`]*`|…)\s*"
     texts = re.findall(r'"([^"]+)"', heading)
     return [re.compile(".*".join(map(re.escape, re.split(filled, text)))) for text in texts]
@@ -184,7 +186,9 @@ def test_every_refusal_has_a_heading_that_says_what_to_do(module: str) -> None:
     known = [pattern for heading in headings for pattern in quoted(heading)]
     messages = messages_of(module)
     assert messages
-    assert [one for one in messages if not any(found.match(one) for found in known)] == []
+    assert [
+        message for message in messages if not any(found.match(message) for found in known)
+    ] == []
 
 
 def test_a_heading_quotes_a_message_that_there_is() -> None:
@@ -193,7 +197,9 @@ def test_a_heading_quotes_a_message_that_there_is() -> None:
     modules = [path.relative_to(package).with_suffix("") for path in package.rglob("*.py")]
     messages = [text for module in modules for text in messages_of(module.as_posix())]
     for heading in re.findall(r"^##+ (.*\"Expected.*)$", page, re.MULTILINE):
-        stale = [one.pattern for one in quoted(heading) if not any(map(one.match, messages))]
+        stale = [
+            pattern.pattern for pattern in quoted(heading) if not any(map(pattern.match, messages))
+        ]
         assert stale == [], heading
 
 

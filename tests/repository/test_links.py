@@ -28,19 +28,22 @@ def written(page: Path) -> str:
 
 @cache
 def anchors(page: Path) -> set[str]:
-    """What GitHub calls the headings of a page: of two that are alike, the second ends in -1."""
+    """Return GitHub's names of a page's headings: of two that are alike, the second ends in -1."""
     found: list[str] = []
     for heading in HEADING.findall(written(page)):
         words = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
         found.append(re.sub(r"[^\w\- ]", "", words).strip().replace(" ", "-"))
-    before = [found[:place].count(one) for place, one in enumerate(found)]
-    return {f"{one}-{count}" if count else one for one, count in zip(found, before, strict=True)}
+    before = [found[:place].count(anchor) for place, anchor in enumerate(found)]
+    return {
+        f"{anchor}-{count}" if count else anchor
+        for anchor, count in zip(found, before, strict=True)
+    }
 
 
 def dead(text: str, page: Path) -> list[str]:
     """The relative links in a text of a page that lead nowhere."""
-    links = [one or other for one, other in LINK.findall(CODE.sub("", text))]
-    return [one for one in links if not re.match(r"[a-z]+:", one) and not leads(one, page)]
+    links = [inline or reference for inline, reference in LINK.findall(CODE.sub("", text))]
+    return [link for link in links if not re.match(r"[a-z]+:", link) and not leads(link, page)]
 
 
 def leads(link: str, page: Path) -> bool:

@@ -32,7 +32,7 @@ def shown(source: str, namespace: dict[str, Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What each cell shows, by its id."""
+    """Run the notebook, and return what each cell shows by its id."""
     namespace: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("notebook"))

@@ -1,4 +1,4 @@
-"""What is built: the wheel has the package and no more, and works without the checkout."""
+"""The wheel has the package and no more, and works without the checkout."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ sys.exit(main(["skeletons"]) or main(["show", "record.json"]) or main(["report",
 
 
 def run(*command: str, cwd: Path, **environment: str) -> str:
-    """What a command prints, which has to end well."""
+    """Return what a command prints, which has to end well."""
     done = subprocess.run(
         [sys.executable, *command],
         cwd=cwd,
@@ -99,9 +99,9 @@ def test_a_wheel_says_what_it_is(built: tuple[Path, Path]) -> None:
 def test_the_oldest_releases_that_ci_tries_are_the_lower_bounds(built: tuple[Path, Path]) -> None:
     said = Parser().parsestr(content(built[0])[f"{INFO}/METADATA"].decode())
     needed = [
-        one
-        for one in map(Requirement, said.get_all("Requires-Dist"))
-        if one.marker is None or one.marker.evaluate({"extra": "compact"})
+        requirement
+        for requirement in map(Requirement, said.get_all("Requires-Dist"))
+        if requirement.marker is None or requirement.marker.evaluate({"extra": "compact"})
     ]
     lines = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
     oldest = [Requirement(line) for line in lines if not line.startswith("#")]
@@ -111,10 +111,10 @@ def test_the_oldest_releases_that_ci_tries_are_the_lower_bounds(built: tuple[Pat
 def bounds(requirements: list[Requirement], operator: str) -> dict[str, Version]:
     """The release that each names with the operator, and with no other."""
     found = {}
-    for one in requirements:
-        (bound,) = one.specifier
-        assert bound.operator == operator, f"Expected {operator} but got {one}"
-        found[one.name] = Version(bound.version)
+    for requirement in requirements:
+        (bound,) = requirement.specifier
+        assert bound.operator == operator, f"Expected {operator} but got {requirement}"
+        found[requirement.name] = Version(bound.version)
     return found
 
 

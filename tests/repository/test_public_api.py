@@ -1,4 +1,4 @@
-"""What docs/versions.md promises is what public_api.json has, till it is changed there."""
+"""The public names and arguments are those of public_api.json, as docs/versions.md promises."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ def promised() -> dict[str, Any]:
     named = {name: getattr(lightning_jointprune, name) for name in lightning_jointprune.__all__}
     named |= {f"report.{name}": getattr(report, name) for name in report.__all__}
     return {
-        "arguments": {name: arguments(one) for name, one in named.items() if callable(one)},
-        "members": {name: members(one) for name, one in named.items() if inspect.isclass(one)},
+        "arguments": {name: arguments(thing) for name, thing in named.items() if callable(thing)},
+        "members": {
+            name: members(thing) for name, thing in named.items() if inspect.isclass(thing)
+        },
         "options": {name: options(parser) for name, parser in commands().items()},
         "--json": json_keys(),
         "logged": [*figures(), loggers.TAG, loggers.IMAGE_TAG],
@@ -45,17 +47,21 @@ def promised() -> dict[str, Any]:
 def arguments(thing: Any) -> str:
     """The arguments with their defaults, in order, without types."""
     signature = inspect.signature(thing)
-    plain = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
+    plain = [
+        parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()
+    ]
     return str(signature.replace(parameters=plain, return_annotation=signature.empty))
 
 
 def members(kind: type) -> list[str]:
     """The methods with their arguments, and the properties, that are a class's own."""
-    ours = [one for one in kind.__mro__ if one.__module__.startswith("lightning_jointprune")]
+    ours = [base for base in kind.__mro__ if base.__module__.startswith("lightning_jointprune")]
     fields = {*getattr(kind, "__dataclass_fields__", ()), *getattr(kind, "_fields", ())}
-    names = sorted({name for one in ours for name in vars(one)} - THEIRS - fields)
+    names = sorted({name for base in ours for name in vars(base)} - THEIRS - fields)
     found = {name: getattr(kind, name) for name in names if not name.startswith("_")}
-    return [f"{name}{arguments(one) if callable(one) else ''}" for name, one in found.items()]
+    return [
+        f"{name}{arguments(member) if callable(member) else ''}" for name, member in found.items()
+    ]
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
@@ -63,28 +69,34 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 
 def options(parser: argparse.ArgumentParser) -> str:
-    """What a command takes, in its own words."""
-    given = [one for one in parser._actions if not isinstance(one, argparse._HelpAction)]
-    return " ".join("|".join(one.option_strings) or str(one.metavar) for one in given)
+    """Return a command's options and arguments, in its own words."""
+    given = [
+        argument for argument in parser._actions if not isinstance(argument, argparse._HelpAction)
+    ]
+    return " ".join(
+        "|".join(argument.option_strings) or str(argument.metavar) for argument in given
+    )
 
 
 def json_keys() -> dict[str, list[str]]:
     """The keys that each command prints, and those of what is written file by file."""
     files = [PACKAGE / "cli" / "main.py", PACKAGE / "cli" / "models.py"]
     parsed = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
-    functions = [one for code in parsed for one in code.body if isinstance(one, ast.FunctionDef)]
-    found = {one.name.strip("_"): printed(one) for one in functions}
+    functions = [node for code in parsed for node in code.body if isinstance(node, ast.FunctionDef)]
+    found = {function.name.strip("_"): printed(function) for function in functions}
     found |= {"export": list(Export._fields), "select: files": list(Rewritten._fields)}
     return {name: keys for name, keys in found.items() if keys}
 
 
 def printed(function: ast.FunctionDef) -> list[str]:
     """The keys in a function's calls of `_print_json(key=...)` and `json.dumps({"key": ...})`."""
-    calls = [one for one in ast.walk(function) if isinstance(one, ast.Call)]
-    ours = [one for one in calls if isinstance(one.func, ast.Name) and one.func.id == "_print_json"]
-    keys = [keyword.arg for one in ours for keyword in one.keywords]
-    dumped = [one for one in calls if ast.unparse(one.func) == "json.dumps"]
-    literal = [one.args[0].keys for one in dumped if isinstance(one.args[0], ast.Dict)]
+    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+    ours = [
+        call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "_print_json"
+    ]
+    keys = [keyword.arg for call in ours for keyword in call.keywords]
+    dumped = [call for call in calls if ast.unparse(call.func) == "json.dumps"]
+    literal = [call.args[0].keys for call in dumped if isinstance(call.args[0], ast.Dict)]
     keys += [getattr(key, "value", None) for row in literal for key in row]
     return [key for key in keys if key]
 

@@ -1,4 +1,4 @@
-"""What runs on GitHub names only what is here, and may do no more than it needs."""
+"""Workflows name only files and extras that are here, and may do no more than they need."""
 
 from __future__ import annotations
 
@@ -120,7 +120,9 @@ def releases_for(pythons: list[str]) -> set[str]:
     """The releases in constraints.txt that are for any of these Pythons, at their last patch."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if not line.startswith("#")]
-    places = [{"python_version": one, "python_full_version": f"{one}.99"} for one in pythons]
+    places = [
+        {"python_version": python, "python_full_version": f"{python}.99"} for python in pythons
+    ]
     return {
         f"{pin.name}{pin.specifier}"
         for pin in pins
@@ -137,6 +139,6 @@ def test_a_form_asks_by_name_and_needs_an_answer(path: Path) -> None:
 
 
 def test_a_bug_comes_with_what_the_doctor_prints() -> None:
-    fields = {one["id"]: one for one in load(GITHUB / "ISSUE_TEMPLATE" / "bug.yml")["body"]}
+    fields = {field["id"]: field for field in load(GITHUB / "ISSUE_TEMPLATE" / "bug.yml")["body"]}
     assert "jointprune doctor" in fields["doctor"]["attributes"]["label"]
     assert fields["doctor"]["validations"]["required"] == "true"

@@ -68,7 +68,7 @@ def test_a_run_writes_the_same_files_at_an_address_as_on_a_disk(
     there = pruning(dirpath=f"{scheme}://bucket/run")
     fit(Classifier(), there)
     folder = place(f"{scheme}://bucket/run")
-    assert sorted(one.name for one in folder.glob("*")) == FILES
+    assert sorted(path.name for path in folder.glob("*")) == FILES
     assert there.report_path == folder / FILES[0]
     for name in FILES:
         assert (folder / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
@@ -80,7 +80,7 @@ def test_a_run_writes_beside_lightnings_own_checkpoints(scheme: str) -> None:
     root = f"{scheme}://bucket/run"
     callback = pruning()
     fit(Classifier(), callback, default_root_dir=root, enable_checkpointing=True)
-    assert {one.name for one in place(root).glob("*")} == set(FILES)
+    assert {path.name for path in place(root).glob("*")} == set(FILES)
     (checkpoint,) = place(root).glob("**/*.ckpt")
     assert str(checkpoint).startswith(f"{root}/checkpoints/")
 
@@ -91,7 +91,7 @@ def test_a_run_writes_into_the_folder_of_its_logger() -> None:
     callback = pruning()
     fit(Classifier(), callback, logger=logger, enable_checkpointing=True)
     version = place("memory://bucket/logs/lightning_logs/version_0")
-    assert {one.name for one in version.glob("*")} == {*FILES, "metrics.csv", "hparams.yaml"}
+    assert {path.name for path in version.glob("*")} == {*FILES, "metrics.csv", "hparams.yaml"}
     assert callback.report_path == version / FILES[0]
 
 
@@ -141,7 +141,7 @@ def test_models_are_read_and_written_at_an_address(tmp_path: Path) -> None:
 def test_what_was_measured_is_written_and_read_at_an_address() -> None:
     found = evaluated(record_of("coco_17", (0, 2)))
     found.to_json("s3://bucket/run/")
-    assert [one.name for one in place("s3://bucket/run").glob("*")] == ["joint_evaluation.json"]
+    assert [path.name for path in place("s3://bucket/run").glob("*")] == ["joint_evaluation.json"]
     assert JointEvaluation.from_json("s3://bucket/run").to_json() == found.to_json()
 
 
@@ -164,7 +164,7 @@ def test_commands_read_and_write_at_an_address(
         assert main(["show", root]) == 2
         found = capsys.readouterr()
         printed[root] = [said.replace(root, "ROOT") for said in found]
-        names = {one.name for one in place(f"{root}/run_0").glob("*")}
+        names = {path.name for path in place(f"{root}/run_0").glob("*")}
         assert names == {"pruning_record.json", "joint_importance.html", "plotly.min.js"}
         assert place(f"{root}/page.html").is_file()
     local, remote = printed.values()

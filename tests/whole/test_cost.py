@@ -1,4 +1,4 @@
-"""What the callback adds to a training step: nothing that waits for a device, and little memory."""
+"""The callback adds nothing to a training step that waits for a device, and little memory."""
 
 from __future__ import annotations
 
@@ -97,11 +97,11 @@ class InAten(TorchDispatchMode):
         if name in IN_ATEN:
             self.waits.note(name)
         if name in ("_to_copy", "copy_"):
-            devices = {one.device.type for one in args if isinstance(one, Tensor)}
+            devices = {value.device.type for value in args if isinstance(value, Tensor)}
             if len(devices | {torch.device(kwargs.get("device") or "cpu").type}) > 1:
                 self.waits.note(name)
         if name in ("index", "index_put", "index_put_") and any(
-            one is not None and one.dtype == torch.bool for one in args[1]
+            value is not None and value.dtype == torch.bool for value in args[1]
         ):
             self.waits.note(f"{name} by a mask")
         return func(*args, **kwargs)
@@ -185,16 +185,16 @@ class Saved:
         self.steps: list[int] = []
 
     def begin(self, given: Any) -> None:
-        alive = {one.untyped_storage().data_ptr() for one in given}
+        alive = {tensor.untyped_storage().data_ptr() for tensor in given}
         self.kept: dict[int, int] = {}
 
-        def pack(one: Tensor) -> Tensor:
-            storage = one.untyped_storage()
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
             if storage.data_ptr() not in alive:
                 self.kept[storage.data_ptr()] = storage.nbytes()
-            return one
+            return tensor
 
-        self.hooks = saved_tensors_hooks(pack, lambda one: one)
+        self.hooks = saved_tensors_hooks(pack, lambda tensor: tensor)
         self.hooks.__enter__()
 
     def end(self) -> None:
@@ -231,11 +231,11 @@ def tensors(value: Any, found: dict[int, Tensor]) -> None:
         found[id(value)] = value
         tensors(value.grad, found)
     elif isinstance(value, dict):
-        for one in value.values():
-            tensors(one, found)
+        for part in value.values():
+            tensors(part, found)
     elif isinstance(value, list | tuple):
-        for one in value:
-            tensors(one, found)
+        for part in value:
+            tensors(part, found)
     elif type(value).__module__.startswith("lightning_jointprune"):
         tensors(vars(value), found)
 
@@ -249,8 +249,10 @@ def bytes_held(frames: int, joints: int) -> int:
             nonlocal most
             found: dict[int, Tensor] = {}
             tensors(callback, found)
-            tensors([trainer.optimizers[0].state[one] for one in callback._search.logits], found)
-            most = max(most, sum(one.untyped_storage().nbytes() for one in found.values()))
+            tensors(
+                [trainer.optimizers[0].state[logit] for logit in callback._search.logits], found
+            )
+            most = max(most, sum(tensor.untyped_storage().nbytes() for tensor in found.values()))
 
     model = Sized(frames, joints)
     callback = pruning(Price("auto"), num_joints=joints)

@@ -1,4 +1,4 @@
-"""What earlier states of the package wrote: a pickled model, a checkpoint, a record, a compact one.
+"""Files of earlier states of the package load: a pickled model, a checkpoint, a record.
 
 The files in `former` are of one run: ten joints in two channels, of which three are kept.
 """

@@ -64,9 +64,9 @@ def run(ckpt: str | None = None, **settings: Any) -> Any:
     kept |= {"filename": "{step}", "save_top_k": -1}
     saver = ModelCheckpoint("all", every_n_train_steps=1, **kept)
     settings = {"max_epochs": 8, "enable_checkpointing": True, **settings}
-    one = trainer(callback, *watchers, saver, **settings)
-    one.fit(model, Resumable(clips(BATCHES)), clips(2, seed=1), ckpt_path=ckpt)
-    return (model, callback, one), watchers
+    run = trainer(callback, *watchers, saver, **settings)
+    run.fit(model, Resumable(clips(BATCHES)), clips(2, seed=1), ckpt_path=ckpt)
+    return (model, callback, run), watchers
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")

@@ -1,4 +1,4 @@
-"""What researchers lost months to, and what Lightning can do around a run, each as one test."""
+"""The callback works beside all that Lightning can do around a run, a test each."""
 
 from __future__ import annotations
 
@@ -120,21 +120,21 @@ def test_a_price_does_not_depend_on_how_many_joints_there_are() -> None:
             super().__init__(joints=2 * J)
 
     wide = DataLoader([(torch.randn(8, 4, 2 * J, 2), torch.ones(8).long())] * 8, batch_size=None)
-    one = pruning(Price(0.3), lr=2.0)
+    narrow = pruning(Price(0.3), lr=2.0)
     other = pruning(Price(0.3), lr=2.0, num_joints=2 * J)
-    fit(Indifferent(), one)
+    fit(Indifferent(), narrow)
     fit(Wide(), other, train=wide, val=wide)
-    assert one.selection.keep_probabilities[0] < 0.8
+    assert narrow.selection.keep_probabilities[0] < 0.8
     assert other.selection.keep_probabilities == pytest.approx(
-        [one.selection.keep_probabilities[0]] * 2 * J
+        [narrow.selection.keep_probabilities[0]] * 2 * J
     )
 
 
 def test_the_gates_arrive_though_the_network_learns_at_a_rate_of_1e_4() -> None:
     callback = pruning(Price(0.3), lr=None)
-    one = fit(Classifier(lr=1e-4), callback, max_epochs=20)
+    run = fit(Classifier(lr=1e-4), callback, max_epochs=20)
     short = 20 * BATCHES * 0.4 / 200  # the search, as a share of one that is long enough
-    assert one.optimizers[0].param_groups[-1]["lr"] == pytest.approx(0.05 / short**2)
+    assert run.optimizers[0].param_groups[-1]["lr"] == pytest.approx(0.05 / short**2)
     assert max(abs(p - 0.9) for p in callback.selection.keep_probabilities) > 0.5
 
 
@@ -157,9 +157,9 @@ def test_schedules_fit_into_any_run(epochs: int) -> None:
 @pytest.mark.compatibility("Optimizers", "explicit parameter groups")
 def test_logits_are_trained_beside_explicit_parameter_groups() -> None:
     model, callback = Classifier(), pruning(Price(0.1))  # the classifier lists its groups
-    one = fit(model, callback)
-    ours = one.optimizers[0].param_groups[-1]["params"][0]
-    assert "exp_avg" in one.optimizers[0].state[ours]
+    run = fit(model, callback)
+    ours = run.optimizers[0].param_groups[-1]["params"][0]
+    assert "exp_avg" in run.optimizers[0].state[ours]
     assert callback.selection.keep_probabilities != pytest.approx([0.9] * J)
 
 
@@ -169,8 +169,8 @@ def test_logits_are_trained_beside_explicit_parameter_groups() -> None:
 )
 def test_a_checkpoint_loads_in_the_plain_class() -> None:
     model, callback = Classifier(), pruning()
-    one = fit(model, callback)
-    one.save_checkpoint("last.ckpt")
+    run = fit(model, callback)
+    run.save_checkpoint("last.ckpt")
     plain = Classifier.load_from_checkpoint("last.ckpt", strict=True)
     assert list(plain.state_dict()) == ["head.weight", "head.bias"]
     assert torch.equal(plain.head.weight, model.head.weight)
@@ -197,8 +197,8 @@ def test_ema_averages_beside_us(first: bool) -> None:
 def test_swa_averages_beside_us(first: bool) -> None:
     model, callback = Classifier(), pruning(Price(0.1))
     swa = StochasticWeightAveraging(swa_lrs=1e-3, swa_epoch_start=2, annealing_epochs=1)
-    one = fit(model, *([swa, callback] if first else [callback, swa]))
-    *users, ours = one.optimizers[0].param_groups
+    run = fit(model, *([swa, callback] if first else [callback, swa]))
+    *users, ours = run.optimizers[0].param_groups
     assert [group["lr"] for group in users] == pytest.approx([1e-3, 1e-3])
     assert ours["lr"] == 0.5 or callback.record.phase == "final"
     history = callback.record.history
@@ -315,14 +315,14 @@ def run(settings: dict[str, Any], ckpt: str | None = None, **more: Any) -> Any:
     ]
     accumulated = more.get("accumulate_grad_batches", 1)
     callbacks = more.pop("beside", lambda ours: [ours])(callback)
-    one = trainer(*callbacks, *([] if ckpt else savers), enable_checkpointing=ckpt is None, **more)
-    one.fit(model, Resumable(clips(BATCHES * accumulated)), clips(2, seed=1), ckpt_path=ckpt)
-    return model, callback, one
+    run = trainer(*callbacks, *([] if ckpt else savers), enable_checkpointing=ckpt is None, **more)
+    run.fit(model, Resumable(clips(BATCHES * accumulated)), clips(2, seed=1), ckpt_path=ckpt)
+    return model, callback, run
 
 
 def assert_equal_runs(resumed: Any, whole: Any, without: int | None = None) -> None:
     """Compare two runs; Lightning skips the validation after the step `without`."""
-    (model, callback, one), (other_model, other, other_one) = resumed, whole
+    (model, callback, ended), (other_model, other, other_one) = resumed, whole
     history = [snapshot for snapshot in other.record.history if snapshot.step != without]
     assert list(callback.record.history) == history
     assert callback.selection.mask == other.selection.mask
@@ -330,7 +330,7 @@ def assert_equal_runs(resumed: Any, whole: Any, without: int | None = None) -> N
     assert callback.selection.metrics == other.selection.metrics
     for p, q in zip(model.parameters(), other_model.parameters(), strict=True):
         assert torch.equal(p, q)
-    states = [t.optimizers[0].state_dict() for t in (one, other_one)]
+    states = [t.optimizers[0].state_dict() for t in (ended, other_one)]
     assert states[0]["param_groups"] == states[1]["param_groups"]
     for p, q in zip(states[0]["state"].values(), states[1]["state"].values(), strict=True):
         assert all(torch.equal(p[name], q[name]) for name in q)
@@ -402,8 +402,8 @@ def test_a_run_in_parts_resumes_and_loads(name: str) -> None:
     settings = {"budget": 3, "input": "body + hand"}
     done = run(settings, kind=InParts)
     assert_equal_runs(run(settings, f"{name}.ckpt", kind=InParts), done)
-    one = run({**settings, "input": "body+hand"}, f"{name}.ckpt", kind=InParts)  # in other words
-    assert one[1].selection.mask == done[1].selection.mask
+    reworded = run({**settings, "input": "body+hand"}, f"{name}.ckpt", kind=InParts)
+    assert reworded[1].selection.mask == done[1].selection.mask
     x = next(iter(clips(1)))[0]
     kept = torch.tensor(done[1].selection.mask)[:, None]
     pruned = load_pruned(InParts, "step=40.ckpt")
@@ -439,11 +439,11 @@ def test_a_trainer_may_go_back_to_a_checkpoint_of_the_search() -> None:
     settings: dict[str, Any] = {"budget": Price("auto")}
     done = run(settings)
     model, callback = Classifier(), pruning(**settings)
-    one = trainer(callback)
-    one.fit(model, Resumable(clips()), clips(2, seed=1))
-    one.should_stop = False
-    one.fit(model, Resumable(clips()), clips(2, seed=1), ckpt_path="end-step=16.ckpt")
-    assert_equal_runs((model, callback, one), done)
+    ended = trainer(callback)
+    ended.fit(model, Resumable(clips()), clips(2, seed=1))
+    ended.should_stop = False
+    ended.fit(model, Resumable(clips()), clips(2, seed=1), ckpt_path="end-step=16.ckpt")
+    assert_equal_runs((model, callback, ended), done)
 
 
 @pytest.mark.compatibility(
@@ -453,9 +453,9 @@ def test_a_plain_checkpoint_can_be_fitted_with_the_callback() -> None:
     plain = Classifier()
     trainer(max_epochs=1).fit(plain, clips(), clips(2))
     trainer(max_epochs=1).test(plain, clips(2), verbose=False)
-    one = trainer(max_epochs=1)
-    one.fit(plain, clips(), clips(2))
-    one.save_checkpoint("plain.ckpt")
+    run = trainer(max_epochs=1)
+    run.fit(plain, clips(), clips(2))
+    run.save_checkpoint("plain.ckpt")
 
     model, callback = Classifier(), pruning()
     other = trainer(callback, max_epochs=10)
@@ -504,9 +504,9 @@ def test_an_error_before_a_resumed_run_begins_is_the_users_own() -> None:
 def test_the_best_checkpoint_is_tested_after_fit() -> None:
     model, callback = Classifier(), pruning()
     best = ModelCheckpoint(".", monitor="val_loss")
-    one = fit(model, callback, best, enable_checkpointing=True)
-    one.test(model, clips(2), ckpt_path="best", verbose=False)
-    one.validate(dataloaders=clips(2), ckpt_path="best", verbose=False)
+    run = fit(model, callback, best, enable_checkpointing=True)
+    run.test(model, clips(2), ckpt_path="best", verbose=False)
+    run.validate(dataloaders=clips(2), ckpt_path="best", verbose=False)
     assert kinds(model, "test") == {"masked"}
     assert final_masks(model, "test") == {callback.selection.mask}
 
@@ -514,10 +514,10 @@ def test_the_best_checkpoint_is_tested_after_fit() -> None:
 def test_a_checkpoint_of_the_warmup_is_tested_with_all_joints_after_fit() -> None:
     model, callback = Classifier(), pruning()
     first = ModelCheckpoint(".", "{step}", every_n_train_steps=4, save_top_k=-1)
-    one = fit(model, callback, first, enable_checkpointing=True)
-    one.test(model, clips(2), ckpt_path="step=4.ckpt", verbose=False)
+    run = fit(model, callback, first, enable_checkpointing=True)
+    run.test(model, clips(2), ckpt_path="step=4.ckpt", verbose=False)
     assert kinds(model, "test") == {"open"}
-    one.test(model, clips(2), ckpt_path="step=40.ckpt", verbose=False)
+    run.test(model, clips(2), ckpt_path="step=40.ckpt", verbose=False)
     assert model.of("test")[-1].kind == "masked"
 
 
@@ -560,13 +560,13 @@ def test_a_checkpoint_of_weights_alone_keeps_the_mask(first: bool) -> None:
     saver = ModelCheckpoint(".", "weights", save_weights_only=True)
     beside = EMAWeightAveraging(decay=0.9)  # copies the model with its hook
     callbacks = [callback, beside, saver] if first else [saver, beside, callback]
-    one = fit(model, *callbacks, enable_checkpointing=True)
-    one.save_checkpoint("full.ckpt")
+    run = fit(model, *callbacks, enable_checkpointing=True)
+    run.save_checkpoint("full.ckpt")
 
     weights, full = (torch.load(f"{n}.ckpt", weights_only=True) for n in ("weights", "full"))
     assert "optimizer_states" not in weights
     assert weights["signed"] > 0
-    state, whole = (one["callbacks"][callback.state_key] for one in (weights, full))
+    state, whole = (checkpoint["callbacks"][callback.state_key] for checkpoint in (weights, full))
     assert state["journal"]["history"] == []
     assert len(whole["journal"]["history"]) == 5
 
@@ -619,12 +619,12 @@ class Manual(Classifier):
 
 @pytest.mark.compatibility("Trainer", "manual optimization")
 def test_manual_optimization_is_the_same_run() -> None:
-    one, other = pruning(Price("auto")), pruning(Price("auto"))
+    by_hand, other = pruning(Price("auto")), pruning(Price("auto"))
     torch.manual_seed(0)
-    fit(Manual(), one)
+    fit(Manual(), by_hand)
     torch.manual_seed(0)
     fit(Classifier(), other)
-    assert one.record.history == other.record.history
+    assert by_hand.record.history == other.record.history
 
 
 @pytest.mark.compatibility(
@@ -645,8 +645,8 @@ def test_an_optimizer_of_named_parameters_is_welcome() -> None:
             return torch.optim.AdamW(self.named_parameters(), lr=0.01)
 
     model, callback = Named(), pruning()
-    one = fit(model, callback)
-    assert one.optimizers[0].param_groups[0]["param_names"] == ["head.weight", "head.bias"]
+    run = fit(model, callback)
+    assert run.optimizers[0].param_groups[0]["param_names"] == ["head.weight", "head.bias"]
     assert final_masks(model) == {callback.selection.mask}
 
 
@@ -695,8 +695,8 @@ def test_two_optimizers_train_the_gates_once() -> None:
             ]
 
     model, callback = Two(), pruning()
-    one = fit(model, callback)
-    ours = [[g.get("joint_pruning", False) for g in o.param_groups] for o in one.optimizers]
+    run = fit(model, callback)
+    ours = [[g.get("joint_pruning", False) for g in o.param_groups] for o in run.optimizers]
     assert ours == [[False, True], [False]]
     assert kinds(model) == {"open", "sampled", "masked"}
     assert final_masks(model) == {callback.selection.mask}
@@ -853,8 +853,8 @@ def test_callbacks_of_lightning_work_beside_us(name: str, first: bool) -> None:
         "enable_progress_bar": "ProgressBar" in name,
         "enable_model_summary": "Summary" in name,
     }
-    one = trainer(*([theirs, callback] if first else [callback, theirs]), **settings)
-    one.fit(model)
+    run = trainer(*([theirs, callback] if first else [callback, theirs]), **settings)
+    run.fit(model)
     late = [call.kind for call in model.of("train")]
     batches = 64 // model.batch_size
     assert late[-5 * batches :] == ["open"] * batches + ["sampled"] * 2 * batches + (
@@ -926,13 +926,13 @@ def test_finetuning_thaws_beside_us_as_it_does_alone(kind: Any, order: Any) -> N
     model, callback, theirs = Layered(), pruning(Price(0.3)), kind()
     without, within = Watch(), Watch()
     fit(Layered(), kind(), without)
-    one = fit(model, *order(callback, theirs), within)
+    run = fit(model, *order(callback, theirs), within)
 
     assert within.seen == without.seen
     assert [len(groups) for _, groups, _ in within.seen] == [1] * 16 + [2] * 24
     history = [snapshot.keep_probabilities for snapshot in callback.record.history]
     assert history[0] != history[1] != history[2] == history[4]
-    assert "joint_pruning" in one.optimizers[0].param_groups[-1]
+    assert "joint_pruning" in run.optimizers[0].param_groups[-1]
     assert final_masks(model) == {callback.selection.mask}
     assert not {"on_fit_start", "on_train_epoch_start"} & vars(theirs).keys()
 
@@ -1174,11 +1174,11 @@ def test_pytorch_lightning_is_lightning_too() -> None:
     stopper = pytorch_lightning.callbacks.EarlyStopping("val_loss", patience=1, mode="max")
     best = pytorch_lightning.callbacks.ModelCheckpoint(".", monitor="val_loss", mode="max")
     settings = {**QUIET, "enable_checkpointing": True}
-    one = pytorch_lightning.Trainer(max_epochs=10, callbacks=[stopper, callback, best], **settings)
-    one.fit(model, clips(), clips(2))
+    run = pytorch_lightning.Trainer(max_epochs=10, callbacks=[stopper, callback, best], **settings)
+    run.fit(model, clips(), clips(2))
 
     assert callback.record.phase == "final"
-    assert one.current_epoch < 10
+    assert run.current_epoch < 10
     got = (model.seen[-1] != 0).any(dim=3).any(dim=1).any(dim=0)
     assert tuple(got.tolist()) == callback.selection.mask
     state = torch.load(best.best_model_path, weights_only=True)["callbacks"][callback.state_key]
@@ -1189,9 +1189,9 @@ def test_pytorch_lightning_is_lightning_too() -> None:
 
 
 def test_pytorch_lightning_errors_are_those_its_users_catch() -> None:
-    one = pytorch_lightning.Trainer(max_epochs=-1, callbacks=[pruning()], **QUIET)
+    run = pytorch_lightning.Trainer(max_epochs=-1, callbacks=[pruning()], **QUIET)
     with pytest.raises(Exception, match="max_epochs=-1 without max_steps"):
-        one.fit(OldClassifier(), clips())
+        run.fit(OldClassifier(), clips())
 
 
 @pytest.mark.parametrize("what", ["module", "submodule"])
@@ -1223,8 +1223,8 @@ def test_a_compiled_model(what: str) -> None:
             whole = torch.compile(model, backend="eager")
         elif compiled:
             model.encoder = torch.compile(model.encoder, backend="eager")
-        one = trainer(callback)
-        one.fit(whole, clips(), clips(2))
+        run = trainer(callback)
+        run.fit(whole, clips(), clips(2))
         x = torch.randn(2, 4, J, 2)
         changed = x.clone()
         changed[:, :, [not kept for kept in callback.selection.mask]] = torch.nan
@@ -1267,8 +1267,8 @@ def from_yaml(arguments: dict[str, Any]) -> Any:
         Classifier, args=["--config=config.yaml"], run=False, save_config_callback=None
     )
     assert again.parser.dump(again.config, skip_none=False) == text
-    found = [one for one in again.trainer.callbacks if isinstance(one, JointPruningCallback)]
-    return found[0]
+    callbacks = again.trainer.callbacks
+    return next(found for found in callbacks if isinstance(found, JointPruningCallback))
 
 
 @pytest.mark.compatibility("Trainer", "LightningCLI, every argument in YAML")
@@ -1439,8 +1439,8 @@ def test_two_processes_agree(budget: str, own: bool, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    one, other = (json.loads(Path(f"rank{rank}.json").read_text()) for rank in range(2))
-    assert one["noise"] != other["noise"]
+    first, other = (json.loads(Path(f"rank{rank}.json").read_text()) for rank in range(2))
+    assert first["noise"] != other["noise"]
     for name in ("indices", "probabilities", "mean", "weights"):
-        assert one[name] == other[name], name
-    assert set(INFORMATIVE) <= set(one["indices"]) < set(range(J))
+        assert first[name] == other[name], name
+    assert set(INFORMATIVE) <= set(first["indices"]) < set(range(J))

@@ -90,9 +90,9 @@ def test_the_output_depends_on_the_models_own_selection_whatever_happens(
             worn.append((pickle.loads(pickle.dumps(chosen)), selection))
         else:
             callback = pruning()
-        for one, kept in worn:
-            assert reaching(one) == kept
-            assert analyze_pruning(one).indices == kept
+        for worn_model, kept in worn:
+            assert reaching(worn_model) == kept
+            assert analyze_pruning(worn_model).indices == kept
 
 
 def test_a_fresh_callback_adopts_what_a_model_wears() -> None:

@@ -126,7 +126,7 @@ def written(value: Any) -> str:
 
 
 class Outcomes:
-    """What the tests of a session have shown, and what follows for the page."""
+    """Collect what the tests of a session have shown, and write the page."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
@@ -168,7 +168,7 @@ class Outcomes:
 
 
 def is_complete(config: pytest.Config) -> bool:
-    """Whether no marked test was left out on the command line."""
+    """Return if no marked test was left out on the command line."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     whole = whole and config.getoption("markexpr") in ("", MARK)
     return whole and not any(config.getoption(name, None) for name in PARTIAL)
@@ -198,7 +198,7 @@ def page(
     parts = [head]
     for section, sentence in sections.items():
         parts.append(f"\n## {section}\n\n{sentence}\n\n{line(columns)}|{'---|' * len(columns)}\n")
-        features = sorted((one for one in rows if one[0] == section), key=lambda it: it[1].lower())
+        features = sorted((row for row in rows if row[0] == section), key=lambda it: it[1].lower())
         for feature in features:
             cells = ("; ".join(sorted(set(some))) for some in zip(*rows[feature], strict=True))
             parts.append(line([feature[1], *cells]))

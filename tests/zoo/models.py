@@ -49,7 +49,7 @@ class Encoder(nn.Module):
 
 
 class Model(pl.LightningModule):
-    """What all have in common. `step` is the loss of a batch; subclasses write it."""
+    """Share what all models have in common. `step` is the loss of a batch; subclasses write it."""
 
     features = T * J * C
     joints = J

@@ -308,8 +308,8 @@ class RefinedTopology(Encoder):
 
     def __init__(self) -> None:
         super().__init__(
-            one=nn.Conv2d(C, 4, 1),
-            other=nn.Conv2d(C, 4, 1),
+            source=nn.Conv2d(C, 4, 1),
+            target=nn.Conv2d(C, 4, 1),
             refine=nn.Conv2d(4, 6, 1),
             space=nn.Conv2d(C, 6, 1),
             head=nn.Linear(6, SIGNS),
@@ -317,8 +317,8 @@ class RefinedTopology(Encoder):
         self.shared = nn.Parameter(torch.rand(J, J))
 
     def forward(self, x: Tensor) -> Tensor:
-        one, other = self.one(x).mean(2), self.other(x).mean(2)
-        refined = self.refine(torch.tanh(one[..., :, None] - other[..., None, :]))
+        source, target = self.source(x).mean(2), self.target(x).mean(2)
+        refined = self.refine(torch.tanh(source[..., :, None] - target[..., None, :]))
         mixed = torch.einsum("ncuv,nctv->nctu", refined + self.shared, self.space(x))
         return self.head(torch.relu(mixed).mean((2, 3)))
 

@@ -55,7 +55,7 @@ ROWS = [  # sections come in the page's order
 
 @pytest.fixture
 def written(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the page is, in a folder with a suite of its own."""
+    """Return the place of the page, in a folder with a suite of its own."""
     path = pytester.path / "page.md"
     monkeypatch.setattr("tests.zoo.compatibility.PAGE", path)
     monkeypatch.setattr("tests.zoo.compatibility.SMALLER_PAGE", pytester.path / "smaller.md")

@@ -63,7 +63,7 @@ def cut(path: Path) -> None:
 
 
 def cut_after_index(path: Path) -> None:
-    """What is cut off of a video whose index stands at its start."""
+    """Cut off the end of a video whose index stands at its start."""
     new = rewritten(path, path.with_suffix(".new.mp4"), movflags="faststart")
     path.write_bytes(new.read_bytes()[:-200])
     new.unlink()

@@ -210,11 +210,11 @@ def test_processes_end_with_the_one_that_started_them(folder: Path, tmp_path: Pa
 
 
 def test_several_processes_write_what_one_writes(folder: Path, tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    quick(folder, one)
+    alone, two = tmp_path / "one", tmp_path / "two"
+    quick(folder, alone)
     assert len(quick(folder, two, workers=2).outcomes) == 8
-    for path in one.rglob("*.npy"):
-        np.testing.assert_array_equal(np.load(path), np.load(two / path.relative_to(one)))
+    for path in alone.rglob("*.npy"):
+        np.testing.assert_array_equal(np.load(path), np.load(two / path.relative_to(alone)))
 
 
 # --- what cannot be extracted --------------------------------------------------------------------
@@ -338,10 +338,12 @@ def test_folder_without_videos_and_pattern_that_leads_out_are_refused(tmp_path: 
 
 
 def test_two_videos_of_one_array_and_a_folder_in_another_order_are_refused(folder: Path) -> None:
-    one = videos(folder)[0]
-    other = one.with_name(one.name.replace("_color", ""))
+    video = videos(folder)[0]
+    other = video.with_name(video.name.replace("_color", ""))
     other.touch()
-    with pytest.raises(ValueError, match=rf"{other.name} and {one.name}, which would both become"):
+    with pytest.raises(
+        ValueError, match=rf"{other.name} and {video.name}, which would both become"
+    ):
         quick(folder, pattern="*.mp4")
     other.unlink()
     save_order(folder, "pose-left-right")

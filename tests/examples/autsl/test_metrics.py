@@ -1,4 +1,4 @@
-"""What a test says of a model, against counts by hand."""
+"""A test's figures of a model agree with counts by hand."""
 
 from __future__ import annotations
 

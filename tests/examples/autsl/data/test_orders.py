@@ -114,7 +114,7 @@ def test_arrays_that_are_not_in_their_skeletons_order_are_doubted(
         np.save(tmp_path / split / "signer0_sample1_skeleton.npy", person(order))
         (tmp_path / f"{split}_labels.csv").write_text("signer0_sample1,0\n")
     SignData(str(tmp_path), "skeleton", "mediapipe_holistic").setup("fit")
-    doubts = [str(one.message) for one in recwarn if "in the order" in str(one.message)]
+    doubts = [str(warning.message) for warning in recwarn if "in the order" in str(warning.message)]
     if order == own_order("mediapipe_holistic"):
         assert doubts == []
     else:

@@ -117,7 +117,7 @@ def test_dropped_joint_in_the_raw_data_leaves_the_output_bitwise_the_same(
 
 
 def scores(folder: Path, model: SignFusion, gates: JointPruningLayer) -> torch.Tensor:
-    """What a pruned model makes of all clips, from the files on."""
+    """Return a pruned model's scores of all clips, from the files on."""
     data = SignData(str(folder), "skeleton", num_frames=8, batch_size=4, **PREPARED)
     data.setup("fit")
     batches = [batch for part in (data.val_dataloader(), data.test_dataloader()) for batch in part]

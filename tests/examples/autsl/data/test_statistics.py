@@ -1,4 +1,4 @@
-"""What a study's cells say: means, signers and paired tests, against numbers worked out by hand."""
+"""Means, signers and paired tests of a study agree with numbers worked out by hand."""
 
 from __future__ import annotations
 

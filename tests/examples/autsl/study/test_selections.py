@@ -1,4 +1,4 @@
-"""Which cells a study has, and which joints a cell's model sees."""
+"""A study has the cells that it asks for, and a cell's model sees its selection's joints."""
 
 from __future__ import annotations
 

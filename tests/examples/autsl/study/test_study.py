@@ -92,7 +92,7 @@ def write_cell(cell: Cell, folder: Path, *results: dict[str, object]) -> Path:
     path.parent.mkdir(exist_ok=True)
     empty = {"test_acc": 0.5, "test_top5": 0.5, "test_f1": 0.5, "kept": []}
     empty["test"] = {"clips": [], "signs": [], "answers": []}
-    path.write_text(json.dumps({**cell, "results": [{**empty, **one} for one in results]}))
+    path.write_text(json.dumps({**cell, "results": [{**empty, **result} for result in results]}))
     return path
 
 
@@ -208,7 +208,9 @@ def test_published_figures_stand_apart_with_their_sources(tmp_path: Path) -> Non
     assert own.count(r"\\") == 1
     assert len(lines) == len(PUBLISHED)
     for row, line in zip(PUBLISHED, lines, strict=True):
-        assert page.links.count(row.link) == [one.link for one in PUBLISHED].count(row.link)
+        assert page.links.count(row.link) == [published.link for published in PUBLISHED].count(
+            row.link
+        )
         assert row.source in page.text
         shares = [int(found) for found in re.findall(r"multicolumn\{(\d)\}", line)]
         assert sum(shares) + line.replace(r"\&", "").count("&") + 1 - len(shares) == 4 + 2 + 1
