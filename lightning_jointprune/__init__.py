@@ -1,4 +1,4 @@
-"""One Lightning callback that learns which skeleton joints a model needs."""
+"""Learns in one training run which skeleton joints a model needs, as a Lightning callback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m lightning_jointprune` is `jointprune`."""
+"""Runs `jointprune` as `python -m lightning_jointprune`."""
 
 from __future__ import annotations
 

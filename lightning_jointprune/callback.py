@@ -1,4 +1,4 @@
-"""`JointPruningCallback`: Lightning's hooks in the order of a run, each a few lines."""
+"""Lightning calls the hooks of `JointPruningCallback`, which stand in the order of a run."""
 
 from __future__ import annotations
 
@@ -142,12 +142,12 @@ class JointPruningCallback(pl.Callback):
 
     @property
     def selection(self) -> JointSelection:
-        """The kept joints; before the search begins, all of them."""
+        """Return the kept joints; before the search begins, all of them."""
         return self._recorder.selection(self._search)
 
     @property
     def record(self) -> PruningRecord:
-        """Everything the run learned so far."""
+        """Return everything the run learned so far."""
         return self._recorder.record(self._search)
 
     def detach(self, module: nn.Module | None = None) -> None:

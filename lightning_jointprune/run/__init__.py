@@ -1,1 +1,1 @@
-"""One run under Lightning: what the callback delegates to."""
+"""Does what the callback delegates in one run under Lightning."""

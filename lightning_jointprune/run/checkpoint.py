@@ -1,4 +1,4 @@
-"""The pruning state in a checkpoint: what is saved, and how it is checked."""
+"""Makes, finds and checks the pruning state in a checkpoint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 STATE_KEY = "JointPruningCallback"
-STATE_SCHEMA = 2  # of what a checkpoint holds; higher with a change that older code cannot read
+STATE_SCHEMA = 2  # version of the state; higher with a change that older code cannot read
 
 
 def make_state(

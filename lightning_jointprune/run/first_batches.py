@@ -14,18 +14,18 @@ from torch import Tensor
 from lightning_jointprune.gates.axes import frames_of, is_there
 from lightning_jointprune.gates.layer import JointPruningLayer, LayerCall
 
-SAMPLES = 8  # of each batch
+SAMPLES = 8  # of each batch that are looked at
 
 
 class FirstBatches(ABC):
-    """Is called before a layer in the first training batches of the warm-up.
+    """Looks at calls of a layer in the first training batches of the warm-up.
 
     Args:
         num_joints: J.
 
     Attributes:
-        limit: how many calls of the layer are looked at.
-        calls: how many have been.
+        limit: number of calls of the layer to look at.
+        calls: number of those that have been looked at.
     """
 
     limit: ClassVar[int]
@@ -35,7 +35,7 @@ class FirstBatches(ABC):
         self.calls = 0
 
     def watch(self, layer: JointPruningLayer) -> None:
-        """Be called before a layer, as long as there is something to look at."""
+        """Begin to look at a layer's calls, as long as there is something to see."""
         self._handle = layer.register_forward_pre_hook(self, with_kwargs=True)
 
     def __call__(self, layer: JointPruningLayer, args: Any, kwargs: Any) -> None:
@@ -66,7 +66,7 @@ class FirstBatches(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """What was seen."""
+        """Return what was seen."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -110,7 +110,7 @@ class MeanPose(FirstBatches):
             self.sums[:, joints.start : joints.stop] += sums
 
     def places(self) -> tuple[tuple[float, ...], ...]:
-        """Mean place of each joint, shape `(J, channels)`, to four digits.
+        """Return the mean place of each joint, shape `(J, channels)`, to four digits.
 
         It is empty where nothing is known, and where the joints are all at about the same place:
         of data that are standardised joint by joint no pose is left.
@@ -123,10 +123,10 @@ class MeanPose(FirstBatches):
         apart = mean.std(0).max() if len(mean) > 1 else mean.new_zeros(())
         if not (mean.isfinite().all() and apart > APART * deviation):
             return ()
-        return tuple(tuple(float(f"{one:.4g}") for one in place) for place in mean.tolist())
+        return tuple(tuple(float(f"{value:.4g}") for value in place) for place in mean.tolist())
 
     def state_dict(self) -> dict[str, Any]:
-        """What was counted."""
+        """Return what was counted."""
         sums = None if self.sums is None else self.sums.cpu().clone()
         return {"calls": self.calls, "sums": sums}
 
@@ -135,20 +135,20 @@ class MeanPose(FirstBatches):
         self.calls, self.sums = state["calls"], state["sums"]
 
 
-EXACT = 1e-3  # of the skeleton's size: what is left of a centre or of a scale that was taken out
+EXACT = 1e-3  # most that is left of a centre or a scale that was taken out, in skeleton sizes
 
 
-USUAL = 0.1  # how near standardised coordinates are to mean 0 and deviation 1 in a few batches
+USUAL = 0.1  # most that standardised coordinates are off mean 0 and deviation 1 in few batches
 
 
-UNITS = {"frame": (0, 1), "sequence": (1, 2)}  # what is flattened so that each is a row
+UNITS = {"frame": (0, 1), "sequence": (1, 2)}  # axes to flatten so that each unit is a row
 
 
-FEWEST = 8  # frames, or sequences, of which something can be said
+FEWEST = 8  # least number of frames, or sequences, that anything can be said of
 
 
 class Normalisation(FirstBatches):
-    """Notes what is the same in every frame, or in every sequence, of the first channels.
+    """Notes what the first channels have in common in every frame, or in every sequence.
 
     Those are two or three coordinates; a third channel may also be a visibility.
 
@@ -178,7 +178,7 @@ class Normalisation(FirstBatches):
         for channels in range(2, x.shape[-1] + 1):
             part = x[..., :channels]
             for unit, (first, last) in UNITS.items():
-                flat = (one.flatten(first, last) for one in (part, there))
+                flat = (values.flatten(first, last) for values in (part, there))
                 self._keep(f"{unit} {channels}", _constants(*flat), _widest)
         plane = x[..., :2]
         largest = plane.abs().amax((0, 1, 3)) / plane.square().mean().sqrt().clamp(min=1e-30)
@@ -191,7 +191,7 @@ class Normalisation(FirstBatches):
         self.seen[name] = value if known is None else both(known.to(value.device), value)
 
     def found(self) -> dict[str, Any]:
-        """What was found, and nothing where nothing was.
+        """Return what was found, and nothing where nothing was.
 
         Returns:
             `"centred"` and `"scaled"` by all joints: of each `"frame"` or each `"sequence"`;
@@ -220,7 +220,7 @@ class Normalisation(FirstBatches):
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """What was noted."""
+        """Return what was noted."""
         seen = {name: value.cpu().clone() for name, value in self.seen.items()}
         return {"calls": self.calls, "seen": seen}
 
@@ -230,7 +230,7 @@ class Normalisation(FirstBatches):
 
 
 def _constants(x: Tensor, there: Tensor) -> Tensor:
-    """What `seen` has of a unit; `x` is of shape `(units, points, channels)`."""
+    """Return what `seen` has of a unit; `x` is of shape `(units, points, channels)`."""
     count = there.sum(1).clamp(min=1)
     centre = x.sum(1) / count
     apart = torch.where(there, x - centre.unsqueeze(1), 0.0)
@@ -239,12 +239,16 @@ def _constants(x: Tensor, there: Tensor) -> Tensor:
     extent = (box.amax(1) - box.amin(1)).amax(1)  # from 0 to 1, a corner is no missing joint
     real = (there.sum(1).squeeze(1) > 2) & (size > 0)
     away = centre.abs().amax(1) / size.clamp(min=1e-30)
-    ends = [one.where(real, end) for one in (size, extent) for end in (torch.inf, -torch.inf)]
-    least = [one.amin() if place % 2 == 0 else one.amax() for place, one in enumerate(ends)]
-    return torch.stack([real.sum().float(), away.where(real, 0.0).amax(), *least])
+    lengths = [length for known in (size, extent) for length in _ends(known, real)]
+    return torch.stack([real.sum().float(), away.where(real, 0.0).amax(), *lengths])
+
+
+def _ends(lengths: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the least and the largest of those lengths that are real."""
+    return lengths.where(real, torch.inf).amin(), lengths.where(real, -torch.inf).amax()
 
 
 def _widest(first: Tensor, second: Tensor) -> Tensor:
-    """Both together: numbers are added, and the ends are the outer ones."""
+    """Return both together: numbers are added, and the ends are the outer ones."""
     least, most = torch.minimum(first, second), torch.maximum(first, second)
     return torch.stack([first[0] + second[0], most[1], least[2], most[3], least[4], most[5]])

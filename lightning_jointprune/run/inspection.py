@@ -23,12 +23,12 @@ from lightning_jointprune.attach.target import written
 from lightning_jointprune.run.settings import named_joints
 from lightning_jointprune.skeletons import Skeleton
 
-_CHANNELS = 4  # an axis of up to so many values is hardly one of joints
+_CHANNELS = 4  # most values along an axis of channels
 
 
 @dataclass(frozen=True, repr=False)
 class Preview:
-    """What a training step showed. `preview` has printed its `summary`, so it is short in words.
+    """Holds what a training step showed; `preview` has printed its `summary`.
 
     Args:
         seen: every tensor that reached a forward, in the order of the calls.
@@ -48,7 +48,7 @@ class Preview:
         return f"Preview(input={self.input!r}, axes={self.axes!r})"
 
     def summary(self) -> str:
-        """The tensors as a table, and what to pass."""
+        """Return the tensors as a table, and what to pass."""
         rows = [[*str(s).split("  "), note] for s, note in zip(self.seen, self.notes, strict=True)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         cells = [map(str.ljust, row, widths) for row in rows]
@@ -100,31 +100,32 @@ def preview(
             advice += f"  # {beside(also, joints)}" if also else ""
         except ValueError as error:
             advice = f"{error}{or_absent(seen, absent, joints, axes)}"
-    notes = tuple(_note(one, joints) + _mark(one, found["input"]) for one in seen)
+    notes = tuple(_note(tensor, joints) + _mark(tensor, found["input"]) for tensor in seen)
     shown = Preview(tuple(seen), notes, found["input"], found["axes"], advice)
     print(shown.summary())  # noqa: T201 -- what it is for
     return shown
 
 
-def _note(one: Seen, joints: int | None) -> str:
-    """Where a tensor may have joints: J of them, or any plausible number."""
-    if not one.floating or not one.enters:
+def _note(tensor: Seen, joints: int | None) -> str:
+    """Return the axes with which a tensor has joints: J of them, or any plausible number."""
+    shape = tensor.shape
+    if not tensor.floating or not tensor.enters:
         return ""
     if joints is not None:
-        both = [*exact_axes(one.shape, joints), *composed_axes(one.shape, joints)]
+        both = [*exact_axes(shape, joints), *composed_axes(shape, joints)]
         return " or ".join(f'axes="{axes}"' for axes in both)
-    places = [place for place in range(1, len(one.shape)) if one.shape[place] > _CHANNELS]
+    places = [place for place in range(1, len(shape)) if shape[place] > _CHANNELS]
     return " or ".join(
-        f'num_joints={one.shape[place]}, axes="{usual_axes(one.shape, place)}"' for place in places
+        f'num_joints={shape[place]}, axes="{usual_axes(shape, place)}"' for place in places
     )
 
 
-def _mark(one: Seen, chosen: str | None) -> str:
-    return "  <- the skeleton" if one.input == chosen else ""
+def _mark(tensor: Seen, chosen: str | None) -> str:
+    return "  <- the skeleton" if tensor.input == chosen else ""
 
 
 class _Done(Exception):  # noqa: N818 -- no error: the step has shown what it shows
-    """Ends a run."""
+    """Ends the step."""
 
 
 def _seen_in_a_step(model: nn.Module, batch: Any) -> tuple[list[Seen], list[str]]:
@@ -155,7 +156,7 @@ def _seen_in_a_step(model: nn.Module, batch: Any) -> tuple[list[Seen], list[str]
         try:
             trainer = _trainer(package, twin.device, probe)
             data: Any = [batch]
-            trainer.fit(twin, DataLoader(data, batch_size=None, collate_fn=lambda one: one))
+            trainer.fit(twin, DataLoader(data, batch_size=None, collate_fn=lambda sample: sample))
         except _Done:
             pass
         finally:
@@ -168,7 +169,7 @@ def _of(package: str, module: str) -> Any:
 
 
 def _trainer(package: str, device: Any, probe: Probe) -> Any:
-    """A trainer that leaves nothing behind, and ends the run with the first backward."""
+    """Return a trainer that leaves nothing behind, and ends the run with the first backward."""
 
     def end(*_: Any) -> None:
         raise _Done

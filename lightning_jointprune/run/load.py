@@ -1,4 +1,4 @@
-"""A pruned model after its run: load it with its mask in front, read its KEEP / PRUNE table."""
+"""Loads a pruned model with its mask in front, and reads its KEEP / PRUNE table."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def load_pruned(
 
 
 def _rung_of(state: Mapping[str, Any], joints: int | None) -> tuple[Tensor, list[float]]:
-    """The mask of so many joints and their keep probabilities when it was settled."""
+    """Return the mask of so many joints and their keep probabilities when it was settled."""
     last = torch.tensor(state["mask"]), state["keep_probabilities"]
     masks = state["search"]["layer"]["rungs"]
     settled = zip(() if masks is None else masks, state["search"]["settled"], strict=True)
@@ -90,7 +90,7 @@ def _rung_of(state: Mapping[str, Any], joints: int | None) -> tuple[Tensor, list
 
 
 def analyze_pruning(model: nn.Module, joint_names: Sequence[str] | None = None) -> JointSelection:
-    """The joints that a model's gates keep; printed, it is the KEEP / PRUNE table.
+    """Return the joints that a model's gates keep; printed, it is the KEEP / PRUNE table.
 
     Args:
         model: a model with a `JointPruningLayer` in it, or one that `JointPruningCallback` or

@@ -79,7 +79,7 @@ def _artefact(logger: Any, report: Place, *_: object) -> None:
 
 
 def markdown(selection: JointSelection, report: Place) -> str:
-    """The sentence, where the report is, and the KEEP / PRUNE table, the likeliest joints first."""
+    """Return the sentence, where the report is, and the KEEP / PRUNE table as Markdown."""
     probabilities, mask = selection.keep_probabilities, selection.mask
     order = sorted(range(selection.num_joints), key=lambda joint: (-probabilities[joint], joint))
     rows = [
@@ -93,7 +93,7 @@ def markdown(selection: JointSelection, report: Place) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Return text that Markdown shows as it is."""
     signs = {c: f"\\{c}" for c in "\\`*_{}[]()#+-!"} | {c: f"&#{ord(c)};" for c in "<>&|~"}
     return "".join(signs.get(c, c) if c.isprintable() else "?" for c in text)
 

@@ -22,8 +22,8 @@ from lightning_jointprune.run.trainer import of_kind
 
 Hook = Callable[..., None]
 
-# Callbacks that take all groups of an optimizer for the user's: to match them with the module's
-# parameters, to number them, to give each a rate. And the hooks in which they do.
+# Callbacks that take all groups of an optimizer for the user's, with the hooks in which they do: to
+# match them with the module's parameters, to number them, to give each a rate.
 COUNTING = {
     "BaseFinetuning": ("on_fit_start", "on_train_epoch_start"),
     "LearningRateMonitor": ("on_train_start", "on_train_epoch_start", "on_train_batch_start"),

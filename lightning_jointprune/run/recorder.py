@@ -1,4 +1,4 @@
-"""What a run writes down while it searches, and the files it leaves: record, selection, report."""
+"""Writes down what a run learns, and leaves it in files: record, selection, report."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from lightning_jointprune.search.metrics import higher_is_better
 from lightning_jointprune.search.search import JointSearch
 from lightning_jointprune.skeletons import Skeleton
 
-REFRESH_SHARE = 0.01  # of the run's time that files in the course of it may cost
-REFRESH_COST = 1.0  # seconds that the first of them is expected to take
-PLAIN = (  # attributes that stand in the state as they are
+REFRESH_SHARE = 0.01  # most of a run's time that files in the course of it may cost, 0 to 1
+REFRESH_COST = 1.0  # expected cost of the first of them, in seconds
+PLAIN = (  # names of attributes that stand in the state as they are
     "settings",
     "metrics",
     "metrics_all_joints",
@@ -36,6 +36,7 @@ PLAIN = (  # attributes that stand in the state as they are
     "floor",
     "samples",
 )
+# Packages whose versions a record has.
 PACKAGES = ("lightning-jointprune", "torch", "lightning", "pytorch-lightning", "torchmetrics")
 
 
@@ -78,7 +79,7 @@ class Recorder:
         self._refresh_spent, self._refresh_cost = 0.0, REFRESH_COST
 
     def watch(self, layer: JointPruningLayer) -> None:
-        """Look how the joints reach the layer, and where they are if no skeleton says it."""
+        """Watch how the joints reach the layer, and where they are if no skeleton says it."""
         self.normalisation.watch(layer)
         if self.skeleton is None or not self.skeleton.drawing:
             self.pose.watch(layer)
@@ -128,12 +129,12 @@ class Recorder:
 
     @property
     def last_step(self) -> int | None:
-        """The optimizer step of the last note, if there is one."""
+        """Return the optimizer step of the last note, if there is one."""
         return self.history[-1].step if self.history else None
 
     @property
     def unwritten(self) -> bool:
-        """Whether there is something that `write` has not tried to write."""
+        """Return whether there is something that `write` has not tried to write."""
         return self.last_step != self._written
 
     def freeze_doubts(self, search: JointSearch) -> list[str]:
@@ -143,7 +144,7 @@ class Recorder:
         return [doubt.warning for doubt in freeze_doubts(self.record(search))]
 
     def figures(self) -> dict[str, float]:
-        """The last note's figures as loggers get them."""
+        """Return the last note's figures as loggers get them."""
         now = self.history[-1]
         figures = {
             "pruning_ratio": 1.0 - now.active_joints / len(self.joint_names),
@@ -155,12 +156,12 @@ class Recorder:
         return {f"joint_pruning/{name}": value for name, value in figures.items()}
 
     def selection(self, search: JointSearch) -> JointSelection:
-        """The joints kept so far."""
+        """Return the joints kept so far."""
         probabilities = search.layer.keep_probabilities().tolist()
         return self._selected(search.mask(), probabilities, self.metrics)
 
     def rungs(self, search: JointSearch) -> tuple[JointSelection, ...]:
-        """Of a ladder, the joints of every rung reached so far, the most first."""
+        """Return the joints of every rung of a ladder that was reached so far, the most first."""
         masks = search.rungs()
         metrics = self.rung_metrics or [{} for _ in masks]
         rungs = zip(masks, search.settled, metrics, strict=True)
@@ -183,7 +184,7 @@ class Recorder:
         )
 
     def record(self, search: JointSearch) -> PruningRecord:
-        """Everything the run learned so far."""
+        """Return everything the run learned so far."""
         own = self.skeleton if self.skeleton and not self.skeleton.known else None
         return PruningRecord(
             selection=self.selection(search),
@@ -252,7 +253,7 @@ class Recorder:
         self._refresh_spent += self._refresh_cost
 
     def state_dict(self, goes_on: bool = True) -> dict[str, Any]:
-        """Everything that changes during the run, as plain values.
+        """Return everything that changes during the run, as plain values.
 
         Args:
             goes_on: whether a run can go on from there, for which the history is kept.
@@ -277,7 +278,7 @@ class Recorder:
 
 
 def _recent_loss(search: JointSearch) -> float | None:
-    """Mean training loss of the latest batches, if training_step returns it."""
+    """Return the mean training loss of the latest batches, if training_step returns it."""
     return float(search.controller.recent) if search.controller.losses_seen else None
 
 

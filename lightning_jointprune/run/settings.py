@@ -1,4 +1,4 @@
-"""The callback's arguments: checked, resolved by name, and made into the layer they describe."""
+"""Checks the callback's arguments, resolves names in them, and makes the layer they describe."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OF_LAYER = ("gate", "groups", "tied", "keep", "drop", "fill")  # settings that 
 
 @dataclass(frozen=True)
 class Settings:
-    """The callback's arguments with every name resolved; `Settings.checked` makes them.
+    """Holds the callback's arguments with every name resolved; `Settings.checked` makes them.
 
     Args:
         joint_names: names of all joints, shape `(J,)`.
@@ -90,7 +90,7 @@ class Settings:
         names, own = named_joints(num_joints, skeleton), as_skeleton(skeleton)
         members, tied = _resolve_groups(groups, own, names)
         parts = {**(own.groups if own else {}), **(members or {})}
-        kept, dropped = (resolve_joints(one, names, parts) for one in (keep, drop))
+        kept, dropped = (resolve_joints(joints, names, parts) for joints in (keep, drop))
         if members and tied and own is None:
             names = _names_of_nodes(names, members)
         return cls(
@@ -188,13 +188,13 @@ class Settings:
         check_frames(self.fill, target.layout.words, lengths)
 
     def as_plain(self) -> dict[str, Any]:
-        """The settings as plain values, without what a record says elsewhere."""
-        names = {one.name for one in fields(self)} - {"joint_names", "skeleton"}
+        """Return the settings as plain values, without what a record says elsewhere."""
+        names = {field.name for field in fields(self)} - {"joint_names", "skeleton"}
         return {name: _plain(getattr(self, name)) for name in sorted(names)}
 
 
 def named_joints(num_joints: int | None, skeleton: str | Skeleton | None) -> tuple[str, ...]:
-    """The joints' names: the skeleton's, else made up from their number.
+    """Return the joints' names: the skeleton's, else made up from their number.
 
     Raises:
         ValueError: if there is no such skeleton, or no such number.
@@ -221,7 +221,7 @@ def _resolve_groups(
     skeleton: Skeleton | None,
     names: Sequence[str],
 ) -> tuple[dict[str, tuple[int, ...]] | None, bool]:
-    """The groups by index, and whether they are tied."""
+    """Return the groups by index, and whether they are tied."""
     if groups is None:
         return None, False
     if groups in ("hierarchical", "tied"):
@@ -244,7 +244,7 @@ def _resolve_groups(
 
 
 def _names_of_nodes(names: Sequence[str], members: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
-    """Names out of those of tied groups: `joint_13` is no joint, but the second node of one."""
+    """Return names that come of tied groups: `joint_13` is no joint, but the second node of one."""
     nodes = {joint: f"{name}.{k}" for name, of in members.items() for k, joint in enumerate(of)}
     return tuple(nodes.get(joint, name) for joint, name in enumerate(names))
 

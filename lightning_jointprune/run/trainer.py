@@ -30,7 +30,7 @@ def writes_files(trainer: Any, alone: bool = False) -> bool:
 
 
 def run_folder(trainer: Any, dirpath: PathLike | None, telling: str) -> RunFolder:
-    """The folder of a run's files: the one that is given, else the logger's; see `RunFolder`."""
+    """Return the folder of a run's files: the one that is given, else the logger's."""
     return RunFolder(dirpath or trainer.log_dir or trainer.default_root_dir, telling)
 
 
@@ -40,7 +40,7 @@ def check_alone(trainer: Any, state_key: str) -> None:
     Raises:
         ValueError: if another callback has the same state key.
     """
-    twins = [one for one in trainer.callbacks if one.state_key == state_key]
+    twins = [callback for callback in trainer.callbacks if callback.state_key == state_key]
     if len(twins) > 1:
         raise ValueError(
             f"Expected one callback per skeleton input but got {len(twins)} of {state_key}. Remove "
@@ -105,7 +105,7 @@ def unlearned(trainer: Any) -> str:
 
 
 def _named(trainer: Any) -> str:
-    """Name the strategy and how it starts processes."""
+    """Return the strategy's name and how it starts processes."""
     launcher = type(trainer.strategy.launcher).__name__.lstrip("_")
     how = getattr(trainer.strategy, "_start_method", None) or launcher
     return f"{type(trainer.strategy).__name__} ({how})"
@@ -132,7 +132,7 @@ def check_metric(budget: Controller, logged: Mapping[str, float], sanity: bool) 
 
 
 def progress(trainer: Any, batch_idx: int) -> float:
-    """The fraction of the run that is done before this batch, by epochs or by steps."""
+    """Return the fraction of the run that is done before this batch, by epochs or by steps."""
     fractions = [0.0]
     if trainer.max_steps > 0:
         fractions.append(trainer.global_step / trainer.max_steps)
@@ -179,7 +179,7 @@ def noise_seed(trainer: Any) -> int:
 
 
 def batch_loss(trainer: Any, outputs: Any, alone: bool = False) -> Tensor | None:
-    """The loss that a training step returned, if it did, out of what Lightning made of it.
+    """Return the loss that a training step returned, if it did, as it was before Lightning's part.
 
     Args:
         trainer: in training.
@@ -200,7 +200,7 @@ def scales_loss(trainer: Any) -> bool:
 
 
 def loss_scale(trainer: Any, optimizer: Any) -> Callable[[Tensor], Tensor]:
-    """How a loss was scaled whose gradients are scaled still when an optimizer is about to step.
+    """Return how a loss was scaled whose gradients are scaled still when an optimizer steps.
 
     Fused optimizers undo the scaling of 16-bit mixed precision within their step; for all others it
     has been undone before.
@@ -213,14 +213,14 @@ def loss_scale(trainer: Any, optimizer: Any) -> Callable[[Tensor], Tensor]:
 
 
 def average_gradients(trainer: Any, logits: Iterable[Tensor]) -> None:
-    """Average over the processes what is not among the parameters that the strategy reduces."""
-    for one in logits if trainer.world_size > 1 else ():
-        if one.grad is not None:
-            one.grad = trainer.strategy.reduce(one.grad, reduce_op="mean")
+    """Average over the processes the gradients of logits, which the strategy does not reduce."""
+    for parameter in logits if trainer.world_size > 1 else ():
+        if parameter.grad is not None:
+            parameter.grad = trainer.strategy.reduce(parameter.grad, reduce_op="mean")
 
 
 def measured(trainer: Any, before: Mapping[str, Tensor]) -> dict[str, float]:
-    """The scalar metrics that were logged since `before`, a copy of the trainer's metrics."""
+    """Return the scalar metrics logged since `before`, a copy of the trainer's metrics."""
     return {
         name: float(value)
         for name, value in trainer.callback_metrics.items()
@@ -229,7 +229,7 @@ def measured(trainer: Any, before: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def validation_samples(trainer: Any) -> int | None:
-    """How many samples a validation has; None if it cannot be told, as of a stream."""
+    """Return the number of samples of a validation; None if it cannot be told, as of a stream."""
     loaders, batches = trainer.val_dataloaders, trainer.num_val_batches
     loader = loaders[0] if isinstance(loaders, list) and len(loaders) == 1 else loaders
     try:
@@ -425,7 +425,7 @@ def in_last_epoch(trainer: Any) -> Iterator[None]:
 
 
 def of_kind(trainer: Any, kind: str) -> list[Any]:
-    """The callbacks whose class, or one it derives from, has this name."""
+    """Return the callbacks whose class, or one it derives from, has this name."""
     return [
         callback
         for callback in trainer.callbacks
@@ -434,6 +434,6 @@ def of_kind(trainer: Any, kind: str) -> list[Any]:
 
 
 def schedulers(trainer: Any) -> list[Any]:
-    """The trainer's schedulers, and what its module holds: some are stepped by hand."""
+    """Return the trainer's schedulers, and what its module holds: some are stepped by hand."""
     managed = [config.scheduler for config in trainer.lr_scheduler_configs]
     return [*managed, *vars(trainer.lightning_module).values()]
