@@ -1,4 +1,4 @@
-"""What a checkpoint holds is found, and refused where it is of another run."""
+"""The state in a checkpoint is found, and refused where it is of another run."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tests.run.test_settings import checked
 
 
 def test_a_state_is_found_by_its_key_or_where_it_is_the_only_one() -> None:
-    one, other = ({"schema": STATE_SCHEMA, "mask": [kept]} for kept in (True, False))
+    first, second = ({"schema": STATE_SCHEMA, "mask": [kept]} for kept in (True, False))
     x, y = f"{STATE_KEY}{{input='x'}}", f"{STATE_KEY}{{input='y'}}"
-    both = {"callbacks": {"EarlyStopping": {}, x: one, y: other}}
-    assert find_state(both, x) is one
-    assert find_state(both, y) is other
-    assert find_state({"callbacks": {"EarlyStopping": {}, x: one}}, y) is one
+    both = {"callbacks": {"EarlyStopping": {}, x: first, y: second}}
+    assert find_state(both, x) is first
+    assert find_state(both, y) is second
+    assert find_state({"callbacks": {"EarlyStopping": {}, x: first}}, y) is first
     assert find_state({"callbacks": {"EarlyStopping": {}}}, x) is None
     assert find_state({}, x) is None
 

@@ -63,5 +63,5 @@ def test_what_cannot_be_looked_at_costs_the_first_process_a_warning_and_no_other
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         assert torch.equal(layer(x), x)
-    assert len([one for one in told if "no joints there" in str(one.message)]) == warned
+    assert len([warning for warning in told if "no joints there" in str(warning.message)]) == warned
     assert not layer._forward_pre_hooks

@@ -1,4 +1,4 @@
-"""What a training step would tell the callback, and that looking leaves no trace."""
+"""A preview shows what a training step would tell the callback, and leaves no trace."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_where_two_could_be_meant_it_says_what_the_callback_would() -> None:
     shown = preview(model, model.batch(), skeleton="mediapipe_hand")
     assert (shown.input, shown.axes) == (None, None)
     assert shown.advice.endswith('Pass input="batch.skeleton" or input="batch.bones".')
-    notes = dict(zip((one.input for one in shown.seen), shown.notes, strict=True))
+    notes = dict(zip((tensor.input for tensor in shown.seen), shown.notes, strict=True))
     assert notes["batch.skeleton"] == notes["batch.bones"] == 'axes="b t j c"'
     assert notes["batch.sign"] == ""
 

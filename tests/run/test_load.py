@@ -1,4 +1,4 @@
-"""A pruned model after its run: loaded from a real checkpoint, and its table."""
+"""A pruned model is loaded from a real checkpoint, and shown as a table."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ChannelsFirst(Classifier):
 
 
 def fit(model: pl.LightningModule, folder: Path, *callbacks: Any, epochs: int = 4) -> Path:
-    """Train for some epochs; the last checkpoint."""
+    """Train for some epochs; return the last checkpoint."""
     trainer = pl.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -217,7 +217,7 @@ def test_a_loaded_model_and_the_one_that_was_trained_say_the_same_of_their_joint
     loaded = load_pruned(Classifier, path)
     found = evaluate_joints(loaded, [(X, LABEL)], progress=False, how=HOW)
     assert found == evaluate_joints(model, [(X, LABEL)], progress=False, how=HOW)
-    temperatures = [attached_layers(one)[0][1].temperature for one in (model, loaded)]
+    temperatures = [attached_layers(net)[0][1].temperature for net in (model, loaded)]
     assert temperatures[0] == temperatures[1]
     assert found.indices == callback.selection.indices
     assert len(found.drop) == 2
@@ -228,7 +228,7 @@ def test_a_loaded_model_and_the_one_that_was_trained_say_the_same_of_their_joint
 
 
 class OwnLayer(nn.Module):
-    """The gate written into `forward`."""
+    """Has the gate written into its `forward`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -237,7 +237,7 @@ class OwnLayer(nn.Module):
 
 
 def rows(table: str) -> dict[str, tuple[int, str]]:
-    """The table as joint -> (index, verdict)."""
+    """Return the table as joint -> (index, verdict)."""
     cells = [[cell.strip() for cell in line.split("|")] for line in table.splitlines()]
     return {row[2]: (int(row[0]), row[3]) for row in cells if len(row) == 4 and row[0].isdigit()}
 

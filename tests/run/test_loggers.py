@@ -23,7 +23,7 @@ SELECTION = JointSelection((0, 2), 3, ("wrist", "a|b", "<b>"), (0.99, 0.02, 0.97
 
 
 class Fake(Logger):
-    """What the three loggers have in common, and the calls that their `experiment` gets."""
+    """Stands in for the three loggers, and keeps the calls that its `experiment` gets."""
 
     run_id = "run 7"
 
@@ -79,7 +79,7 @@ class MyTensorBoardLogger(TensorBoardLogger):
 
 @pytest.fixture
 def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A report, and W&B's class of HTML panels."""
+    """Return a report, with W&B's class of HTML panels in place."""
 
     def html(page: Any, inject: bool) -> tuple[str, bool]:
         return page.read(), inject

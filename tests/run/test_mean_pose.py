@@ -27,7 +27,7 @@ def watched(joints: int = 3) -> tuple[MeanPose, JointPruningLayer]:
 
 
 def batch(noise: float = 0.0) -> Tensor:
-    """Shape (batch, frames, joints, coordinates), around `PLACES`."""
+    """Return skeletons around `PLACES`, of shape (batch, frames, joints, coordinates)."""
     return PLACES + noise * torch.randn(8, 5, 3, 2)
 
 

@@ -1,4 +1,4 @@
-"""What a normalisation takes out of the coordinates is found, and nothing is where it is not."""
+"""A normalisation of the coordinates is found, and nothing is where there was none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AXES = (-2, -1)  # of joints and coordinates
 
 
 def raw(channels: int = 2, seed: int = 0) -> Tensor:
-    """Sixteen clips in pixels, shape (batch, frames, joints, coordinates)."""
+    """Return sixteen clips in pixels, of shape (batch, frames, joints, coordinates)."""
     generator = torch.Generator().manual_seed(seed)
     x = 40 * torch.randn(16, 6, 5, channels, generator=generator)
     return x + 300 + 100 * torch.randn(16, 6, 1, channels, generator=generator)
@@ -127,8 +127,8 @@ def test_it_goes_on_where_its_state_was_saved() -> None:
     first, again = Normalisation(5), Normalisation(5)
     first._add(x[:8], ("b", "t", "j", "c"), range(5))
     again.load_state_dict(first.state_dict())
-    for one in (first, again):
-        one._add(x[8:] + 1e3, ("b", "t", "j", "c"), range(5))
+    for watcher in (first, again):
+        watcher._add(x[8:] + 1e3, ("b", "t", "j", "c"), range(5))
     assert again.found() == first.found() == {}
 
 

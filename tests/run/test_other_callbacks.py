@@ -26,7 +26,7 @@ def test_the_metrics_that_others_monitor_are_told_with_their_direction(pl: Modul
 
 
 def started(*callbacks: Any, **module: Any) -> Any:
-    """A trainer that has begun to fit a module with these attributes."""
+    """Return a trainer that has begun to fit a module with these attributes."""
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(_results=Results()))
     return SimpleNamespace(
         callbacks=list(callbacks),
@@ -37,7 +37,7 @@ def started(*callbacks: Any, **module: Any) -> Any:
 
 
 class Results:
-    """What an epoch has accumulated so far."""
+    """Stands in for what an epoch has accumulated so far."""
 
     def reset(self) -> None:
         """Forget it."""

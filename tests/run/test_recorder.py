@@ -1,4 +1,4 @@
-"""What a run writes down and leaves behind; what cannot be written never costs the run."""
+"""A run writes down what it learns, and what cannot be written never costs the run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def own(path: Path) -> RunFolder:
 
 
 def noted() -> tuple[Recorder, JointSearch]:
-    """A recorder of a run with a validation in each phase."""
+    """Return the recorder of a run with a validation in each phase, and the search."""
     search, recorder = new_search(), new_recorder()
     for step, metrics in ((1, {"acc": 0.7}), (4, {"acc": 0.6}), (8, {"acc": 0.8, "loss": 1.0})):
         search.advance(step / 10)
@@ -310,7 +310,7 @@ def test_a_disk_that_fails_costs_a_warning_and_leaves_whole_files(
 
 
 class Clock:
-    """A clock that is set by hand, and that a report moves on by its cost."""
+    """Is a clock that is set by hand, and that a report moves on by its cost."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, cost: float, fails: bool = False) -> None:
         self.now, self.cost, self.fails, self.reports = 1000.0, cost, fails, 0

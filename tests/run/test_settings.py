@@ -1,4 +1,4 @@
-"""The callback's arguments: names resolved, what does not fit refused, states found."""
+"""Names in the callback's arguments are resolved, and what does not fit is refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def checked(**settings: Any) -> Settings:
 
 
 def made(**settings: Any) -> Controller:
-    """The budget at work, and the layer before it, which refuse what does not fit together."""
+    """Make the layer and the budget at work, which refuse what does not fit together."""
     asked = checked(**settings)
     return make_controller(asked.budget, asked.new_layer())
 

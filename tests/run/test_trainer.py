@@ -41,7 +41,7 @@ PRICE, FLOOR = (
 
 
 class Endless(IterableDataset):
-    """Of unknown length, though it ends."""
+    """Has no known length, though it ends."""
 
     def __iter__(self):
         return iter(torch.randn(BATCHES, 2, 6))
@@ -259,13 +259,13 @@ def test_a_floors_metric_that_was_not_logged_is_refused_with_what_was() -> None:
 
 
 def test_two_callbacks_on_one_input_are_refused_and_on_two_are_not() -> None:
-    one, two, other = (JointPruningCallback(6, input=name) for name in ("x", "x", "y"))
+    first, second, other = (JointPruningCallback(6, input=name) for name in ("x", "x", "y"))
     plain = torch.nn.Linear(2, 2)
-    check_alone(SimpleNamespace(lightning_module=plain, callbacks=[one, other]), one.state_key)
-    both = SimpleNamespace(lightning_module=plain, callbacks=[one, two, other])
+    check_alone(SimpleNamespace(lightning_module=plain, callbacks=[first, other]), first.state_key)
+    both = SimpleNamespace(lightning_module=plain, callbacks=[first, second, other])
     message = r"one callback per skeleton input but got 2 of .*'x'.*own"
     with pytest.raises(ValueError, match=message):
-        check_alone(both, one.state_key)
+        check_alone(both, first.state_key)
 
 
 @each_package
@@ -361,7 +361,7 @@ def test_the_first_process_alone_warns_that_a_rung_could_not_be_validated(first:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         assert validate_again(trainer, None) == {}
-    assert ["disk full" in str(one.message) for one in told] == [True] * first
+    assert ["disk full" in str(warning.message) for warning in told] == [True] * first
     assert trainer.callbacks == ["theirs"]
 
 

@@ -1,4 +1,4 @@
-"""A tiny fit whose validations log given values, with the trainer of either package."""
+"""Fits a tiny model whose validations log given values, with the trainer of either package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fit(
     validation: Any = None,
     **settings: Any,
 ) -> Any:
-    """Fit a tiny model whose validations log these values; the trainer afterwards."""
+    """Fit a tiny model whose validations log these values; return the trainer."""
 
     class Tiny(pl.LightningModule):
         def __init__(self) -> None:
@@ -52,7 +52,9 @@ def fit(
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        enable_checkpointing=any(type(one).__name__ == "ModelCheckpoint" for one in callbacks),
+        enable_checkpointing=any(
+            type(callback).__name__ == "ModelCheckpoint" for callback in callbacks
+        ),
         num_sanity_val_steps=0,
         callbacks=list(callbacks),
         **settings,
@@ -65,7 +67,7 @@ def fit(
 
 
 def before_epochs(pl: ModuleType, act: Any) -> Any:
-    """A callback that acts before every epoch."""
+    """Return a callback that acts before every epoch."""
 
     class BeforeEpochs(pl.Callback):
         def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:

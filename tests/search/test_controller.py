@@ -1,4 +1,4 @@
-"""Budgets to prices and masks, against closed forms and a population of gates."""
+"""A controller takes losses that are finite, and goes on where its state was saved."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def controller_of(
 
 
 def learned(budget: Budget, joints: int, removed: float = 1.0) -> Controller:
-    """A controller after a training that has removed all of the loss."""
+    """Return a controller after a training that has removed all of the loss."""
     return observing(controller_of(budget, joints), [removed] * 10 + [0.0] * 600)
 
 

@@ -1,4 +1,4 @@
-"""Names of metrics and which values are better."""
+"""A metric's name tells which values are better."""
 
 from __future__ import annotations
 

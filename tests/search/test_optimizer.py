@@ -1,4 +1,4 @@
-"""The logits in the user's optimizer: every optimizer, every scheduler, and the penalty."""
+"""The logits are trained in the user's optimizer: in every one, beside every scheduler."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def setup(
     make_scheduler: Callable[[Optimizer], Any] | None = None,
     with_us: bool = True,
 ) -> Setup:
-    """A model whose module lists two parameter groups, and our logits in front of it."""
+    """Return a model whose module lists two parameter groups, with our logits in front of it."""
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 2))
     groups = [
@@ -66,7 +66,7 @@ def setup(
 
 
 def train(it: Setup, steps: range, gated: bool = False) -> list[Any]:
-    """Train for some steps; what the scheduler may change in the user's groups, after each."""
+    """Train for some steps; return what schedulers may change in the user's groups, after each."""
     seen = []
     for step in steps:
         it.optimizer.zero_grad()
@@ -146,7 +146,7 @@ def hugging_face(name: str) -> Callable[[Optimizer], Any]:
 
 SCHEDULERS = {
     **TORCH,
-    **{f"transformers {one.value}": hugging_face(one.value) for one in hf.SchedulerType},
+    **{f"transformers {kind.value}": hugging_face(kind.value) for kind in hf.SchedulerType},
 }
 each_scheduler = pytest.mark.parametrize("scheduler", SCHEDULERS)
 
@@ -154,8 +154,8 @@ each_scheduler = pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_every_scheduler_of_torch_is_among_those_tested() -> None:
     classes = {
         name
-        for name, one in vars(lr_scheduler).items()
-        if inspect.isclass(one) and issubclass(one, lr_scheduler.LRScheduler)
+        for name, kind in vars(lr_scheduler).items()
+        if inspect.isclass(kind) and issubclass(kind, lr_scheduler.LRScheduler)
     }
     assert classes - {"LRScheduler", "_LRScheduler"} <= set(TORCH)
 
@@ -192,9 +192,9 @@ def test_saved_and_loaded_halfway_the_run_goes_on_exactly(scheduler: str) -> Non
 
 
 def test_a_scheduler_of_another_optimizer_is_left_alone() -> None:
-    one, other = setup(sgd), setup(sgd, TORCH["StepLR"], with_us=False)
-    hide_logits(other.scheduler, one.optimizer)
-    assert other.scheduler.optimizer is other.optimizer
+    ours, theirs = setup(sgd), setup(sgd, TORCH["StepLR"], with_us=False)
+    hide_logits(theirs.scheduler, ours.optimizer)
+    assert theirs.scheduler.optimizer is theirs.optimizer
 
 
 def test_what_a_scheduler_sees_passes_for_the_optimizer_itself() -> None:
@@ -220,21 +220,21 @@ def test_a_scheduler_can_be_copied_with_its_optimizer(copied) -> None:
 # --- optimizers ----------------------------------------------------------------------------------
 
 OPTIMIZERS = {
-    name: one
-    for name, one in vars(torch.optim).items()
-    if inspect.isclass(one) and issubclass(one, Optimizer) and one is not Optimizer
+    name: kind
+    for name, kind in vars(torch.optim).items()
+    if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
 }
 REFUSED = {"LBFGS": "one group", "Muon": "2-D", "SparseAdam": "sparse"}
 VARIANTS = [
     pytest.param(
-        partial(one, lr=0.1, **settings),
+        partial(kind, lr=0.1, **settings),
         id=" ".join([name, *settings]),
         marks=pytest.mark.compatibility("Optimizers", name),
     )
-    for name, one in OPTIMIZERS.items()
+    for name, kind in OPTIMIZERS.items()
     if name not in REFUSED
     for settings in ({}, {"foreach": True}, {"fused": True}, {"momentum": 0.9})
-    if all(setting in inspect.signature(one).parameters for setting in settings)
+    if all(setting in inspect.signature(kind).parameters for setting in settings)
 ]
 
 
@@ -278,22 +278,22 @@ def test_logits_that_leave_the_users_groups_are_trained_in_their_own_alone(optim
     *users, ours = it.param_groups
     assert [group["params"] for group in users] == [[], [other]]
     assert ours["params"][0] is mixed
-    for one in (alone, mixed, other):
-        one.grad = torch.full((2,), -1.0)
+    for parameter in (alone, mixed, other):
+        parameter.grad = torch.full((2,), -1.0)
     it.step()
-    assert all((one > 0).all() for one in (alone, mixed, other))
+    assert all((parameter > 0).all() for parameter in (alone, mixed, other))
     assert torch.equal(alone, mixed)
 
     (theirs, (kept, moved)) = (group["params"] for group in plain.param_groups)
-    for number, one in enumerate((*theirs, kept, moved)):
-        one.grad = torch.full((2,), float(number + 1))
+    for number, parameter in enumerate((*theirs, kept, moved)):
+        parameter.grad = torch.full((2,), float(number + 1))
     plain.step()
     it.load_state_dict(plain.state_dict())
-    for one, was in ((alone, theirs[0]), (mixed, moved), (other, kept)):
-        assert it.state[one].keys() == plain.state[was].keys()
+    for now, was in ((alone, theirs[0]), (mixed, moved), (other, kept)):
+        assert it.state[now].keys() == plain.state[was].keys()
         assert all(
             torch.equal(torch.as_tensor(v), torch.as_tensor(plain.state[was][k]))
-            for k, v in it.state[one].items()
+            for k, v in it.state[now].items()
             if v is not None
         )
     assert it.param_groups[-1]["lr"] == RATE
@@ -326,9 +326,9 @@ def test_the_logits_go_to_the_first_optimizer_that_can_train_them() -> None:
 
     logits = [nn.Parameter(torch.ones(3))]
     sparse, up = torch.optim.SparseAdam(some()), torch.optim.SGD(some(), maximize=True)
-    one, other = torch.optim.SGD(some()), torch.optim.AdamW(some())
-    assert add_to_first([sparse, up, one, other], logits, RATE) is one
-    assert [len(it.param_groups) for it in (sparse, up, one, other)] == [1, 1, 2, 1]
+    first, second = torch.optim.SGD(some()), torch.optim.AdamW(some())
+    assert add_to_first([sparse, up, first, second], logits, RATE) is first
+    assert [len(it.param_groups) for it in (sparse, up, first, second)] == [1, 1, 2, 1]
     with pytest.raises(ValueError, match="but got SparseAdam"):
         add_to_first([sparse, up], logits, RATE)
     with pytest.raises(ValueError, match="configure_optimizers returned none"):
@@ -522,8 +522,8 @@ def test_sheltered_gradients_are_away_until_the_step_and_used_in_it(closure: str
     shelter = GradientShelter(optimizer, [logits])
 
     def backward() -> float:
-        for one in (weights, logits):
-            one.grad = torch.ones_like(one)
+        for parameter in (weights, logits):
+            parameter.grad = torch.ones_like(parameter)
         shelter.hide()
         assert logits.grad is None
         return 7.0

@@ -1,4 +1,4 @@
-"""Progress to phase and temperature against closed forms; what a budget accepts."""
+"""Progress becomes phase and temperature, as closed forms say."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ above_zero = st.floats(1e-3, 1e3)
 
 
 @given(ends, fractions, fractions)
-def test_phases_come_in_order_and_each_begins_at_its_end(phases, one: float, other: float) -> None:
+def test_phases_come_in_order_and_each_begins_at_its_end(
+    phases, first: float, second: float
+) -> None:
     order = ["warmup", "search", "final"]
-    early, late = sorted((one, other))
+    early, late = sorted((first, second))
     assert order.index(phase_at(early, phases)) <= order.index(phase_at(late, phases))
     assert phase_at(phases[0], phases) == "search"
     assert phase_at(phases[1], phases) == "final"

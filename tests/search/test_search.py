@@ -1,4 +1,4 @@
-"""The search without Lightning: its phases, what it freezes, interrupted runs, a planted truth."""
+"""A search without Lightning goes through its phases, and freezes the joints that were planted."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def new_run(make_optimizer: Callable[..., torch.optim.Optimizer], search: JointS
 
 
 def batch(number: int, size: int = 64) -> tuple[Tensor, Tensor]:
-    """Skeletons of one frame and one coordinate, whose label three planted joints carry."""
+    """Return skeletons of one frame and coordinate, whose label three planted joints carry."""
     generator = torch.Generator().manual_seed(number)
     x = torch.randn(size, 1, JOINTS, 1, generator=generator)
     return x, (x[:, 0, PLANTED, 0].sum(dim=1) > 0).long()
 
 
 def train(run: Run, steps: range, total: int) -> list[float]:
-    """The loop that the callback makes of Lightning's hooks; the losses."""
+    """Run the loop that the callback makes of Lightning's hooks; return the losses."""
     search, losses = run.search, []
     for step in steps:
         if search.advance(step / total) == "search":
@@ -153,7 +153,7 @@ def test_evaluation_has_all_joints_in_the_warmup_and_the_hard_mask_after_it(
 
 
 def penalised(search: JointSearch, progress: float, task: Tensor) -> Tensor:
-    """The logits' gradient after the penalty, where the task's is this."""
+    """Return the logits' gradient after the penalty, where the task's is this."""
     search.advance(progress)
     search.layer.joint_logits.grad = task.clone() if search.phase == "search" else None
     search.add_penalty()
@@ -216,7 +216,7 @@ def test_a_gate_that_closed_for_good_has_a_finite_slope(gate: str) -> None:
     assert torch.isfinite(got).all()
 
 
-def test_of_joints_that_say_the_same_the_likeliest_stays_and_the_others_close() -> None:
+def test_of_redundant_joints_the_likeliest_stays_and_the_others_close() -> None:
     """The task rewards their sum, less and less; without the root they all share it."""
     torch.manual_seed(0)
     search = new_search(Price(0.05), phases=(0.0, 0.5))
@@ -305,7 +305,7 @@ def test_a_ladder_settles_a_mask_for_each_number_out_of_the_one_before() -> None
     assert search.rungs() == [[joint < count for joint in range(JOINTS)] for count in (4, 2, 1)]
     assert search.layer.mode == "rungs"
     assert search.mask() == search.rungs()[-1]
-    assert [sum(p > 0.0 for p in one) for one in search.settled] == [JOINTS, 4, 2]
+    assert [sum(p > 0.0 for p in settled) for settled in search.settled] == [JOINTS, 4, 2]
 
 
 def test_each_rung_is_measured_with_its_own_mask_and_the_last_one_stays() -> None:
@@ -556,7 +556,7 @@ def test_noise_of_its_own_generator_leaves_torchs_random_numbers_alone() -> None
     search = new_search()
     search.to(torch.device("cpu"), seed=5)
     search.advance(0.4)
-    one = search.layer(torch.ones(2, 1, JOINTS, 1))
+    gated = search.layer(torch.ones(2, 1, JOINTS, 1))
     assert torch.equal(torch.get_rng_state(), before)
     search.to(torch.device("cpu"), seed=5)
-    assert torch.equal(search.layer(torch.ones(2, 1, JOINTS, 1)), one)
+    assert torch.equal(search.layer(torch.ones(2, 1, JOINTS, 1)), gated)

@@ -22,7 +22,7 @@ def population(
     measure: Callable[[list[bool]], float] | None = None,
     noise: float = 0.0,
 ) -> Tensor:
-    """Gates that follow the sign of `worth - price`, as under Adam: logits of a toy search.
+    """Return keep probabilities of gates that follow the sign of `worth - price`, as under Adam.
 
     Args:
         measure: a metric of the kept joints, taken twenty times in the search.

@@ -1,4 +1,4 @@
-"""Budgets: what can be one, and that none is another."""
+"""A budget is refused where it cannot be, and none is another."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ def test_no_two_budgets_are_one() -> None:
         MetricFloor("a", 0.1),
         MetricFloor("a", drop=0.1),
     ]
-    for one, other in itertools.combinations(budgets, 2):
-        assert one != other
+    for first, second in itertools.combinations(budgets, 2):
+        assert first != second

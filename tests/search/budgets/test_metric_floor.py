@@ -1,4 +1,4 @@
-"""`MetricFloor`: what it asks of validations, and the mask that it chooses."""
+"""`MetricFloor` asks validations for a number of joints, and chooses a mask by them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_floor_that_can_be_of_the_metrics_unit_is_not_doubted(
 
 
 def validated(budget: MetricFloor, seen: Sequence[tuple[float, int]], joints: int = 6):
-    """A controller that has seen these values with these numbers of joints."""
+    """Return a controller that has seen these values with these numbers of joints."""
     controller = observing(controller_of(budget, joints), [1.0])
     for value, active in seen:
         mask = [index < active for index in range(joints)]
@@ -150,7 +150,7 @@ def test_a_floor_is_approached_from_above_in_a_run_that_measures() -> None:
 
 
 def accuracy(kept: int) -> float:
-    """What so many joints are truly worth: the floor of 0.85 takes eight."""
+    """Return what so many joints are truly worth: the floor of 0.85 takes eight."""
     return 0.95 - 0.6 * math.exp(-kept / 4)
 
 
@@ -167,14 +167,14 @@ def test_the_floor_truly_holds_for_the_mask_that_was_chosen_on_few_noisy_clips()
 
         population(worth, controller, 400, measure)
         kept.append(sum(controller.chosen))
-    assert sum(accuracy(one) >= 0.85 for one in kept) >= 95
+    assert sum(accuracy(count) >= 0.85 for count in kept) >= 95
     assert smallest <= median(kept) <= 1.5 * smallest
 
 
 def reopened_after(
     controller: Controller, values: Sequence[float], kept: Sequence[int], left: float = 1.0
 ) -> list[int]:
-    """How many joints to keep after each validation of the final phase."""
+    """Return how many joints to keep after each validation of the final phase."""
     counts = []
     for value, active in zip(values, kept, strict=True):
         mask = [joint < active for joint in range(40)]

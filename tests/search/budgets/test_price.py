@@ -1,4 +1,4 @@
-"""`Price`: a number, or a share of the loss that was removed."""
+"""`Price` is a number, or a share of the loss that was removed."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def test_a_price_without_a_number_scales_with_the_loss(
     budget, values: list[float], scale: float, expected: float
 ) -> None:
     values = [abs(value) + 0.1 for value in values]
-    one = observing(controller_of(budget, 10), values)
-    other = observing(controller_of(budget, 10), [scale * value for value in values])
+    plain = observing(controller_of(budget, 10), values)
+    scaled = observing(controller_of(budget, 10), [scale * value for value in values])
     for done in (0.1, 0.5, 1.0):
-        got = price_of(other, expected, done)
-        assert got == pytest.approx(scale * price_of(one, expected, done), rel=1e-4)
+        got = price_of(scaled, expected, done)
+        assert got == pytest.approx(scale * price_of(plain, expected, done), rel=1e-4)
 
 
 @given(st.floats(0, 10), fractions)

@@ -1,4 +1,4 @@
-"""`TargetJoints`: the way down to K joints, and what is open at the freeze."""
+"""`TargetJoints` comes down to K joints, which are open at the freeze."""
 
 from __future__ import annotations
 
