@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_jointprune.attach.detect import check_input
-from lightning_jointprune.attach.entrance import Entrance
+from lightning_jointprune.attach.entrance import Entrance, keep_apart
 from lightning_jointprune.attach.hooks import detach, unhook_saving
 from lightning_jointprune.attach.layers import own_layer, worn_layers
 from lightning_jointprune.gates.fills import Fill
@@ -128,6 +128,7 @@ class JointPruningCallback(pl.Callback):
         self._companions = other_callbacks.Companions()  # keeps others from judging too early
 
         # What lasts as long as a fit.
+        self._arrival: Callable[[], None] | None = None  # due once the model is built
         self._folder: RunFolder | None = None  # of the files; asked for in `setup`
         self._counting = ExitStack()  # closed, it ends what `on_fit_start` did to other callbacks
         self._shelter = optim.GradientShelter()  # of the optimizer that `on_fit_start` finds
@@ -175,26 +176,23 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._guest = False
         with _misconfigured():
             trainers.check_alone(trainer, self.state_key)
-            check_input(pl_module, self._settings.input)
             if stage == "fit":
                 trainers.check_run(trainer, self._search.controller)
                 # Asked now: all processes have to answer together, which none does after an error.
                 self._folder = trainers.run_folder(trainer, self.dirpath, RECORD_FILE)
-            worn = self._foreign_masks(pl_module)
-            if worn and stage != "fit":
-                self._meet(trainer, pl_module, worn)
-                return
-            for layer in worn:
-                rank_zero_warn(_ANEW.format(len(layer.get_active_joints()), layer.num_joints))
-            self._enter(trainer, pl_module, fits=stage == "fit")
+        self._arrival = partial(self._arrive, trainer, pl_module, stage)
+        if not trainers.builds_later(pl_module):
+            self._come()
+        elif stage == "fit":
+            keep_apart(pl_module)  # before the strategy wraps what is built by then
 
     @override
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        self._come()
         with _misconfigured():
             state = find_state(checkpoint, self.state_key)
             if state is None:  # a checkpoint of a run without the callback
@@ -214,6 +212,7 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._come()
         logits = self._search.logits
         if self._entrance.inside and self._start is None:  # nor does this one know anything yet
             self._search.layer.reset()
@@ -355,6 +354,7 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._come()
         if self._guest:
             return
         self._search.evaluate()
@@ -380,7 +380,8 @@ class JointPruningCallback(pl.Callback):
         self._entrance.stop()
         self._counting.close()
         self._plan.close()
-        if trainer.state.fn == "fit" and self._recorder.history:  # else nothing was learned yet
+        learned = self._entrance.known and self._recorder.history
+        if trainer.state.fn == "fit" and learned:
             self._finish(trainer)
 
     # --- details -------------------------------------------------------------------------------
@@ -400,6 +401,25 @@ class JointPruningCallback(pl.Callback):
         )
         return JointSearch(layer, budget, asked.phases), recorder
 
+    def _come(self) -> None:
+        """Come to the model of this run, once its own `setup` and `configure_model` are over."""
+        arrive, self._arrival = self._arrival, None
+        if arrive is not None:
+            with _misconfigured():
+                arrive()
+
+    def _arrive(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Enter a model, or leave it the mask of another run in an evaluation."""
+        self._guest = False
+        check_input(pl_module, self._settings.input)
+        worn = self._foreign_masks(pl_module)
+        if worn and stage != "fit":
+            self._meet(trainer, pl_module, worn)
+            return
+        for layer in worn:
+            rank_zero_warn(_ANEW.format(len(layer.get_active_joints()), layer.num_joints))
+        self._enter(trainer, pl_module, fits=stage == "fit")
+
     def _foreign_masks(self, pl_module: pl.LightningModule) -> list[JointPruningLayer]:
         """Return the layers that prune a model which comes from another run."""
         worn = [] if self._entrance.module is pl_module else worn_layers(pl_module)
@@ -410,8 +430,10 @@ class JointPruningCallback(pl.Callback):
         new = self._entrance.module is not pl_module
         if not self._entrance.known or (fits and (new or trainer.global_step == 0)):
             self._begin(trainer, pl_module)
-        elif new:  # what was learned is applied to another copy of the model
+            return
+        if new:  # what was learned is applied to another copy of the model
             self._part()
+        if new or not self._entrance.stands:  # or to layers that were built anew
             self._search = self._search.moved_to(own_layer(pl_module))
             self._entrance.move(pl_module, self._search.layer)
 

@@ -6,7 +6,7 @@ puts nothing in front of the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -74,6 +74,15 @@ class Entrance:
     def where(self) -> str:
         """Name the place in words; empty while it is not known."""
         return where(self._targets) or self.inside or ""
+
+    @property
+    def stands(self) -> bool:
+        """Whether the layer is still where it was put, since a model may build parts of it anew."""
+        assert self.module is not None  # it is asked of a model that is gated
+        if self.inside is not None:
+            return any(part is self._layer for part in self.module.modules())
+        worn = [target for target, layer in attached_layers(self.module) if layer is self._layer]
+        return len(worn) == len(self._targets)
 
     def begin(self, module: nn.Module, layer: JointPruningLayer) -> None:
         """Start from nothing with this model, whatever was in front of it."""
@@ -249,6 +258,8 @@ class Entrance:
         assert self.module is not None  # whoever parts has come
         self.stop()
         unhook_saving(self.module, self._save)
+        if isinstance(self.module.__dict__.get(_APART), _Apart):
+            del self.module.__dict__[_APART]
         if self.inside is not None and self._layer is not None:
             self._layer.release()
             self.module.__dict__.pop(_APART, None)
@@ -260,11 +271,9 @@ class Entrance:
         self.inside = next((name for name, part in module.named_modules() if part is layer), None)
         if self.inside is not None:
             hook_saving(module, self._save)
-            # Most steps give the logits no gradient, for which DistributedDataParallel would wait.
-            names = [f"{self.inside}.{name}" for name, _ in layer.named_parameters()]
-            theirs = [name for name in module.__dict__.get(_APART, ()) if name not in names]
-            module.__dict__[_APART] = [*theirs, *names]
-            self._apart = theirs
+            names = _logits(module)
+            self._apart = [name for name in module.__dict__.get(_APART, ()) if name not in names]
+            module.__dict__[_APART] = [*self._apart, *names]
 
     def _attach(self, targets: tuple[Target, ...]) -> None:
         assert self.module is not None  # `begin` comes first
@@ -275,6 +284,36 @@ class Entrance:
             attach(self.module, target, self._layer)
         hook_saving(self.module, self._save)
         self.known, self._targets = True, targets
+
+
+def keep_apart(module: nn.Module) -> None:
+    """Keep the logits of layers that a model has yet to make from DistributedDataParallel.
+
+    Most steps give them no gradient, for which it would wait.
+    """
+    if _APART not in module.__dict__:
+        module.__dict__[_APART] = _Apart(module)
+
+
+class _Apart(list[str]):
+    """The names of a model's logits, looked up when they are asked for."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._module = module
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_logits(self._module))
+
+
+def _logits(module: nn.Module) -> list[str]:
+    """Return the names of the parameters of the layers in a model's own forward."""
+    return [
+        f"{path}.{name}"
+        for path, layer in module.named_modules()
+        if isinstance(layer, JointPruningLayer)
+        for name, _ in layer.named_parameters()
+    ]
 
 
 def _save_as_is(state: Mapping[str, Any], checkpoint: dict[str, Any]) -> None:

@@ -34,6 +34,14 @@ def run_folder(trainer: Any, dirpath: PathLike | None, telling: str) -> RunFolde
     return RunFolder(dirpath or trainer.log_dir or trainer.default_root_dir, telling)
 
 
+def builds_later(module: Any) -> bool:
+    """Return whether a module may make layers after its `__init__`, where Lightning lets it."""
+    base = next((kind for kind in type(module).__mro__ if kind.__name__ == "LightningModule"), None)
+    hooks = ("setup", "configure_model", "configure_sharded_model")
+    own = [getattr(type(module), hook, None) is not getattr(base, hook, None) for hook in hooks]
+    return any(own) or not vars(module).keys().isdisjoint(hooks)
+
+
 def check_alone(trainer: Any, state_key: str) -> None:
     """Make sure that nothing else prunes the same input.
 

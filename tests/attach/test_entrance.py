@@ -362,11 +362,11 @@ def test_a_price_that_is_only_logged_is_welcome() -> None:
 
 def test_a_layer_that_is_made_after_setup_is_refused() -> None:
     class Late(Classifier):
-        def configure_model(self) -> None:
+        def on_train_start(self) -> None:
             self.pruning = JointPruningLayer(J)
 
         def forward(self, x: Tensor) -> Tensor:
-            return super().forward(self.pruning(x))
+            return super().forward(self.pruning(x) if hasattr(self, "pruning") else x)
 
     with pytest.raises(MisconfigurationException, match=r"made later\. Make it in .*__init__"):
         fit(Late(), pruning())
