@@ -17,8 +17,12 @@ from lightning_jointprune.attach.hooks import attached_layers, gated_arguments
 from lightning_jointprune.attach.modules import module_at
 from lightning_jointprune.attach.target import Target
 from lightning_jointprune.compaction.compact import compact
-from lightning_jointprune.compaction.compact_files import from_compact, save_compact
-from lightning_jointprune.compaction.export.export import FORMATS, export_model
+from lightning_jointprune.compaction.compact_files import (
+    check_compact_files,
+    from_compact,
+    save_compact,
+)
+from lightning_jointprune.compaction.export.export import FORMATS, check_format, export_model
 from lightning_jointprune.compaction.request import (
     called_by_users,
     compaction_of,
@@ -62,6 +66,7 @@ def _add_model(command: argparse.ArgumentParser, where: str) -> None:
 
 
 def _compact(arguments: argparse.Namespace) -> None:
+    check_compact_files()
     source = _checkpoint_of(place(arguments.source))
     output = place(arguments.output or source.with_name("small.safetensors"))
     small, _ = _smaller(source, arguments)
@@ -83,6 +88,7 @@ def _compact(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    check_format(arguments.to)
     source = place(arguments.source)
     given = arguments.output and place(arguments.output)
     if source.suffix == ".safetensors":

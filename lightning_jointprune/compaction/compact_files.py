@@ -14,6 +14,7 @@ from lightning_jointprune.compaction.request import Compaction, compaction_of, t
 from lightning_jointprune.compaction.surgery import fit
 from lightning_jointprune.record.files import PathLike, local_copy, write_bytes
 from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.record.versions import check_installed
 
 M = TypeVar("M", bound=nn.Module)
 KIND, SCHEMA = "compact_model", 1
@@ -31,7 +32,9 @@ def save_compact(model: nn.Module, path: PathLike) -> None:
 
     Raises:
         ValueError: if the model is not compact.
+        ModuleNotFoundError: if safetensors is not installed.
     """
+    check_compact_files()
     from safetensors.torch import save
 
     done = compaction_of(model)
@@ -45,6 +48,15 @@ def save_compact(model: nn.Module, path: PathLike) -> None:
     tensors = {**model.state_dict(), **cut}
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_bytes(path, save(own, {KIND: json.dumps(_described(model, done))}))
+
+
+def check_compact_files() -> None:
+    """Check that compact models can be written and read.
+
+    Raises:
+        ModuleNotFoundError: if safetensors is not installed.
+    """
+    check_installed("compact", "writes and reads compact models", "safetensors")
 
 
 def _described(model: nn.Module, done: Compaction) -> dict[str, Any]:
@@ -137,6 +149,7 @@ def read_compact(path: PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         ValueError: if it holds no compact model, or a newer schema.
     """
+    check_compact_files()
     from safetensors import SafetensorError, safe_open
 
     try:

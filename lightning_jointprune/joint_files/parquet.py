@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_jointprune.record.versions import check_installed
+
 BUFFER = 1 << 20  # bytes of a column that are read at once
 ROWS, CELLS = 1 << 16, 1 << 22  # largest numbers of rows and of cells that are held at once
 
@@ -19,13 +21,9 @@ def parquet_file(file: BinaryIO) -> Any:
     Raises:
         ModuleNotFoundError: if pyarrow is not installed.
     """
-    try:
-        from pyarrow.parquet import ParquetFile
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Expected pyarrow, which reads parquet files, but it is not installed. Run "
-            "pip install 'lightning-jointprune[data]'."
-        ) from error
+    check_installed("data", "reads parquet files", "pyarrow", "pyarrow.parquet")
+    from pyarrow.parquet import ParquetFile
+
     # A pre-buffer would join columns that are near each other, with what lies between them.
     return ParquetFile(file, pre_buffer=False, buffer_size=BUFFER)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from lightning_jointprune import (
     JointPruningCallback,
+    JointSelection,
     SelectJoints,
     analyze_pruning,
     from_compact,
@@ -175,3 +177,33 @@ def test_asks_for_a_shape_where_the_model_has_no_example(checkpoint: Path, capsy
     assert "whole numbers such as 2,16,42,3 but got 2,x" in capsys.readouterr().err
     assert main(["compact", str(checkpoint), *MODEL, "--shape", "2,-1,4,3"]) == 2
     assert "whole numbers such as 2,16,42,3 but got 2,-1,4,3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "extra"),
+    [
+        (["compact", "a.ckpt", *MODEL, *SHAPE], "safetensors", "compact"),
+        (["export", "a.safetensors", *MODEL, *SHAPE, "--to", "torch"], "safetensors", "compact"),
+        (["export", "a.ckpt", *MODEL, *SHAPE], "onnx", "export"),
+        (["export", "a.ckpt", *MODEL, *SHAPE], "onnxruntime", "export"),
+        (["export", "a.ckpt", *MODEL, *SHAPE], "onnxscript", "export"),
+        (["select", "a.parquet", "--joints", "run", "-o", "out"], "pyarrow", "data"),
+    ],
+)
+def test_a_missing_extra_is_said_in_a_line(
+    command: list[str],
+    missing: str,
+    extra: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("a.ckpt", "a.safetensors", "a.parquet"):
+        (tmp_path / name).write_bytes(b"PAR1")
+    JointSelection((0,), 2, ("a", "b"), (0.9, 0.1)).to_json("run/selection.json")
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"jointprune: Expected {missing}, which ")
+    assert said.endswith(f"Run pip install 'lightning-jointprune[{extra}]'.\n")
+    assert said.count("\n") == 1

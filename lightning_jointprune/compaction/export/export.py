@@ -43,9 +43,11 @@ from lightning_jointprune.compaction.tracing import Called, opened, ready_to_tra
 from lightning_jointprune.joint_files.labels import digest_of
 from lightning_jointprune.record.files import PathLike, Place, place, write_bytes
 from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.record.versions import check_installed
 
 TOLERANCE = 1e-4  # largest difference from the model, over its largest output
 FORMATS = ("onnx", "torch")
+ONNX = ("onnx", "onnxruntime", "onnxscript")  # modules that write ONNX, and compare it
 KEY, SCHEMA = "joints", 1  # under which a program says what its joints are
 Run = Callable[[Sequence[Tensor]], list[Tensor]]
 
@@ -95,6 +97,7 @@ def export_model(
         The file, its inputs, and its largest difference from the model.
 
     Raises:
+        ModuleNotFoundError: if ONNX is asked for and one of its packages is not installed.
         ValueError: if the model has no joints, if it cannot be exported, or if the program is not
             equal to it (within 1e-4 of the largest output).
     """
@@ -125,10 +128,22 @@ def export_model(
 # --- what is asked for ---------------------------------------------------------------------------
 
 
-def _checked(to: str, dynamic: Collection[str]) -> set[str]:
-    """Return the words of the axes that are to be dynamic."""
+def check_format(to: str) -> None:
+    """Check that programs of a format can be written.
+
+    Raises:
+        ValueError: if there is no such format.
+        ModuleNotFoundError: if a package is missing that writes or runs ONNX.
+    """
     if to not in FORMATS:
         raise ValueError(f'Expected to="onnx" or "torch" but got {to!r}.')
+    if to == "onnx":
+        check_installed("export", "writes ONNX or runs it", *ONNX)
+
+
+def _checked(to: str, dynamic: Collection[str]) -> set[str]:
+    """Return the words of the axes that are to be dynamic."""
+    check_format(to)
     words = {name: word for word, name in SIZES.items()}
     unknown = [name for name in dynamic if name not in words]
     if unknown or isinstance(dynamic, str):
