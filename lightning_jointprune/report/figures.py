@@ -21,6 +21,7 @@ from lightning_jointprune.report.numbers import (
     Drawing,
     History,
     Joint,
+    Numbers,
     Part,
     class_numbers,
     history_numbers,
@@ -362,6 +363,17 @@ def for_paper(figure: go.Figure, width: float = 88.0) -> go.Figure:
         if isinstance(trace.marker.size, int | float):
             trace.marker.size *= 0.5
     return copy
+
+
+def report_figures(numbers: Numbers) -> dict[str, go.Figure]:
+    """Return the figures of a report, by the id of their place in the page."""
+    return {
+        "skeleton": draw_skeleton(numbers.drawing),
+        "importance": draw_importance(numbers.joints, numbers.parts),
+        "history": draw_history(numbers.history),
+        "frontier": draw_frontier(numbers.frontier),
+        "classes": draw_classes(numbers.classes),
+    }
 
 
 def as_json(figures: Mapping[str, go.Figure]) -> dict[str, str]:

@@ -18,12 +18,9 @@ from lightning_jointprune.report.curve import Point, frontier_numbers
 from lightning_jointprune.report.doubts import findings, verdict
 from lightning_jointprune.report.figures import (
     as_json,
-    draw_classes,
     draw_comparison,
     draw_frontier,
-    draw_history,
-    draw_importance,
-    draw_skeleton,
+    report_figures,
 )
 from lightning_jointprune.report.numbers import (
     History,
@@ -113,16 +110,10 @@ def render(
     """Return the report as HTML, always the same for a record; see `write_report`."""
     numbers = report_numbers(record, evaluation, points)
     found = findings(record, seeds, evaluation)
-    figures = {
-        "skeleton": draw_skeleton(numbers.drawing),
-        "importance": draw_importance(numbers.joints, numbers.parts),
-        "history": draw_history(numbers.history and _in_thousandths(numbers.history)),
-        "frontier": draw_frontier(numbers.frontier),
-        "classes": draw_classes(numbers.classes),
-    }
+    shorter = numbers._replace(history=numbers.history and _in_thousandths(numbers.history))
     return _page(
         "report.html",
-        figures,
+        report_figures(shorter),
         plotly,
         record=record,
         selection=record.selection,
