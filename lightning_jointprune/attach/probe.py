@@ -76,6 +76,7 @@ class Probe:
 
     Attributes:
         absent: arguments of outermost calls that were None, in the words of `input`.
+        started: whether `start` was called.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -85,10 +86,12 @@ class Probe:
         self._owned: set[int] = set()
         self._depth = 0
         self.absent: list[str] = []
+        self.started = False
 
     def start(self) -> None:
         """Patch the forwards, and forget what was seen before."""
         self.stop()
+        self.started = True
         self._seen, self.absent = {}, []
         # A graph index or an embedding passed along is not data.
         self._owned = {id(t) for t in [*self._module.parameters(), *self._module.buffers()]}

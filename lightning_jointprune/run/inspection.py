@@ -6,11 +6,12 @@ import copy
 import importlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -82,6 +83,7 @@ def preview(
     Raises:
         TypeError: if the model is no LightningModule, or cannot be copied.
         ValueError: if there is no such skeleton.
+        RuntimeError: if the model cannot be set up for one batch, as without its data module.
     """
     known = num_joints is not None or skeleton is not None
     joints = len(named_joints(num_joints, skeleton)) if known else None
@@ -152,6 +154,7 @@ def _seen_in_a_step(model: nn.Module, batch: Any) -> tuple[list[Seen], list[str]
         twin.configure_callbacks = lambda: []  # noqa: PIE807
         twin.prepare_data = lambda: None
         twin.transfer_batch_to_device = lambda batch, *_: batch
+        twin.configure_optimizers = _any_optimizer(twin)
         probe = Probe(twin)
         try:
             trainer = _trainer(package, twin.device, probe)
@@ -159,9 +162,33 @@ def _seen_in_a_step(model: nn.Module, batch: Any) -> tuple[list[Seen], list[str]
             trainer.fit(twin, DataLoader(data, batch_size=None, collate_fn=lambda sample: sample))
         except _Done:
             pass
+        except Exception as error:
+            if probe.started:  # an error of the step is the model's own
+                raise
+            raise RuntimeError(
+                f"Expected a model that can be set up for one batch alone but got {error!r} from "
+                f"{type(model).__name__}. Train with fast_dev_run=True to see what is found."
+            ) from error
         finally:
             seen = probe.stop()
     return seen, probe.absent
+
+
+def _any_optimizer(twin: Any) -> Callable[[], Any]:
+    """Return the model's own `configure_optimizers`, and one that does where that one fails.
+
+    It may ask the trainer for data or a number of steps that there is none of. The run ends before
+    a step is taken.
+    """
+    own = twin.configure_optimizers
+
+    def configure_optimizers() -> Any:
+        try:
+            return own()
+        except Exception:
+            return torch.optim.SGD([*twin.parameters(), torch.zeros(1)], lr=0.0)
+
+    return configure_optimizers
 
 
 def _of(package: str, module: str) -> Any:

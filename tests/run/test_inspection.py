@@ -15,6 +15,7 @@ import pytorch_lightning
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import OneCycleLR
 
 from lightning_jointprune import JointPruningCallback
 from lightning_jointprune.attach.hooks import Target, attach, attached_layers
@@ -202,6 +203,52 @@ def test_a_named_skeleton_is_what_is_to_be_pasted() -> None:
 def test_an_error_of_the_step_is_the_models_own() -> None:
     with pytest.raises(KeyError, match="skeleton"):
         preview(models.CallsItself(), {"pose": skeletons(B, T, J, C)}, J)
+
+
+def steps_of(trainer: Any) -> int:
+    return int(trainer.estimated_stepping_batches) - 1  # none is left to be decayed in
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        steps_of,
+        lambda trainer: len(trainer.datamodule.train_dataloader()),
+        lambda trainer: int(trainer.num_training_batches),
+        lambda trainer: len(trainer.train_dataloader),
+    ],
+    ids=["estimated_stepping_batches", "datamodule", "num_training_batches", "train_dataloader"],
+)
+@pytest.mark.parametrize("automatic", [True, False])
+def test_an_optimizer_that_needs_the_length_of_the_data_is_done_without(
+    steps: Any, automatic: bool
+) -> None:
+    class Scheduled(models.CallsItself):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.AdamW(self.parameters(), lr=1 / steps(self.trainer))
+            return {"optimizer": optimizer, "lr_scheduler": OneCycleLR(optimizer, 1.0, 10)}
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            if not automatic:
+                self.optimizers().zero_grad()
+                self.manual_backward(loss)
+                self.optimizers().step()
+            return loss
+
+    model = Scheduled()
+    model.automatic_optimization = automatic
+    assert preview(model, model.batch(), J).input == "x"
+
+
+def test_a_model_that_needs_its_data_module_is_referred_to_a_run_of_one_batch() -> None:
+    class Asks(models.CallsItself):
+        def setup(self, stage: str) -> None:
+            self.signs = self.trainer.datamodule.signs
+
+    model = Asks()
+    with pytest.raises(RuntimeError, match=r"'NoneType'.* from Asks\. Train with fast_dev_run=Tr"):
+        preview(model, model.batch(), J)
 
 
 def test_what_cannot_be_looked_at_is_refused() -> None:
