@@ -98,7 +98,7 @@ class JointPruningCallback(pl.Callback):
         fill: Fill = 0.0,
         dirpath: PathLike | None = None,
     ) -> None:
-        # What every run begins with.
+        # The arguments: every run begins with them.
         with _misconfigured():
             self._given = Settings.checked(
                 num_joints,
@@ -122,19 +122,19 @@ class JointPruningCallback(pl.Callback):
         self._entrance = Entrance(self._save)
         self._guest = False  # whether the model of an evaluation wears another mask than ours
 
-        # What lasts as long as a run, and is in its checkpoints.
+        # These last as long as a run, and are in its checkpoints.
         self._start: float | None = None  # progress of the run when the callback came in, 0 to 1
         self._rate: float | None = None  # the logits' learning rate, chosen when the search begins
         self._companions = other_callbacks.Companions()  # keeps others from judging too early
 
-        # What lasts as long as a fit.
+        # These last as long as a fit.
         self._arrival: Callable[[], None] | None = None  # due once the model is built
         self._folder: RunFolder | None = None  # of the files; asked for in `setup`
         self._counting = ExitStack()  # closed, it ends what `on_fit_start` did to other callbacks
         self._shelter = optim.GradientShelter()  # of the optimizer that `on_fit_start` finds
         self.report_path: Place | None = None  # None till there is a report
 
-        # What lasts from one hook to the next.
+        # These last from one hook to a later one.
         self._plan = ExitStack()  # closed, it brings the trainer's plan of validations back
         self._unshown: int | None = None  # number of joints that the progress bar has yet to show
         self._metrics_before: dict[str, Tensor] = {}  # the trainer's when a validation begins
@@ -214,7 +214,7 @@ class JointPruningCallback(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._come()
         logits = self._search.logits
-        if self._entrance.inside and self._start is None:  # nor does this one know anything yet
+        if self._entrance.inside and self._start is None:  # a new run: its logits begin anew
             self._search.layer.reset()
         with _misconfigured():
             optimizer = optim.add_to_first(trainer.optimizers, logits, self._rate or 0.05)
@@ -443,7 +443,7 @@ class JointPruningCallback(pl.Callback):
             self._entrance.leave()
         self._part()
         layer = own_layer(pl_module)
-        self._settings = self._given.with_layer(layer)  # which may bring others
+        self._settings = self._given.with_layer(layer)  # a layer of the model's own brings some
         self._search, self._recorder = self._new_search(layer or self._settings.new_layer())
         self._recorder.watch(self._search.layer)
         self._entrance.begin(pl_module, self._search.layer)

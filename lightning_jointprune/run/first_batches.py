@@ -40,7 +40,7 @@ class FirstBatches(ABC):
 
     def __call__(self, layer: JointPruningLayer, args: Any, kwargs: Any) -> None:
         """Look at a call of the layer, with its arguments."""
-        if torch.compiler.is_compiling():  # a number that changes would compile it anew
+        if torch.compiler.is_compiling():  # a counter would have it compiled anew at every call
             return
         if not layer.training:
             return
@@ -210,7 +210,7 @@ class Normalisation(FirstBatches):
             if any(0 < high <= low * (1 + EXACT) for low, high in (ends[:2], ends[2:])):
                 found.setdefault("scaled", unit)
         still = (self.seen["joints"] < EXACT).nonzero().flatten().tolist()
-        if len(still) == 1:  # several are rather those that were never detected
+        if len(still) == 1:  # several are more likely joints that were never detected
             found["origin"] = still[0]
         count, total, squares = self.seen["moments"].tolist()
         mean = total / max(count, 1)
@@ -236,7 +236,7 @@ def _constants(x: Tensor, there: Tensor) -> Tensor:
     apart = torch.where(there, x - centre.unsqueeze(1), 0.0)
     size = (apart.square().sum((1, 2)) / count.squeeze(1)).sqrt()
     box = x[..., :2]  # a third channel may be a visibility, which goes from 0 to 1 in every frame
-    extent = (box.amax(1) - box.amin(1)).amax(1)  # from 0 to 1, a corner is no missing joint
+    extent = (box.amax(1) - box.amin(1)).amax(1)  # in a box from 0 to 1, a joint at 0 is there
     real = (there.sum(1).squeeze(1) > 2) & (size > 0)
     away = centre.abs().amax(1) / size.clamp(min=1e-30)
     lengths = [length for known in (size, extent) for length in _ends(known, real)]

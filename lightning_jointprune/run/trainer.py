@@ -263,7 +263,7 @@ def validate_again(trainer: Any, silent: Any) -> dict[str, float]:
         The scalar metrics.
     """
     callbacks, loggers, before = trainer.callbacks, trainer.loggers, dict(trainer.callback_metrics)
-    bars = of_kind(trainer, "RichProgressBar")  # whose thread looks for them all the time
+    bars = of_kind(trainer, "RichProgressBar")  # their thread fails if they are not in the list
     enabled = [bar for bar in bars if bar.is_enabled]
     for bar in enabled:
         bar.disable()
@@ -272,7 +272,7 @@ def validate_again(trainer: Any, silent: Any) -> dict[str, float]:
     try:
         trainer.fit_loop.epoch_loop.val_loop.run()
     except Exception as error:
-        if trainer.is_global_zero:  # the others have the same to say
+        if trainer.is_global_zero:  # the other processes would warn of the same
             warnings.warn(f"A rung of the ladder could not be validated: {error!r}", stacklevel=2)
         return {}
     finally:

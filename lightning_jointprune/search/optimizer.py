@@ -141,7 +141,7 @@ def without_logits(optimizer: Optimizer, schedulers: Callable[[], Sequence[Any]]
     try:
         yield
     finally:
-        for group in ours:  # whoever thaws all of a module adds those that are its own
+        for group in ours:  # a callback that unfreezes a whole module has added our logits
             _take_out(optimizer, group["params"])
         optimizer.param_groups.extend(ours)
         for scheduler in schedulers():
@@ -212,17 +212,17 @@ class UserGroups:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._optimizer, name)
 
-    def __eq__(self, other: object) -> bool:  # who asks whether it is the optimizer hears yes
+    def __eq__(self, other: object) -> bool:  # it passes for the optimizer
         return other is self or other is self._optimizer
 
     def __hash__(self) -> int:
         return hash(self._optimizer)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # what copies it asks for the class, and gets another
+    def __reduce__(self) -> tuple[Any, ...]:  # copying asks for the class, which is another
         return UserGroups, (self._optimizer,)
 
     @property  # type: ignore[misc]
-    def __class__(self) -> type:  # what asks for its type (a monitor naming it, say) gets the real
+    def __class__(self) -> type:  # the real type, for a monitor that names it, say
         return type(self._optimizer)
 
 

@@ -307,7 +307,7 @@ class JointSearch:
 
     def rungs(self) -> list[list[bool]]:
         """Return the masks of a ladder that this search has settled, the most joints first."""
-        rungs = self.layer.rungs  # a layer of the model's own brings those of a run before
+        rungs = self.layer.rungs  # a model's own layer may have those of an earlier run
         return [] if rungs is None else rungs.tolist()[: len(self.settled)]
 
     def measure_rungs(self, measure: Callable[[], dict[str, float]]) -> list[dict[str, float]]:
@@ -322,7 +322,7 @@ class JointSearch:
                 self.layer.mask = rung
                 self.evaluate()
                 measured.append(measure())
-        finally:  # who interrupts this finds the joints that the run ends with
+        finally:  # also after an interruption: the joints that the run ends with
             self.layer.mask = kept
         return measured
 

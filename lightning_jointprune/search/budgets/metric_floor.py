@@ -116,8 +116,8 @@ class Floored(Steered):
     then stays surely below the floor, joints are opened again, as long as there is time to train.
     """
 
-    FEWER = 0.7  # of the joints to aim for where the floor is met
-    MORE = 1.25  # times the joints, and one, where it is missed
+    FEWER = 0.7  # share of the joints to aim for where the floor is met
+    MORE = 1.25  # the same where it is missed; one joint is added
     ALIKE = 0.8  # share of a mask's joints with which another one counts for it; never with more
     LATEST = 4  # number of validations that count for a mask: earlier ones were of a worse network
     TIME = 1 / 3  # share of the final phase that has to be left to open joints again
