@@ -222,6 +222,8 @@ class JointPruningCallback(pl.Callback):
         apart = partial(optim.without_logits, optimizer, partial(trainers.schedulers, trainer))
         with apart():
             self._counting = other_callbacks.count_apart(trainer, apart)
+        reports = other_callbacks.report_if(trainer, lambda: self._search.phase == "final")
+        self._counting.enter_context(reports)
         self._companions.watch(trainer)
         self._unshown = sum(self._search.mask())
 
@@ -327,6 +329,7 @@ class JointPruningCallback(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._recorder.last_step != trainer.global_step:  # else a validation has noted it
             self._recorder.note(self._search, trainer.global_step, trainer.current_epoch, {})
+        self._companions.end_epoch(trainer)
         pl_module.log_dict(self._recorder.figures())
         self._show(pl_module, sum(self._search.mask()))
 

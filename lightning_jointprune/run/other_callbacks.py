@@ -17,6 +17,7 @@ from itertools import chain
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from lightning_jointprune.run.trainer import of_kind
 
@@ -29,6 +30,9 @@ COUNTING = {
     "LearningRateMonitor": ("on_train_start", "on_train_epoch_start", "on_train_batch_start"),
     "StochasticWeightAveraging": ("on_train_epoch_start",),
 }
+# Callbacks that report a metric to who compares runs, and the hooks in which they do.
+REPORTING = {"PyTorchLightningPruningCallback": ("on_validation_end",)}
+EXTREMES = {"MaxMetric", "MinMetric"}  # of torchmetrics: the best value so far
 COUNTER = re.compile(r"num_\w+_epochs|\w+_counter")  # names of a scheduler's counters of values
 
 
@@ -54,6 +58,19 @@ def count_apart(trainer: Any, apart: Callable[[], AbstractContextManager[None]])
     return _around(trainer, COUNTING, partial(_within, apart))
 
 
+def report_if(trainer: Any, counts: Callable[[], bool]) -> ExitStack:
+    """Run the hooks of callbacks that report a metric only when it counts.
+
+    Args:
+        trainer: whose callbacks they are.
+        counts: tells whether a metric of now counts.
+
+    Returns:
+        What gives the callbacks their own hooks back, when it is closed.
+    """
+    return _around(trainer, REPORTING, partial(_only_if, counts))
+
+
 def _around(
     trainer: Any, hooks: Mapping[str, Sequence[str]], wrap: Callable[[Hook], Hook]
 ) -> ExitStack:
@@ -76,6 +93,14 @@ def _within(context: Callable[[], AbstractContextManager[None]], hook: Hook) -> 
             hook(*args, **kwargs)
 
     return within
+
+
+def _only_if(condition: Callable[[], bool], hook: Hook) -> Hook:
+    def only_if(*args: Any, **kwargs: Any) -> None:
+        if condition():
+            hook(*args, **kwargs)
+
+    return only_if
 
 
 # --- what is remembered --------------------------------------------------------------------------
@@ -133,6 +158,8 @@ class Companions:
         self.hold(trainer, searching=True)
         self.released = True
         forget_means(trainer)
+        forget_extremes(trainer.lightning_module)
+        restart_averages(trainer)
         forget_best(trainer)
         self.saved = {
             checkpoint.state_key: (checkpoint.best_model_path, trainer.global_step)
@@ -146,8 +173,14 @@ class Companions:
         self.hold(trainer, searching)
         if self.released:
             self.validated = True
+            fill_averages(trainer)
             forget_best(trainer, self.stale)
             self.give_back()
+
+    def end_epoch(self, trainer: Any) -> None:
+        """Let nothing of before the final phase outlast the run: call when an epoch has ended."""
+        if self.released:
+            fill_averages(trainer)
 
     def observe(self, metrics: Mapping[str, float]) -> None:
         """Take what a validation measured."""
@@ -264,6 +297,43 @@ def _is_behind(checkpoint: Any, saved: Mapping[str, tuple[str, int]]) -> bool:
 def forget_means(trainer: Any) -> None:
     """Let what the training logs as the mean of an epoch begin anew with this step."""
     trainer.fit_loop.epoch_loop._results.reset()
+
+
+def forget_extremes(module: nn.Module) -> None:
+    """Let metrics that are the best value so far begin anew."""
+    parts: Iterable[Any] = module.modules()
+    for part in parts:
+        if EXTREMES.intersection(parent.__name__ for parent in type(part).__mro__):
+            part.reset()
+
+
+def restart_averages(trainer: Any) -> None:
+    """Let averages of weights begin anew: those so far were trained with other joints."""
+    for _, averaged in _averages(trainer):
+        averaged.zero_()
+    fill_averages(trainer)
+
+
+def fill_averages(trainer: Any) -> None:
+    """Make every average of no weights the weights of now, which is what it will begin with.
+
+    It may be asked for before: by a validation, a checkpoint, or a run that ends.
+    """
+    module = trainer.lightning_module
+    for average, averaged in _averages(trainer):
+        if averaged.item() == 0:
+            ours, theirs = (chain(it.parameters(), it.buffers()) for it in (average, module))
+            for mine, new in zip(ours, theirs, strict=True):
+                mine.data.copy_(new.data)
+
+
+def _averages(trainer: Any) -> Iterator[tuple[nn.Module, Tensor]]:
+    """Return the average models of callbacks, each with the number of weights in it."""
+    for callback in of_kind(trainer, "WeightAveraging"):
+        yield callback._average_model.module, callback._average_model.n_averaged
+    for callback in of_kind(trainer, "StochasticWeightAveraging"):
+        if callback.n_averaged is not None:  # it has begun
+            yield callback._average_model, callback.n_averaged
 
 
 def forget_metric(scheduler: Any) -> None:

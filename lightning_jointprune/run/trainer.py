@@ -251,9 +251,10 @@ def validation_samples(trainer: Any) -> int | None:
 
 
 def validate_again(trainer: Any, silent: Any) -> dict[str, float]:
-    """Validate once more when a fit is at its end; no callback and no logger hears of it.
+    """Validate once more when a fit is at its end; no other callback and no logger hears of it.
 
-    What it measures must not cost the run, so an error is only a warning.
+    What it measures must not cost the run, so an error is only a warning. Callbacks that put
+    averaged weights into the model for a validation, and for good when the fit ends, take part.
 
     Args:
         trainer: at the end of its fit.
@@ -267,7 +268,8 @@ def validate_again(trainer: Any, silent: Any) -> dict[str, float]:
     enabled = [bar for bar in bars if bar.is_enabled]
     for bar in enabled:
         bar.disable()
-    trainer.callbacks, trainer.validating = bars, True
+    trainer.callbacks = [*bars, *of_kind(trainer, "WeightAveraging")]
+    trainer.validating = True
     trainer.loggers = [silent for _ in loggers]
     try:
         trainer.fit_loop.epoch_loop.val_loop.run()

@@ -30,7 +30,7 @@ def started(*callbacks: Any, **module: Any) -> Any:
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(_results=Results()))
     return SimpleNamespace(
         callbacks=list(callbacks),
-        lightning_module=SimpleNamespace(automatic_optimization=True, **module),
+        lightning_module=SimpleNamespace(automatic_optimization=True, modules=list, **module),
         lr_scheduler_configs=[],
         fit_loop=loop,
     )
