@@ -130,6 +130,7 @@ class JointPruningCallback(pl.Callback):
         # These last as long as a fit.
         self._arrival: Callable[[], None] | None = None  # due once the model is built
         self._folder: RunFolder | None = None  # of the files; asked for in `setup`
+        self._replaced: list[JointPruningLayer] = []  # layers of an earlier run, taken away
         self._counting = ExitStack()  # closed, it ends what `on_fit_start` did to other callbacks
         self._shelter = optim.GradientShelter()  # of the optimizer that `on_fit_start` finds
         self.report_path: Place | None = None  # None till there is a report
@@ -199,7 +200,8 @@ class JointPruningCallback(pl.Callback):
                 return
             resumed = self._settings.as_plain() if trainer.state.fn == "fit" else None
             check_state(state, self._settings.joint_names, resumed)
-            if self._guest:  # the mask goes with the weights that this checkpoint brings
+            # The mask goes with the weights that it brings, and with no other model's.
+            if self._guest or self._search.layer.mask is not None:
                 self._guest = False
                 self._begin(trainer, pl_module)
             self._search.load_state_dict(state["search"])
@@ -214,8 +216,11 @@ class JointPruningCallback(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._come()
         logits = self._search.logits
-        if self._entrance.inside and self._start is None:  # a new run: its logits begin anew
-            self._search.layer.reset()
+        if self._start is None:  # no checkpoint is resumed
+            for layer in self._replaced:
+                rank_zero_warn(_ANEW.format(len(layer.get_active_joints()), layer.num_joints))
+            if self._entrance.inside:  # nor does this one know anything yet
+                self._search.layer.reset()
         with _misconfigured():
             optimizer = optim.add_to_first(trainer.optimizers, logits, self._rate or 0.05)
         self._shelter = optim.GradientShelter(optimizer, logits)
@@ -352,6 +357,8 @@ class JointPruningCallback(pl.Callback):
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._start is None:
+            rank_zero_warn(_NOTHING.format(trainer.current_epoch))
         if self._recorder.unwritten:  # killed after its last step; Lightning trains no further
             self._finish(trainer)
 
@@ -415,18 +422,13 @@ class JointPruningCallback(pl.Callback):
         """Enter a model, or leave it the mask of another run in an evaluation."""
         self._guest = False
         check_input(pl_module, self._settings.input)
-        worn = self._foreign_masks(pl_module)
+        new = self._entrance.module is not pl_module
+        worn = worn_layers(pl_module, parts=stage != "fit") if new else []
         if worn and stage != "fit":
             self._meet(trainer, pl_module, worn)
             return
-        for layer in worn:
-            rank_zero_warn(_ANEW.format(len(layer.get_active_joints()), layer.num_joints))
+        self._replaced = worn
         self._enter(trainer, pl_module, fits=stage == "fit")
-
-    def _foreign_masks(self, pl_module: pl.LightningModule) -> list[JointPruningLayer]:
-        """Return the layers that prune a model which comes from another run."""
-        worn = [] if self._entrance.module is pl_module else worn_layers(pl_module)
-        return [] if self._search.layer in worn else worn
 
     def _enter(self, trainer: pl.Trainer, pl_module: pl.LightningModule, fits: bool) -> None:
         """Begin anew with a model, or go on with the one of before or another copy of it."""
@@ -437,13 +439,12 @@ class JointPruningCallback(pl.Callback):
         if new:  # what was learned is applied to another copy of the model
             self._part()
         if new or not self._entrance.stands:  # or to layers that were built anew
-            self._search = self._search.moved_to(own_layer(pl_module))
+            layer = own_layer(pl_module) or self._settings.new_layer()
+            self._search = self._search.moved_to(layer)
             self._entrance.move(pl_module, self._search.layer)
 
     def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start from nothing with this module, whatever was in front of it."""
-        if self._entrance.module is pl_module:
-            self._entrance.leave()
         self._part()
         layer = own_layer(pl_module)
         self._settings = self._given.with_layer(layer)  # a layer of the model's own brings some
@@ -472,10 +473,13 @@ class JointPruningCallback(pl.Callback):
     ) -> None:
         """Leave a pruned model its mask in an evaluation, or adopt it if nothing is known yet."""
         joints = len(self._given.joint_names)
-        self._guest = self._entrance.known or [layer.num_joints for layer in worn] != [joints]
+        fits = [layer.num_joints for layer in worn] == [joints]
+        self._guest = self._entrance.known or not fits
         if self._guest:
             return
-        self._settings = self._given.adopting(worn[0])
+        own = own_layer(pl_module)
+        given = self._given
+        self._settings = given.with_layer(own) if own else given.adopting(worn[0])
         self._search, self._recorder = self._new_search(worn[0])
         self._search.phase = "final"
         self._entrance.adopt(pl_module, worn[0])
@@ -568,6 +572,10 @@ class JointPruningCallback(pl.Callback):
 _ANEW = (
     "The model was pruned before, to {} of {} joints. The search begins anew with all of them, and "
     "that mask is taken away. To keep it, train without JointPruningCallback."
+)
+_NOTHING = (
+    "The trainer had no training step left at epoch {}, so the model was not pruned. Make a new "
+    "Trainer for each model."
 )
 
 

@@ -21,6 +21,7 @@ from lightning_jointprune.attach.detect import (
 )
 from lightning_jointprune.attach.hooks import (
     attach,
+    attached_here,
     attached_layers,
     detach,
     hook_saving,
@@ -86,7 +87,8 @@ class Entrance:
 
     def begin(self, module: nn.Module, layer: JointPruningLayer) -> None:
         """Start from nothing with this model, whatever was in front of it."""
-        detach(module)
+        for target, _ in attached_here(module):
+            detach(module, target)
         unhook_saving(module)
         self.known, self._targets, self._check = False, (), None
         self._missed, self._misses = {}, 0

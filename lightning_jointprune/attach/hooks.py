@@ -4,8 +4,8 @@ The model is hooked, not wrapped: a target module gets an instance attribute `fo
 one argument through the layer and then calls the module's own forward. Its parameters, submodules
 and `state_dict` stay as they are.
 
-- `copy.deepcopy` gives a copy with the same parameters and `state_dict` as the plain model, whose
-  gate is the live layer itself.
+- `copy.deepcopy` gives a copy with the same parameters and `state_dict` as the plain model. Its
+  gate is the live layer itself until the mask is frozen, and a layer of its own from then on.
 - `pickle` and `torch.save(model)` keep the layer if it can be pickled; detach for a plain model.
 - `type(model).forward` and `torch.fx`, which reads it, pass through the gates too: the module's
   class is a subclass of its own, of the same name, until the last layer is taken away.
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from lightning_jointprune.attach.modules import (
     module_at,
     named_modules,
+    read,
     replaced,
     restore_forward,
     signature_of,
@@ -64,7 +65,11 @@ class _Argument:
         self.name, self.position, self.rest = _locate(module, target.path)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Argument:
-        return self  # a copied model shares the live layer
+        if getattr(self.layer, "mask", None) is None:
+            return self  # a copy made in a search follows it
+        other = copy.copy(self)
+        other.layer = copy.deepcopy(self.layer, memo)
+        return other
 
     def __call__(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -311,6 +316,19 @@ def attached_layers(module: nn.Module) -> list[tuple[Target, Any]]:
         for name, owner in named_modules(module)
         for gate in owner.__dict__.get(_GATES, ())
         if isinstance(gate, _GatedArgument)
+    ]
+
+
+def attached_here(module: nn.Module) -> list[tuple[Target, Any]]:
+    """Return what `attached_layers` does of the layers that were attached to this very module.
+
+    Those of a model that it holds, such as a teacher, were attached to that one.
+    """
+    return [
+        (gate.target, gate.layer)
+        for _, owner in named_modules(module)
+        for gate in owner.__dict__.get(_GATES, ())
+        if read(module_at, module, gate.target.module) is owner
     ]
 
 

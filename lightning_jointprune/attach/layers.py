@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from lightning_jointprune.attach.hooks import attached_layers
+from lightning_jointprune.attach.hooks import attached_here, attached_layers
 from lightning_jointprune.gates.layer import JointPruningLayer
 
 
@@ -27,9 +27,17 @@ def own_layer(model: nn.Module) -> JointPruningLayer | None:
     return next(iter(layers.values()), None)
 
 
-def worn_layers(model: nn.Module) -> list[JointPruningLayer]:
-    """Return the layers in front of a model whose masks are settled, since it was pruned."""
-    layers = {id(layer): layer for _, layer in attached_layers(model)}.values()
+def worn_layers(model: nn.Module, parts: bool = False) -> list[JointPruningLayer]:
+    """Return the layers of a model whose masks are settled, since it was pruned.
+
+    Args:
+        model: any module; its layers are in front of it or in its own forward.
+        parts: whether those of models that it holds count, where it has none.
+    """
+    own = [module for module in model.modules() if isinstance(module, JointPruningLayer)]
+    here = attached_here(model)
+    front = attached_layers(model) if parts and not here and not own else here
+    layers = {id(layer): layer for layer in (*own, *(layer for _, layer in front))}.values()
     return [
         layer for layer in layers if isinstance(layer, JointPruningLayer) and layer.mask is not None
     ]

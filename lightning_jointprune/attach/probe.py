@@ -68,6 +68,30 @@ class Seen:
         return f"{self.input}  {self.shape}  {str(self.dtype).removeprefix('torch.')}"
 
 
+class _Recording:
+    """Stands for the forward of a module that is watched.
+
+    Args:
+        forward: the module's own.
+        recorded: calls it, and records what reaches it.
+    """
+
+    def __init__(self, forward: Callable[..., Any], recorded: Callable[..., Any]) -> None:
+        self.__wrapped__ = forward  # keeps its signature
+        # A compiled step runs this forward uncompiled.
+        self._recorded = torch.compiler.disable(recorded)  # type: ignore[no-untyped-call]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._recorded(*args, **kwargs)
+
+    def __reduce__(self) -> Any:  # a module that is copied in the step has its own forward
+        return _itself, (self.__wrapped__,)
+
+
+def _itself(forward: Callable[..., Any]) -> Callable[..., Any]:
+    return forward
+
+
 class Probe:
     """Records which tensors reach which forward, from `start` to `stop`; keeps no tensor alive.
 
@@ -99,8 +123,7 @@ class Probe:
             self._forwards.append((module, module.__dict__.get("forward")))
             trains = next(module.parameters(), None) is not None
             recorded = partial(self._recorded, name, trains, module.forward, signature_of(module))
-            # A compiled step runs this forward uncompiled.
-            restore_forward(module, torch.compiler.disable(recorded))  # type: ignore[no-untyped-call]
+            restore_forward(module, _Recording(module.forward, recorded))
 
     def stop(self) -> list[Seen]:
         """Restore every forward; may be called twice.

@@ -277,14 +277,8 @@ class JointSearch:
         """Return the joints that would be kept now, shape `(J,)`; of tied ones, a few more."""
         return hard_mask(self._ranked(), self.controller.count)[self.layer.owner]
 
-    def moved_to(self, layer: JointPruningLayer | None) -> JointSearch:
-        """Return the same search for another copy of the model.
-
-        Args:
-            layer: that copy's own; None if it has none, and the layer goes along.
-        """
-        if layer is None:
-            return self
+    def moved_to(self, layer: JointPruningLayer) -> JointSearch:
+        """Return the same search for another copy of the model, which has a layer of its own."""
         search = JointSearch(layer, self.controller, self.phases)
         search.load_state_dict(self.state_dict())
         return search

@@ -125,6 +125,7 @@ def test_evaluation_uses_the_mask(stage: str) -> None:
     assert masks(model, stage) == {callback.selection.mask}
 
 
+@pytest.mark.filterwarnings("ignore:The model was pruned before, to 2 of 8 joints")
 def test_a_second_run_starts_from_nothing_and_a_detached_layer_works_by_itself() -> None:
     model = Own()
     for budget in (2, 4):

@@ -50,3 +50,22 @@ def test_a_model_wears_a_layer_whose_mask_is_settled() -> None:
     assert worn_layers(model) == []
     layer.freeze(torch.tensor([True, False, True, False]))
     assert worn_layers(model) == [layer]
+
+
+def test_a_model_that_is_held_by_another_was_pruned_itself() -> None:
+    teacher, layer = nn.Linear(2, 2), JointPruningLayer(4)
+    attach(teacher, Target.parse("input", "b t j c"), layer)
+    layer.freeze(torch.tensor([True, False, True, False]))
+    student = nn.Sequential(nn.ReLU(), teacher)
+    assert worn_layers(student) == []
+    assert worn_layers(student, parts=True) == [layer]
+    attach(student, Target.parse("input", "b t j c"), JointPruningLayer(4))
+    assert worn_layers(student, parts=True) == []
+
+
+def test_a_model_wears_the_settled_layer_of_its_own_forward() -> None:
+    layer = JointPruningLayer(3)
+    model = nn.Sequential(layer)
+    assert worn_layers(model) == []
+    layer.freeze(torch.tensor([True, False, True]))
+    assert worn_layers(model) == [layer]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 from collections import OrderedDict
@@ -214,3 +215,19 @@ def test_joints_of_all_samples_on_one_axis_are_offered_and_found() -> None:
     with pytest.raises(ValueError, match=r'pass axes="\(b j\) c"'):
         resolve(seen, 9)
     assert resolve(seen, 9, axes="(b j) c").input == "batch.x"
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_copy_that_is_made_in_the_step_is_no_longer_the_module(watched: bool) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    probe = Probe(model)
+    if watched:
+        probe.start()
+    teacher = copy.deepcopy(model)
+    assert len(probe.stop()) == 0
+    with torch.no_grad():
+        for parameter in teacher.parameters():
+            parameter.zero_()
+        assert model(torch.ones(1, 2)).abs() > 0
+        assert teacher(torch.ones(1, 2)) == 0
+    assert copy.deepcopy(teacher)(torch.ones(1, 2)) == 0
