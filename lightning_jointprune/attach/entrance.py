@@ -78,7 +78,7 @@ class Entrance:
 
     @property
     def stands(self) -> bool:
-        """Whether the layer is still where it was put, since a model may build parts of it anew."""
+        """Return whether the layer is still in its place, since a model may rebuild parts of it."""
         assert self.module is not None  # it is asked of a model that is gated
         if self.inside is not None:
             return any(part is self._layer for part in self.module.modules())

@@ -43,9 +43,9 @@ def run(callback: JointPruningCallback, folder: Path) -> None:
     saving = ModelCheckpoint(folder, filename="run", save_on_train_epoch_end=True)
     settings: dict[str, Any] = {"enable_checkpointing": True, "num_sanity_val_steps": 0}
     fit(Classifier(), pruning(2), saving, max_epochs=2, **settings)
-    one = trainer(callback, saving, **settings)
-    one.fit(Classifier(), clips(), clips(2, seed=1), ckpt_path=folder / "run.ckpt")
-    one.test(Classifier(), clips(2, seed=1), verbose=False)
+    fitted = trainer(callback, saving, **settings)
+    fitted.fit(Classifier(), clips(), clips(2, seed=1), ckpt_path=folder / "run.ckpt")
+    fitted.test(Classifier(), clips(2, seed=1), verbose=False)
 
 
 def test_a_whole_run_adds_no_attribute(tmp_path: Path) -> None:

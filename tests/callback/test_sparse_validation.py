@@ -33,8 +33,10 @@ class Phases(pl.Callback):
 def run(*callbacks: Any, phases: Any = (0.1, 0.6), model: Any = None, **settings: Any) -> Any:
     callback = pruning(phases=phases)
     watch = Phases(callback)
-    one = fit(model or Classifier(), callback, watch, *callbacks, **{"max_epochs": 9, **settings})
-    return callback, watch.seen, one
+    fitted = fit(
+        model or Classifier(), callback, watch, *callbacks, **{"max_epochs": 9, **settings}
+    )
+    return callback, watch.seen, fitted
 
 
 def phase_of(path: str) -> str:
@@ -71,8 +73,8 @@ def test_what_is_planned_is_warned_of_with_what_to_type_and_one_is_added(
     settings: dict[str, Any],
 ) -> None:
     with pytest.warns(UserWarning, match=NONE) as told:
-        callback, seen, one = run(**settings)
-    assert [at for phase, at in seen if phase == "final"] == [one.global_step]
+        callback, seen, fitted = run(**settings)
+    assert [at for phase, at in seen if phase == "final"] == [fitted.global_step]
     assert callback.selection.metrics.keys() == {"val_loss", "val_acc"}
     message = next(str(it.message) for it in told if NONE in str(it.message))
     (typed,) = re.findall(r"pass Trainer\((.*)\)\.", message)
@@ -105,15 +107,19 @@ def test_a_stream_is_validated_at_its_end_too() -> None:
     stream = torch.utils.data.DataLoader(Endless(), batch_size=8)
     callback = pruning()
     watch = Phases(callback)
-    one = trainer(callback, watch, max_epochs=-1, max_steps=14)
-    one.fit(Classifier(), stream, clips(2, seed=1))
-    assert [at for phase, at in watch.seen if phase == "final"] == [one.global_step] == [14]
+    fitted = trainer(callback, watch, max_epochs=-1, max_steps=14)
+    fitted.fit(Classifier(), stream, clips(2, seed=1))
+    assert [at for phase, at in watch.seen if phase == "final"] == [fitted.global_step] == [14]
 
 
 @expected_warning
 def test_the_trainer_is_as_it_was_afterwards() -> None:
-    _, _, one = run(check_val_every_n_epoch=5, val_check_interval=0.5)
-    assert (one.check_val_every_n_epoch, one.val_check_batch, one.val_check_interval) == (5, 4, 0.5)
+    _, _, fitted = run(check_val_every_n_epoch=5, val_check_interval=0.5)
+    assert (fitted.check_val_every_n_epoch, fitted.val_check_batch, fitted.val_check_interval) == (
+        5,
+        4,
+        0.5,
+    )
 
 
 # --- what judges by it ---------------------------------------------------------------------------
@@ -131,12 +137,12 @@ def test_the_best_is_of_the_final_phase(settings: dict[str, Any], on_epoch: Any)
         ModelCheckpoint("top", monitor="val_acc", mode="max", save_top_k=3, **kept),
         ModelCheckpoint("latest", every_n_train_steps=None, **kept),
     ]
-    callback, _, one = run(*checkpoints, enable_checkpointing=True, **settings)
+    callback, _, fitted = run(*checkpoints, enable_checkpointing=True, **settings)
     loss, *_ = (float(it.best_model_score) for it in checkpoints[:2])
     assert loss == pytest.approx(callback.selection.metrics["val_loss"])
-    epoch = one.current_epoch - 1
+    epoch = fitted.current_epoch - 1
     for checkpoint in checkpoints:
-        assert Path(checkpoint.best_model_path).stem == f"epoch={epoch}-step={one.global_step}"
+        assert Path(checkpoint.best_model_path).stem == f"epoch={epoch}-step={fitted.global_step}"
         assert phase_of(checkpoint.best_model_path) == "final"
         assert {phase_of(path) for path in checkpoint.best_k_models} <= {"final"}
     assert phase_of(checkpoints[0].last_model_path) == "final"
@@ -149,11 +155,13 @@ def test_a_run_that_a_training_metric_stops_before_its_validation_is_validated()
         "train_loss", patience=1, min_delta=100.0, check_on_train_epoch_end=True
     )
     best = ModelCheckpoint(".", "{epoch}-{step}", monitor="val_loss")
-    callback, seen, one = run(stopper, best, enable_checkpointing=True, check_val_every_n_epoch=4)
-    assert one.current_epoch == 7  # the final phase begins in the sixth epoch
-    assert [at for phase, at in seen if phase == "final"] == [one.global_step]
+    callback, seen, fitted = run(
+        stopper, best, enable_checkpointing=True, check_val_every_n_epoch=4
+    )
+    assert fitted.current_epoch == 7  # the final phase begins in the sixth epoch
+    assert [at for phase, at in seen if phase == "final"] == [fitted.global_step]
     assert callback.selection.metrics["val_loss"] == pytest.approx(float(best.best_model_score))
-    assert Path(best.best_model_path).stem == f"epoch=6-step={one.global_step}"
+    assert Path(best.best_model_path).stem == f"epoch=6-step={fitted.global_step}"
 
 
 # --- checkpoints that are sparse themselves ------------------------------------------------------
@@ -170,8 +178,8 @@ def test_checkpoints_that_miss_the_final_phase_save_its_end(often: Any, monitor:
     kept: dict[str, Any] = {"filename": "{epoch}-{step}", "save_last": True, **often}
     best = ModelCheckpoint("best", monitor=monitor, **kept)
     with pytest.warns(UserWarning, match=r"None of the checkpoints with monitor=.* in the final"):
-        _, _, one = run(best, enable_checkpointing=True, max_epochs=7, phases=(0.1, 0.8))
-    assert Path(best.best_model_path).stem == f"epoch=6-step={one.global_step}"
+        _, _, fitted = run(best, enable_checkpointing=True, max_epochs=7, phases=(0.1, 0.8))
+    assert Path(best.best_model_path).stem == f"epoch=6-step={fitted.global_step}"
     assert phase_of(best.best_model_path) == phase_of(best.last_model_path) == "final"
     assert {phase_of(path) for path in best.best_k_models} <= {"final"}
 

@@ -1,4 +1,4 @@
-"""`compact` and `export_model` take a batch, or arguments, as the model's forward takes them."""
+"""Test that `compact` and `export_model` take a batch, or arguments, as the forward does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("one_table_of_operations")
 
 
 class Encoder(nn.Module):
-    """Written for any number of joints, so that the small model can be written by hand, too."""
+    """Takes any number of joints, so that the small model can be written by hand."""
 
     def __init__(self, joints: int = J) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ def pruned(of: type[Encoder], where: str, axes: str = "b t j c") -> Encoder:
 
 
 def by_hand(model: Encoder) -> Encoder:
-    """The model of the kept joints, with the same weights."""
+    """Return a model of the kept joints, with the same weights."""
     small = type(model)(len(KEPT)).eval()
     state = dict(model.state_dict())
     columns = [joint * C + channel for joint in KEPT for channel in range(C)]
@@ -217,7 +217,7 @@ def test_an_example_is_what_forward_takes(name: str, tmp_path: Path) -> None:
 
 
 def calling(name: str, example: Callable[[Tensor], Any]) -> Callable[[nn.Module, Tensor], Tensor]:
-    """How users call the model."""
+    """Return a function that calls the model as users do."""
 
     def call(model: nn.Module, x: Tensor) -> Tensor:
         given = example(x)
@@ -235,7 +235,7 @@ def calling(name: str, example: Callable[[Tensor], Any]) -> Callable[[nn.Module,
 
 
 def tensor_of(name: str, where: str, x: Tensor) -> Any:
-    """What an input of a program is given, by its name."""
+    """Return the tensor for an input of a program, by its name."""
     if name == where:
         return x.numpy()
     known = {"video": video(), "0": video(), "sign": SIGN, "1": SIGN, "scale": SCALE}

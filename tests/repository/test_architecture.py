@@ -7,6 +7,7 @@ import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -160,6 +161,50 @@ def test_the_top_has_at_most_four_modules_and_ten_rooms() -> None:
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
 def test_a_module_says_what_it_is_for(module: Path) -> None:
     assert module.read_text(encoding="utf-8").startswith('"""')
+
+
+FOLDERS = ["lightning_jointprune", "tests"]
+RIDDLES = ("What", "Whether", "How", "Where", "Which")
+
+
+def nodes_of(folder: str) -> Iterator[tuple[str, ast.AST]]:
+    """Yield all nodes of a folder's files, each with the name of its file."""
+    for file in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            yield file.relative_to(ROOT).as_posix(), node
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_docstring_begins_with_what_is_done_or_returned(folder: str) -> None:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    lines = [
+        (file, (ast.get_docstring(node) or "").partition("\n")[0])
+        for file, node in nodes_of(folder)
+        if isinstance(node, documented)
+    ]
+    found = [(file, line) for file, line in lines if line.split(" ")[0] in RIDDLES]
+    assert not found, f"Begin with a verb, such as Return: {found}."
+
+
+def bound_by(node: ast.AST) -> str | None:
+    """Return the name that a node binds, if it binds one."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return node.id
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return node.name
+    if isinstance(node, ast.alias):
+        return node.asname
+    return node.arg if isinstance(node, ast.arg) else None
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_variable_is_named_after_the_thing(folder: str) -> None:
+    found = [
+        f"{file}:{getattr(node, 'lineno', 0)}"
+        for file, node in nodes_of(folder)
+        if bound_by(node) == "one"
+    ]
+    assert not found, f"Name what it is: {found}."
 
 
 def test_the_public_names_are_the_documented_ones() -> None:
