@@ -11,6 +11,9 @@ an argument (`--help`) and can be written in a YAML file (`--config`).
 
 from __future__ import annotations
 
+import examples.autsl  # noqa: F401 -- says what is missing before the rest asks for it
+
+# isort: split
 import argparse
 import math
 from collections.abc import Sequence
@@ -31,6 +34,7 @@ from examples.autsl.data.module import SignData
 from examples.autsl.data.synthetic import JOINT_NAMES, planted_scores
 from examples.autsl.encoders import FollowKept, VideoBranch, build_encoder
 from examples.autsl.metrics import TestDetail, scores, write_results
+from examples.programs import one_line
 from lightning_jointprune import JointPruningCallback
 from lightning_jointprune.skeletons import get_skeleton
 
@@ -400,4 +404,5 @@ def main(args: Sequence[str] | None = None) -> FusionCLI:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line():
+        main()

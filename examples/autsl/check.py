@@ -42,6 +42,7 @@ from examples.autsl.data.labels import (
     scan_labels,
     signer_of,
 )
+from examples.programs import one_line
 
 VIDEOS = ("_color.mp4", "_depth.mp4")
 PUBLISHED = {"train": (28142, 31), "val": (4418, 6), "test": (3742, 6)}  # clips, signers
@@ -327,4 +328,5 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(auto_cli(main, as_positional=True))
+    with one_line():
+        sys.exit(auto_cli(main, as_positional=True))

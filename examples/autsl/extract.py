@@ -40,6 +40,7 @@ from rich.progress import track
 from examples.autsl.data.files import PARTIAL, save_array, video_problem, write_whole
 from examples.autsl.data.labels import SIGN_LIST, SPLITS, find_labels
 from examples.autsl.data.orders import ORDER_FILE, get_order, save_order, saved_order
+from examples.programs import one_line
 
 ORDER = "face-left-pose-right"  # of the named skeleton mediapipe_holistic
 BLOCKS = get_order(ORDER).blocks
@@ -394,4 +395,5 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    with one_line():
+        sys.exit(run())

@@ -22,6 +22,7 @@ import yaml
 from jsonargparse import auto_cli
 
 from examples.autsl_fusion import FusionCLI
+from examples.programs import one_line
 from lightning_jointprune.record.files import write_text
 
 LR, GATE_LR, PRICE = (1e-4, 1e-2), (0.01, 0.2), (1e-4, 1e-2)  # lowest and highest
@@ -112,4 +113,5 @@ def _optuna() -> Any:
 
 
 if __name__ == "__main__":
-    auto_cli(main, as_positional=False)
+    with one_line():
+        auto_cli(main, as_positional=False)
