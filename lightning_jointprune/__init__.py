@@ -27,6 +27,7 @@ from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.run.load import analyze_pruning, load_pruned
+from lightning_jointprune.search.budgets.fewest import Fewest
 from lightning_jointprune.search.budgets.metric_floor import MetricFloor
 from lightning_jointprune.search.budgets.price import Price
 from lightning_jointprune.search.budgets.target_joints import TargetJoints
@@ -44,6 +45,7 @@ __all__ = [
     "Price",
     "TargetJoints",
     "MetricFloor",
+    "Fewest",
     "GumbelSigmoid",
     "StraightThroughGumbelSigmoid",
     "HardConcrete",

@@ -41,6 +41,8 @@ from lightning_jointprune.search.phases import Phase
 from lightning_jointprune.search.search import JointSearch
 from lightning_jointprune.skeletons import Skeleton
 
+COMPARED_COST = 0.05  # of the run: what the validations of compared numbers of joints may cost
+
 
 class JointPruningCallback(pl.Callback):
     """Learns in one training run which skeleton joints a model needs, and trains it on them.
@@ -235,7 +237,7 @@ class JointPruningCallback(pl.Callback):
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._companions.watch(trainer)
-        self._companions.hold(trainer, self._search.phase == "search")
+        self._companions.hold(trainer, self._search.changes)
 
     @override
     def on_train_batch_start(
@@ -244,7 +246,7 @@ class JointPruningCallback(pl.Callback):
         done = trainers.progress(trainer, batch_idx)
         if self._start is None:  # a plain checkpoint may be resumed: the phases share what is left
             self._start = done
-            if doubt := trainers.validation_doubt(trainer, done, self._settings.phases[1]):
+            if doubt := trainers.validation_doubt(trainer, done, self._search.settles):
                 rank_zero_warn(doubt)
         self._entrance.meet(batch)
         if not self._entrance.known:  # the first batch passes unchanged, to show where joints are
@@ -253,10 +255,13 @@ class JointPruningCallback(pl.Callback):
                     self._entrance.give_up()  # from here on all processes have to go together
                 self._entrance.watch()
             return
-        phase = self._search.advance(trainers.share_of_rest(done, self._start))
+        progress = trainers.share_of_rest(done, self._start)
+        if self._search.is_to_choose(progress):
+            self._choose(trainer)
+        phase = self._search.advance(progress)
         if phase is not None:
             self._begin_phase(trainer, phase)
-        self._companions.hold(trainer, self._search.phase == "search")
+        self._companions.hold(trainer, self._search.changes)
         if self._unshown is not None:
             self._show(pl_module, self._unshown)
 
@@ -306,7 +311,7 @@ class JointPruningCallback(pl.Callback):
             self.on_test_start(trainer, pl_module)
             return
         self._search.evaluate(all_joints=trainer.sanity_checking)
-        self._companions.expect(trainer, self._search.phase == "search")
+        self._companions.expect(trainer, self._search.changes)
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -326,6 +331,8 @@ class JointPruningCallback(pl.Callback):
         self._recorder.samples = trainers.validation_samples(trainer)
         self._recorder.note(self._search, trainer.global_step, trainer.current_epoch, metrics)
         self._recorder.quote(other_callbacks.monitored(trainer), list(trainer.progress_bar_metrics))
+        with _misconfigured():
+            trainers.check_comparable(self._search.controller, metrics, self._recorder.metric)
         if self._folder is not None and trainers.writes_files(trainer, alone=True):
             self._recorder.refresh(self._search, self._folder)
         self._unshown = sum(self._search.mask())  # asked now: no step waits for the device
@@ -534,13 +541,25 @@ class JointPruningCallback(pl.Callback):
         how = self._search.logits, price, steps
         self._rate = self._rate or optim.rate_in(trainer.optimizers, *how)
 
+    def _choose(self, trainer: pl.Trainer) -> None:
+        """Measure the rungs that are compared, and keep the joints of one of them."""
+        recorder = self._recorder
+        recorder.rung_metrics = self._search.compare(
+            partial(trainers.validate_again, trainer, DummyLogger()),
+            trainers.affordable_validations(trainer, COMPARED_COST),
+            recorder.metric,
+            higher=recorder.higher_is_better,
+            samples=recorder.samples,
+        )
+
     def _begin_final(self, trainer: pl.Trainer) -> None:
         """Make sure that something was learned."""
         if trainers.writes_files(trainer):  # a quick trial may be too short for a search
             with _misconfigured():
                 self._search.check_learning(self._entrance.where)
         self._search.share(trainer.strategy.broadcast)
-        self._companions.release(trainer)
+        if self._search.phase == "final":
+            self._companions.release(trainer)
 
     def _owes_validation(self, trainer: pl.Trainer) -> bool:
         """Return whether the final phase has begun and is yet to be validated."""
@@ -552,7 +571,7 @@ class JointPruningCallback(pl.Callback):
         with trainers.in_last_epoch(trainer):
             if self._owes_validation(trainer):
                 trainers.validate_now(trainer)
-            if trainer.enable_validation:
+            if trainer.enable_validation and not self._search.controller.compared:
                 measure = partial(trainers.validate_again, trainer, DummyLogger())
                 self._recorder.rung_metrics = self._search.measure_rungs(measure)
             saved = other_callbacks.save_missing(trainer, self._companions.saved)

@@ -163,8 +163,10 @@ def _show(arguments: argparse.Namespace) -> None:
         return
     if record.phase != "final":
         print(f"Not a result yet: this was written in the {record.phase} phase.")
-    said_of = [sentence] if count else [rung.sentence(arguments.title) for rung in record.rungs]
-    for text in said_of or [sentence]:
+    comparison = record.comparison()
+    ladder = () if count or comparison else record.rungs
+    said_of = [rung.sentence(arguments.title) for rung in ladder] or [sentence, comparison or ""]
+    for text in filter(None, said_of):
         print(printable(text), end="\n\n")
     print(said.title if worst else f"{said.title} {said.advice}")
     print("".join(f"- {printable(title)}\n" for title in worst))

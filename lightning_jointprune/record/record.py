@@ -13,10 +13,12 @@ from lightning_jointprune.record.selection import (
     finite,
     indices_below,
     probabilities_of,
+    show,
 )
 from lightning_jointprune.record.stored import (
     RECORD_FILE,
     build,
+    class_of,
     plain,
     read_json,
     real,
@@ -26,7 +28,7 @@ from lightning_jointprune.record.stored import (
 )
 
 KIND = "pruning_record"
-PHASES = ("warmup", "search", "final")
+PHASES = ("warmup", "search", "compare", "final")
 REPORT_FILE = "joint_importance.html"
 
 
@@ -38,7 +40,7 @@ class Snapshot:
         step: optimizer steps taken so far.
         epoch: the epoch they end in, from 0.
         progress: fraction of the run's steps taken so far, in [0, 1].
-        phase: `"warmup"`, `"search"` or `"final"`.
+        phase: `"warmup"`, `"search"`, `"compare"` or `"final"`.
         temperature: the relaxation's temperature, no unit; 1 is that of a plain sigmoid.
         price: what an open gate costs, in units of the training loss.
         expected_joints: expected L0, the sum of the keep probabilities, in joints.
@@ -79,8 +81,8 @@ class PruningRecord:
 
     Args:
         selection: the joints that are kept.
-        rungs: of a ladder, the selection of each number of joints, the most first; the last one is
-            `selection`.
+        rungs: of a ladder, the selection of each number of joints, the most first; `selection` is
+            of one of them.
         history: snapshots in the order of training.
         skeleton: name of the skeleton that the joints are from, for its drawing.
         edges: pairs of connected joints, shape `(edges, 2)`, where the skeleton has no known name.
@@ -132,13 +134,31 @@ class PruningRecord:
         Raises:
             ValueError: if the run has none of so many.
         """
-        known = {len(rung.indices): rung for rung in (self.selection, *self.rungs)}
+        known = {len(rung.indices): rung for rung in (*self.rungs, self.selection)}
         if joints not in known:
             raise ValueError(
                 f"Expected joints out of {', '.join(map(str, sorted(known)))} but got {joints}. "
                 f"Train with budget=TargetJoints([{joints}, {min(known)}]) for others."
             )
         return known[joints]
+
+    def comparison(self) -> str | None:
+        """Return in words what the numbers of joints were that one was chosen from, if it was."""
+        selection, metric = self.selection, self.selection.metric or ""
+        values = {
+            len(rung.indices): rung.metrics[metric] for rung in self.rungs if metric in rung.metrics
+        }
+        kept = len(selection.indices)
+        if class_of(self.settings.get("budget"))[0] != "Fewest" or kept not in values:
+            return None
+        best = (max if selection.higher_is_better else min)(values, key=lambda n: values[n])
+        better = f"the best was {show(values[best])} with {best}"
+        others = "no other was better" if best == kept else better
+        return (
+            f"Of {len(values)} numbers of joints that were compared in this run, {kept} reached "
+            f"{metric} {show(values[kept])} and {others}. The number was chosen on the validation, "
+            "so quote a metric of a test part."
+        )
 
     def to_json(self, path: PathLike | None = None) -> str:
         """Return the record as JSON; also write it to a file, or into a folder.

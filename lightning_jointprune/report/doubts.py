@@ -140,7 +140,7 @@ def _finished(record: PruningRecord) -> Iterator[Finding]:
             "The joints are frozen, and the model was trained on with exactly these.",
         )
     else:
-        phase = "warm-up" if record.phase == "warmup" else "search"
+        phase = {"warmup": "warm-up", "compare": "comparison"}.get(record.phase, record.phase)
         yield Finding(
             "bad",
             "The run has not reached its final phase.",

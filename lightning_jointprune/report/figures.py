@@ -37,7 +37,7 @@ GREY = "#8a919e"
 # Colours from undecided to certain; both ends can be seen on white and on black.
 CERTAINTY = ((0.0, "#D55E00"), (0.5, "#E69F00"), (0.8, "#56B4E9"), (1.0, "#1F7FBF"))
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
-SHADES = {"warmup": "#8a919e", "search": "#E69F00", "final": "#009E73"}
+SHADES = {"warmup": "#8a919e", "search": "#E69F00", "compare": "#56B4E9", "final": "#009E73"}
 HOVER = (
     "<b>%{customdata[0]}</b> (joint %{customdata[1]})<br>%{customdata[2]}<br>"
     "keep probability %{customdata[3]}, mean over the search %{customdata[4]}"

@@ -85,7 +85,7 @@ class Recorder:
             self.pose.watch(layer)
 
     def quote(self, monitored: Sequence[tuple[str, bool]], shown: Sequence[str]) -> None:
-        """Choose the metric to quote: one that is monitored, else one the progress bar shows.
+        """Choose the metric to quote: one that is monitored, the only one, else one that is shown.
 
         Args:
             monitored: metrics that other callbacks look at, and whether higher is better.
@@ -94,7 +94,8 @@ class Recorder:
         if self.metric is not None:
             return
         measured = {**self.metrics_all_joints, **self.metrics}
-        candidates = [*monitored, *((name, higher_is_better(name)) for name in shown)]
+        only = measured if len(measured) == 1 else ()
+        candidates = [*monitored, *((name, higher_is_better(name)) for name in (*only, *shown))]
         for name, higher in candidates:
             if name in measured:
                 self.metric, self.higher_is_better = name, higher
@@ -157,8 +158,7 @@ class Recorder:
 
     def selection(self, search: JointSearch) -> JointSelection:
         """Return the joints kept so far."""
-        probabilities = search.layer.keep_probabilities().tolist()
-        return self._selected(search.mask(), probabilities, self.metrics)
+        return self._selected(search.mask(), search.probabilities(), self.metrics)
 
     def rungs(self, search: JointSearch) -> tuple[JointSelection, ...]:
         """Return the joints of every rung of a ladder that was reached so far, the most first."""
@@ -231,7 +231,7 @@ class Recorder:
             draw = partial(skeleton_picture, record)
             hand_over(loggers, report, record.selection, self.last_step or 0, draw)
         if say is not None and record.phase == "final":
-            say(_closing(record.selection, report))
+            say(_closing(record, report))
         return report
 
     def refresh(
@@ -282,12 +282,13 @@ def _recent_loss(search: JointSearch) -> float | None:
     return float(search.controller.recent) if search.controller.losses_seen else None
 
 
-def _closing(selection: JointSelection, report: Place | None) -> str:
+def _closing(record: PruningRecord, report: Place | None) -> str:
     """Return what is read at the end of a run: the sentence, the table and where the report is.
 
     Instead of the table of more joints than a screen has lines, it says what shows it.
     """
-    said = [f"Joint pruning: {selection.sentence()}"]
+    selection, comparison = record.selection, record.comparison()
+    said = [f"Joint pruning: {selection.sentence()}", *([comparison] if comparison else [])]
     if selection.num_joints <= SCREEN:
         said.append(selection.summary())
     elif report is not None:

@@ -18,6 +18,8 @@ from torch import Tensor
 from lightning_jointprune.record.files import PathLike, RunFolder
 from lightning_jointprune.search.controller import Controller
 
+MANY = 1_000_000  # validations, where the run has no end that could be counted
+
 
 def writes_files(trainer: Any, alone: bool = False) -> bool:
     """Return whether this run is meant to leave files, which a quick trial is not.
@@ -26,7 +28,7 @@ def writes_files(trainer: Any, alone: bool = False) -> bool:
         trainer: of the run.
         alone: whether to ask for the one process that writes them, not for the run.
     """
-    return not trainer.fast_dev_run and (trainer.is_global_zero or not alone)
+    return not trainer.fast_dev_run and (not alone or trainer.is_global_zero)
 
 
 def run_folder(trainer: Any, dirpath: PathLike | None, telling: str) -> RunFolder:
@@ -72,10 +74,10 @@ def check_run(trainer: Any, budget: Controller) -> None:
             "Expected a run with an end, since the phases are fractions of it, but got "
             "max_epochs=-1 without max_steps. Pass Trainer(max_epochs=...) or max_steps=..."
         )
-    if budget.metric is not None and not trainer.enable_validation:
+    if (budget.metric is not None or budget.compared) and not trainer.enable_validation:
         raise ValueError(
-            f"Expected a validation that logs {budget.metric!r} for {budget.budget_name} but this "
-            "run has none. Pass validation data, or another budget."
+            f"Expected a validation that logs {budget.metric or 'a metric'!r} for "
+            f"{budget.budget_name} but this run has none. Pass validation data, or another budget."
         )
     strategy = type(trainer.strategy).__name__
     if any(word in strategy for word in ("FSDP", "DeepSpeed", "ModelParallel")):
@@ -139,6 +141,25 @@ def check_metric(budget: Controller, logged: Mapping[str, float], sanity: bool) 
         )
 
 
+def check_comparable(budget: Controller, logged: Mapping[str, float], quoted: str | None) -> None:
+    """Make sure that numbers of joints can be compared, if the budget compares some.
+
+    Args:
+        budget: at work.
+        logged: what a validation logged.
+        quoted: the metric to go by; None if it is not known.
+
+    Raises:
+        ValueError: if nothing says which of the metrics to go by, or if there is none.
+    """
+    if budget.compared and quoted is None:
+        raise ValueError(
+            f"Expected the metric to compare numbers of joints by but the validation logged "
+            f"{', '.join(logged) or 'nothing'}, of which none is monitored or in the progress bar. "
+            f"Pass {budget.budget_name}({next(iter(logged), 'val_acc')!r}), or budget=Price()."
+        )
+
+
 def progress(trainer: Any, batch_idx: int) -> float:
     """Return the fraction of the run that is done before this batch, by epochs or by steps."""
     fractions = [0.0]
@@ -184,6 +205,31 @@ def planned_steps(trainer: Any, length: float = 1.0, start: float = 0.0) -> floa
 def noise_seed(trainer: Any) -> int:
     """Return a seed for this process's noise, other than the one of the user's random numbers."""
     return int((torch.initial_seed() + 1 + trainer.global_rank) % 2**63)
+
+
+def affordable_validations(trainer: Any, share: float) -> int:
+    """Return how many validations cost no more than a share of the run's training.
+
+    A sample that is validated counts as a third of one that is trained on: it has no backward pass.
+
+    Args:
+        trainer: in training.
+        share: 0 to 1.
+    """
+    training = planned_steps(trainer) * trainer.accumulate_grad_batches
+    validation = sum(trainer.num_val_batches) * _relative_batch_size(trainer)
+    affordable = share * 3.0 * training / max(1.0, validation)
+    return int(min(affordable, MANY))
+
+
+def _relative_batch_size(trainer: Any) -> float:
+    """Return how many training batches a validation batch is worth; 1 if it cannot be told."""
+    loaders = trainer.val_dataloaders
+    loader = loaders[0] if isinstance(loaders, list | tuple) and loaders else loaders
+    try:
+        return float(loader.batch_size) / float(trainer.train_dataloader.batch_size)
+    except (AttributeError, TypeError):  # loaders that we do not know, or that take whole batches
+        return 1.0
 
 
 def batch_loss(trainer: Any, outputs: Any, alone: bool = False) -> Tensor | None:
@@ -251,19 +297,21 @@ def validation_samples(trainer: Any) -> int | None:
 
 
 def validate_again(trainer: Any, silent: Any) -> dict[str, float]:
-    """Validate once more when a fit is at its end; no other callback and no logger hears of it.
+    """Validate once more in a fit; no other callback and no logger hears of it.
 
     What it measures must not cost the run, so an error is only a warning. Callbacks that put
     averaged weights into the model for a validation, and for good when the fit ends, take part.
 
     Args:
-        trainer: at the end of its fit.
+        trainer: in a fit, between two training steps or at the end.
         silent: a logger that writes nothing, for a validation step that asks for its logger.
 
     Returns:
-        The scalar metrics.
+        The scalar metrics, the same in all processes.
     """
-    callbacks, loggers, before = trainer.callbacks, trainer.loggers, dict(trainer.callback_metrics)
+    callbacks, loggers, connector = trainer.callbacks, trainer.loggers, trainer._logger_connector
+    kept = (trainer.callback_metrics, trainer.logged_metrics, trainer.progress_bar_metrics)
+    before, is_first = [dict(metrics) for metrics in kept], connector._first_loop_iter
     bars = of_kind(trainer, "RichProgressBar")  # their thread fails if they are not in the list
     enabled = [bar for bar in bars if bar.is_enabled]
     for bar in enabled:
@@ -271,17 +319,23 @@ def validate_again(trainer: Any, silent: Any) -> dict[str, float]:
     trainer.callbacks = [*bars, *of_kind(trainer, "WeightAveraging")]
     trainer.validating = True
     trainer.loggers = [silent for _ in loggers]
+    found: dict[str, float] = {}
     try:
         trainer.fit_loop.epoch_loop.val_loop.run()
+        found = measured(trainer, before[0])
     except Exception as error:
         if trainer.is_global_zero:  # the other processes would warn of the same
             warnings.warn(f"A rung of the ladder could not be validated: {error!r}", stacklevel=2)
-        return {}
     finally:
         trainer.callbacks, trainer.loggers, trainer.training = callbacks, loggers, True
+        connector._first_loop_iter = is_first
+        for metrics, values in zip(kept, before, strict=True):  # of the model with its own mask
+            metrics.clear()
+            metrics.update(values)
         for bar in enabled:
             bar.enable()
-    return measured(trainer, before)
+    alike: dict[str, float] = trainer.strategy.broadcast(found)
+    return alike
 
 
 # --- a validation in the final phase -------------------------------------------------------------

@@ -161,6 +161,27 @@ class Controller(ABC):
         """Return a warning about the price at the end of the search, or None."""
         return None
 
+    # --- after the search ----------------------------------------------------------------------
+
+    @property
+    def compared(self) -> float:
+        """Return the share of what follows the search in which all `counts` are trained, 0 to 1.
+
+        One of them is chosen at its end, and trained alone. With 0 a ladder is trained to the end.
+        """
+        return 0.0
+
+    def choose(self, values: Sequence[float], *, higher: bool, samples: int | None) -> int:
+        """Return the position of the number of joints to keep.
+
+        Args:
+            values: the metric with each number of joints that was measured, the most first.
+            higher: whether higher values are better.
+            samples: of the validation; None if not known.
+        """
+        del higher, samples
+        return len(values) - 1
+
     # --- the final phase -----------------------------------------------------------------------
 
     def observe_final(self, metrics: Mapping[str, float], mask: Sequence[bool]) -> None:

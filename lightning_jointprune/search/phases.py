@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-Phase = Literal["warmup", "search", "final"]
+Phase = Literal["warmup", "search", "compare", "final"]
 
 
 def check_phases(phases: Sequence[float]) -> tuple[float, float]:
@@ -25,16 +25,38 @@ def check_phases(phases: Sequence[float]) -> tuple[float, float]:
     return float(phases[0]), float(phases[1])
 
 
-def phase_at(progress: float, phases: tuple[float, float]) -> Phase:
+def phase_at(progress: float, phases: tuple[float, float], compared: float = 0.0) -> Phase:
     """Return the phase of the run.
+
+    Args:
+        progress: fraction of the run that is done.
+        phases: ends of warm-up and search, as fractions of the run.
+        compared: share of what follows the search in which numbers of joints are compared.
 
     >>> [phase_at(p, (0.1, 0.6)) for p in (0.0, 0.1, 0.6)]
     ['warmup', 'search', 'final']
+    >>> [phase_at(p, (0.1, 0.6), compared=0.5) for p in (0.6, 0.8)]
+    ['compare', 'final']
     """
     warmup_end, search_end = phases
     if progress < warmup_end:
         return "warmup"
-    return "search" if progress < search_end else "final"
+    if progress < search_end:
+        return "search"
+    return "compare" if progress < final_start(phases, compared) else "final"
+
+
+def final_start(phases: tuple[float, float], compared: float = 0.0) -> float:
+    """Return the fraction of the run at which the final phase begins.
+
+    Args:
+        phases: ends of warm-up and search, as fractions of the run.
+        compared: share of what follows the search in which numbers of joints are compared.
+
+    >>> final_start((0.1, 0.6)), final_start((0.1, 0.6), compared=0.5)
+    (0.6, 0.8)
+    """
+    return phases[1] + compared * (1.0 - phases[1])
 
 
 def search_progress(progress: float, phases: tuple[float, float]) -> float:

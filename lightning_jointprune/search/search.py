@@ -6,7 +6,8 @@ and when the optimizer is about to step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,9 +17,18 @@ from lightning_jointprune.gates.fills import fill_name
 from lightning_jointprune.gates.layer import JointPruningLayer, Mode
 from lightning_jointprune.gates.masks import hard_mask, hard_mask_of_units
 from lightning_jointprune.search.controller import Controller
+from lightning_jointprune.search.curve import spaced
 from lightning_jointprune.search.optimizer import add_penalty_gradient
-from lightning_jointprune.search.phases import Phase, phase_at, search_progress, temperature_at
+from lightning_jointprune.search.phases import (
+    Phase,
+    final_start,
+    phase_at,
+    search_progress,
+    temperature_at,
+)
 
+LEAST_COMPARED = 5  # rungs of a ladder, whatever their validations cost
+COARSE = 0.6  # share of the validations that is spread over the whole ladder
 PATIENCE = 10  # optimizer steps of the search without any gradient before it is an error
 LOOKED_AT = 10  # batches after the freeze whose loss is read, each of which waits for the device
 
@@ -59,6 +69,16 @@ class JointSearch:
         return self.phases[1] - self.phases[0]
 
     @property
+    def settles(self) -> float:
+        """Return the fraction of the run at which the final phase begins, 0 to 1."""
+        return final_start(self.phases, self.controller.compared)
+
+    @property
+    def changes(self) -> bool:
+        """Return whether the mask of a step may be another than that of the one before."""
+        return self.phase in ("search", "compare")
+
+    @property
     def done(self) -> float:
         """Return how much of the search is done, 0 to 1."""
         return search_progress(self.progress, self.phases)
@@ -77,18 +97,23 @@ class JointSearch:
         self.layer.begin_step()
         self.progress = progress
         if self.phase != "final":
-            self.phase = phase_at(progress, self.phases)
+            self.phase = self._phase_at(progress)
         if self.phase == "search":
             if self.controller.begins_descent(done, self.done):
                 for logits in self.logits:  # none surer than at the start: all come down in time
                     logits.data.clamp_(max=self.layer.start)
             for count in self.controller.reached(self.done)[len(self.settled) :]:
                 self._settle(count)
-        if self.phase == "final" and before != "final":
+        if self.phase in ("compare", "final") and before in ("warmup", "search"):
             self.freeze()
         self.layer.temperature = temperature_at(self.done, self.layer.gate.anneal)
-        final: Mode = "masked" if self.layer.rungs is None else "rungs"
-        modes: dict[Phase, Mode] = {"warmup": "open", "search": "sampled", "final": final}
+        ladder = self.layer.rungs is not None and not self.controller.compared
+        modes: dict[Phase, Mode] = {
+            "warmup": "open",
+            "search": "sampled",
+            "compare": "rungs",
+            "final": "rungs" if ladder else "masked",
+        }
         self.layer.mode = modes[self.phase]
         return self.phase if self.phase != before else None
 
@@ -145,7 +170,7 @@ class JointSearch:
             self.controller.observe_search(metrics, mask)
         else:
             self.controller.observe_final(metrics, mask)
-            active, left = sum(mask), (1.0 - self.progress) / (1.0 - self.phases[1])
+            active, left = sum(mask), (1.0 - self.progress) / (1.0 - self.settles)
             count = self.controller.final_count(active, left)
             if count > active:  # the likeliest of the others are added
                 kept = hard_mask(self._ranked() + 2.0 * self.layer.current_mask(), count)
@@ -203,6 +228,12 @@ class JointSearch:
         kept, joints = sum(self.mask()), self.layer.num_joints
         if self.phase == "search":
             return f"Joint pruning: the search begins, with {kept} of {joints} joints."
+        if self.phase == "compare":
+            counts = [sum(rung) for rung in self.rungs()]
+            span = f"{counts[-1]} to {counts[0]}"
+            return f"Joint pruning: {len(counts)} numbers of joints, {span}, are compared."
+        if self.controller.compared:
+            return f"Joint pruning: {kept} of {joints} joints are chosen; the final phase begins."
         rungs = "".join(f"{sum(rung)}, " for rung in self.rungs()[:-1])
         return f"Joint pruning: frozen at {rungs}{kept} of {joints} joints; the final phase begins."
 
@@ -251,6 +282,19 @@ class JointSearch:
             mask = self._likeliest() if count is None else self._exactly(count)
         self.layer.freeze(mask)
         self.price = 0.0
+        if self.controller.compared and self.layer.rungs is not None:  # none is chosen yet
+            self.layer.mask = self.layer.rungs[0]
+
+    def _phase_at(self, progress: float) -> Phase:
+        return phase_at(progress, self.phases, self.controller.compared)
+
+    def is_to_choose(self, progress: float) -> bool:
+        """Return whether the numbers of joints were compared long enough.
+
+        Args:
+            progress: fraction of the run that is done before the step that comes.
+        """
+        return self.phase == "compare" and self._phase_at(progress) == "final"
 
     def _settle(self, count: int) -> None:
         """Write down the mask of a rung; the joints outside are closed from now on."""
@@ -299,26 +343,92 @@ class JointSearch:
         kept: list[bool] = mask.tolist()
         return kept
 
+    def probabilities(self) -> list[float]:
+        """Return the keep probabilities: those when the mask was settled, or what they are now."""
+        if self.controller.compared and self.layer.mask is not None:
+            return self.settled[self.rungs().index(self.layer.mask.tolist())]
+        now: list[float] = self.layer.keep_probabilities().tolist()
+        return now
+
     def rungs(self) -> list[list[bool]]:
         """Return the masks of a ladder that this search has settled, the most joints first."""
         rungs = self.layer.rungs  # a model's own layer may have those of an earlier run
         return [] if rungs is None else rungs.tolist()[: len(self.settled)]
 
-    def measure_rungs(self, measure: Callable[[], dict[str, float]]) -> list[dict[str, float]]:
+    def measure_rungs(
+        self, measure: Callable[[], dict[str, float]], which: Collection[int] | None = None
+    ) -> list[dict[str, float]]:
         """Return what is measured with each rung of a ladder, the most joints first.
 
         Args:
             measure: measures with the mask of now.
+            which: positions of the rungs to measure; None measures all.
+
+        Returns:
+            One for each rung, empty for those that were not measured.
         """
-        rungs, kept, measured = self.layer.rungs, self.layer.mask, []
+        rungs, kept = self.layer.rungs, self.layer.mask
+        measured: list[dict[str, float]] = []
+        frozen = self.phase in ("compare", "final")
         try:
-            for rung in () if rungs is None or self.phase != "final" else rungs:
+            for position, rung in enumerate(() if rungs is None or not frozen else rungs):
+                if which is not None and position not in which:
+                    measured.append({})
+                    continue
                 self.layer.mask = rung
                 self.evaluate()
                 measured.append(measure())
         finally:  # also after an interruption: the joints that the run ends with
             self.layer.mask = kept
         return measured
+
+    def compare(
+        self,
+        measure: Callable[[], dict[str, float]],
+        most: int,
+        metric: str | None,
+        **how: Any,
+    ) -> list[dict[str, float]]:
+        """Measure the rungs of a ladder, and keep the joints of one of them from now on.
+
+        If not all can be measured, some over the whole ladder are first, and then some between the
+        chosen one and the next that has fewer joints. If nothing is measured, all joints are kept.
+
+        Args:
+            measure: measures with the mask of now.
+            most: how many rungs may be measured; five are at least.
+            metric: the one to choose by; None if it is not known.
+            how: what else `Controller.choose` has to know.
+
+        Returns:
+            The metrics of each rung, the most joints first; empty for those that were not measured.
+        """
+        assert self.layer.rungs is not None  # they were settled when the search ended
+        count, most = len(self.layer.rungs), max(LEAST_COMPARED, most)
+        first = spaced(0, count - 1, count if most >= count else math.ceil(COARSE * most))
+        measured = self.measure_rungs(measure, first)
+        chosen = self._chosen(measured, metric, **how)
+        fewer = [position for position in first if position > chosen]
+        if fewer and most < count:
+            between = spaced(chosen + 1, fewer[0] - 1, most - len(first))
+            more = self.measure_rungs(measure, between)
+            measured = [old or new for old, new in zip(measured, more, strict=True)]
+            chosen = self._chosen(measured, metric, **how)
+        self.layer.mask = self.layer.rungs[chosen].clone()
+        return measured
+
+    def _chosen(
+        self, measured: Sequence[Mapping[str, float]], metric: str | None, **how: Any
+    ) -> int:
+        """Return the position of the rung to keep."""
+        values = {
+            position: metrics[metric]
+            for position, metrics in enumerate(measured)
+            if metric is not None and math.isfinite(metrics.get(metric, math.nan))
+        }
+        if not values:
+            return 0
+        return list(values)[self.controller.choose(list(values.values()), **how)]
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes during the run, as tensors and plain values."""

@@ -220,7 +220,7 @@ def test_snapshots_of_other_joints_are_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"phase": "warm-up"}, "a phase out of warmup, search, final but got 'warm-up'"),
+        ({"phase": "warm-up"}, "a phase out of warmup, search, compare, final but got 'warm-up'"),
         ({"step": 1.5}, "an integer as step"),
         ({"price": "high"}, "a number as price"),
     ],

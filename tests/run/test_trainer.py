@@ -349,15 +349,24 @@ def test_callbacks_are_found_by_their_kind_also_where_a_subclass_is(pl: ModuleTy
     assert of_kind(trainer, "EarlyStopping") == [stopper]
 
 
+def in_fit(**given: Any) -> SimpleNamespace:
+    metrics = ("callback_metrics", "logged_metrics", "progress_bar_metrics")
+    return SimpleNamespace(
+        **{name: {} for name in metrics},
+        loggers=[],
+        strategy=SimpleNamespace(broadcast=lambda value: value),
+        _logger_connector=SimpleNamespace(_first_loop_iter=True),
+        **given,
+    )
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_the_first_process_alone_warns_that_a_rung_could_not_be_validated(first: bool) -> None:
     def fail() -> None:
         raise RuntimeError("disk full")
 
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(val_loop=SimpleNamespace(run=fail)))
-    trainer = SimpleNamespace(
-        callbacks=["theirs"], loggers=[], callback_metrics={}, fit_loop=loop, is_global_zero=first
-    )
+    trainer = in_fit(callbacks=["theirs"], fit_loop=loop, is_global_zero=first)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         assert validate_again(trainer, None) == {}
@@ -373,7 +382,7 @@ def test_a_bar_with_a_thread_stays_among_the_callbacks_of_a_silent_validation_an
     bar, heard = pl.callbacks.RichProgressBar(), []
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(val_loop=SimpleNamespace()))
     theirs = [pl.Callback(), bar]
-    trainer = SimpleNamespace(callbacks=theirs, loggers=[], callback_metrics={}, fit_loop=loop)
+    trainer = in_fit(callbacks=theirs, fit_loop=loop)
     loop.epoch_loop.val_loop.run = lambda: heard.append((trainer.callbacks, bar.is_enabled))
     validate_again(trainer, None)
     assert heard == [([bar], False)]

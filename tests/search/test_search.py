@@ -18,6 +18,7 @@ from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.masks import hard_mask
 from lightning_jointprune.gates.relaxations import GATES, StochasticGate, make_gate
 from lightning_jointprune.search.budgets import Budget, make_controller
+from lightning_jointprune.search.budgets.fewest import Fewest
 from lightning_jointprune.search.budgets.metric_floor import MetricFloor
 from lightning_jointprune.search.budgets.price import Price
 from lightning_jointprune.search.budgets.target_joints import TargetJoints
@@ -560,3 +561,28 @@ def test_noise_of_its_own_generator_leaves_torchs_random_numbers_alone() -> None
     assert torch.equal(torch.get_rng_state(), before)
     search.to(torch.device("cpu"), seed=5)
     assert torch.equal(search.layer(torch.ones(2, 1, JOINTS, 1)), gated)
+
+
+# --- numbers of joints that are compared ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("most", [0, 7, 10, 100])
+def test_as_many_numbers_are_measured_as_can_be_afforded_the_ends_among_them(most: int) -> None:
+    """The metric rises with every joint up to five, so five is right where it was measured."""
+    search = new_search(Fewest("val_acc"), (0.2, 0.6))
+    for progress in (0.3, 0.59, 0.6):
+        search.advance(progress)
+    asked: list[int] = []
+
+    def measure() -> dict[str, float]:
+        asked.append(sum(search.mask()))
+        return {"val_acc": float(min(asked[-1], 5))}
+
+    measured = search.compare(measure, most, "val_acc", higher=True, samples=None)
+    assert {JOINTS, 1} <= {*asked}
+    assert len(asked) == len({*asked}) <= max(5, most)
+    had = [count for count, got in zip(range(JOINTS, 0, -1), measured, strict=True) if got]
+    assert had == sorted(asked, reverse=True)
+    assert sum(search.mask()) == min(count for count in asked if count >= 5)
+    if most >= JOINTS:
+        assert sum(search.mask()) == 5

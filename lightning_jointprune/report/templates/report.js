@@ -230,7 +230,7 @@
 
   function replay() {
     const [step, epoch, phase, active, expected] = moments[moment];
-    const count = phase === "warmup" ? "all joints in use" : `${active} of ${joints.length} joints ${phase === "final" ? "kept" : "would be kept"}`;
+    const count = phase === "warmup" || phase === "compare" ? "all joints in use" : `${active} of ${joints.length} joints ${phase === "final" ? "kept" : "would be kept"}`;
     byId("when").textContent = `step ${step}, epoch ${epoch}, ${phase === "warmup" ? "warm-up" : phase}: ${count}, ${expected ?? "–"} expected`;
     const chart = charts.get("replay");
     if (chart) {

@@ -6,19 +6,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning_jointprune.gates.layer import JointPruningLayer
+from lightning_jointprune.search.budgets.fewest import Compared, Fewest
 from lightning_jointprune.search.budgets.metric_floor import Floored, MetricFloor
 from lightning_jointprune.search.budgets.price import Price, Priced
 from lightning_jointprune.search.budgets.target_joints import Targeted, TargetJoints, is_whole
 from lightning_jointprune.search.controller import Controller
 
-__all__ = ["Price", "TargetJoints", "MetricFloor"]
+__all__ = ["Price", "TargetJoints", "MetricFloor", "Fewest"]
 
 # Of each budget its class, and the controller that is the budget at work.
-Budget = Price | TargetJoints | MetricFloor
+Budget = Price | TargetJoints | MetricFloor | Fewest
 CONTROLLERS: dict[type[Budget], Callable[[Any, JointPruningLayer], Controller]] = {
     Price: Priced,
     TargetJoints: Targeted,
     MetricFloor: Floored,
+    Fewest: Compared,
 }
 
 

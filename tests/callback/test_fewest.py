@@ -1,0 +1,222 @@
+"""A run with `Fewest` compares numbers of joints, and trains on the fewest that do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from lightning_jointprune import Fewest, PruningRecord, analyze_pruning, load_pruned
+from lightning_jointprune.run import trainer as trainers
+from tests.runs import (
+    BATCHES,
+    INFORMATIVE,
+    SHORT_RUNS,
+    Classifier,
+    J,
+    clips,
+    fit,
+    pruning,
+    trainer,
+)
+
+pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
+FEWEST = Fewest("val_acc")
+COMPARE = range(3 * BATCHES, 4 * BATCHES)  # the steps in which all rungs are trained
+
+
+@pytest.fixture(autouse=True)
+def all_rungs_are_affordable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainers, "affordable_validations", lambda *_: 100)
+
+
+class Rungs(Classifier):
+    """Keeps the number of joints of every sample, for each training step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joints: list[list[int]] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        self.joints.append((self.got != 0).any(3).any(1).sum(1).tolist())
+        return loss
+
+
+def test_all_numbers_are_trained_together_and_then_the_chosen_one_alone() -> None:
+    model, callback = Rungs(), pruning(FEWEST)
+    fit(model, callback)
+    compared = {joints for step in COMPARE for joints in model.joints[step]}
+    assert compared == set(range(1, J + 1))
+    kept = len(callback.selection.indices)
+    final = {joints for step in model.joints[COMPARE.stop :] for joints in step}
+    assert final == {kept}
+    assert {*INFORMATIVE} <= {*callback.selection.indices}
+    assert kept < J
+
+
+def test_the_record_has_every_number_with_its_metric_and_the_selection_with_the_last_one(
+    tmp_path: Path,
+) -> None:
+    model, callback = Classifier(), pruning(FEWEST, dirpath=tmp_path)
+    done = fit(model, callback)
+    record = PruningRecord.from_json(tmp_path)
+    assert [len(rung.indices) for rung in record.rungs] == list(range(J, 0, -1))
+    for more, fewer in zip(record.rungs, record.rungs[1:], strict=False):
+        assert {*fewer.indices} < {*more.indices}
+    values = [rung.metrics["val_acc"] for rung in record.rungs]
+    assert values[0] > values[-1]
+    last = float(done.callback_metrics["val_acc"])
+    assert record.selection.metrics["val_acc"] == pytest.approx(last)
+    assert [note.phase for note in record.history] == [
+        "warmup",
+        "search",
+        "search",
+        "compare",
+        "final",
+    ]
+
+
+def test_a_rung_is_measured_with_the_weights_at_the_end_of_the_comparison(tmp_path: Path) -> None:
+    callback = pruning(FEWEST)
+    save = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, monitor=None)
+    fit(Classifier(), callback, save, enable_checkpointing=True)
+    model = Classifier.load_from_checkpoint(tmp_path / "epoch=3.ckpt").eval()
+    for rung in callback.record.rungs:
+        kept = torch.tensor(rung.mask)[:, None]
+        right = [
+            (model(torch.where(kept, x, 0.0)).argmax(1) == sign).float().mean()
+            for x, sign in clips(2, seed=1)
+        ]
+        assert rung.metrics["val_acc"] == pytest.approx(float(sum(right) / 2))
+
+
+def test_a_checkpoint_loads_with_the_chosen_joints_or_those_of_another_number(
+    tmp_path: Path,
+) -> None:
+    callback = pruning(FEWEST, dirpath=tmp_path)
+    done = fit(Classifier(), callback, enable_checkpointing=True, default_root_dir=tmp_path)
+    path = done.checkpoint_callback.best_model_path
+    chosen = analyze_pruning(load_pruned(Classifier, path))
+    assert chosen.indices == callback.selection.indices
+    assert len(analyze_pruning(load_pruned(Classifier, path, joints=5)).indices) == 5
+
+
+def test_other_callbacks_see_no_metric_of_a_compared_number() -> None:
+    seen = []
+
+    class Looks(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            seen.append(float(trainer.callback_metrics.get("val_acc", -1.0)))
+
+    model, callback = Classifier(), pruning(FEWEST)
+    fit(model, Looks(), callback)
+    before, after = seen[COMPARE.stop - 1], seen[COMPARE.stop]
+    # The validation at the end of the comparison's epoch had all joints, and so have both.
+    assert after == callback.record.history[3].metrics["val_acc"]
+    assert before == callback.record.history[2].metrics["val_acc"]
+
+
+def test_nothing_is_judged_before_the_choice(tmp_path: Path) -> None:
+    stop = EarlyStopping("val_acc", mode="max", patience=0, stopping_threshold=0.01)
+    best = ModelCheckpoint(tmp_path, monitor="val_acc", mode="max")
+    callback = pruning(FEWEST)
+    done = fit(Classifier(), callback, stop, best, enable_checkpointing=True)
+    assert callback.record.phase == "final"
+    kept = analyze_pruning(load_pruned(Classifier, best.best_model_path)).indices
+    assert kept == callback.selection.indices
+    assert done.current_epoch == 5
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
+def test_a_run_that_is_resumed_ends_as_without_the_break(epoch: int, tmp_path: Path) -> None:
+    def run(folder: Path, **more: Any) -> tuple[Any, Any]:
+        pl.seed_everything(0, verbose=False)
+        callback, model = pruning(FEWEST, dirpath=folder), Classifier()
+        save = ModelCheckpoint(folder, "{epoch}", save_top_k=-1, monitor=None)
+        one_trainer = trainer(callback, save, enable_checkpointing=True)
+        one_trainer.fit(model, clips(), clips(2, seed=1), **more)
+        return callback, model
+
+    whole, model = run(tmp_path / "whole")
+    path = tmp_path / "whole" / f"epoch={epoch - 1}.ckpt"
+    resumed, again = run(tmp_path / "resumed", ckpt_path=path)
+    assert resumed.record.to_json() == whole.record.to_json()
+    assert torch.equal(again.head.weight, model.head.weight)
+
+
+def test_a_run_that_ends_before_the_choice_has_dropped_no_joint() -> None:
+    class Stops(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            trainer.should_stop = trainer.global_step >= COMPARE.start + 2
+
+    callback = pruning(FEWEST)
+    with pytest.warns(UserWarning, match="The run ended in its compare phase"):
+        fit(Classifier(), Stops(), callback)
+    assert callback.selection.indices == tuple(range(J))
+    assert callback.record.phase == "compare"
+
+
+# --- the metric ----------------------------------------------------------------------------------
+
+
+class LogsOne(Classifier):
+    """Logs nothing but one metric of its validation."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        x, sign = batch
+        return torch.nn.functional.cross_entropy(self(x), sign)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        x, sign = batch
+        self.log("wrong_loss", (self(x).argmax(1) != sign).float().mean())
+
+
+def test_the_only_metric_is_taken_and_its_name_says_that_lower_is_better() -> None:
+    callback = pruning(Fewest())
+    fit(LogsOne(), callback)
+    assert (callback.selection.metric, callback.selection.higher_is_better) == ("wrong_loss", False)
+    assert {*INFORMATIVE} <= {*callback.selection.indices}
+    assert len(callback.selection.indices) < J
+
+
+def test_a_monitored_metric_is_taken_among_several() -> None:
+    callback = pruning(Fewest())
+    fit(Classifier(), callback, EarlyStopping("val_acc", mode="max", patience=9))
+    assert callback.selection.metric == "val_acc"
+
+
+def test_metrics_of_which_none_is_named_are_refused_at_the_first_validation() -> None:
+    with pytest.raises(
+        MisconfigurationException,
+        match=r"compare numbers of joints by but .* val_loss, val_acc.*Pass Fewest\('val_loss'\)",
+    ):
+        fit(Classifier(), pruning(Fewest()))
+
+
+def test_a_run_without_validation_is_refused_before_it_begins() -> None:
+    with pytest.raises(MisconfigurationException, match="validation that logs 'a metric'"):
+        trainer(pruning(Fewest())).fit(Classifier(), clips())
+
+
+def test_a_metric_that_cannot_be_measured_keeps_all_joints_with_a_warning() -> None:
+    class Breaks(Classifier):
+        validations = 0
+
+        def on_validation_start(self) -> None:
+            self.validations += 1
+            if self.validations > 5:  # the sanity check and four epochs
+                raise RuntimeError("disk full")
+
+    callback = pruning(FEWEST)
+    with (
+        pytest.warns(UserWarning, match=r"rung .* could not be validated: .*disk full"),
+        pytest.raises(RuntimeError, match="disk full"),  # of the fifth epoch's own
+    ):
+        fit(Breaks(), callback)
+    assert callback.selection.indices == tuple(range(J))
