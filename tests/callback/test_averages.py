@@ -139,8 +139,8 @@ def test_the_rungs_of_a_ladder_are_measured_with_averaged_weights(first: bool) -
     average, callback = EMAWeightAveraging(decay=0.9), pruning([5, 3])
     callbacks = [average, callback] if first else [callback, average]
     model = Classifier()
-    one = fit(model, *callbacks)
-    (found,) = one.validate(model, clips(2, seed=1), verbose=False)
+    fitted = fit(model, *callbacks)
+    (found,) = fitted.validate(model, clips(2, seed=1), verbose=False)
     assert callback.record.rungs[-1].metrics == pytest.approx(found)
 
 
@@ -174,6 +174,6 @@ def pruned(trainer: Any) -> Any:
 @pytest.mark.compatibility("Callbacks", "MaxMetric and MinMetric of torchmetrics")
 def test_the_best_value_so_far_is_of_the_final_phase(end: float) -> None:
     model = Best()
-    one = fit(model, pruning(phases=(0.2, end)))
+    fitted = fit(model, pruning(phases=(0.2, end)))
     expected = max(value for phase, value in model.seen if phase == "final")
-    assert one.callback_metrics["best"] == -one.callback_metrics["least"] == expected
+    assert fitted.callback_metrics["best"] == -fitted.callback_metrics["least"] == expected

@@ -44,9 +44,9 @@ def test_a_trial_reports_its_final_phase(kind: Any, first: bool) -> None:
     def run(trial: Any) -> float:
         reporting = kind(trial, "score")
         callbacks = [reporting, pruning()] if first else [pruning(), reporting]
-        one = fit(Scored(), *callbacks)
+        fitted = fit(Scored(), *callbacks)
         assert "on_validation_end" not in vars(reporting)
-        return float(one.callback_metrics["score"])
+        return float(fitted.callback_metrics["score"])
 
     study = optuna.create_study(direction="maximize", pruner=optuna.pruners.NopPruner())
     study.optimize(run, n_trials=1)
