@@ -298,7 +298,7 @@ def keep_apart(module: nn.Module) -> None:
 
 
 class _Apart(list[str]):
-    """The names of a model's logits, looked up when they are asked for."""
+    """Lists the names of a model's logits, looked up when they are asked for."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

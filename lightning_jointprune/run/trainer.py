@@ -342,7 +342,7 @@ def validate_again(trainer: Any, silent: Any) -> dict[str, float]:
 
 
 class Plan(NamedTuple):
-    """The batches of a run, numbered from 0, and the validations between them.
+    """Holds the batches of a run, numbered from 0, and the validations between them.
 
     Attributes:
         epoch: batches in an epoch.

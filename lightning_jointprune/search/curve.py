@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Choice(NamedTuple):
-    """A number of joints out of a curve.
+    """Holds a number of joints that was chosen from a curve.
 
     Attributes:
         rung: the position of the number in the curve.

@@ -210,7 +210,7 @@ def _warn_of_fixed(path: Place, inputs: Sequence[Input], fixed: set[str]) -> Non
 def _traced(
     traced: Called, inputs: Sequence[Input], wanted: set[str]
 ) -> tuple[ExportedProgram, set[str]]:
-    """The program in which the most of what is wanted is dynamic, and what of it is."""
+    """Return the program with most of the wanted sizes dynamic, and which of them are."""
     strict = False
     program, free = _exported(traced, inputs, wanted, strict)
     if free != wanted:
@@ -251,7 +251,7 @@ def _exported(
 
 
 def _shapes(program: ExportedProgram) -> list[Any]:
-    """The shapes of what a program takes, with symbols where they are dynamic."""
+    """Return the shapes of a program's inputs, with symbols where they are dynamic."""
     taken = set(program.graph_signature.user_inputs)
     return [node.meta["val"].shape for node in program.graph.nodes if node.name in taken]
 
@@ -296,7 +296,7 @@ def _as_onnx(program: ExportedProgram, inputs: Sequence[Input], said: str) -> by
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without PyTorch's warnings about what is not installed."""
+    """Silence PyTorch's warnings about what is not installed."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -363,7 +363,7 @@ def _compared(
 
 
 def _another(traced: Called, inputs: Sequence[Input], word: str, size: int) -> int:
-    """Another number of clips or frames that a model takes: more, or fewer if that is too many."""
+    """Return another number of clips or frames that a model takes: more, or else fewer."""
     tensors = [entry.resized({word: size + 3}) for entry in inputs]
     try:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""`Fewest`: a run measures accuracy against number of joints, and keeps the fewest that do."""
+"""`Fewest` measures accuracy against number of joints in a run, and keeps the fewest that do."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Fewest:
 
 
 class Compared(Descending):
-    """`Fewest` at work: down a dense ladder, all of it trained together, one rung chosen."""
+    """Comes down a dense ladder, lets all its rungs be trained together, and chooses one."""
 
     COMPARED = 0.5  # share of what follows the search in which the rungs are trained together
     budget: Fewest
