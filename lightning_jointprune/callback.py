@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -24,7 +25,7 @@ from lightning_jointprune.gates.fills import Fill
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
-from lightning_jointprune.record.files import PathLike, Place, RunFolder
+from lightning_jointprune.record.files import Place, RunFolder
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.record.stored import RECORD_FILE
@@ -98,7 +99,7 @@ class JointPruningCallback(pl.Callback):
         phases: tuple[float, float] = (0.1, 0.6),
         lr: float | None = None,
         fill: Fill = 0.0,
-        dirpath: PathLike | None = None,
+        dirpath: str | Path | None = None,
     ) -> None:
         # The arguments: every run begins with them.
         with _misconfigured():

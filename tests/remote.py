@@ -18,11 +18,13 @@ class Bucket(AbstractFileSystem):
     Attributes:
         objects: what is stored, by key, over all connections.
         fails: what is raised by each access, if anything.
+        fails_to_write: what is raised by each write.
         versions: of each object, a number that is higher the later it was written.
     """
 
     objects: ClassVar[dict[str, bytes]] = {}
     fails: ClassVar[Exception | None] = None
+    fails_to_write: ClassVar[Exception | None] = None
     versions: ClassVar[dict[str, int]] = {}
     root_marker = ""
 
@@ -75,6 +77,8 @@ class Bucket(AbstractFileSystem):
                 return io.BytesIO(self._keys()[path])
             except KeyError:
                 raise FileNotFoundError(path) from None
+        if self.fails_to_write is not None:
+            raise self.fails_to_write
         return _Upload(self, path, autocommit)
 
 
@@ -107,7 +111,7 @@ def bucket_at(*schemes: str) -> Iterator[type[Bucket]]:
     made = type(
         "MadeBucket",
         (Bucket,),
-        {"protocol": schemes, "objects": {}, "versions": {}, "fails": None, "cachable": False},
+        {"protocol": schemes, "objects": {}, "versions": {}, "fails": None},
     )
     before = dict(_registry)
     for scheme in schemes:

@@ -16,7 +16,7 @@ from rich.text import Text
 from lightning_jointprune.cli.models import add_commands
 from lightning_jointprune.joint_files.mediapipe import extraction_plan
 from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluation
-from lightning_jointprune.record.files import Place, place
+from lightning_jointprune.record.files import Place, file_at, place
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.record.stored import RECORD_FILE
@@ -178,9 +178,8 @@ def _show(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from lightning_jointprune.report import write_report
 
-    run = place(arguments.record)
     record = _read(arguments.record)
-    folder = run if run.is_dir() else run.parent
+    folder = file_at(arguments.record, RECORD_FILE).parent
     output = place(arguments.output) if arguments.output else folder / REPORT_FILE
     worth = _or_beside(arguments.evaluation, folder / EVALUATION_FILE)
     points = _or_beside(arguments.points, folder / POINTS_FILE)
@@ -244,7 +243,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _labels(paths: Sequence[str]) -> list[str]:
     """Return short names of the runs: their folders, or paths where the folders are alike."""
-    names = [(path if path.is_dir() else path.parent).resolve().name for path in map(place, paths)]
+    names = [file_at(path, RECORD_FILE).parent.resolve().name for path in paths]
     return names if len(set(names)) == len(names) else list(paths)
 
 

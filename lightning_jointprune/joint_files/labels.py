@@ -7,12 +7,11 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from lightning_jointprune.joint_files.npy import PARQUET, ZIP, keys_of, kind_of, member
 from lightning_jointprune.joint_files.parquet import parquet_file
-from lightning_jointprune.record.files import PathLike
+from lightning_jointprune.record.files import PathLike, Place, place
 from lightning_jointprune.record.selection import JointSelection
 
 SCHEMA, KIND = 1, "joint_labels"
@@ -43,7 +42,7 @@ class JointLabels:
 
     @classmethod
     def of(
-        cls, selection: JointSelection, source: Path | None = None, axis: int | None = None
+        cls, selection: JointSelection, source: Place | None = None, axis: int | None = None
     ) -> JointLabels:
         """Return the labels of a file with the kept joints of `source`."""
         state = source.stat() if source else None
@@ -79,13 +78,13 @@ def digest_of(joint_names: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(list(joint_names)).encode()).hexdigest()
 
 
-def sidecar(path: PathLike) -> Path:
+def sidecar(path: PathLike) -> Place:
     """Return the path of the file beside an npy file that names its joints."""
-    path = Path(path)
+    path = place(path)
     return path.with_name(f"{path.name}.joints.json")
 
 
-def labels_of(file: BinaryIO, path: Path | None) -> JointLabels | None:
+def labels_of(file: BinaryIO, path: Place | None) -> JointLabels | None:
     """Return the labels of a file, or None if it has no labels.
 
     Args:

@@ -6,7 +6,6 @@ import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -29,7 +28,7 @@ from lightning_jointprune.joint_files.npy import (
     stored_array,
 )
 from lightning_jointprune.joint_files.parquet import columns_of, parquet_file, write_columns
-from lightning_jointprune.record.files import PathLike, whole_file, write_text
+from lightning_jointprune.record.files import PathLike, Place, place, whole_file, write_text
 from lightning_jointprune.record.selection import JointSelection
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # first date of a zip, so that equal data give equal files
@@ -45,7 +44,7 @@ class Rewritten(NamedTuple):
         after: bytes of the new file.
     """
 
-    path: Path
+    path: Place
     made: bool
     before: int
     after: int
@@ -55,21 +54,21 @@ class Rewritten(NamedTuple):
         return f"{self.path}: {self.after} of {self.before} bytes{there}"
 
 
-def outputs_of(paths: Sequence[PathLike], folder: PathLike) -> list[Path]:
+def outputs_of(paths: Sequence[PathLike], folder: PathLike) -> list[Place]:
     """Return the path of each file in a folder, under its own name.
 
     Raises:
         ValueError: if two have the same name.
     """
-    names = [Path(path).name for path in paths]
+    names = [place(path).name for path in paths]
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
-        both = " and ".join(str(path) for path in paths if Path(path).name == twice)
+        both = " and ".join(str(path) for path in paths if place(path).name == twice)
         raise ValueError(
             f"Expected files of different names but got {both}, which would both become "
-            f"{Path(folder) / twice}. Pass those of one folder at a time, each with its own -o."
+            f"{place(folder) / twice}. Pass those of one folder at a time, each with its own -o."
         )
-    return [Path(folder) / name for name in names]
+    return [place(folder) / name for name in names]
 
 
 def rewrite(
@@ -92,7 +91,7 @@ def rewrite(
         ValueError: if the file has other joints, only the kept ones, or several axes of J; or if
             the output is there and was not written by this, or is the file itself.
     """
-    source, target = Path(path), Path(output)
+    source, target = place(path), place(output)
     _check_place(source, target)
     wanted = JointLabels.of(selection, source, axis)
     with source.open("rb", buffering=0) as opened:
@@ -111,7 +110,7 @@ def rewrite(
     return Rewritten(target, made, source.stat().st_size, target.stat().st_size)
 
 
-def _check_place(source: Path, target: Path) -> None:
+def _check_place(source: Place, target: Place) -> None:
     if target.exists() and target.samefile(source):
         raise ValueError(
             f"Expected a place for a new file but got {target}, which is the file itself. Pass -o "
@@ -119,7 +118,7 @@ def _check_place(source: Path, target: Path) -> None:
         )
 
 
-def _is_there(target: Path, wanted: JointLabels) -> bool:
+def _is_there(target: Place, wanted: JointLabels) -> bool:
     """Return whether the output is finished already."""
     if not target.exists():
         return False
@@ -135,7 +134,7 @@ def _is_there(target: Path, wanted: JointLabels) -> bool:
 
 
 def _write_npy(
-    file: BinaryIO, target: Path, selection: JointSelection, wanted: JointLabels, axis: int | None
+    file: BinaryIO, target: Place, selection: JointSelection, wanted: JointLabels, axis: int | None
 ) -> None:
     array = stored_array(file)
     axis = axis_of(array.shape, selection, axis)
@@ -158,7 +157,7 @@ def _write_array(array: StoredArray, axis: int, selection: JointSelection, out: 
 
 
 def _write_npz(
-    file: BinaryIO, target: Path, selection: JointSelection, wanted: JointLabels, axis: int | None
+    file: BinaryIO, target: Place, selection: JointSelection, wanted: JointLabels, axis: int | None
 ) -> None:
     joints, kept = selection.num_joints, 0
     with (
@@ -191,7 +190,7 @@ def _write_npz(
 
 
 def _write_parquet(
-    file: BinaryIO, target: Path, selection: JointSelection, wanted: JointLabels, axis: int | None
+    file: BinaryIO, target: Place, selection: JointSelection, wanted: JointLabels, axis: int | None
 ) -> None:
     if axis is not None:
         raise ValueError(

@@ -6,7 +6,6 @@ import os
 import re
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
@@ -25,7 +24,7 @@ from lightning_jointprune.joint_files.npy import (
     stored_array,
 )
 from lightning_jointprune.joint_files.parquet import columns_of, parquet_file, pick_columns
-from lightning_jointprune.record.files import PathLike
+from lightning_jointprune.record.files import PathLike, Place, place
 from lightning_jointprune.record.selection import JointSelection
 
 
@@ -106,11 +105,12 @@ class SelectJoints(nn.Module):
             ModuleNotFoundError: if it is parquet and pyarrow is not installed.
         """
         if isinstance(source, (str, os.PathLike)):
-            with Path(source).open("rb", buffering=0) as file:
-                return self._read(file, Path(source), key)
+            path = place(source)
+            with path.open("rb", buffering=0) as file:
+                return self._read(file, path, key)
         return self._read(source, None, key)
 
-    def _read(self, file: Any, path: Path | None, key: str | None) -> NDArray[Any]:
+    def _read(self, file: Any, path: Place | None, key: str | None) -> NDArray[Any]:
         labels = labels_of(file, path)
         selected = is_selected(labels, self.selection, f"`{path or 'the file'}`")
         kind = kind_of(file)

@@ -38,6 +38,11 @@ class Stat(NamedTuple):
     st_size: int
     st_mtime: float
 
+    @property
+    def st_mtime_ns(self) -> int:
+        """Nanoseconds since 1970."""
+        return int(self.st_mtime * 1e9)
+
 
 class Address:
     """Names a file or folder on a file system of fsspec; `place` makes one.
@@ -48,10 +53,12 @@ class Address:
         text: the address, such as `"s3://bucket/run"`.
         system: the file system.
         path: where it is there.
+        writer: the same with a connection of its own, where it was made; shared by what is beside.
     """
 
-    def __init__(self, text: str, system: Any, path: str) -> None:
+    def __init__(self, text: str, system: Any, path: str, writer: list[Any] | None = None) -> None:
         self._text, self._system, self._path = text, system, path
+        self._writer: list[Any] = [] if writer is None else writer
 
     def __str__(self) -> str:
         return self._text
@@ -71,7 +78,7 @@ class Address:
         return self._at(f"{self._text.rstrip('/')}/{name}", f"{self._path.rstrip('/')}/{name}")
 
     def _at(self, text: str, path: str) -> Address:
-        return Address(text, self._system, path)
+        return Address(text, self._system, path, self._writer)
 
     @property
     def name(self) -> str:
@@ -146,8 +153,19 @@ class Address:
             if path.match(name) and depth in (None, len(path.parts)):
                 yield self / str(path)
 
-    def open(self, mode: str = "rb") -> BinaryIO:
-        """Open it for reading bytes."""
+    def samefile(self, other: object) -> bool:
+        """Return whether another place is this one."""
+        return self == other
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Remove a file."""
+        if missing_ok and not self.exists():
+            return
+        with self._reached():
+            self._system.rm_file(self._path)
+
+    def open(self, mode: str = "rb", buffering: int = -1) -> BinaryIO:  # noqa: ARG002
+        """Open it for reading bytes; how it is buffered is the file system's."""
         with self._reached():
             opened: BinaryIO = self._system.open(self._path, mode)
         return opened
@@ -172,16 +190,20 @@ class Address:
     def put(self, content: Path) -> None:
         """Write a local file there, whole or not at all if the file system can; as Lightning does.
 
-        The transaction is this object's own, so that it ends no other's.
+        A transaction on the connection that all share would end that of a checkpoint.
         """
         self.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            self._reached(),
-            content.open("rb") as source,
-            self._system.transaction,
-            self._system.open(self._path, "wb") as file,
-        ):
-            shutil.copyfileobj(source, file)
+        with self._reached():
+            if not self._writer:
+                self._writer.append(url_to_fs(self._text, skip_instance_cache=True)[0])
+            (writer,) = self._writer
+            with (
+                content.open("rb") as source,
+                writer.transaction,
+                writer.open(self._path, "wb") as file,
+            ):
+                shutil.copyfileobj(source, file)
+            self._system.invalidate_cache()  # of what it has listed
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -192,6 +214,9 @@ class Address:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self)) from error
         except OSError:
             raise
+        except NotImplementedError as error:
+            kind = type(self._system).__name__
+            raise OSError(f"{self} cannot be used in this way, which {kind} has not.") from error
         except Exception as error:  # each file system has error classes of its own
             raise OSError(f"{self} cannot be reached: {error!r}") from error
 
@@ -225,8 +250,7 @@ def place(path: PathLike) -> Place:
             f"local path. Pass the text {whole!r}."
         )
     try:
-        # A connection of its own: a transaction on a shared one would end that of a checkpoint.
-        system, inside = url_to_fs(text, skip_instance_cache=True)
+        system, inside = url_to_fs(text)
     except ImportError as error:
         package = known_implementations.get(scheme, {}).get("class", "fsspec").split(".")[0]
         install = f"Run `pip install {package}`" if package != "fsspec" else "Install what it names"

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from fsspec.implementations.memory import MemoryFileSystem
@@ -17,6 +18,7 @@ from lightning_jointprune import (
     JointEvaluation,
     JointSelection,
     PruningRecord,
+    SelectJoints,
     analyze_pruning,
     compact,
     export_model,
@@ -25,8 +27,9 @@ from lightning_jointprune import (
     save_compact,
 )
 from lightning_jointprune.cli.main import main
-from lightning_jointprune.record.files import Address, place
+from lightning_jointprune.record.files import Address, place, write_bytes
 from lightning_jointprune.report import write_comparison, write_report
+from tests.joint_files.written import write_parquet
 from tests.records import evaluated, record_of
 from tests.remote import Bucket, bucket_at
 from tests.runs import SHORT_RUNS, C, Classifier, J, T, fit, pruning
@@ -177,6 +180,45 @@ def test_pages_say_where_they_are() -> None:
     assert write_report(record, "s3://bucket/a/") == place("s3://bucket/a/joint_importance.html")
     other = write_comparison({"a": record, "b": record}, "s3://bucket/page.html")
     assert other == place("s3://bucket/page.html")
+
+
+@pytest.mark.compatibility("File systems", "`jointprune select` and `SelectJoints.read` at `s3://`")
+@pytest.mark.parametrize("ending", ["npy", "npz", "parquet"])
+def test_joints_are_picked_out_of_files_at_an_address(
+    ending: str, bucket: type[Bucket], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    selection = JointSelection((0, 2), 3, ("a", "b", "c"), (0.9, 0.1, 0.9))
+    selection.to_json("s3://bucket/run/selection.json")
+    x = numpy.arange(24, dtype="f4").reshape(4, 3, 2)
+    local, kept = tmp_path / f"clip.{ending}", x[:, [0, 2]]
+    if ending == "parquet":
+        write_parquet(local, x, ("a", "b", "c"))
+    else:
+        (numpy.save if ending == "npy" else numpy.savez)(local, x)
+    source = f"s3://bucket/data/clip.{ending}"
+    write_bytes(source, local.read_bytes())
+    assert numpy.array_equal(SelectJoints(selection, "t j c").read(source), kept)
+    words = ["select", source, "--joints", "s3://bucket/run", "-o", "s3://bucket/small"]
+    assert main(words) == 0
+    small = f"s3://bucket/small/clip.{ending}"
+    assert numpy.array_equal(SelectJoints(selection, "t j c").read(small), kept)
+    written = dict(bucket.objects)
+    assert main(words) == 0  # what is finished is not made again
+    assert bucket.objects == written
+    assert main([*words[:-1], "s3://bucket/data"]) == 2
+    said = capsys.readouterr()
+    assert "is the file itself. Pass -o another" in said.err
+
+
+def test_a_report_of_a_record_that_is_only_read_goes_elsewhere(
+    bucket: type[Bucket], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    PruningRecord(JointSelection((0,), 2, ("a", "b"), (0.9, 0.1))).to_json("s3://bucket/run/")
+    bucket.fails_to_write = NotImplementedError()
+    assert main(["report", "s3://bucket/run/"]) == 2
+    said = capsys.readouterr().err
+    assert "joint_importance.html cannot be used in this way, which MadeBucket has not." in said
+    assert main(["report", "s3://bucket/run/", "-o", str(tmp_path / "page.html")]) == 0
 
 
 # --- what goes wrong -----------------------------------------------------------------------------
