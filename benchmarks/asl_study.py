@@ -117,7 +117,7 @@ def side_by_side(plan: Plan, store: Store, seeds: int) -> list[list[str]]:
 
 
 def figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
-    """What fewer joints cost, seed by seed, and which joints are kept."""
+    """Return what fewer joints cost, seed by seed, and which joints are kept."""
     found = []
     for encoder in plan.encoders:
         for how in ENCODERS[encoder]:

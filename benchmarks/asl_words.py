@@ -158,7 +158,7 @@ def differences(
 def compared(
     store: Store, name: str, both: Sequence[tuple[Settings, Settings]], target: float | None
 ) -> list[Figure]:
-    """What the other models reach, and how far the pruned ones are above them."""
+    """Return what the other models reach, and how far the pruned ones are above them."""
     gains, others = differences(store, both)
     if not gains:
         return []

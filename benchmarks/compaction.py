@@ -1,4 +1,4 @@
-"""How much faster is a model of fewer joints?
+"""Measure how much faster a model of fewer joints is.
 
     python -m benchmarks.compaction                        both rows, two or three minutes
     python -m benchmarks.compaction --rows stgcn --seeds 1

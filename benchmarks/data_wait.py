@@ -1,4 +1,4 @@
-"""How much of a training step is spent waiting for clips?
+"""Measure how much of a training step is spent waiting for clips.
 
     python -m benchmarks.data_wait
 
@@ -104,7 +104,7 @@ def _write(folder: Path, rng: np.random.Generator) -> None:
 
 
 def _place(name: str) -> tuple[float, float]:
-    """Where a joint is in the picture, as far as the anatomy is checked."""
+    """Return a joint's place in the picture, as far as the anatomy is checked."""
     side = 1 if name.startswith("left") else -1
     if "_hand_" in name or name.endswith("wrist"):
         return 0.5 + 0.1 * side, 0.8

@@ -1,4 +1,4 @@
-"""What does each part of MediaPipe cost per frame?
+"""Measure what each part of MediaPipe costs per frame.
 
     pip install "mediapipe==0.10.21" "numpy<2" scikit-image rich    in an environment of its own
     python -m benchmarks.extraction                                 about two minutes
@@ -90,7 +90,7 @@ def measure(count: int) -> tuple[dict[str, list[float]], dict[str, dict[str, flo
 def record(
     times: Mapping[str, list[float]], seen: Mapping[str, Mapping[str, float]], version: str
 ) -> dict[str, Any]:
-    """What is written down of a measurement."""
+    """Return what is written down of a measurement."""
 
     def spread(of: Callable[[int], float]) -> dict[str, float]:
         ratios = [of(n) for n in range(len(times["holistic"]))]
@@ -126,7 +126,8 @@ def section(path: Path = COSTS) -> str:
         share = found["of_holistic"][name]
         there = ", ".join(f"{key} {100 * part:.0f} %" for key, part in found["found"][name].items())
         spread = [
-            f"{one['median']:.3g} ({one['low']:.3g} … {one['high']:.3g})" for one in (cost, share)
+            f"{figure['median']:.3g} ({figure['low']:.3g} … {figure['high']:.3g})"
+            for figure in (cost, share)
         ]
         lines.append(f"| {name} | {spread[0]} | {spread[1]} | {there} |")
     where = f"{found['frames']} frames of 512 × 512 on {found['date']}; {found['cpu']}"

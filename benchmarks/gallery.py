@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from benchmarks.shared.data import Planted, make_planted
 from benchmarks.shared.models import GRUClassifier, Recipe, loader, quiet_trainer
-from benchmarks.shared.store import HERE
+from benchmarks.shared.store import ROOT
 from lightning_jointprune import (
     JointEvaluation,
     JointPruningCallback,
@@ -41,7 +41,7 @@ from lightning_jointprune.record.record import Snapshot
 from lightning_jointprune.report import write_report
 from lightning_jointprune.skeletons import get_skeleton
 
-GALLERY = HERE.parent / "docs" / "gallery"
+GALLERY = ROOT / "docs" / "gallery"
 SECTIONS = ("importance", "history", "trust", "classes")
 MEASURED = (
     "mediapipe_hand",
@@ -207,7 +207,7 @@ def measure(folder: Path) -> list[str]:
                 page.wait_for_function("performance.getEntriesByName('figure').length")
                 times = ["performance.getEntriesByName('sketch')[0].startTime"]
                 times += [times[0].replace("sketch", "figure")]
-                opened.append([page.evaluate(one) / 1000 for one in times])
+                opened.append([page.evaluate(moment) / 1000 for moment in times])
                 page.close()
             small = write_report(record, folder / "cdn.html", plotly="cdn").stat().st_size / 1e6
             seen, answers = (min(column) for column in zip(*opened, strict=True))

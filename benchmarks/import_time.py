@@ -1,4 +1,4 @@
-"""What does importing the package add to importing Lightning?
+"""Measure what importing the package adds to importing Lightning.
 
     python -m benchmarks.import_time      ten pairs, half an hour on a busy machine
 
@@ -52,11 +52,11 @@ def figures(store: Store, seeds: int) -> list[Figure]:
     if not found:
         return []
     ratios = [
-        median(both / alone for both, alone in zip(one["both"], one["alone"], strict=True))
-        for one in found
+        median(both / alone for both, alone in zip(result["both"], result["alone"], strict=True))
+        for result in found
     ]
     return [
-        Figure("Lightning alone, s", "", spread([median(one["alone"]) for one in found], 2)),
+        Figure("Lightning alone, s", "", spread([median(result["alone"]) for result in found], 2)),
         at_most("with the package / Lightning alone", 1.05, fmean(ratios), ratios),
     ]
 

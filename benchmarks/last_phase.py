@@ -94,9 +94,9 @@ KINDS = [(encoder, EPOCHS) for encoder in ("gru", "bert", "tcn")] + [("gru", SHO
 def cells(data: str, store: Store, seeds: int) -> list[Settings]:
     del store
     return [
-        one
+        settings
         for encoder, epochs in KINDS
-        for one in product(
+        for settings in product(
             cell, seeds, data=[data], encoder=[encoder], epochs=[epochs], count=COUNTS
         )
     ]
@@ -105,9 +105,9 @@ def cells(data: str, store: Store, seeds: int) -> list[Settings]:
 def found(data: str, store: Store, seeds: int) -> dict[tuple[str, int, int], list[Result]]:
     """Encoder, epochs and number of joints to the finished cells."""
     by_kind: dict[tuple[str, int, int], list[Result]] = {}
-    for one in cells(data, store, seeds):
-        if result := store.result(one):
-            kind = one["encoder"], one["epochs"], one["count"]
+    for settings in cells(data, store, seeds):
+        if result := store.result(settings):
+            kind = settings["encoder"], settings["epochs"], settings["count"]
             by_kind.setdefault(kind, []).append(result)
     return by_kind
 

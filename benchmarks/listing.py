@@ -1,4 +1,4 @@
-"""How long does the check of a download of AUTSL take, and how much memory?
+"""Measure the time and the memory that the check of a download of AUTSL takes.
 
     python -m benchmarks.listing
 
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.shared.rows import Figure, Row, at_most, measure, parser, product, results, spread
-from benchmarks.shared.store import HERE, Result, Settings, Store
+from benchmarks.shared.store import ROOT, Result, Settings, Store
 from examples.autsl.check import PUBLISHED, VIDEOS
 from examples.autsl.data.labels import NUM_SIGNS
 from examples.autsl.data.synthetic import write_video
@@ -51,7 +51,7 @@ def run(cell: Settings) -> Result:
         _write(Path(folder), np.random.default_rng(cell["seed"]))
         start = time.perf_counter()
         line = [sys.executable, "-c", CHECK, folder, cell["depth"]]
-        shown = subprocess.check_output(line, text=True, cwd=HERE.parent)
+        shown = subprocess.check_output(line, text=True, cwd=ROOT)
         seconds = time.perf_counter() - start
     problems, files, usable, peak, processor = json.loads(shown)
     if (problems, files, usable) != (0, len(VIDEOS) * clips, clips):

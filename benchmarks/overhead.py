@@ -1,4 +1,4 @@
-"""What does the callback cost in time?
+"""Measure what the callback costs in time.
 
     MALLOC_ARENA_MAX=1 python -m benchmarks.overhead      all rows, a quarter of an hour
     python -m benchmarks.overhead --rows gru --seeds 1    one of them, once
@@ -268,7 +268,7 @@ def run(settings: Settings) -> Result:
     turns = Turns(len(KINDS))
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(KINDS)) as pool:
         runs = [pool.submit(train, case, kind, turns, folder) for kind in KINDS]
-        seconds = {kind: one.result() for kind, one in zip(KINDS, runs, strict=True)}
+        seconds = {kind: running.result() for kind, running in zip(KINDS, runs, strict=True)}
     result: Result = {"milliseconds": 1000 * median(seconds["plain"]) / case.turn}
     for pair in PAIRS:
         ours, theirs = pair.split(" / ")
@@ -307,7 +307,7 @@ def figures(model: str, target: float, store: Store, seeds: int) -> list[Figure]
     rows = [Figure("a step without gates, ms", "", spread(milliseconds, 1))]
     for pair in ("callback / plain", "twin / plain"):
         label = f"step time, {pair.replace('plain', 'without')}"
-        rows += [Figure(f"{label}: {one}", "", spread(ratios(pair, one))) for one in PHASES]
+        rows += [Figure(f"{label}: {phase}", "", spread(ratios(pair, phase))) for phase in PHASES]
         values = ratios(pair, "run")
         if pair == "callback / plain":
             rows.append(at_most(f"{label}: a run", target, fmean(values), values))

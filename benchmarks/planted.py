@@ -233,7 +233,7 @@ def variants_row(
 ) -> Row:
     def cells(_store: Store, seeds: int) -> list[Settings]:
         makes = [partial(cell, **{"data": SMALL, **variant}) for variant in variants.values()]
-        return [one for make in makes for one in product(make, seeds)]
+        return [settings for make in makes for settings in product(make, seeds)]
 
     return Row(title, setting, seeds, cells, partial(variants_figures, variants, 0.98))
 

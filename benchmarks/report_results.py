@@ -29,7 +29,7 @@ from benchmarks import (
     soak,
 )
 from benchmarks.shared.rows import Figure, Row, add_store_arguments
-from benchmarks.shared.store import HERE, Record, Store, code_state
+from benchmarks.shared.store import BENCHMARKS, Record, Store, code_state
 
 SCRIPTS = {
     "planted": (planted.ROWS, ""),
@@ -137,7 +137,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_store_arguments(parser)
-    parser.add_argument("--write", type=Path, default=HERE / "RESULTS.md", help="where to")
+    parser.add_argument("--write", type=Path, default=BENCHMARKS / "RESULTS.md", help="where to")
     args = parser.parse_args()
     before = args.write.read_text("utf-8") if args.write.is_file() else ""
     args.write.write_text(page(args.cache, args.any_code, before), encoding="utf-8")

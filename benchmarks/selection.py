@@ -1,4 +1,4 @@
-"""How few joints will do, against every other way to choose them.
+"""Find how few joints suffice, against every other way to choose them.
 
     python -m benchmarks.selection                              the planted sets
     python -m benchmarks.selection --data FOLDER                the recordings in FOLDER, too

@@ -158,7 +158,7 @@ def train(run: Soak, say: Connection) -> None:
 
 
 class Killed(NamedTuple):
-    """What a run went through.
+    """Hold what a run went through.
 
     Attributes:
         memory: MB in use at the beginning of each epoch.
@@ -227,7 +227,7 @@ def live(run: Soak, kill: tuple[int, float] | None, start: str, used: list[float
 
 
 def whole(path: Path) -> bool:
-    """Whether a file can be read to its end."""
+    """Return whether a file can be read to its end."""
     try:
         if path.suffix == ".html":
             return path.read_text(encoding="utf-8").rstrip().endswith("</html>")
@@ -253,15 +253,17 @@ def learned(run: Soak) -> dict[str, Any]:
     }
 
 
-def equal(one: Any, other: Any) -> bool:
-    """Whether two nested values are the same, tensors bit for bit."""
-    if isinstance(one, Tensor):
-        return isinstance(other, Tensor) and torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return bool(one == other)
+def equal(found: Any, expected: Any) -> bool:
+    """Return whether two nested values are the same, tensors bit for bit."""
+    if isinstance(found, Tensor):
+        return isinstance(expected, Tensor) and torch.equal(found, expected)
+    if isinstance(found, dict):
+        return found.keys() == expected.keys() and all(
+            equal(found[key], expected[key]) for key in found
+        )
+    if isinstance(found, list | tuple):
+        return len(found) == len(expected) and all(map(equal, found, expected))
+    return bool(found == expected)
 
 
 def compare(folder: Path, seed: int, steps: int, kills: int, start: str = "spawn") -> Result:
@@ -305,7 +307,7 @@ def figures(store: Store, seeds: int) -> list[Figure]:
     records = [int(not result["same_record"]) for result in found]
     damaged = [len(result["damaged"]) for result in found]
     used = [result["memory"] for result in found]
-    grown = [one[-1] - one[len(one) // 4] for one in used]
+    grown = [memory[-1] - memory[len(memory) // 4] for memory in used]
     kills = [len(result["resumed"]) for result in found]
     return [
         Figure("times killed and resumed", "", spread(kills, 0)),
@@ -318,7 +320,7 @@ def figures(store: Store, seeds: int) -> list[Figure]:
             "",
             spread([result["unfinished"] for result in found], 0),
         ),
-        Figure("memory in use, MB", "", spread([one[-1] for one in used], 0)),
+        Figure("memory in use, MB", "", spread([memory[-1] for memory in used], 0)),
         at_most("memory gained after the first quarter of a run, MB", 5, max(grown), grown),
     ]
 

@@ -133,10 +133,11 @@ class SignFusion(pl.LightningModule):
                     f"Expected branches out of {', '.join(branches)} to freeze but got {kind!r}."
                 )
         self.unfreeze_epoch = unfreeze_epoch
-        frozen = [one for kind in freeze for one in self.branches[kind].parameters()]
-        self.frozen = [one for one in frozen if one.requires_grad]  # BERT's word table stays so
-        for one in self.frozen:
-            one.requires_grad_(False)
+        frozen = [parameter for kind in freeze for parameter in self.branches[kind].parameters()]
+        # BERT's word table is frozen by itself, and stays so.
+        self.frozen = [parameter for parameter in frozen if parameter.requires_grad]
+        for parameter in self.frozen:
+            parameter.requires_grad_(False)
         self.project = nn.ModuleDict(
             {
                 kind: nn.Sequential(
@@ -218,8 +219,8 @@ class SignFusion(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         if self.unfreeze_epoch is not None and self.current_epoch >= self.unfreeze_epoch:
-            for one in self.frozen:
-                one.requires_grad_(True)
+            for parameter in self.frozen:
+                parameter.requires_grad_(True)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         _, loss = self._score(batch)
@@ -267,7 +268,7 @@ class SignFusion(pl.LightningModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Every parameter to be trained once: backbones and the rest, with and without decay."""
-        later = {id(one) for one in self.frozen if self.unfreeze_epoch is not None}
+        later = {id(parameter) for parameter in self.frozen if self.unfreeze_epoch is not None}
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad or id(parameter) in later:
@@ -375,7 +376,7 @@ class FusionCLI(LightningCLI):
         config.pruning.keep = keep
 
     def test_results(self, model: SignFusion) -> dict[str, Any]:
-        """What the last test of a model found, see `TestDetail.results`; every process must ask."""
+        """Return what a model's last test found (`TestDetail.results`); every process must ask."""
         data = self.datamodule
         return model.test_detail.results(data.clip_names("test"), data.signers("test"))
 

@@ -56,7 +56,7 @@ class StochasticGates(nn.Module):
         return torch.special.ndtr(self.mu / self.SIGMA).sum()
 
     def scores(self) -> Tensor:
-        """What joints are ranked by: above 0 where the gate is open after training."""
+        """Return what joints are ranked by: above 0 where the gate is open after training."""
         return self.mu.detach()
 
 
@@ -81,7 +81,7 @@ class HardConcreteGates(nn.Module):
         return torch.sigmoid(self.log_alpha - self.BETA * math.log(-self.LOW / self.HIGH)).sum()
 
     def scores(self) -> Tensor:
-        """What joints are ranked by: above 0 where the gate is open after training."""
+        """Return what joints are ranked by: above 0 where the gate is open after training."""
         return self._stretched(torch.sigmoid(self.log_alpha.detach()))
 
     def _stretched(self, value: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ def swept(runs: Iterable[tuple[Tensor, float]], counts: Sequence[int]) -> Choice
     """
     scores, steps = zip(*runs, strict=True)
     choice = Choice({}, {}, sum(steps))
-    left = [int((one > 0).sum()) for one in scores]
+    left = [int((ranked > 0).sum()) for ranked in scores]
     for count in counts:
         enough = [(number, run) for run, number in enumerate(left) if number >= count]
         number, run = min(enough) if enough else max(zip(left, range(len(left)), strict=True))
@@ -224,15 +224,17 @@ def group_prox(
     lambda_bar: float,
     M: float,  # noqa: N803 -- the package's name
 ) -> None:
-    """What `lassonet.prox.inplace_group_prox` does, of groups of one size at once."""
+    """Do what `lassonet.prox.inplace_group_prox` does, for groups of the same size at once."""
     from lassonet.prox import prox
 
     order = torch.tensor(groups)
     layers = (beta, theta)
-    grouped = [one.weight.data[:, order].transpose(1, 2).reshape(-1, len(order)) for one in layers]
+    grouped = [
+        layer.weight.data[:, order].transpose(1, 2).reshape(-1, len(order)) for layer in layers
+    ]
     moved = prox(*grouped, lambda_=lambda_, lambda_bar=lambda_bar, M=M)
-    for one, values in zip(layers, moved, strict=True):
-        one.weight.data[:, order] = values.view(len(one.weight), -1, len(order)).transpose(1, 2)
+    for layer, values in zip(layers, moved, strict=True):
+        layer.weight.data[:, order] = values.view(len(layer.weight), -1, len(order)).transpose(1, 2)
 
 
 METHODS: dict[str, Callable[[JointData, str, Sequence[int], int], Choice]] = {

@@ -131,7 +131,7 @@ def area(curve: Curve) -> float:
 
 
 def enough(curve: Curve) -> float:
-    """How many joints are within a point of all.
+    """Return how many joints are within a point of all.
 
     Between two numbers that were asked for, it is on the straight line over their logarithm. It is
     never less than the fewest that were asked for.

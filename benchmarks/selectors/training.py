@@ -1,4 +1,4 @@
-"""What all methods share: the recipe of every training run, and what a method returns."""
+"""Hold what all methods share: the recipe of every training run, and what a method returns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUNS = 6  # the most that a method may cost, in training runs
 
 @dataclass
 class Choice:
-    """What a method chose.
+    """Hold what a method chose.
 
     Attributes:
         joints: number of joints asked for to the joints, ascending.
@@ -45,7 +45,7 @@ def steps_of_a_run(train: Part) -> int:
 
 
 def forward_steps(sequences: float) -> float:
-    """What passes over so many sequences cost, in training steps."""
+    """Return what passes over so many sequences cost, in training steps."""
     return sequences / RECIPE.batch_size / 3
 
 

@@ -50,12 +50,12 @@ class Planted(NamedTuple):
     weak_strength: float = 0.0
 
     def changed(self) -> dict[str, Any]:
-        """What is not as usual, beside what there was before there were weak joints."""
+        """Return all settings, but of weak joints only where there are any."""
         return {k: v for k, v in self._asdict().items() if self.weak or not k.startswith("weak")}
 
 
 class PlantedData(NamedTuple):
-    """What `make_planted` returns; the joints are sorted indices."""
+    """Hold what `make_planted` returns; the joints are sorted indices."""
 
     train: Part
     unseen: Part

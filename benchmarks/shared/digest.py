@@ -28,12 +28,16 @@ def statements_of(path: Path) -> list[str]:
     for node in ast.walk(tree):
         for block in ("body", "orelse", "finalbody"):
             if isinstance(getattr(node, block, None), list):
-                setattr(node, block, [one for one in getattr(node, block) if not _silent(one)])
+                setattr(
+                    node,
+                    block,
+                    [statement for statement in getattr(node, block) if not _silent(statement)],
+                )
     return [ast.unparse(node) for node in tree.body]
 
 
 def _silent(node: ast.stmt) -> bool:
-    """Whether a statement is an import, also below `if TYPE_CHECKING:`, or a bare string."""
+    """Return whether a statement is an import, also below `if TYPE_CHECKING:`, or a bare string."""
     if isinstance(node, ast.If):
         return not node.orelse and all(map(_silent, node.body))
     if isinstance(node, ast.Expr):

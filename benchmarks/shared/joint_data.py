@@ -1,4 +1,4 @@
-"""What subsets of the joints are chosen from: planted sets of five kinds, and recordings by name.
+"""Make the data that joints are chosen from: planted sets of five kinds, and recordings by name.
 
 A planted set says which joints have to be kept; the seed draws places, paths and sequences. How
 hard each is was settled by models on all joints alone, which reach 0.7 to 0.95.
@@ -62,7 +62,7 @@ class JointData(NamedTuple):
 
 def recall(kept: Sequence[int], truth: Sequence[Sequence[int]]) -> float:
     """Share of what has to be kept that is."""
-    return sum(not {*kept}.isdisjoint(one) for one in truth) / len(truth)
+    return sum(not {*kept}.isdisjoint(enough) for enough in truth) / len(truth)
 
 
 # --- planted sets --------------------------------------------------------------------------------

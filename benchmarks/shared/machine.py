@@ -1,4 +1,4 @@
-"""What a measurement was made on; needs no torch."""
+"""Name the processor that a measurement was made on; needs no torch."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ WARMUP = 0.05  # share of the run in which LambdaLR's rate rises; it falls as a 
 
 
 class Recipe(NamedTuple):
-    """How a model is trained.
+    """Describe how a model is trained.
 
     Attributes:
         optimizer: adamw, adam or sgd (with momentum).
@@ -49,7 +49,7 @@ class Recipe(NamedTuple):
     loss: str = "cross_entropy"
 
     def changed(self) -> dict[str, Any]:
-        """What is not as usual, beside what there was before there were other losses."""
+        """Return all settings, but the loss only where it is not the cross-entropy."""
         return {k: v for k, v in self._asdict().items() if (k, v) != ("loss", "cross_entropy")}
 
 

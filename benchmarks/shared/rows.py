@@ -1,4 +1,4 @@
-"""What every script shares: rows of figures, their command line, and how they are printed."""
+"""Hold what every script shares: rows of figures, their command line, and their tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.shared.store import HERE, Result, Settings, Store, run_cells
+from benchmarks.shared.store import BENCHMARKS, Result, Settings, Store, run_cells
 
 
 class Figure(NamedTuple):
@@ -133,7 +133,7 @@ def parser(description: str | None, rows: Iterable[str]) -> argparse.ArgumentPar
 
 def add_store_arguments(result: argparse.ArgumentParser) -> None:
     result.add_argument(
-        "--cache", type=Path, default=HERE / "results", help="folder of the finished cells"
+        "--cache", type=Path, default=BENCHMARKS / "results", help="folder of the finished cells"
     )
     result.add_argument(
         "--any-code", action="store_true", help="accept results of an earlier state of the code"

@@ -1,4 +1,4 @@
-"""Where finished measurements are kept, so that a run can be stopped, resumed and shared.
+"""Keep finished measurements, so that a run can be stopped, resumed and shared.
 
 A *cell* is one training run, described by its settings. Each finished cell is a line of JSON with
 its result, how long it took, on what, and with which versions and state of the code.
@@ -31,8 +31,8 @@ Settings = dict[str, Any]  # what JSON can hold; "script", "seed" and "pruned" a
 Result = dict[str, Any]
 Record = dict[str, Any]  # settings, result, seconds, date, versions, cpu, code
 
-HERE = Path(__file__).parents[1]
-ROOT = HERE.parent
+BENCHMARKS = Path(__file__).parents[1]
+ROOT = BENCHMARKS.parent
 DISTRIBUTIONS = ("torch", "lightning", "transformers", "numpy")
 # Rooms that read what a training run has left; they can not change its figures.
 READERS = {"cli", "compaction", "joint_files", "measure", "record", "report"}
@@ -132,7 +132,7 @@ def _state(script: str, pruned: bool) -> str:
 
 
 def _reads_only(package: Path, path: Path) -> bool:
-    """Whether a module can not change a run's figures; nor can what lists names or commands."""
+    """Return whether a module cannot change a run's figures, as what lists names or commands."""
     room = path.relative_to(package).parts[0]
     return room in READERS or path.stem.startswith("__")
 

@@ -75,7 +75,7 @@ HARMLESS = ("bom", "crlf")
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found.
+    """Hold what a check found.
 
     Args:
         problems: all of them, in the order of the splits.
@@ -184,7 +184,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 def _listing(
     folder: Path, labels: Mapping[str, int], sizes: Mapping[str, int], endings: Sequence[str]
 ) -> Iterator[tuple[str, Problem]]:
-    """What the names and sizes of files say, without opening one; with the clip it is about."""
+    """Return what is wrong by names and sizes of files, each with its clip; none is opened."""
     if not folder.is_dir():
         text = "Expected this folder but got none. Arrange the data as train/, val/ and test/."
         yield "", Problem("folder", str(folder), text)
@@ -282,7 +282,7 @@ def print_checked(checked: Checked, limit: int) -> None:
 
 
 def endings_of(modalities: str | None) -> Sequence[str]:
-    """How the names of the files of some modalities end; None takes the videos.
+    """Return the endings of some modalities' file names; None takes the videos.
 
     Raises:
         ValueError: one of the names is unknown.

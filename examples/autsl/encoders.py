@@ -340,7 +340,7 @@ class FollowKept(pl.Callback):
         self.pruning = pruning
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        graphs = [one for one in pl_module.modules() if isinstance(one, FOLLOWERS)]
+        graphs = [module for module in pl_module.modules() if isinstance(module, FOLLOWERS)]
         if not graphs or trainer.current_epoch == 0:
             return
         record = self.pruning.record

@@ -58,7 +58,7 @@ FIELDS = {  # of MediaPipe's results
 
 
 class Landmarks(NamedTuple):
-    """What was found in a clip of T frames.
+    """Hold what was found in a clip of T frames.
 
     Args:
         joints: shape `(T, 543, 3)`, NaN where nothing was found.
@@ -136,7 +136,7 @@ class DetectorError(Exception):
 
 
 class Outcome(NamedTuple):
-    """What became of a clip.
+    """Hold what became of a clip.
 
     Args:
         video: the file.
@@ -193,7 +193,7 @@ def extract_clip(clip: Clip, detect: Detector) -> Outcome:
 
 @dataclass(frozen=True)
 class Extracted:
-    """What became of a folder.
+    """Hold what became of a folder.
 
     Args:
         outcomes: of the clips that were not finished before, in the order of their names.

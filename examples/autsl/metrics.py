@@ -1,4 +1,4 @@
-"""What a test says of a model: scores, classes, signers, confusions and every clip's answer."""
+"""Measure a model in a test: scores, classes, signers, confusions and every clip's answer."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TestDetail(nn.Module):
             metric.reset()
 
     def results(self, names: Sequence[str], signers: Sequence[str] | None) -> dict[str, Any]:
-        """What was collected, as plain data.
+        """Return what was collected, as plain data.
 
         Args:
             names: every clip of the test part, in its order.
@@ -110,7 +110,7 @@ def per_signer(results: dict[str, Any]) -> dict[str, float]:
         results["signers"], results["signs"], results["answers"], strict=True
     ):
         right.setdefault(signer, []).append(sign == answer)
-    return {signer: sum(one) / len(one) for signer, one in sorted(right.items())}
+    return {signer: sum(answers) / len(answers) for signer, answers in sorted(right.items())}
 
 
 def write_results(results: dict[str, Any], path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.runs import Classifier, fit, pruning
 
 
 def kinds(model: Classifier, stage: str) -> dict[int, str]:
-    """Return by optimizer step if the model saw all joints, noisy ones or masked ones."""
+    """Return by optimizer step whether the model saw all joints, noisy ones or masked ones."""
     return {call.step: call.kind for call in model.of(stage)}
 
 

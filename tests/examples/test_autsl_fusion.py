@@ -44,7 +44,7 @@ class Watch(pl.Callback):
 
 
 def trained(folder: Path, root: Path, unfreeze_epoch: int | None) -> list[bool]:
-    """Return if the frozen branch was another after each of three epochs."""
+    """Return whether the frozen branch was another after each of three epochs."""
     data = SignData(str(folder), "skeleton,depth", num_frames=4, image_size=16, batch_size=6)
     data.setup("fit")
     sizes = {"hidden_size": 32, "num_layers": 1, "num_frames": 4, "image_size": 16}

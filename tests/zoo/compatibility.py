@@ -168,7 +168,7 @@ class Outcomes:
 
 
 def is_complete(config: pytest.Config) -> bool:
-    """Return if no marked test was left out on the command line."""
+    """Return whether no marked test was left out on the command line."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     whole = whole and config.getoption("markexpr") in ("", MARK)
     return whole and not any(config.getoption(name, None) for name in PARTIAL)

@@ -225,7 +225,7 @@ class FolderClips(Dataset[dict[str, Any] | None]):
 
 
 def _finished(clip: np.ndarray, standardize: Standardizer | None, mark: bool) -> np.ndarray:
-    """What the model gets of a clip: standardised, and marked where a joint is missing."""
+    """Return what the model gets of a clip: standardised, and marked where a joint is missing."""
     finished = clip if standardize is None else standardize(clip)
     return with_marks(clip, finished) if mark else finished
 

@@ -1,4 +1,4 @@
-"""What is wrong with a video or an array; files that are written whole or not at all."""
+"""Find what is wrong with a video or an array, and write files whole or not at all."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> 
 
 
 def array_problems(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """What is wrong with the arrays of a split: cut off, no clip, or not the joints that most have.
+    """Find what is wrong with a split's arrays: cut off, no clip, or other joints than most have.
 
     Args:
         paths: `.npy` files that should hold `(frames, joints, coordinates)`, floating point.

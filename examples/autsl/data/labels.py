@@ -197,7 +197,7 @@ def read_sign_names(root: Path) -> dict[int, str] | None:
 
 
 def _sign_fix(line: str, row: list[str], number: int) -> str:
-    """What to do about a row of the sign list that cannot be read."""
+    """Return what to do about a row of the sign list that cannot be read."""
     if not row and '"' in line:
         return "Close the quote in it."
     if OTHER_SEPARATOR.fullmatch(line):

@@ -266,7 +266,7 @@ class SignData(pl.LightningDataModule):
 
     @cached_property
     def preprocess(self) -> Preprocess:
-        """What is done to a clip's joints before they are standardised."""
+        """Return what is done to a clip's joints before they are standardised."""
         names = self.joint_names
         if self.skeleton is not None:
             names = get_skeleton(self.skeleton).joints

@@ -204,7 +204,7 @@ def order_doubt(clips: Sequence[np.ndarray], skeleton: str | None) -> str | None
 
 
 def _disagreements(frames: np.ndarray, order: Order) -> list[str]:
-    """What speaks against an order; lengths are medians, in shoulder widths."""
+    """Return what speaks against an order; lengths are medians, in shoulder widths."""
     pose = order.start("pose")
     (ls, le, lw), (rs, re, rw) = ([pose + joint for joint in arm] for arm in order.arms)
     unit = _length(frames, ls, rs)

@@ -1,4 +1,4 @@
-"""What is done to a clip's joints before the model, so that no dropped joint reaches it.
+"""Prepare a clip's joints for the model, so that no dropped joint reaches it.
 
 A joint's gaps are filled from itself, its statistics are its own, and a clip is centred and scaled
 by *reference* joints alone, which the pruning always keeps: whatever a dropped joint does, the
@@ -90,7 +90,7 @@ class Preprocess:
 
     @property
     def frame_by_frame(self) -> bool:
-        """Whether no frame says anything of another, so that those left out need not be read."""
+        """Return whether each frame is prepared by itself, so that others need not be read."""
         return not self.longest_gap and not self.reference
 
     def __call__(self, clip: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the finished cells of a study say: means, signers, kept joints, the better selection."""
+"""Summarise a study's finished cells: means, signers, kept joints, the better selection."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Comparison(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What a run of the callback kept.
+    """Hold what a run of the callback kept.
 
     Attributes:
         seed: of the run.
@@ -111,7 +111,7 @@ def rows_of(runs: Iterable[Run]) -> list[Row]:
     rows = []
     for (encoder, selection, joints), same in groupby(sorted(runs, key=group), key=group):
         found = [run.result for run in same]
-        values = tuple(mean_of_runs([one[metric] for one in found]) for metric in METRICS)
+        values = tuple(mean_of_runs([result[metric] for result in found]) for metric in METRICS)
         rows.append(Row(encoder, selection, -joints, len(found), values, _signers(found)))
     return rows
 
@@ -120,7 +120,7 @@ def _signers(results: Sequence[dict[str, Any]]) -> tuple[float, float, float] | 
     known = [result["test"].get("per_signer") for result in results]
     if not all(known):
         return None
-    means = [mean_of_runs([one[signer] for one in known]).value for signer in known[0]]
+    means = [mean_of_runs([signers[signer] for signers in known]).value for signer in known[0]]
     return min(means), mean_of_runs(means).value, max(means)
 
 
@@ -189,7 +189,7 @@ def comparisons_of(runs: Sequence[Run]) -> list[Comparison]:
 
 
 def _pairs(runs: Sequence[Run]) -> list[tuple[list[Run], list[Run]]]:
-    """What is compared: runs of a selection by the callback, and of another one."""
+    """Return what is compared: runs of a selection by the callback, and of another one."""
     groups: dict[tuple[str, str, int], list[Run]] = {}
     for run in runs:
         groups.setdefault(run[:3], []).append(run)
@@ -211,12 +211,12 @@ def _test(first: Sequence[Run], second: Sequence[Run], over: str) -> Comparison 
     right: tuple[list[bool], list[bool]] = ([], [])
     others = {run.seed: run.result["test"] for run in second}
     for run in first:
-        one, other = run.result["test"], others.get(run.seed)
-        if other is None or over not in one:
+        ours, other = run.result["test"], others.get(run.seed)
+        if other is None or over not in ours:
             continue
         answers = dict(zip(other["clips"], other["answers"], strict=True))
-        unit = dict(zip(one["clips"], one[over], strict=True))
-        for clip, sign, answer in zip(one["clips"], one["signs"], one["answers"], strict=True):
+        unit = dict(zip(ours["clips"], ours[over], strict=True))
+        for clip, sign, answer in zip(ours["clips"], ours["signs"], ours["answers"], strict=True):
             if clip in answers:
                 units.append(unit[clip])
                 right[0].append(sign == answer)

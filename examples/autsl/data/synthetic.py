@@ -44,7 +44,7 @@ FORMAT = 2  # raise it whenever the same settings give other files
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSettings:
-    """What the synthetic data set looks like; the same settings give the same arrays.
+    """Describe the synthetic data set; the same settings give the same arrays.
 
     Args:
         signs: number of classes.
@@ -153,7 +153,7 @@ class _Signer:
 def _sign_paths(
     rng: np.random.Generator, settings: SyntheticSettings, planted: np.ndarray
 ) -> np.ndarray:
-    """Where each sign takes each joint, as the coefficients of three slow curves.
+    """Draw each sign's path of each joint, as the coefficients of three slow curves.
 
     Returns:
         Shape `(signs, 3 curves, joints, 3 coordinates)`; zero for joints that are not planted.

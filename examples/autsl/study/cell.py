@@ -83,10 +83,16 @@ def run_cell(cell: Cell, folder: Path) -> None:
 def _results(cell: Cell, folder: Path, run: Path) -> list[dict[str, Any]]:
     cli = FusionCLI(_flags(cell, run))
     last = ModelCheckpoint(run, filename="last", enable_version_counter=False)
-    callbacks = [one for one in cli.trainer.callbacks if not isinstance(one, ModelCheckpoint)]
+    callbacks = [
+        callback for callback in cli.trainer.callbacks if not isinstance(callback, ModelCheckpoint)
+    ]
     data, joints = cli.datamodule, None
     if cell["selection"] not in CHOSEN:
-        callbacks = [one for one in callbacks if one not in (cli.pruning, *_followers(callbacks))]
+        callbacks = [
+            callback
+            for callback in callbacks
+            if callback not in (cli.pruning, *_followers(callbacks))
+        ]
         always = data.preprocess.reference
         joints = joints_of(cell, folder, data.num_joints, data.skeleton, always)
         see_only(cli.model, data, joints)
@@ -122,7 +128,7 @@ def _flags(cell: Cell, run: Path) -> list[str]:
 
 
 def _followers(callbacks: Sequence[pl.Callback]) -> list[pl.Callback]:
-    return [one for one in callbacks if isinstance(one, FollowKept)]
+    return [callback for callback in callbacks if isinstance(callback, FollowKept)]
 
 
 def _chosen_results(cli: FusionCLI, cell: Cell, checkpoint: Path) -> list[dict[str, Any]]:
@@ -147,7 +153,7 @@ def _chosen_results(cli: FusionCLI, cell: Cell, checkpoint: Path) -> list[dict[s
 def _result(
     cli: FusionCLI, model: SignFusion, scores: dict[str, float], kept: Sequence[int]
 ) -> dict[str, Any]:
-    """What the study reads of a tested model."""
+    """Return what the study reads of a tested model."""
     return {
         "joints": len(kept),
         "kept": [int(joint) for joint in kept],

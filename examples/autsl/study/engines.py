@@ -1,4 +1,4 @@
-"""Where the cells of a study run: here, one after the other, as a SLURM array, or on Ray.
+"""Run the cells of a study: here, one after the other, as a SLURM array, or on Ray.
 
 Each runs commands and returns when all have ended. A command that fails stops no other; what failed
 is said at the end. SLURM needs submitit, Ray needs ray: `pip install '.[study]'`.

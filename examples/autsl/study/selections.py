@@ -88,7 +88,7 @@ def _given(args: Sequence[str]) -> Cell:
 
 
 def path_of(cell: Cell, folder: Path) -> Path:
-    """Where a finished cell is; the name changes with every setting, also in `--config`'s file."""
+    """Return a finished cell's file; its name changes with every setting, also in `--config`'s."""
     text = json.dumps(cell, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
     numbers = "-".join(map(str, cell["joints"]))

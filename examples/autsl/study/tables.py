@@ -23,7 +23,7 @@ from lightning_jointprune.report import Point, plot_frontier
 
 
 class Published(NamedTuple):
-    """What others reached on AUTSL's signer-independent test part.
+    """Quote what others reached on AUTSL's signer-independent test part.
 
     Attributes:
         model: what it is, and what it sees.
@@ -61,7 +61,7 @@ PUBLISHED = (
 )
 LATEX = str.maketrans(
     {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {one: f"\\{one}" for one in "&%$#_{}"}
+    | {special: f"\\{special}" for special in "&%$#_{}"}
 )
 HEAD = ("encoder", "selection", "joints", "seeds")
 
@@ -176,10 +176,10 @@ def _latex(rows: Sequence[Row], metrics: Sequence[str]) -> str:
         names = [_escaped(row.encoder), _escaped(row.selection), str(row.joints), str(row.seeds)]
         lines.append(" & ".join([*names, *map(_per_cent, row.values), ends or ""]) + r" \\")
     lines.append(r"\midrule")
-    for one in PUBLISHED:
-        model = rf"\multicolumn{{2}}{{l}}{{{_escaped(one.model)}}}"
-        source = rf"\multicolumn{{{len(metrics)}}}{{l}}{{{_escaped(one.source)}}}"
-        cells = [model, one.joints, one.seeds, f"{one.value:.2f}", source]
+    for published in PUBLISHED:
+        model = rf"\multicolumn{{2}}{{l}}{{{_escaped(published.model)}}}"
+        source = rf"\multicolumn{{{len(metrics)}}}{{l}}{{{_escaped(published.source)}}}"
+        cells = [model, published.joints, published.seeds, f"{published.value:.2f}", source]
         lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
