@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.shared.data import read_words
-from benchmarks.shared.rows import Figure, Row, measure, parser, spread
+from benchmarks.shared.rows import Figure, Row, existing_in, measure, parser, spread
 from benchmarks.shared.store import Result, Settings, Store
 from benchmarks.shared.study_models import EVERY, RECIPE, train_and_score
 
@@ -185,7 +185,9 @@ ROWS = make_rows()
 
 def main() -> None:
     arguments = parser(__doc__, ROWS)
-    arguments.add_argument("--data", type=Path, required=True, help="folder of asl_words.npz")
+    arguments.add_argument(
+        "--data", type=existing_in("asl_words.npz"), required=True, help="folder of asl_words.npz"
+    )
     arguments.add_argument(
         "--encoders", nargs="+", choices=list(ENCODERS), default=list(ENCODERS), metavar="ENCODER"
     )

@@ -30,6 +30,7 @@ from benchmarks.shared.rows import (
     Figure,
     Row,
     at_least,
+    existing,
     measure,
     pairs,
     parser,
@@ -232,7 +233,7 @@ ROWS = make_rows()
 
 def parse_args() -> argparse.Namespace:
     result = parser(__doc__, ROWS)
-    result.add_argument("--data", type=Path, required=True, help="the file asl_words.npz")
+    result.add_argument("--data", type=existing, required=True, help="the file asl_words.npz")
     result.add_argument("--epochs", type=int, default=EPOCHS, help="of every model")
     result.add_argument("--score", choices=("test", "heldout"), default="test")
     return result.parse_args()

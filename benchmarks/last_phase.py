@@ -25,7 +25,7 @@ from benchmarks.selectors.plan import RECORDINGS
 from benchmarks.selectors.training import EPOCHS, RECIPE
 from benchmarks.shared.joint_data import read_recording
 from benchmarks.shared.models import ENCODERS, Classifier, Recipe, fit_and_score
-from benchmarks.shared.rows import Figure, Row, interval, measure, parser, product, spread
+from benchmarks.shared.rows import Figure, Row, existing, interval, measure, parser, product, spread
 from benchmarks.shared.store import Result, Settings, Store
 
 COUNTS = (2, 8)
@@ -158,7 +158,7 @@ ROWS = make_rows()
 
 def parse_args() -> argparse.Namespace:
     result = parser(__doc__, ROWS)
-    result.add_argument("--data", type=Path, required=True, help="the folder of the recordings")
+    result.add_argument("--data", type=existing, required=True, help="the folder of the recordings")
     return result.parse_args()
 
 

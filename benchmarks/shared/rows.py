@@ -131,6 +131,27 @@ def parser(description: str | None, rows: Iterable[str]) -> argparse.ArgumentPar
     return result
 
 
+def existing(text: str) -> Path:
+    """Return a path of data, which has to be there: else every cell would fail by itself."""
+    path = Path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"Expected data but got nothing at {path}. Pass its path.")
+    return path
+
+
+def existing_in(*files: str) -> Callable[[str], Path]:
+    """Return a reader of a folder's path, in which files have to be there."""
+
+    def read(text: str) -> Path:
+        folder = existing(text)
+        for name in files:
+            if not (folder / name).is_file():
+                raise argparse.ArgumentTypeError(f"Expected {name} in {folder} but got none.")
+        return folder
+
+    return read
+
+
 def add_store_arguments(result: argparse.ArgumentParser) -> None:
     result.add_argument(
         "--cache", type=Path, default=BENCHMARKS / "results", help="folder of the finished cells"
