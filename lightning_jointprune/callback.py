@@ -61,7 +61,8 @@ class JointPruningCallback(pl.Callback):
             is an argument of the module's `forward`, `"batch.keypoints"` a key or attribute in one,
             `"encoder:x"` an argument of a submodule, `"body + left_hand"` are parts of it.
         axes: the axes of that tensor in einops' words, such as `"b t j c"`, `"b c t j m"` or
-            `"b t (j c)"`; None infers them and refuses when they are ambiguous.
+            `"b t (j c)"`; `"b t (33*4 + 42*3)"` are 33 joints of 4 channels and 42 of 3. None
+            infers them and refuses when they are ambiguous.
         budget: what limits the joints: an object such as `Price("auto")` or `MetricFloor`, or just
             a whole number of joints, or several.
         gate: how a gate is relaxed while it is learned: an object such as `HardConcrete()`, or its

@@ -2,7 +2,7 @@
 
 Each is a file in `data/`, which also says where its names and its order come from. A file holds
 its joints, or it puts other files together: `mediapipe_holistic` is a face of its own, the pose,
-and the hand twice, once mirrored.
+and the hand twice, once mirrored; `mediapipe_body_face_hands` has its joints in another order.
 
 Groups are sets of joints to prune together, and every joint is in exactly one. In skeletons of
 hands alone they are the fingers (the `palm` is the wrist alone). Otherwise they are whole hands,
@@ -35,6 +35,8 @@ _NAMES = (
     "mediapipe_pose",
     "mediapipe_body_hands",
     "mediapipe_holistic",
+    "mediapipe_body_face_hands",
+    "mediapipe_face_body_hands",
     "coco_17",
     "coco_wholebody_133",
     "ntu_25",
@@ -160,6 +162,43 @@ def get_skeleton(name: str) -> Skeleton:
         drawing=tuple((x, y) for x, y in data["drawing"]),
         source=data["source"],
     )
+
+
+def check_parts(skeleton: Skeleton | None, sizes: Sequence[int]) -> None:
+    """Make sure that parts of these sizes cut no body part of a named skeleton in two.
+
+    Args:
+        skeleton: the skeleton; of one's own, or None, nothing is known.
+        sizes: numbers of joints that follow each other in the data.
+
+    Raises:
+        ValueError: if they do; proposes a skeleton of these joints in another order.
+    """
+    if skeleton is None or not skeleton.known or not (cut := _cut_group(skeleton, sizes)):
+        return
+    others = [
+        name
+        for name in _NAMES
+        if set(get_skeleton(name).joints) == set(skeleton.joints)
+        and not _cut_group(get_skeleton(name), sizes)
+    ]
+    advice = " or ".join(f'skeleton="{name}"' for name in others)
+    raise ValueError(
+        f"Expected parts of {', '.join(map(str, sizes))} joints in the order of skeleton "
+        f"{skeleton.name!r} but they cut its part {cut!r} in two: the data are in another order. "
+        + (f"Pass {advice}." if advice else "Pass the parts in its order, or a Skeleton of yours.")
+    )
+
+
+def _cut_group(skeleton: Skeleton, sizes: Sequence[int]) -> str | None:
+    """Return a body part of which only some joints are in one of the parts, if there is any."""
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    for start, size in zip(starts, sizes, strict=True):
+        for group, members in skeleton.groups.items():
+            inside = sum(start <= member < start + size for member in members)
+            if 0 < inside < len(members):
+                return group
+    return None
 
 
 @dataclass(frozen=True)
@@ -291,14 +330,31 @@ def _read(name: str) -> dict[str, Any]:
     return content
 
 
+def _reordered(data: dict[str, Any], prefixes: Sequence[str]) -> dict[str, Any]:
+    """Return a skeleton's content with its joints in another order, part by part."""
+    joints: list[str] = data["joints"]
+    old = [j for prefix in prefixes for j, name in enumerate(joints) if name.startswith(prefix)]
+    new = {joint: place for place, joint in enumerate(old)}
+    groups = {group: [new[joint] for joint in of] for group, of in data["groups"].items()}
+    return {
+        "joints": [joints[joint] for joint in old],
+        "groups": {group: sorted(of) for group, of in groups.items()},
+        "edges": tuple([new[first], new[second]] for first, second in data["edges"]),
+        "drawing": [data["drawing"][joint] for joint in old],
+    }
+
+
 def _assemble(data: dict[str, Any]) -> dict[str, Any]:
     """Return a file's content, with its parts put together into one skeleton.
 
     A part is in the file or, by its key `skeleton`, in another one, of which it may replace keys.
     `prefix` goes before the names of its joints and groups. `group` makes it one group. `at` is the
     square (x, y, size) that it is drawn in. `mirror` swaps the sides of its drawing. `links` are
-    edges between parts, by name. Joints without names are numbered.
+    edges between parts, by name. Joints without names are numbered. A file of the key `of` has the
+    joints of another one in the `order` of these prefixes.
     """
+    if "of" in data:
+        return {**_reordered(_assemble(_read(data["of"])), data["order"]), **data}
     if "parts" not in data:
         return {"joints": [str(index) for index in range(len(data["drawing"]))], **data}
     joints: list[str] = []

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lightning_jointprune.skeletons import (
     Skeleton,
     as_skeleton,
+    check_parts,
     get_skeleton,
     published_subsets,
     resolve_joints,
@@ -26,6 +27,8 @@ COUNTS = {
     "mediapipe_pose": 33,
     "mediapipe_body_hands": 75,
     "mediapipe_holistic": 543,
+    "mediapipe_body_face_hands": 543,
+    "mediapipe_face_body_hands": 543,
     "coco_17": 17,
     "coco_wholebody_133": 133,
     "ntu_25": 25,
@@ -191,6 +194,52 @@ def test_holistic_is_face_left_hand_pose_right_hand() -> None:
     assert holistic.joints[468:489] == body.joints[33:54]
     assert holistic.joints[489:522] == body.joints[:33]
     assert holistic.joints[522:] == body.joints[54:]
+
+
+@pytest.mark.parametrize(
+    ("name", "starts"),
+    [
+        ("mediapipe_body_face_hands", {"pose": 0, "face": 33, "left_hand": 501, "right_hand": 522}),
+        (
+            "mediapipe_face_body_hands",
+            {"face": 0, "pose": 468, "left_hand": 501, "right_hand": 522},
+        ),
+    ],
+)
+def test_other_orders_of_holistic_are_its_joints_part_by_part(
+    name: str, starts: dict[str, int]
+) -> None:
+    holistic, other = get_skeleton("mediapipe_holistic"), get_skeleton(name)
+    for part, start in {**starts, "left_hand": 501, "right_hand": 522}.items():
+        own = [joint for joint in holistic.joints if joint.startswith(f"{part}_")]
+        assert other.joints[start : start + len(own)] == tuple(own)
+    where = dict(zip(holistic.joints, holistic.drawing, strict=True))
+    assert other.drawing == tuple(where[joint] for joint in other.joints)
+
+    def named(skeleton: Skeleton) -> tuple[set[frozenset[str]], dict[str, set[str]]]:
+        names = skeleton.joints
+        groups = {group: {names[j] for j in joints} for group, joints in skeleton.groups.items()}
+        return {frozenset(names[j] for j in edge) for edge in skeleton.edges}, groups
+
+    assert named(other) == named(holistic)
+
+
+def test_parts_that_cut_a_body_part_in_two_are_in_another_order() -> None:
+    with pytest.raises(
+        ValueError, match=r"cut its part 'face_.*Pass skeleton=\"mediapipe_body_face_hands\"\."
+    ):
+        check_parts(get_skeleton("mediapipe_holistic"), [33, 468, 21, 21])
+    for name, sizes in (
+        ("mediapipe_holistic", [468, 21, 33, 21]),
+        ("mediapipe_body_face_hands", [33, 468, 21, 21]),
+        ("mediapipe_body_face_hands", [33, 510]),
+        ("mediapipe_body_hands", [33, 42]),
+    ):
+        check_parts(get_skeleton(name), sizes)
+    with pytest.raises(ValueError, match="in its order, or a Skeleton of yours"):
+        check_parts(get_skeleton("mediapipe_body_hands"), [30, 45])
+    check_parts(Skeleton("mine", ("a", "b", "c"), {"part": (0, 1)}), [1, 2])
+    check_parts(None, [1, 2])
 
 
 def test_face_is_a_face() -> None:

@@ -15,10 +15,13 @@ import torch
 from torch import nn
 
 from lightning_jointprune.attach.layout import (
+    CHANNELS,
     Layout,
     composed_axes,
     exact_axes,
     flat_axes,
+    uneven_axes,
+    uneven_parts,
     usual_axes,
 )
 from lightning_jointprune.attach.modules import module_at, signature_of
@@ -120,6 +123,8 @@ def resolve_parts(
         fix = f"Pass {alternatives('axes', list(fitting))}"
     else:
         fix = "Pass num_joints= with the sum of theirs, or axes= with j where the joints are"
+        if uneven := _uneven(parts, num_joints):
+            fix = f"If the parts have channels of their own, pass {alternatives('axes', uneven)}"
     raise ValueError(
         f"Expected parts that hold {num_joints} joints together on one axis but got "
         f"{'several such axes' if fitting else 'none'}:\n{_listed(parts)}\n{fix}."
@@ -132,25 +137,55 @@ def _fitting_parts(
     """Return the axes under which parts have J joints together, and how many each part has.
 
     Frames may add up to J as well. Parts have equally many frames, so if they differ on an axis,
-    only such axes are returned.
+    only such axes are returned; of channels they may have different ones.
     """
     ndim = len(parts[0].shape)
     if any(len(part.shape) != ndim for part in parts):
         return {}
-    fitting = {}
+    sizes = list(zip(*(part.shape for part in parts), strict=True))
+    apart = [len(set(lengths)) > 1 and max(lengths) > CHANNELS for lengths in sizes]
+    fitting: dict[str, list[int]] = {}
     for pattern in (
         [usual_axes(parts[0].shape, place) for place in range(1, ndim)] if axes is None else [axes]
     ):
-        groups = Layout.parse(pattern).groups
+        layout = Layout.parse(pattern)
+        groups = layout.groups
         if len(groups) != ndim:
             continue
         place = next(place for place, group in enumerate(groups) if "j" in group)
-        lengths = [part.shape[place] for part in parts]
+        lengths = sizes[place]
+        if axes is None and any(apart) and not apart[place]:
+            continue
+        if layout.blocks:
+            fitting |= {pattern: counts} if (counts := _whole_blocks(layout, lengths)) else {}
+            continue
         each = sum(lengths) // num_joints if len(groups[place]) > 1 else 1  # values of a joint
         if sum(lengths) == each * num_joints and not any(length % each for length in lengths):
             fitting[pattern] = [length // each for length in lengths]
-    differing = {pattern: sizes for pattern, sizes in fitting.items() if len(set(sizes)) > 1}
+    differing = {pattern: counts for pattern, counts in fitting.items() if len(set(counts)) > 1}
     return differing or fitting
+
+
+def _uneven(parts: list[Seen], num_joints: int) -> list[str]:
+    """Return the axes under which flat parts have channels of their own and J joints together."""
+    if len({part.shape[:-1] for part in parts}) > 1 or len(parts[0].shape) not in (2, 3):
+        return []
+    before = "b t"[: 2 * len(parts[0].shape) - 3]
+    found = uneven_parts([part.shape[-1] for part in parts], num_joints)
+    written = [" + ".join(f"{joints}*{channels}" for joints, channels in each) for each in found]
+    return [f"{before} ({each})" for each in written]
+
+
+def _whole_blocks(layout: Layout, lengths: Sequence[int]) -> list[int]:
+    """Return how many joints each part has if parts take whole blocks in turn, else nothing."""
+    blocks, sizes = list(layout.blocks), []
+    for length in lengths:
+        joints = values = 0
+        while blocks and values < length:
+            count, channels = blocks.pop(0)
+            joints, values = joints + count, values + count * channels
+        sizes += [joints] if values == length else []
+    return sizes if len(sizes) == len(lengths) and not blocks else []
 
 
 def _check_gateable(chosen: Seen, better: Sequence[str] = ()) -> None:
@@ -193,6 +228,11 @@ def _inferred_axes(
         raise ValueError(
             f"Expected an axis of {num_joints} joints but got a multiple of it in {where}. "
             f"{instead}If the joints share an axis, pass {_axes_to_pass(composed, shape, labels)}."
+        )
+    if uneven := uneven_axes(shape, num_joints):
+        raise ValueError(
+            f"Expected an axis of {num_joints} joints but got {shape[-1]} values in {where}. "
+            f"{instead}{_of_their_own(uneven, shape, labels)}."
         )
     usual = shape[{4: 2, 5: 3}.get(len(shape), -1)] if len(shape) > 1 else None
     fix = f"how many it has, perhaps num_joints={usual}" if usual else "the skeleton's input="
@@ -359,7 +399,8 @@ def _nothing_fits(
             "training step. Call a submodule with the skeleton, then pass its input=."
         )
     ranked = _likelier_first(seen, num_joints, layout)
-    near = [s for s in ranked if layout is None and _may_share(s, num_joints)]
+    outer = [s for s in ranked if s.floating and s.depth == 0 and s.enters]
+    near = [s for s in outer if layout is None and _may_share(s, num_joints)]
     near = [s for s in near if _is_flat(s, num_joints)] or near
     late = [s.input for s in fitting if s.floating]  # beside or behind what the model computed
     computed = f"If one is the skeleton, pass {alternatives('input', late)}"
@@ -368,6 +409,8 @@ def _nothing_fits(
     elif near:
         fix = f"If joints share an axis, pass {_shared_axes(near, num_joints, labels)}"
         fix += f". {computed}" if late else ""
+    elif uneven := [s for s in outer if uneven_axes(s.shape, num_joints)]:
+        fix = _of_their_own(uneven_axes(uneven[0].shape, num_joints), uneven[0].shape, labels)
     elif late:
         fix = computed
     elif layout is None and (stacked := [s for s in seen if _is_stacked(s, num_joints)]):
@@ -378,6 +421,15 @@ def _nothing_fits(
         has = f", which has axes of {', '.join(sizes)}" if sizes else ""
         fix = f"Pass the num_joints= or skeleton= of the data{has}"
     return f"Expected an input with {wanted} but got none. Seen:\n{_listed(ranked)}\n{fix}."
+
+
+def _of_their_own(choices: list[str], shape: Sequence[int], labels: Collection[int]) -> str:
+    """Return what to pass where parts that share the last axis have channels of their own."""
+    return (
+        f"If parts have channels of their own, and the pose with its visibility comes first, pass "
+        f"{_axes_to_pass(choices, shape, labels)}; in another order, each part's joints times its "
+        "channels likewise"
+    )
 
 
 def _shared_axes(near: list[Seen], num_joints: int, labels: Collection[int]) -> str:
@@ -404,7 +456,8 @@ def _parts_among(seen: list[Seen], num_joints: int, layout: Layout | None) -> li
             parts = row[first:last]
             if len(parts) > 1 and _fitting_parts(parts, num_joints, axes):
                 sizes = zip(*(s.shape for s in parts), strict=True)
-                if sum(len(set(lengths)) > 1 for lengths in sizes) <= 1:
+                wide = [lengths for lengths in sizes if max(lengths) > CHANNELS]
+                if sum(len(set(lengths)) > 1 for lengths in wide) <= 1:
                     found.append(" + ".join(part.input for part in parts))
     return found
 

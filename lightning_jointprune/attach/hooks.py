@@ -97,7 +97,8 @@ class _GatedArgument(_Argument):
                 f"Expected a tensor in input `{self.where}` but got {type(x).__name__}. "
                 f'Name the tensor inside it, e.g. input="{self.where}.key".'
             )
-        layout, joints = self.target.layout, self.target.joints
+        joints = self.target.joints
+        layout = self.target.layout.of(joints)
         part = () if joints is None else (joints,)
         count = self.layer.num_joints if joints is None else len(joints)
         split, axes = layout.split(x, count, self.where)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import accumulate, product
 from typing import TYPE_CHECKING, Any
 
+import torch
 from einops import rearrange
 
 from lightning_jointprune.gates.axes import is_recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from torch import Tensor
 
 _TOKEN = re.compile(r"\s*(\(([^()]*)\)|[^\s()]+)")
+_BLOCKS = re.compile(r"\s*\d+\s*\*\s*\d+\s*(\+\s*\d+\s*\*\s*\d+\s*)*")
 _WORD = re.compile(r"[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?")
 
 # The usual words for (number of axes, axis of the joints). Only the place of `j` matters to a gate.
@@ -31,7 +34,9 @@ _USUAL = {
     (5, 3): ("b c t j m", "b t m j c"),
     (5, 4): ("b s c t j", "b m t c j"),
 }
-_CHANNELS = 4  # largest number of values of a joint in a frame: three coordinates, a confidence
+_POSE = 33  # landmarks of MediaPipe's pose, which have a visibility beside their coordinates
+_PARTS = 8  # the most parts whose joints are counted
+CHANNELS = 4  # largest number of values of a joint in a frame: three coordinates, a confidence
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,14 @@ class Layout:
 
     Args:
         groups: for each axis of the tensor, the words that it is composed of.
+        blocks: of parts that share the joints' axis, the number of joints and of channels of each;
+            empty where all joints have the same channels.
+        width: number of channels after `split`, at least that of each of the blocks; 0: no more.
     """
 
     groups: tuple[tuple[str, ...], ...]
+    blocks: tuple[tuple[int, int], ...] = ()
+    width: int = 0
 
     @classmethod
     def parse(cls, pattern: str) -> Layout:
@@ -56,7 +66,8 @@ class Layout:
 
         Args:
             pattern: one word per axis, parentheses around the words of a composed axis. `b` is
-                the batch, `j` are the joints; the other words are free.
+                the batch, `j` are the joints; the other words are free. `(33*4 + 42*3)` are 33
+                joints of 4 channels, then 42 of 3, each joint's channels side by side.
 
         Returns:
             The layout; equal patterns give equal layouts.
@@ -71,16 +82,28 @@ class Layout:
                 'Write it like axes="b t (j c)".'
             )
         tokens = [match.groups() for match in _TOKEN.finditer(pattern)]
+        written = [token[1] for token in tokens if _BLOCKS.fullmatch(token[1] or "")]
         groups = tuple(
-            (token[0],) if token[1] is None else tuple(token[1].split()) for token in tokens
+            (token[0],)
+            if token[1] is None
+            else ("j", "c")
+            if token[1] in written
+            else tuple(token[1].split())
+            for token in tokens
         )
         _validate(pattern, groups)
-        return cls(groups)
+        numbers = [int(number) for number in re.findall(r"\d+", "".join(written))]
+        if 0 in numbers:
+            raise ValueError(
+                f"Expected parts of at least one joint and one channel in axes but got {pattern!r}."
+                " Leave the others out."
+            )
+        return cls(groups, tuple(zip(numbers[::2], numbers[1::2], strict=True)))
 
     @property
     def pattern(self) -> str:
         """Return the axes as a string that `Layout.parse` reads."""
-        return " ".join(_written(group) for group in self.groups)
+        return " ".join(self._written(group) for group in self.groups)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -95,6 +118,35 @@ class Layout:
 
     def __str__(self) -> str:
         return self.pattern
+
+    def of(self, joints: Collection[int] | None) -> Layout:
+        """Return the layout of some of the joints, where these have a tensor of their own.
+
+        >>> Layout.parse("b (33*4 + 42*3)").of(range(33, 54)).pattern
+        'b (21*3)'
+        """
+        if joints is None or not self.blocks:
+            return self
+        inside = [sum(joint in joints for joint in block) for block in self._joints]
+        channels = [channels for _, channels in self.blocks]
+        pairs = zip(inside, channels, strict=True)
+        return Layout(self.groups, tuple(pair for pair in pairs if pair[0]), max(channels))
+
+    def places(self, joints: Sequence[int]) -> list[int]:
+        """Return where the values of joints are on an axis of parts with channels of their own.
+
+        >>> Layout.parse("b (2*1 + 2*3)").places([1, 2])
+        [1, 2, 3, 4]
+        """
+        sizes = [channels for count, channels in self.blocks for _ in range(count)]
+        starts = [0, *accumulate(sizes)]
+        return [place for joint in joints for place in range(starts[joint], starts[joint + 1])]
+
+    @property
+    def _joints(self) -> list[range]:
+        """The joints of each of the blocks."""
+        ends = list(accumulate(count for count, _ in self.blocks))
+        return [range(end - count, end) for end, (count, _) in zip(ends, self.blocks, strict=True)]
 
     def check(self, shape: Sequence[int], num_joints: int, name: str = "skeleton") -> None:
         """Check that a tensor of this shape has the expected joints.
@@ -113,6 +165,9 @@ class Layout:
                 f"`{name}` of shape {tuple(shape)}. Pass axes= with one word for each axis."
             )
         for group, size in zip(self.groups, shape, strict=True):
+            if self.blocks and "j" in group:
+                self._check_blocks(size, num_joints, f"input `{name}` of shape {tuple(shape)}")
+                continue
             if "j" not in group or size == num_joints:
                 continue
             if len(group) == 1:
@@ -123,11 +178,25 @@ class Layout:
                 )
             if size % num_joints or not size:
                 raise ValueError(
-                    f"Expected a multiple of {num_joints} joints on axis {_written(group)} of "
+                    f"Expected a multiple of {num_joints} joints on axis {self._written(group)} of "
                     f"{self.pattern!r} but got {size} in input `{name}` of shape {tuple(shape)}. "
                     f"Pass num_joints= with a divisor of {size}, or axes= with j where the joints "
                     "are."
                 )
+
+    def _check_blocks(self, size: int, num_joints: int, where: str) -> None:
+        joints = sum(count for count, _ in self.blocks)
+        values = sum(count * channels for count, channels in self.blocks)
+        if joints != num_joints:
+            raise ValueError(
+                f"Expected {num_joints} joints in the parts of axes {self.pattern!r} but got "
+                f"{joints}. Pass num_joints={joints}, or parts of {num_joints} joints together."
+            )
+        if values != size:
+            raise ValueError(
+                f"Expected {values} values on axis {self._written(('j', 'c'))} of {self.pattern!r} "
+                f"but got {size} in {where}. Pass the joints times the channels of each part."
+            )
 
     def fits(self, shape: Sequence[int], num_joints: int) -> bool:
         """Return whether `check` passes."""
@@ -153,9 +222,13 @@ class Layout:
         Raises:
             ValueError: the shape does not fit, see `check`.
         """
-        if is_recorded(x):  # it has no shape to check
+        recorded = is_recorded(x)  # then it has no shape to check
+        if not recorded:
+            self.check(x.shape, num_joints, name)
+        if self.blocks:
+            return self._even.split(self._apart(x), num_joints, name)
+        if recorded:
             return self._split_recorded(x, num_joints), self.words
-        self.check(x.shape, num_joints, name)
         words = self.words
         if not self.plain:
             x = rearrange(x, f"{self.pattern} -> {' '.join(words)}", j=num_joints)
@@ -163,12 +236,56 @@ class Layout:
 
     def merge(self, x: Tensor) -> Tensor:
         """Undo `split`: compose the axes again."""
+        if self.blocks:
+            whole: Tensor = self._together(self._even.merge(x))
+            return whole
         if self.plain:
             return x
         if is_recorded(x):
             merged: Tensor = self._merge_recorded(x)
             return merged
         return rearrange(x, f"{' '.join(self.words)} -> {self.pattern}")
+
+    @property
+    def _place(self) -> int:
+        """The axis that the joints are on."""
+        return next(place for place, group in enumerate(self.groups) if "j" in group)
+
+    @property
+    def _even(self) -> Layout:
+        """The layout in which parts with channels of their own have axes j and c; else itself."""
+        if not self.blocks:
+            return self
+        at = self._place
+        return Layout((*self.groups[:at], ("j",), ("c",), *self.groups[at + 1 :]))
+
+    def _apart(self, x: Any) -> Any:
+        """Give joints and channels of the parts an axis each; a joint's last channel is repeated.
+
+        So what is 0 or NaN in all its channels is that in all, as padding is.
+        """
+        most = max(self.width, *(channels for _, channels in self.blocks))
+        at, start, parts = self._place, 0, []
+        for count, channels in self.blocks:
+            part = x.narrow(at, start, count * channels).unflatten(at, (count, channels))
+            last = [part.narrow(at + 1, channels - 1, 1)] * (most - channels)
+            parts.append(torch.cat([part, *last], at + 1) if last else part)
+            start += count * channels
+        return torch.cat(parts, at)
+
+    def _together(self, x: Any) -> Any:
+        """Undo `_apart`."""
+        at, start, parts = self._place, 0, []
+        for count, channels in self.blocks:
+            part = x.narrow(at, start, count).narrow(at + 1, 0, channels)
+            parts.append(part.flatten(at, at + 1))
+            start += count
+        return torch.cat(parts, at)
+
+    def _written(self, group: tuple[str, ...]) -> str:
+        if self.blocks and "j" in group:
+            return f"({' + '.join(f'{count}*{channels}' for count, channels in self.blocks)})"
+        return _written(group)
 
     @property
     def _batch(self) -> int:
@@ -240,7 +357,7 @@ def readings(shape: Sequence[int], place: int) -> list[str]:
     """
     others = ["j" if axis == place else f"d{axis}" for axis in range(1, len(shape))]
     usual = _USUAL.get((len(shape), place)) or (" ".join(["b", *others]),)
-    return sorted(usual, key=lambda axes: _channels(axes, shape) > _CHANNELS)
+    return sorted(usual, key=lambda axes: _channels(axes, shape) > CHANNELS)
 
 
 def _channels(axes: str, shape: Sequence[int]) -> int:
@@ -290,3 +407,35 @@ def composed_axes(shape: Sequence[int], num_joints: int) -> list[str]:
     if len(shape) == 3 and found and shape[1] > num_joints and not shape[1] % num_joints:
         found.append("b (t j) c")
     return found
+
+
+def uneven_axes(shape: Sequence[int], num_joints: int) -> list[str]:
+    """Return the axes strings under which joints on the last axis have other channels in parts.
+
+    These are three of each joint and a fourth, the visibility, of MediaPipe's pose, which is first.
+
+    >>> uneven_axes((8, 30, 1662), num_joints=543), uneven_axes((8, 30, 1629), num_joints=543)
+    (['b t (33*4 + 510*3)'], [])
+    """
+    if len(shape) not in (2, 3) or num_joints <= _POSE or shape[-1] != 3 * num_joints + _POSE:
+        return []
+    parts = f"({_POSE}*4 + {num_joints - _POSE}*3)"
+    return [f"b {parts}" if len(shape) == 2 else f"b t {parts}"]
+
+
+def uneven_parts(lengths: Sequence[int], num_joints: int) -> list[list[tuple[int, int]]]:
+    """Return the joints and channels with which flat parts have J joints together.
+
+    >>> uneven_parts((132, 63, 63), num_joints=75)
+    [[(33, 4), (21, 3), (21, 3)]]
+
+    Args:
+        lengths: of the last axis of each part.
+        num_joints: J, of all of them.
+    """
+    choices = [
+        [(length // channels, channels) for channels in (2, 3, 4) if not length % channels]
+        for length in lengths[:_PARTS]
+    ]
+    found = [list(parts) for parts in product(*choices)]
+    return [parts for parts in found if sum(joints for joints, _ in parts) == num_joints]

@@ -23,6 +23,7 @@ from lightning_jointprune.compaction.request import (
     Compaction,
     called_by_users,
     check_fill,
+    check_layouts,
     check_selection,
     joints_of_compact,
     joints_of_example,
@@ -89,6 +90,7 @@ def compact(
     model = with_layer_in_front(model, example_inputs)
     layer, targets = masked_entrance(model)
     check_selection(layer, selection)
+    check_layouts(targets)
     check_fill(layer)
     called = _called(model, targets, takes)
     entered = [target for target in targets if target.module == called]

@@ -84,6 +84,21 @@ def masked_entrance(model: nn.Module) -> tuple[JointPruningLayer, tuple[Target, 
     return layer, tuple(target for target, attached in attached_layers(model) if attached is layer)
 
 
+def check_layouts(targets: Sequence[Target]) -> None:
+    """Check that joints have the same channels, since which values to cut is counted in joints.
+
+    Raises:
+        CompactionError: if parts have channels of their own.
+    """
+    for target in targets:
+        if target.layout.blocks:
+            raise CompactionError(
+                f"Expected joints of one number of channels for a smaller model but got the axes "
+                f"{target.axes!r}. Write the masked model with export_model, or train a new one on "
+                f"the kept joints, out of SelectJoints(selection, {target.axes!r})."
+            )
+
+
 def check_fill(layer: JointPruningLayer) -> None:
     """Check that dropped joints have the same value for every input.
 

@@ -37,7 +37,8 @@ class SelectJoints(nn.Module):
     Args:
         selection: the joints.
         axes: the axes in einops' words, such as `"b t j c"`; without the batch, such as `"t j c"`,
-            for one sample of a data set. Joints and coordinates may share an axis, `"b t (j c)"`.
+            for one sample of a data set. Joints and coordinates may share an axis, `"b t (j c)"`,
+            or be parts with coordinates of their own, `"b t (33*4 + 42*3)"`.
         joint_names: names of the data's joints in their order, shape `(J,)`; None takes them to be
             those of the selection.
 
@@ -67,7 +68,7 @@ class SelectJoints(nn.Module):
             )
         batched = re.search(r"\bb\b", axes) is not None
         layout = Layout.parse(axes if batched else f"b {axes}")
-        self.layout = layout if batched else Layout(layout.groups[1:])
+        self.layout = layout if batched else Layout(layout.groups[1:], layout.blocks)
         self.selection = selection
 
     def forward(self, x: Any) -> Any:
@@ -123,7 +124,8 @@ class SelectJoints(nn.Module):
 
     def _read_array(self, array: StoredArray, selected: bool) -> NDArray[Any]:
         if selected:
-            self.layout.check(array.shape, len(self.selection.indices))
+            kept = self.selection.indices
+            self.layout.of(kept).check(array.shape, len(kept))
             return array.whole()
         return array.pick(*self._picked(array.shape))
 
@@ -152,6 +154,8 @@ class SelectJoints(nn.Module):
 
     def _places(self, words: tuple[str, ...], size: int) -> list[int]:
         """Return the places of the kept joints on an axis that they may share with another word."""
+        if self.layout.blocks:
+            return self.layout.places(self.selection.indices)
         joints, others = self.selection.num_joints, range(size // self.selection.num_joints)
         if words[0] == "j":
             return [

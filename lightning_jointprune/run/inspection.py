@@ -17,14 +17,12 @@ from torch.utils.data import DataLoader
 
 from lightning_jointprune.attach.detect import also_fitting, beside, or_absent, resolve_parts
 from lightning_jointprune.attach.hooks import detach
-from lightning_jointprune.attach.layout import composed_axes, exact_axes, usual_axes
+from lightning_jointprune.attach.layout import CHANNELS, composed_axes, exact_axes, usual_axes
 from lightning_jointprune.attach.probe import Probe, Seen
 from lightning_jointprune.attach.samples import label_counts
 from lightning_jointprune.attach.target import written
 from lightning_jointprune.run.settings import named_joints
 from lightning_jointprune.skeletons import Skeleton
-
-_CHANNELS = 4  # most values along an axis of channels
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,7 +114,7 @@ def _note(tensor: Seen, joints: int | None) -> str:
     if joints is not None:
         both = [*exact_axes(shape, joints), *composed_axes(shape, joints)]
         return " or ".join(f'axes="{axes}"' for axes in both)
-    places = [place for place in range(1, len(shape)) if shape[place] > _CHANNELS]
+    places = [place for place in range(1, len(shape)) if shape[place] > CHANNELS]
     return " or ".join(
         f'num_joints={shape[place]}, axes="{usual_axes(shape, place)}"' for place in places
     )

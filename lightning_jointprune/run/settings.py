@@ -17,7 +17,7 @@ from lightning_jointprune.gates.relaxations import Gate, make_gate
 from lightning_jointprune.record.stored import as_argument
 from lightning_jointprune.search.budgets import Budget, make_budget
 from lightning_jointprune.search.phases import check_phases
-from lightning_jointprune.skeletons import Skeleton, as_skeleton, resolve_joints
+from lightning_jointprune.skeletons import Skeleton, as_skeleton, check_parts, resolve_joints
 
 # Axis patterns that are unambiguous: no other usual pattern puts the joints there.
 _CERTAIN = ("b t j c", "b j c", "b j")
@@ -87,6 +87,7 @@ class Settings:
             raise ValueError(f"Expected a learning rate above 0 but got lr={lr}.")
         if axes is not None:
             check_frames(fill, Layout.parse(axes).words)
+            check_parts(as_skeleton(skeleton), [n for n, _ in Layout.parse(axes).blocks])
         names, own = named_joints(num_joints, skeleton), as_skeleton(skeleton)
         members, tied = _resolve_groups(groups, own, names)
         parts = {**(own.groups if own else {}), **(members or {})}
@@ -184,7 +185,8 @@ class Settings:
         lengths: Sequence[int] = ()
         if shape:
             joints = len(self.joint_names if target.joints is None else target.joints)
-            lengths = target.layout.split(torch.empty(tuple(shape), device="meta"), joints)[0].shape
+            layout = target.layout.of(target.joints)
+            lengths = layout.split(torch.empty(tuple(shape), device="meta"), joints)[0].shape
         check_frames(self.fill, target.layout.words, lengths)
 
     def as_plain(self) -> dict[str, Any]:

@@ -322,6 +322,14 @@ def test_parts_that_add_up_on_several_axes_are_refused() -> None:
     assert resolve_parts(frames, 16, "x + y")[0].axes == "b t j c"
 
 
+def test_frames_that_add_up_are_not_joints_where_flat_parts_differ() -> None:
+    flat = [saw(B, 4, 9, path=("x",)), saw(B, 4, 10, path=("y",))]  # 3 joints of 3, 5 of 2
+    with pytest.raises(ValueError, match=r'channels of their own, pass axes="b t \(3\*3 \+ 5\*2\)'):
+        resolve_parts(flat, 8, "x + y")
+    found = resolve_parts(flat, 8, "x + y", "b t (3*3 + 5*2)")
+    assert [target.joints for target in found] == [range(3), range(3, 8)]
+
+
 def test_a_part_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="Expected a tensor in input 'w'"):
         resolve_parts(parts(5, 16), J, "x + w")

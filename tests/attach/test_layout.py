@@ -12,6 +12,8 @@ from lightning_jointprune.attach.layout import (
     composed_axes,
     exact_axes,
     readings,
+    uneven_axes,
+    uneven_parts,
     usual_axes,
 )
 
@@ -113,6 +115,91 @@ def test_a_shape_that_does_not_fit_is_refused() -> None:
     assert composed.fits((8, 16, 225), 75)
     assert composed.fits((8, 16, 75), 75)
     assert not composed.fits((8, 16, 0), 75)
+
+
+# --- parts with channels of their own -----------------------------------------------------------
+
+
+@st.composite
+def uneven(draw: st.DrawFn) -> tuple[str, tuple[int, ...], list[tuple[int, int]]]:
+    """A pattern of parts, a shape, and the joints and channels of each part."""
+    pair = st.tuples(st.integers(1, 4), st.integers(1, 4))
+    blocks = draw(st.lists(pair, min_size=1, max_size=4))
+    written = " + ".join(f"{joints}*{channels}" for joints, channels in blocks)
+    words = draw(st.permutations(["b", "t", f"({written})"]))
+    size = sum(joints * channels for joints, channels in blocks)
+    shape = tuple(size if "*" in word else draw(st.integers(1, 3)) for word in words)
+    return " ".join(words), shape, blocks
+
+
+@given(uneven())
+def test_parts_with_channels_of_their_own_are_split_joint_by_joint_and_merged_again(
+    case: tuple[str, tuple[int, ...], list[tuple[int, int]]],
+) -> None:
+    pattern, shape, blocks = case
+    layout, joints = Layout.parse(pattern), sum(count for count, _ in blocks)
+    assert layout.pattern == pattern
+    x = torch.randn(shape)
+    split, words = layout.split(x, joints)
+    assert (words[0], split.ndim, split.shape[words.index("j")]) == ("b", 4, joints)
+    assert split.shape[words.index("c")] == max(channels for _, channels in blocks)
+    assert torch.equal(layout.merge(split), x)
+    axis = pattern.split("(")[0].split()  # how many words are before
+    values = [channels for count, channels in blocks for _ in range(count)]
+    for joint in range(joints):  # exactly its own values change with it, and it has no others
+        changed = split.clone()
+        changed.select(words.index("j"), joint).add_(1.0)
+        moved = (layout.merge(changed) != x).movedim(len(axis), -1).flatten(0, -2)
+        places = [place for place in range(moved.shape[-1]) if moved[0, place]]
+        start = sum(values[:joint])
+        assert places == list(range(start, start + values[joint])) == layout.places([joint])
+        assert torch.equal(moved, moved[:1].expand_as(moved))
+    for missing in (0.0, torch.nan):  # a joint that is missing is so in all its channels
+        assert layout.split(torch.full(shape, missing), joints)[0].isnan().all() == (missing != 0.0)
+
+
+def test_of_parts_some_joints_are_parts_again() -> None:
+    layout = Layout.parse("b t (33*4 + 468*3 + 42 * 3)")
+    assert layout.pattern == "b t (33*4 + 468*3 + 42*3)"
+    assert layout.of(range(33, 501)).pattern == "b t (468*3)"
+    assert layout.of([0, 1, 542]).pattern == "b t (2*4 + 1*3)"
+    assert layout.of([542]).split(torch.zeros(2, 8, 3), 1)[0].shape == (2, 8, 1, 4)
+    assert layout.of(None) is layout
+    even = Layout.parse("b t (j c)")
+    assert even.of(range(3)) is even
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shape", "joints", "message"),
+    [
+        (
+            "b (33*4 + 42*3)",
+            (2, 258),
+            76,
+            r"Expected 76 joints in the parts .* got 75\.",
+        ),
+        ("b (33*4 + 42*3)", (2, 225), 75, r"Expected 258 values on axis \(33\*4 \+ 42\*3\) .* 225"),
+        ("b (33*4 + 42*3)", (2, 8, 258), 75, "Expected 2 axes"),
+    ],
+)
+def test_parts_that_do_not_add_up_are_refused(
+    pattern: str, shape: tuple[int, ...], joints: int, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Layout.parse(pattern).check(shape, joints)
+
+
+@pytest.mark.parametrize("pattern", ["b (0*3 + 2*3)", "b (2*3) (2*3)", "b c (2*3)", "b (2*3 + 2)"])
+def test_malformed_parts_are_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="Expected"):
+        Layout.parse(pattern)
+
+
+def test_the_sizes_of_parts_are_counted_where_one_choice_fits() -> None:
+    assert uneven_axes((2, 258), 75) == ["b (33*4 + 42*3)"]
+    assert uneven_axes((2, 8, 9, 258), 75) == uneven_axes((2, 259), 75) == []
+    assert uneven_parts((33 * 4, 468 * 3, 63, 63), 543) == [[(33, 4), (468, 3), (21, 3), (21, 3)]]
+    assert uneven_parts((7, 63), 75) == []
 
 
 def test_the_usual_words() -> None:
