@@ -142,7 +142,8 @@ class Recorder:
         """Return what there is to warn of if the mask was just frozen by what the gates learned."""
         if search.phase != "final" or not search.learned:
             return []
-        return [doubt.warning for doubt in freeze_doubts(self.record(search))]
+        record = self._record_for(search)
+        return [] if record is None else [doubt.warning for doubt in freeze_doubts(record)]
 
     def figures(self) -> dict[str, float]:
         """Return the last note's figures as loggers get them."""
@@ -221,7 +222,9 @@ class Recorder:
             Where the report is; None if it could not be written.
         """
         self._written = self.last_step
-        record = self.record(search)
+        record = self._record_for(search)
+        if record is None:
+            return None
         for doubt in floor_doubts(record):
             warnings.warn(doubt.warning, stacklevel=2)
         report = _write_files(record, folder)
@@ -248,9 +251,18 @@ class Recorder:
         allowed = REFRESH_SHARE * (now - self._refreshed_since)
         if self._refresh_spent + self._refresh_cost > allowed:
             return
-        written = _write_files(self.record(search), folder)
+        record = self._record_for(search)
+        written = None if record is None else _write_files(record, folder)
         self._refresh_cost = clock() - now if written else math.inf
         self._refresh_spent += self._refresh_cost
+
+    def _record_for(self, search: JointSearch) -> PruningRecord | None:
+        """Return the record; None, with a warning, if there can be none."""
+        try:
+            return self.record(search)
+        except Exception as error:  # no failure here may cost the run
+            warnings.warn(f"There is no record: {error!r}. The training goes on.", stacklevel=3)
+            return None
 
     def state_dict(self, goes_on: bool = True) -> dict[str, Any]:
         """Return everything that changes during the run, as plain values.

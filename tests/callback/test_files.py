@@ -59,6 +59,17 @@ def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path: Path) -> None
     assert len(callback.selection.indices) == 3
 
 
+def test_a_record_that_cannot_be_made_costs_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise ValueError("Expected edges")
+
+    monkeypatch.setattr("lightning_jointprune.run.recorder.PruningRecord", fail)
+    model, callback = Classifier(), pruning()
+    with pytest.warns(UserWarning, match=r"There is no record: .*Expected edges"):
+        fit(model, callback)
+    assert len(callback.selection.indices) == 3
+
+
 def test_a_report_that_fails_costs_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: Any) -> None:
         raise RuntimeError("no figure")
