@@ -560,6 +560,7 @@ class JointPruningCallback(pl.Callback):
             with _misconfigured():
                 self._search.check_learning(self._entrance.where)
         self._search.share(trainer.strategy.broadcast)
+        optim.forget(trainer.optimizers, self._search.logits)
         if self._search.phase == "final":
             self._companions.release(trainer)
 

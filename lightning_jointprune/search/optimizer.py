@@ -21,6 +21,13 @@ REFUSED = {  # reasons why classes of torch.optim cannot train the logits
     "Muon": "takes only 2-D parameters",
     "SparseAdam": "takes only sparse gradients",
 }
+# Keys of a group whose optimizer scales the rates of all groups alike, and what it does.
+SCALED = {
+    "d": "scales the rates of all groups by one estimate (D-Adaptation)",
+    "reps_rel": "takes all rates from the distance that parameters have moved",
+}
+OWN_CLIP = "beta2_decay"  # key of a group of torch.optim.Adafactor, in which d clips an update
+RELATIVE = ("relative_step", "scale_parameter", "warmup_init")  # options by which lr is not obeyed
 NO_OPTIMIZER = (
     "Expected an optimizer to train the gates with but configure_optimizers returned none. Return "
     "one, such as torch.optim.AdamW(self.parameters())."
@@ -82,12 +89,11 @@ def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) 
     Raises:
         ValueError: if the optimizer cannot train such a group, or is none.
     """
-    for name, why in REFUSED.items():
-        if isinstance(optimizer, getattr(torch.optim, name, ())):  # () where torch is older
-            raise ValueError(
-                f"Expected an optimizer that can train one more group, of the gates, but got "
-                f"{name}, which {why}. Train with Adam, AdamW or SGD, or return one of them too."
-            )
+    for name, why in _reasons(optimizer):
+        raise ValueError(
+            f"Expected an optimizer that can train one more group, of the gates, but got "
+            f"{name}, which {why}. Train with Adam, AdamW or SGD, or return one of them too."
+        )
     if optimizer.defaults.get("maximize"):
         raise ValueError(
             "Expected an optimizer that minimizes, since the gates' price is a loss, but got "
@@ -97,6 +103,8 @@ def add_logits(optimizer: Optimizer, logits: Sequence[nn.Parameter], lr: float) 
     named = any("param_names" in group for group in optimizer.param_groups)  # all are or none
     params = [(f"{MARK}.{i}", p) for i, p in enumerate(logits)] if named else list(logits)
     ours = {"params": params, "lr": lr, "weight_decay": 0.0, MARK: True}
+    groups = optimizer.param_groups
+    ours |= {key: False for key in RELATIVE if any(key in group for group in groups)}
     if any("initial_lr" in group for group in optimizer.param_groups):
         ours["initial_lr"] = lr  # a scheduler has given one to each, and some loops read it
     optimizer.add_param_group(ours)
@@ -126,6 +134,16 @@ def hold_rate(optimizer: Optimizer, logits: Sequence[nn.Parameter], rate: float 
     if group is not None and rate is not None:
         group["lr"] = rate
     return group is not None
+
+
+def forget(optimizers: Sequence[Optimizer], logits: Sequence[nn.Parameter]) -> None:
+    """Let optimizers forget what they know of logits that are frozen.
+
+    Some would still move them without a gradient, as schedule-free ones do around a validation.
+    """
+    for optimizer in optimizers:
+        for logit in logits:
+            optimizer.state.pop(logit, None)
 
 
 @contextmanager
@@ -304,6 +322,19 @@ def add_penalty_gradient(
     slopes = torch.autograd.grad(probabilities, [p for p, _ in trained], slope)
     for (parameter, grad), added in zip(trained, slopes, strict=True):
         parameter.grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0) + added
+
+
+def _reasons(optimizer: Optimizer) -> Iterator[tuple[str, str]]:
+    """Yield the name of an optimizer that cannot train the logits with each reason why."""
+    for name, why in REFUSED.items():
+        if isinstance(optimizer, getattr(torch.optim, name, ())):  # () where torch is older
+            yield name, why
+    for group in optimizer.param_groups:
+        for key, why in SCALED.items():
+            if key in group and OWN_CLIP not in group:
+                yield type(optimizer).__name__, why
+        if group.get("lr") is None and "relative_step" not in group:
+            yield type(optimizer).__name__, "has no learning rate"
 
 
 def _take_out(optimizer: Optimizer, logits: Sequence[nn.Parameter]) -> list[tuple[int, int] | None]:
