@@ -163,7 +163,7 @@ def test_a_module_says_what_it_is_for(module: Path) -> None:
     assert module.read_text(encoding="utf-8").startswith('"""')
 
 
-FOLDERS = ["lightning_jointprune", "tests"]
+FOLDERS = ["lightning_jointprune", "examples", "benchmarks", "tests"]
 RIDDLES = ("What", "Whether", "How", "Where", "Which")
 
 
