@@ -104,7 +104,7 @@ RELATIVE: dict[str, Callable[..., Optimizer]] = {
 
 
 def way(make: Callable[..., Optimizer], rate: float | None, steps: int = 20) -> tuple[Any, Any]:
-    """How far logits and a weight go in some steps, the logits under a gradient of 1."""
+    """Return how far logits and a weight go in some steps, the logits under a gradient of 1."""
     torch.manual_seed(0)
     weight = nn.Parameter(torch.randn(3))
     begin = weight.detach().clone()
