@@ -62,7 +62,7 @@ class Plan:
         self.score = score
 
     def cell(self, encoder: str, seed: int, counts: Sequence[int]) -> Settings:
-        """One run; no `counts` is all joints, without the callback."""
+        """Return one run; no `counts` is all joints, without the callback."""
         return {
             "script": "asl_study",
             "score": self.score,
@@ -76,12 +76,12 @@ class Plan:
         }
 
     def of(self, encoder: str, how: str, joints: int, seed: int) -> Settings:
-        """The run that has so many joints."""
+        """Return the run that has so many joints."""
         counts = () if joints == JOINTS else COUNTS if how == LADDER else (joints,)
         return self.cell(encoder, seed, counts)
 
     def cells(self, store: Store, seeds: int) -> list[Settings]:
-        """A seed of all encoders before the next, so that what is finished is a whole table."""
+        """Return all encoders of a seed before the next, so that what is done is a whole table."""
         every = [
             self.of(encoder, how, joints, seed)
             for seed in range(seeds)
@@ -92,7 +92,7 @@ class Plan:
         return [cell for place, cell in enumerate(every) if cell not in every[:place]]
 
     def found(self, store: Store, encoder: str, how: str, joints: int, seeds: int) -> list[Result]:
-        """`accuracy` and `kept` with so many joints, of the seeds that are finished."""
+        """Return `accuracy` and `kept` with so many joints, of the seeds that are finished."""
         results = [store.result(self.of(encoder, how, joints, seed)) for seed in range(seeds)]
         return [
             {key: by_joints[str(joints)] for key, by_joints in result.items()}
@@ -105,7 +105,7 @@ class Plan:
 
 
 def side_by_side(plan: Plan, store: Store, seeds: int) -> list[list[str]]:
-    """Accuracy of every encoder with every number of joints."""
+    """Return the accuracy of every encoder with every number of joints."""
     lines = [["encoder", "joints chosen by", *map(str, (JOINTS, *COUNTS))]]
     for encoder in plan.encoders:
         for how in ENCODERS[encoder]:
@@ -142,7 +142,7 @@ def differences(
 
 
 def kept(plan: Plan, store: Store, joints: int, seeds: int) -> list[Figure]:
-    """In how many runs of all encoders each body part has how many joints."""
+    """Return in how many runs of all encoders each body part has how many joints."""
     parts: Counter[str] = Counter()
     runs = 0
     for encoder in plan.encoders:
@@ -155,7 +155,7 @@ def kept(plan: Plan, store: Store, joints: int, seeds: int) -> list[Figure]:
 
 
 def part_of(joint: int) -> str:
-    """The body part of a joint of MediaPipe Holistic without the face."""
+    """Return the body part of a joint of MediaPipe Holistic without the face."""
     ends = {11: "face", 23: "arms", 33: "legs and hips", 54: "left hand", 75: "right hand"}
     return next(part for end, part in ends.items() if joint < end)
 

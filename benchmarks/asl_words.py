@@ -99,7 +99,7 @@ class Plan:
     def cell(
         self, seed: int, joints: Sequence[int] | None = None, pruned: bool = False
     ) -> Settings:
-        """One run; `joints` None is all of them."""
+        """Return one run; `joints` None is all of them."""
         return {
             "script": "asl_words",
             "score": self.score,
@@ -121,12 +121,12 @@ class Plan:
         return [self.cell(seed, JOINT_SETS[name]) for seed in range(seeds)]
 
     def retrained(self, store: Store, seeds: int) -> list[tuple[Settings, Settings]]:
-        """Each pruned run, and a new model on the joints it kept."""
+        """Return each pruned run, and a new model on the joints it kept."""
         kept = [(cell, store.result(cell)) for cell in self.pruned(seeds)]
         return [(cell, self.cell(cell["seed"], result["kept"])) for cell, result in kept if result]
 
     def random(self, store: Store, seeds: int) -> list[tuple[Settings, Settings]]:
-        """Each pruned run, and new models on random joints of the number it kept."""
+        """Return each pruned run, and new models on random joints of the number it kept."""
         found = []
         for pruned, same in self.retrained(store, seeds):
             for draw in range(RANDOM_SETS):
@@ -151,7 +151,7 @@ def accuracy_figure(measured: str, found: Sequence[Result]) -> list[Figure]:
 def differences(
     store: Store, both: Sequence[tuple[Settings, Settings]]
 ) -> tuple[list[float], list[Result]]:
-    """Pruned minus other, pair by pair, and the others' results."""
+    """Return the pruned accuracies minus the others, pair by pair, and the others' results."""
     found = pairs(store, [pair[0] for pair in both], [pair[1] for pair in both])
     return [a["accuracy"] - b["accuracy"] for a, b in found], [b for _, b in found]
 
@@ -172,7 +172,7 @@ def compared(
 
 
 def own_figures(encoder: str, found: Sequence[Result]) -> list[Figure]:
-    """The final models' accuracy, and how many joints they keep."""
+    """Return the final models' accuracy, and how many joints they keep."""
     if not found:
         return []
     accuracy = [result["accuracy"] for result in found]

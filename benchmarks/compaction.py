@@ -44,7 +44,7 @@ def model_of(name: str, joints: int) -> nn.Module:
 
 
 def models_of(name: str, kept: Tensor, example: tuple[Tensor, ...]) -> dict[str, nn.Module]:
-    """The models by kind, all in evaluation mode."""
+    """Return the models by kind, all in evaluation mode."""
     from lightning_jointprune import JointPruningLayer, SelectJoints, analyze_pruning, compact
     from lightning_jointprune.attach.hooks import attach
     from lightning_jointprune.attach.target import Target
@@ -111,7 +111,7 @@ def run(settings: Settings) -> Result:
 
 
 def interleaved(models: dict[str, nn.Module], batch: tuple[Tensor, ...]) -> dict[str, list[float]]:
-    """Seconds of processor time of each model in each turn; the first turns warm up."""
+    """Return the seconds of processor time of each model in each turn; the first turns warm up."""
     single = (batch[0][:, :, :1], batch[1])
     calls: dict[str, Callable[[], Any]] = {
         kind: partial(model, *(single if kind == "one joint" else batch))

@@ -38,7 +38,7 @@ SHARE = 0.1
 
 
 def run(cell: Settings) -> Result:
-    """Milliseconds of a step, and of the wait in it, over an epoch."""
+    """Return the milliseconds of a step, and of the wait in it, over an epoch."""
     pl.seed_everything(cell["seed"], verbose=False)
     profiler, starts = SimpleProfiler(), BatchStarts()
     with tempfile.TemporaryDirectory() as folder:

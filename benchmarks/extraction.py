@@ -48,7 +48,7 @@ FOUND = {
 
 
 def solutions() -> dict[str, Any]:
-    """The solutions by name, each as it is used on a video; Hands follows what may be no hands."""
+    """Return the solutions by name, each as on a video; Hands follows what may be no hands."""
     from mediapipe import solutions as known
 
     return {
@@ -62,7 +62,7 @@ def solutions() -> dict[str, Any]:
 
 
 def frames(count: int) -> list[Any]:
-    """The picture as a video, RGB, shape `(512, 512, 3)` each."""
+    """Return the picture as a video, RGB, shape `(512, 512, 3)` each."""
     import numpy as np
     from skimage import data
 
@@ -71,7 +71,7 @@ def frames(count: int) -> list[Any]:
 
 
 def measure(count: int) -> tuple[dict[str, list[float]], dict[str, dict[str, float]]]:
-    """Milliseconds of processor time of each frame, and in what share of them parts were found."""
+    """Return each frame's milliseconds of processor time, and in what share parts were found."""
     running = solutions()
     times: dict[str, list[float]] = {name: [] for name in running}
     seen: dict[str, dict[str, float]] = {name: dict.fromkeys(FOUND[name], 0.0) for name in running}
@@ -114,7 +114,7 @@ def record(
 
 
 def section(path: Path = COSTS) -> str:
-    """The part of RESULTS.md, from its title on; empty before anything was measured."""
+    """Return the part of RESULTS.md, from its title on; empty before anything was measured."""
     if not path.is_file():
         return ""
     found = json.loads(path.read_text("utf-8"))

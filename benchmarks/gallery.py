@@ -132,7 +132,7 @@ def chromium() -> Iterator[Any]:
 
 
 def take_pictures(name: str, report: Path) -> list[str]:
-    """Pictures of the top of the page at both widths, light and dark; of the demo its sections."""
+    """Take pictures of the page's top at both widths, light and dark; of the demo its sections."""
     taken = []
     with chromium() as browser:
         for width in (1280, 390):
@@ -166,7 +166,7 @@ def take_pictures(name: str, report: Path) -> list[str]:
 
 
 def made_up(skeleton: str) -> PruningRecord:
-    """A record with as many moments as a long run has, and every probability another."""
+    """Return a record with as many moments as a long run has, and every probability another."""
     numbers, names = random.Random(0), get_skeleton(skeleton).joints
     history = [
         Snapshot(
@@ -190,7 +190,7 @@ def made_up(skeleton: str) -> PruningRecord:
 
 
 def measure(folder: Path) -> list[str]:
-    """Rows of a table: what a report takes to write and to open, the best of three each."""
+    """Return a table's rows: what a report takes to write and to open, the best of three each."""
     rows = []
     with chromium() as browser:
         for skeleton in MEASURED:

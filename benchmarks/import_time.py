@@ -24,7 +24,7 @@ STATEMENTS = {
 
 
 def seconds(statement: str) -> float:
-    """Processor time that an interpreter takes for a statement."""
+    """Return the processor time that an interpreter takes for a statement."""
     code = f"import time; {statement}; print(time.process_time())"
     return float(subprocess.check_output([sys.executable, "-c", code], text=True))
 

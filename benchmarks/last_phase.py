@@ -103,7 +103,7 @@ def cells(data: str, store: Store, seeds: int) -> list[Settings]:
 
 
 def found(data: str, store: Store, seeds: int) -> dict[tuple[str, int, int], list[Result]]:
-    """Encoder, epochs and number of joints to the finished cells."""
+    """Map encoder, epochs and number of joints to the finished cells."""
     by_kind: dict[tuple[str, int, int], list[Result]] = {}
     for settings in cells(data, store, seeds):
         if result := store.result(settings):

@@ -45,7 +45,7 @@ print(json.dumps([len(found.problems), found.files, usable, peak, time.process_t
 
 
 def run(cell: Settings) -> Result:
-    """Seconds of the whole process by the clock and the processor, and its peak of MiB."""
+    """Return the whole process's seconds by the clock and the processor, and its peak of MiB."""
     clips = sum(clips for clips, _ in PUBLISHED.values())
     with tempfile.TemporaryDirectory() as folder:
         _write(Path(folder), np.random.default_rng(cell["seed"]))

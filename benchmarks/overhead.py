@@ -128,7 +128,7 @@ def clips(*shape: int) -> list[Tensor]:
 
 
 def fusion_clips(batch: int, frames: int) -> dict[str, Tensor]:
-    """A batch as `examples/autsl/data/module.py` gives it."""
+    """Return a batch as `examples/autsl/data/module.py` gives it."""
 
     def video(channels: int) -> Tensor:
         return torch.randint(256, (batch, frames, channels, 32, 32), dtype=torch.uint8)
@@ -240,7 +240,7 @@ class Turn(pl.Callback):
 
 
 def train(case: Case, kind: str, turns: Turns, folder: str) -> list[float]:
-    """Seconds of every turn."""
+    """Return the seconds of every turn."""
     from lightning_jointprune import JointPruningCallback
 
     torch.set_num_threads(1)
@@ -278,7 +278,7 @@ def run(settings: Settings) -> Result:
 
 
 def by_phase(ratios: Sequence[float]) -> dict[str, float]:
-    """The median in each phase, and their mean over a run; the first turn warms the machine up."""
+    """Return each phase's median, and their mean over a run; the first turn is a warm-up."""
     medians, start = {}, 0
     for phase, share in PHASES.items():
         end = start + round(share * len(ratios))

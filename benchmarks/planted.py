@@ -60,7 +60,7 @@ def cell(
     loss: str = "cross_entropy",
     group: bool = False,
 ) -> Settings:
-    """Settings of one run; `gate` None leaves the argument out, `group` gates the weak joints."""
+    """Return a run's settings; `gate` None leaves the argument out, `group` gates weak joints."""
     return {
         "script": "planted",
         "data": data.changed(),
@@ -96,7 +96,7 @@ def run(settings: Settings) -> Result:
 
 
 def make_callback(joints: int, gate: str | None, groups: dict[str, list[int]] | None) -> Any:
-    """The callback with `num_joints` alone, or with another gate at its own defaults, or groups."""
+    """Return the callback with `num_joints` alone, or with another gate or groups."""
     import lightning_jointprune
 
     gates = {} if gate is None else {"gate": getattr(lightning_jointprune, gate)()}
@@ -117,7 +117,7 @@ def undecided(result: Result) -> float:
 
 
 def f1_figure(label: str, found: Sequence[Result], target: float) -> list[Figure]:
-    """Mean F1; `label` is empty or ends in a colon and a space."""
+    """Return the mean F1; `label` is empty or ends in a colon and a space."""
     if not found:
         return []
     scores = [f1_of(result) for result in found]
@@ -131,7 +131,7 @@ def kept_figure(found: Sequence[Result]) -> list[Figure]:
 
 
 def against_unpruned(data: Planted, store: Store, seeds: int, strictly: bool) -> list[Figure]:
-    """Accuracies on unseen sequences, pruned and not, and their differences seed by seed."""
+    """Return accuracies on unseen sequences, pruned and not, and their differences by seed."""
     unpruned = product(partial(cell, data, pruned=False), seeds)
     pruned = product(partial(cell, data), seeds)
     figures = []
@@ -210,7 +210,7 @@ def weak_figures(store: Store, seeds: int) -> list[Figure]:
 def variants_figures(
     variants: dict[str, dict[str, Any]], target: float, store: Store, seeds: int
 ) -> list[Figure]:
-    """F1 and accuracy for each variant of the first row."""
+    """Return F1 and accuracy for each variant of the first row."""
     figures = []
     for label, variant in variants.items():
         found = results(store, product(partial(cell, **{"data": SMALL, **variant}), seeds))

@@ -56,7 +56,7 @@ sequences that no run was trained on or chosen by.
 
 
 def section(script: str, flags: str, name: str, row: Row, store: Store) -> str:
-    """A row's part of the page, from its title on; empty without results."""
+    """Return a row's part of the page, from its title on; empty without results."""
     records = finished(row, store, MOST_SEEDS)
     if not records:
         return ""
@@ -75,7 +75,7 @@ def section(script: str, flags: str, name: str, row: Row, store: Store) -> str:
 
 
 def finished(row: Row, store: Store, seeds: int) -> list[Record]:
-    """The finished cells of a row."""
+    """Return the finished cells of a row."""
     return [record for cell in row.cells(store, seeds) if (record := store.find(cell)) is not None]
 
 
@@ -93,7 +93,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def provenance(records: Sequence[Record]) -> str:
-    """When, on what and with which versions."""
+    """Return when, on what and with which versions cells were run."""
     dates = sorted({record["date"] for record in records})
     seconds = [record["seconds"] for record in records]
     names = {name for record in records for name in record["versions"]}
@@ -113,7 +113,7 @@ def provenance(records: Sequence[Record]) -> str:
 
 
 def page(folder: Path, any_code: bool, before: str = "") -> str:
-    """The whole page.
+    """Return the whole page.
 
     Args:
         folder: where the finished cells are.

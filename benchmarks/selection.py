@@ -90,12 +90,12 @@ def load(folder: Path | None, name: str, seed: int) -> JointData:
 
 
 def off_target(result: Result) -> list[int]:
-    """By how many joints each number was missed."""
+    """Return by how many joints each number was missed."""
     return [abs(number - int(count)) for count, number in result["open"].items()]
 
 
 def agreement(plan: Plan, found: Sequence[Result]) -> float | None:
-    """Stability over the seeds, mean over the numbers of joints (Nogueira et al. 2018)."""
+    """Return the stability over seeds, mean over numbers of joints (Nogueira et al. 2018)."""
     from lightning_jointprune import stability
 
     if len(found) < 2:
@@ -114,7 +114,7 @@ def stability_of(plan: Plan, store: Store, method: str, seeds: int) -> float | N
 
 
 def for_stability(plan: Plan, seeds: int) -> range:
-    """Of a recording, more seeds than new models are trained for: a choice costs less."""
+    """Return more seeds of a recording than new models are trained for: a choice costs less."""
     return range(max(seeds, STABLE.get(plan.name, 0)))
 
 
@@ -122,7 +122,7 @@ def for_stability(plan: Plan, seeds: int) -> range:
 
 
 def common(found: Sequence[Result]) -> list[str]:
-    """Joints off the number asked for, and cost; of methods that choose."""
+    """Return by how many joints methods that choose miss the number, and their cost."""
     if not found:
         return ["", ""]
     off = [number for result in found for number in off_target(result)]
@@ -153,7 +153,7 @@ def planted_figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
 
 
 def longer(kind: str, seeds: int) -> list[Settings]:
-    """Our runs on a planted set with as many epochs as in `benchmarks/planted.py`."""
+    """Return our runs on a planted set with as many epochs as in `benchmarks/planted.py`."""
     plan = Plan(kind, 42, [PLANTED[kind]])
     return [plan.choice(OURS, seed) | {"epochs": LONGER} for seed in range(seeds)]
 
@@ -169,7 +169,7 @@ def longer_figures(store: Store, seeds: int) -> list[Figure]:
 
 
 def recording_cells(plan: Plan, store: Store, seeds: int) -> list[Settings]:
-    """Those of the plan, and then choices with more seeds, for the stability."""
+    """Return the plan's cells, and then choices with more seeds, for the stability."""
     more = plan.choices(len(for_stability(plan, seeds)))
     return plan.cells(store, seeds) + [cell for cell in more if cell["seed"] >= seeds]
 

@@ -109,7 +109,7 @@ class Steps(pl.Callback):
 
 
 def memory() -> float | None:
-    """MB of this process in memory, where the system says it."""
+    """Return this process's memory in MB, where the system says it."""
     if not MEMORY.is_file():
         return None
     gc.collect()  # what is only waiting to be collected does not count
@@ -117,7 +117,7 @@ def memory() -> float | None:
 
 
 def newest(folder: Path) -> Path | None:
-    """The checkpoint with the most steps."""
+    """Return the checkpoint with the most steps."""
     return max(folder.glob("*.ckpt"), key=lambda path: int(path.stem), default=None)
 
 
@@ -174,7 +174,7 @@ class Killed(NamedTuple):
 
 
 def drawn(run: Soak, kills: int) -> list[tuple[int, float]]:
-    """Steps to kill at, ascending, and how many seconds later; half where a checkpoint is saved."""
+    """Draw steps to kill at, ascending, and how many seconds later; half in a checkpoint."""
     chance = random.Random(run.seed)
     saving = [step for step in range(1, run.steps) if (step + 1) % SAVED == 0]
     others = [step for step in range(1, run.steps) if (step + 1) % SAVED]
@@ -243,7 +243,7 @@ def whole(path: Path) -> bool:
 
 
 def learned(run: Soak) -> dict[str, Any]:
-    """The last checkpoint's gates, weights and optimizer."""
+    """Return the last checkpoint's gates, weights and optimizer."""
     saved = torch.load(run.folder / f"{run.steps}.ckpt", weights_only=True)
     (pruning,) = (state for key, state in saved["callbacks"].items() if key.startswith(STATE_KEY))
     return {

@@ -267,7 +267,7 @@ class SignFusion(pl.LightningModule):
         }
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Every parameter to be trained once: backbones and the rest, with and without decay."""
+        """Return each parameter to be trained once: backbones or not, with decay or without."""
         later = {id(parameter) for parameter in self.frozen if self.unfreeze_epoch is not None}
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():

@@ -12,7 +12,7 @@ from benchmarks.shared.models import fit_and_score
 def ladder(
     data: JointData, encoder: str, counts: Sequence[int], seed: int, epochs: int = EPOCHS
 ) -> Choice:
-    """`TargetJoints([K, ...])`, no other argument: one run, whose final model has the fewest."""
+    """Choose by `TargetJoints([K, ...])` alone: a run whose final model has the fewest joints."""
     from lightning_jointprune import JointPruningCallback, TargetJoints
 
     callback = JointPruningCallback(num_joints=data.joints, budget=TargetJoints(list(counts)))

@@ -113,7 +113,7 @@ def hard_concrete(data: JointData, encoder: str, counts: Sequence[int], seed: in
 
 
 def swept(runs: Iterable[tuple[Tensor, float]], counts: Sequence[int]) -> Choice:
-    """The choice out of runs at several penalties.
+    """Return the choice out of runs at several penalties.
 
     Args:
         runs: of each, the joints' scores, above 0 for those left open, and the steps.
@@ -134,7 +134,7 @@ def swept(runs: Iterable[tuple[Tensor, float]], counts: Sequence[int]) -> Choice
 
 
 def group_lasso(data: JointData, encoder: str, counts: Sequence[int], seed: int) -> Choice:
-    """A penalty on the norms of the joints' weights in the first layer, by proximal steps."""
+    """Choose by a penalty on the joints' weights in the first layer, with proximal steps."""
 
     def run(shrinkage: float) -> tuple[Tensor, float]:
         model = new_model(data, encoder, seed)
@@ -155,7 +155,7 @@ def group_lasso(data: JointData, encoder: str, counts: Sequence[int], seed: int)
 
 
 def first_weight(model: nn.Module) -> Tensor:
-    """The weights that the flattened joints meet first, shape `(units, joints * coordinates)`."""
+    """Return the weights that the flattened joints meet first, `(units, joints * coordinates)`."""
     first = next(module for module in model.modules() if isinstance(module, nn.GRU | nn.Linear))
     weight = first.weight_ih_l0 if isinstance(first, nn.GRU) else first.weight
     assert isinstance(weight, Tensor)
@@ -167,7 +167,7 @@ FINE = 28  # penalties on it
 
 
 def lassonet(data: JointData, _encoder: str, counts: Sequence[int], seed: int) -> Choice:
-    """The package's classifier on the flattened sequence, in groups, one for each joint.
+    """Choose by the package's classifier on the flattened sequence, in groups, one for each joint.
 
     Its own network, a perceptron with a skip layer, whatever the encoder; 128 units, the package's
     optimizers and M = 10. A coarse path finds between which penalties the joints leave, a fine one
@@ -182,7 +182,7 @@ def lassonet(data: JointData, _encoder: str, counts: Sequence[int], seed: int) -
     lassonet.model.inplace_group_prox = group_prox
 
     def path(penalties: Sequence[float]) -> tuple[Tensor, float]:
-        """The norm of each joint's skip weights at each penalty, and the steps."""
+        """Return the norm of each joint's skip weights at each penalty, and the steps."""
         classifier = LassoNetClassifier(
             hidden_dims=(128,),
             groups=[features[:, joint].flatten().tolist() for joint in range(joints)],

@@ -38,7 +38,7 @@ class Plan:
         self.encoder = encoder
 
     def choice(self, method: str, seed: int) -> Settings:
-        """A method's joints, for all numbers."""
+        """Return the cell of a method's joints, for all numbers."""
         script = SCRIPT_OF[method]
         return {
             "script": script,
@@ -51,7 +51,7 @@ class Plan:
         }
 
     def subset(self, joints: Sequence[int], seed: int) -> Settings:
-        """A new model on these joints alone."""
+        """Return the cell of a new model on these joints alone."""
         return {
             "script": "subset",
             "data": self.name,
@@ -67,7 +67,7 @@ class Plan:
         return [self.choice(method, seed) for seed in range(seeds) for method in SCRIPT_OF]
 
     def chosen(self, store: Store, method: str, seed: int, count: int) -> list[Sequence[int]]:
-        """The subsets that a method has for a number of joints, as far as they are known."""
+        """Return the subsets that a method has for a number of joints, as far as they are known."""
         if method in (RANDOM, MATCHED):
             draws = range(seed, DRAWS, SEEDS)
             if method == RANDOM:
@@ -80,13 +80,13 @@ class Plan:
         return [result["joints"][str(count)]] if result else []
 
     def _drawn(self, parts: Sequence[Sequence[int]], shares: Sequence[int], draw: int) -> list[int]:
-        """So many joints at random out of each part."""
+        """Return so many joints at random out of each part."""
         rng = np.random.default_rng([draw, *shares])
         drawn = zip(parts, shares, strict=True)
         return [int(j) for part, share in drawn for j in rng.choice(part, share, replace=False)]
 
     def cells(self, store: Store, seeds: int) -> list[Settings]:
-        """Choices first; then, of a recording, new models on what was chosen."""
+        """Return choices first; then, of a recording, new models on what was chosen."""
         found = self.choices(seeds)
         if self.name in PLANTED:
             return found
@@ -107,13 +107,13 @@ class Plan:
         return [result["accuracy"] for result in found if result]
 
     def curve(self, store: Store, method: str, seed: int) -> dict[int, float]:
-        """Number of joints to the accuracy of a new model on them, all joints the last."""
+        """Map the number of joints to the accuracy of a new model on them, all joints the last."""
         counts = [*self.counts, self.joints]
         found = {count: self.accuracies(store, method, seed, count) for count in counts}
         return {count: fmean(values) for count, values in found.items() if values}
 
     def curves(self, store: Store, method: str, seeds: int) -> dict[int, dict[int, float]]:
-        """Seed to its curve, of those that are complete."""
+        """Map a seed to its curve, of those that are complete."""
         found = {seed: self.curve(store, method, seed) for seed in range(seeds)}
         full = len(self.counts) + 1
         return {seed: curve for seed, curve in found.items() if len(curve) == full}
@@ -124,7 +124,7 @@ class Plan:
 
 
 def area(curve: Curve) -> float:
-    """Mean accuracy over the logarithm of the number of joints, from the fewest to all."""
+    """Return the mean accuracy over the logarithm of the number of joints, fewest to all."""
     counts = sorted(curve)
     values = [curve[count] for count in counts]
     return float(np.trapezoid(values, np.log2(counts)) / np.log2(counts[-1] / counts[0]))

@@ -42,11 +42,11 @@ class Asked:
         self.features = joints.expand(1, *self.x.shape[1:]).contiguous()
 
     def log_probability(self, x: Tensor) -> Tensor:
-        """Of the true class, shape `(N,)`, for the sequences of `x` in some other form."""
+        """Return that of the true class, shape `(N,)`, for the sequences in some other form."""
         return -functional.cross_entropy(self.model(x), self.y, reduction="none")
 
     def per_joint(self, attributions: Tensor) -> Tensor:
-        """Captum repeats a joint's value in all its features."""
+        """Return a value for each joint: Captum repeats it in all the joint's features."""
         return attributions[:, 0, :, 0].mean(0)
 
 

@@ -50,12 +50,12 @@ def forward_steps(sequences: float) -> float:
 
 
 def best(scores: Tensor, count: int) -> list[int]:
-    """The joints with the highest scores, ascending."""
+    """Return the joints with the highest scores, ascending."""
     return sorted(scores.topk(count).indices.tolist())
 
 
 def ranked(scores: Tensor, counts: Sequence[int], steps: float) -> Choice:
-    """The choice of a method that only ranks the joints."""
+    """Return the choice of a method that only ranks the joints."""
     return Choice({count: best(scores, count) for count in counts}, {}, steps)
 
 

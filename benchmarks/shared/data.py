@@ -97,7 +97,7 @@ def make_planted(settings: Planted, seed: int) -> PlantedData:
 
 
 def _paths(rng: np.random.Generator, settings: Planted, joints: int) -> np.ndarray:
-    """Paths of shape `(classes, frames, joints, coordinates)`: place, sweep and wave."""
+    """Return paths of shape `(classes, frames, joints, coordinates)`: place, sweep and wave."""
     time = np.linspace(0.0, 1.0, settings.frames)
     curves = [np.ones_like(time), np.cos(np.pi * time), np.sin(2 * np.pi * time)]
     size = (settings.classes, 3, joints, settings.coordinates)
@@ -107,7 +107,7 @@ def _paths(rng: np.random.Generator, settings: Planted, joints: int) -> np.ndarr
 def standardised(
     x: np.ndarray, y: np.ndarray, x_unseen: np.ndarray, y_unseen: np.ndarray
 ) -> tuple[Part, Part]:
-    """Both parts, with each joint's coordinates at mean 0 and deviation 1 over the first."""
+    """Return both parts, with each joint's coordinates at mean 0 and deviation 1 over the first."""
     mean = x.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
     std = np.maximum(x.std(axis=(0, 1), dtype=np.float64), 1e-6).astype(np.float32)
 
@@ -139,7 +139,7 @@ class Words(NamedTuple):
     classes: int
 
     def subset(self, joints: list[int]) -> Words:
-        """The same sequences with these joints only, in this order."""
+        """Return the same sequences with these joints only, in this order."""
         parts = [Part(part.tensors[0][:, :, joints], part.tensors[1]) for part in self[:2]]
         return Words(*parts, tuple(self.joint_names[joint] for joint in joints), self.classes)
 

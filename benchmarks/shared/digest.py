@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def digest(files: Iterable[Path]) -> str:
-    """A short digest of the statements at the top of Python files, in whatever order they stand.
+    """Return a short digest of the statements at the top of Python files, in any order.
 
     Comments, docstrings, layout, imports and the names of files do not count, so code can be moved
     from file to file. What is renamed counts, and so does the order inside a class or a function.
@@ -23,7 +23,7 @@ def digest(files: Iterable[Path]) -> str:
 
 
 def statements_of(path: Path) -> list[str]:
-    """The statements at the top of a file, without imports, comments and docstrings."""
+    """Return the statements at the top of a file, without imports, comments and docstrings."""
     tree = ast.parse(path.read_text("utf-8"))
     for node in ast.walk(tree):
         for block in ("body", "orelse", "finalbody"):

@@ -54,7 +54,7 @@ class JointData(NamedTuple):
         return int(self.train.tensors[0].shape[2])
 
     def subset(self, joints: Sequence[int]) -> JointData:
-        """The same sequences with these joints only."""
+        """Return the same sequences with these joints only."""
         chosen = list(joints)
         parts = (Part(part.tensors[0][:, :, chosen], part.tensors[1]) for part in self[:2])
         return JointData(*parts, self.classes)
@@ -70,7 +70,7 @@ def recall(kept: Sequence[int], truth: Sequence[Sequence[int]]) -> float:
 
 @functools.lru_cache(maxsize=1)
 def make_set(kind: str, seed: int) -> JointData:
-    """A planted set.
+    """Return a planted set.
 
     Args:
         kind: `independent`: eight joints carry the class, each in its own way. `correlated`: two
@@ -107,7 +107,7 @@ def _follow(train: Part, unseen: Part, leaders: Sequence[int], rng: np.random.Ge
 
 
 def _signed(settings: Planted, rng: np.random.Generator) -> JointData:
-    """Each joint goes its path or the opposite one; only products of two signs are the class."""
+    """Let each joint go its path or the opposite one; only products of two signs are the class."""
     joints = rng.permutation(settings.joints)[: settings.informative]
     paths = _paths(rng, settings._replace(classes=1), settings.informative)[0]
 
@@ -123,7 +123,7 @@ def _signed(settings: Planted, rng: np.random.Generator) -> JointData:
 
 
 def _single(settings: Planted, rng: np.random.Generator) -> JointData:
-    """Each joint goes its path in one class, and none does in the last class."""
+    """Let each joint go its path in one class, and none in the last class."""
     joints = rng.permutation(settings.joints)[: settings.informative]
     paths = _paths(rng, settings._replace(classes=1), settings.informative)[0]
 
@@ -196,7 +196,7 @@ def read_recording(path: Path) -> JointData:
 
 
 def held_out(part: Part, share: float, seed: int) -> tuple[Part, Part]:
-    """A part in two, at random: to train on, and to measure on what training did not see."""
+    """Return a part in two, at random: to train on, and to measure on what training did not see."""
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed))
     cut = round(share * len(part))
     measure, train = (

@@ -16,12 +16,12 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def shifted(offset: float, outputs: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy with a constant in it, as a likelihood without its normalisation has."""
+    """Return the cross-entropy plus a constant, as a likelihood without its normalisation has."""
     return cross_entropy(outputs, classes) + offset
 
 
 def targets(outputs: Tensor, classes: Tensor) -> Tensor:
-    """A point of unit variance for each class, the same in every run."""
+    """Return a point of unit variance for each class, the same in every run."""
     size = outputs.shape[1]
     points = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
     return points.to(outputs)[classes]
@@ -32,13 +32,13 @@ def regression(outputs: Tensor, classes: Tensor) -> Tensor:
 
 
 def likelihood(outputs: Tensor, classes: Tensor) -> Tensor:
-    """Gaussian, of deviation 0.1: begins near 50 and goes below 0."""
+    """Return a Gaussian's, of deviation 0.1: it begins near 50 and goes below 0."""
     deviation = torch.tensor(0.1)
     return 0.5 * regression(outputs, classes) / deviation**2 + deviation.log()
 
 
 def contrastive(outputs: Tensor, classes: Tensor) -> Tensor:
-    """Supervised contrastive loss, temperature 0.2 (Khosla et al. 2020, arXiv:2004.11362)."""
+    """Return the supervised contrastive loss at 0.2 (Khosla et al. 2020, arXiv:2004.11362)."""
     points = normalize(outputs, dim=1)
     itself = torch.eye(len(classes), dtype=torch.bool, device=outputs.device)
     likelihoods = log_softmax((points @ points.T / 0.2).masked_fill(itself, -1e9), dim=1)

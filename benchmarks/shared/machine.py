@@ -11,7 +11,7 @@ from pathlib import Path
 
 @cache
 def cpu() -> str:
-    """The processor's name, and how many cores there are."""
+    """Return the processor's name, and how many cores there are."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)

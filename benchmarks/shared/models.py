@@ -159,7 +159,7 @@ ENCODERS = {"gru": GRUClassifier, "bert": BertClassifier}
 
 
 def loader(part: Part, batch_size: int, seed: int | None = None) -> DataLoader[Any]:
-    """Whole batches by index, no work per sequence; shuffled where there is a seed."""
+    """Return whole batches by index, no work per sequence; shuffled where there is a seed."""
     if seed is None:
         order: Iterable[int] = SequentialSampler(part)
     else:

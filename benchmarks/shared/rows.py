@@ -59,13 +59,13 @@ Rows = Mapping[str, Row]
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
-    """Mean, smallest and largest value, and how many there are."""
+    """Return the mean, the smallest and largest value, and how many there are."""
     mean, low, high = (f"{value:.{digits}f}" for value in (fmean(values), min(values), max(values)))
     return f"{mean} ({low} … {high}, n = {len(values)})"
 
 
 def interval(values: Sequence[float]) -> str:
-    """Mean and 95 % interval by Student's t."""
+    """Return the mean and the 95 % interval by Student's t."""
     if len(values) < 2:
         return f"{values[0]:+.3f} (n = 1)"
     from scipy.stats import t
@@ -76,12 +76,12 @@ def interval(values: Sequence[float]) -> str:
 
 
 def at_least(measured: str, target: float, value: float, values: Sequence[float]) -> Figure:
-    """A figure that must not be below its target; nothing is rounded before it is compared."""
+    """Return a figure that must not be below its target; it is compared unrounded."""
     return Figure(measured, f"≥ {target:.3g}", spread(values), value >= target)
 
 
 def at_most(measured: str, target: float, value: float, values: Sequence[float]) -> Figure:
-    """A figure that must not be above its target; nothing is rounded before it is compared."""
+    """Return a figure that must not be above its target; it is compared unrounded."""
     return Figure(measured, f"≤ {target:.3g}", spread(values), value <= target)
 
 
@@ -95,7 +95,7 @@ def selected(callback: Any) -> Result:
 
 
 def f1(kept: Iterable[int], truth: Iterable[int]) -> float:
-    """F1 of the kept joints, where `truth` are those that carry something."""
+    """Return the F1 of the kept joints, where `truth` are those that carry something."""
     kept, truth = set(kept), set(truth)
     return 2 * len(kept & truth) / (len(kept) + len(truth))
 
@@ -107,7 +107,7 @@ def results(store: Store, cells: Iterable[Settings]) -> list[Result]:
 def pairs(
     store: Store, left: Iterable[Settings], right: Iterable[Settings]
 ) -> list[tuple[Result, Result]]:
-    """The results of cells that belong together, where both are there."""
+    """Return the results of cells that belong together, where both are there."""
     both = ((store.result(a), store.result(b)) for a, b in zip(left, right, strict=True))
     return [(a, b) for a, b in both if a is not None and b is not None]
 
@@ -116,7 +116,7 @@ def pairs(
 
 
 def parser(description: str | None, rows: Iterable[str]) -> argparse.ArgumentParser:
-    """The arguments that all scripts have."""
+    """Return a parser with the arguments that all scripts have."""
     names = list(rows)
     result = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -200,7 +200,7 @@ def show(name: str, row: Row, store: Store, seeds: int) -> None:
 def product(
     cell: Callable[..., Settings], seeds: int, **choices: Sequence[object]
 ) -> list[Settings]:
-    """A cell for each seed and each combination of the choices."""
+    """Return a cell for each seed and each combination of the choices."""
     return [
         cell(seed=seed, **dict(zip(choices, values, strict=True)))
         for values in itertools.product(*choices.values())

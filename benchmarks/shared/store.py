@@ -118,7 +118,7 @@ def _key(settings: Settings) -> str:
 
 
 def code_state(settings: Settings) -> str:
-    """A short digest of the code that the cell's figures come from."""
+    """Return a short digest of the code that the cell's figures come from."""
     return _state(settings["script"], settings["pruned"])
 
 

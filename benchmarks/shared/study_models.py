@@ -42,7 +42,7 @@ class EncoderClassifier(Classifier):
 
 
 def thinned(part: Part) -> Part:
-    """The same sequences with every second frame."""
+    """Return the same sequences with every second frame."""
     x, y = part.tensors
     return Part(x[:, ::EVERY].contiguous(), y)
 
@@ -89,7 +89,7 @@ def train_and_score(
 
 
 def score(model: nn.Module, unseen: Part) -> float:
-    """Accuracy on the unseen part."""
+    """Return the accuracy on the unseen part."""
     model.eval()
     right = 0
     with torch.inference_mode():

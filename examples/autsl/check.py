@@ -154,7 +154,7 @@ def check(
 
 
 def _num_signs(root: Path) -> tuple[int, list[Problem]]:
-    """Number of classes by the list of signs, or AUTSL's own where it cannot be read."""
+    """Return the number of classes by the list of signs, or AUTSL's own where it cannot be read."""
     try:
         signs = read_sign_names(root)
     except ValueError as error:
@@ -236,7 +236,7 @@ def _arrays(paths: Sequence[Path]) -> Iterator[tuple[str, str, Problem]]:
 
 
 def _signers(labels: Mapping[str, Mapping[str, int]]) -> list[Problem]:
-    """Signers that are in two splits, which makes a test signer-dependent."""
+    """Return signers that are in two splits, which makes a test signer-dependent."""
     splits: dict[str, list[str]] = {}
     for split, rows in labels.items():
         for signer in sorted({signer_of(clip) for clip in rows}):

@@ -19,7 +19,7 @@ from lightning_jointprune import JointPruningCallback
 
 
 def masked_mean(states: Tensor, frame_mask: Tensor) -> Tensor:
-    """Mean over the frames that are there.
+    """Return the mean over the frames that are there.
 
     Args:
         states: shape `(batch, frames, width)`.
@@ -30,7 +30,7 @@ def masked_mean(states: Tensor, frame_mask: Tensor) -> Tensor:
 
 
 def mean_of_kept(axes: str, states: Tensor, kept: Tensor) -> Tensor:
-    """Mean over the kept joints.
+    """Return the mean over the kept joints.
 
     Args:
         axes: an einsum over the joints.
@@ -42,7 +42,7 @@ def mean_of_kept(axes: str, states: Tensor, kept: Tensor) -> Tensor:
 
 
 def bert(width: int, num_layers: int, longest: int, dropout: float) -> BertModel:
-    """A BERT that reads embeddings; its word table is never read."""
+    """Return a BERT that reads embeddings; its word table is never read."""
     config = BertConfig(
         vocab_size=1,
         hidden_size=width,
@@ -154,7 +154,7 @@ class JointTokens(nn.Module):
 
 
 def normalized_adjacency(joints: int, edges: Iterable[tuple[int, int]]) -> Tensor:
-    """`D^-1/2 (A + I) D^-1/2` of an undirected graph (Kipf & Welling 2017, eq. 2).
+    """Return `D^-1/2 (A + I) D^-1/2` of an undirected graph (Kipf & Welling 2017, eq. 2).
 
     >>> normalized_adjacency(2, [(0, 1)])
     tensor([[0.5000, 0.5000],
@@ -168,7 +168,7 @@ def normalized_adjacency(joints: int, edges: Iterable[tuple[int, int]]) -> Tenso
 
 
 def bridge(joints: int, edges: Iterable[tuple[int, int]], kept: Tensor) -> set[tuple[int, int]]:
-    """Edges among the kept joints: two are joined if a path over dropped joints alone joins them.
+    """Return edges among kept joints: two are joined if a path over dropped ones alone joins them.
 
     Args:
         joints: number of joints, J.
@@ -260,7 +260,7 @@ def build_encoder(
     dropout: float,
     edges: Sequence[tuple[int, int]] = (),
 ) -> nn.Module:
-    """The encoder of this name.
+    """Return the encoder of this name.
 
     Args:
         name: bert, gru, st-gcn or joint-tokens.

@@ -150,7 +150,7 @@ class Outcome(NamedTuple):
 
 
 def frames_of(video: Path) -> Iterator[np.ndarray]:
-    """The frames of a video, one at a time, shape `(height, width, 3)`, RGB, uint8."""
+    """Yield the frames of a video, one at a time, shape `(height, width, 3)`, RGB, uint8."""
     with av.open(str(video)) as container:
         for frame in container.decode(video=0):
             yield frame.to_ndarray(format="rgb24")
@@ -256,7 +256,7 @@ def extract(
 
 
 def find_clips(root: Path, out: Path, pattern: str) -> tuple[list[Clip], list[Outcome]]:
-    """The videos below `root`, and those that are left out for the ending of their names."""
+    """Return the videos below `root`, and those that are left out for the ending of their names."""
     if not root.is_dir():
         raise ValueError(f"Expected a folder with videos but got nothing at {root}. Pass its path.")
     if Path(pattern).name != pattern:
@@ -309,7 +309,7 @@ def _copy(path: Path, file: BinaryIO) -> None:
 
 @cache
 def _made(make_detector: Callable[[], Detector]) -> Detector:
-    """The detector of this process; making one takes seconds."""
+    """Return the detector of this process; making one takes seconds."""
     return make_detector()
 
 
@@ -323,7 +323,7 @@ def _extract(clip: Clip, make_detector: Callable[[], Detector]) -> Outcome:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    """Processes that end with this one, also where it is killed."""
+    """Return processes that end with this one, also where it is killed."""
     context = multiprocessing.get_context("spawn")  # a fork lacks the progress bar's thread
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
 

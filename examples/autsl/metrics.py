@@ -20,7 +20,7 @@ from lightning_jointprune.record.files import write_text
 
 
 def scores(num_signs: int, prefix: str) -> MetricCollection:
-    """Top-1, top-5 and macro F1: what is logged.
+    """Return top-1, top-5 and macro F1: what is logged.
 
     Args:
         num_signs: number of classes.
@@ -100,7 +100,7 @@ class TestDetail(nn.Module):
 
 
 def per_signer(results: dict[str, Any]) -> dict[str, float]:
-    """Accuracy on each signer.
+    """Return the accuracy on each signer.
 
     >>> per_signer({"signers": ["a", "a", "b"], "signs": [0, 1, 1], "answers": [0, 0, 1]})
     {'a': 0.5, 'b': 1.0}

@@ -74,7 +74,7 @@ def main(
 
 
 def _proposed(trial: Any, priced: bool) -> dict[str, dict[str, Any]]:
-    """The settings of a trial, as in a file for `--config`."""
+    """Return the settings of a trial, as in a file for `--config`."""
     rate, gates = (
         trial.suggest_float(name, *ends, log=True)
         for name, ends in (("lr", LR), ("gate_lr", GATE_LR))

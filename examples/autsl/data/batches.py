@@ -39,7 +39,7 @@ def share_by_name(_process: int) -> None:
 
 
 def collate(items: Sequence[dict[str, Any] | None], skip: bool = True) -> dict[str, Any] | None:
-    """A batch of the clips that could be read; None, which a trainer passes over, without any.
+    """Return a batch of the clips that could be read; None, which trainers skip, without any.
 
     Args:
         items: the clips, None for each that could not be read.

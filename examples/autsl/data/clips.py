@@ -30,7 +30,7 @@ MODALITIES = ("skeleton", "rgb", "depth")
 
 
 def sample_frames(available: int, wanted: int) -> np.ndarray:
-    """Indices of `wanted` frames spread evenly over a clip; a short clip repeats frames.
+    """Return the indices of `wanted` frames spread evenly over a clip; a short clip repeats frames.
 
     >>> sample_frames(10, 4).tolist()
     [0, 3, 6, 9]
@@ -168,7 +168,7 @@ class FolderClips(Dataset[dict[str, Any] | None]):
         return len(self.names)
 
     def skeleton(self, index: int, num_frames: int | None = None) -> np.ndarray:
-        """The clip's joints before they are standardised, `(frames, joints, coordinates)`.
+        """Return the clip's joints, not yet standardised, `(frames, joints, coordinates)`.
 
         Args:
             index: number of the clip.
@@ -211,7 +211,7 @@ class FolderClips(Dataset[dict[str, Any] | None]):
         return item
 
     def _video(self, path: Path, channels: int) -> np.ndarray:
-        """The clip's frames, from the cache where they are in it."""
+        """Return the clip's frames, from the cache where they are in it."""
         if self.cache is None:
             return read_video(path, self.num_frames, self.image_size, channels)
         info = path.stat()
@@ -265,7 +265,7 @@ class ArrayClips(Dataset[dict[str, Any]]):
         return len(self.clips)
 
     def skeleton(self, index: int) -> np.ndarray:
-        """The clip's joints before they are standardised, `(frames, joints, coordinates)`."""
+        """Return the clip's joints, not yet standardised, `(frames, joints, coordinates)`."""
         return self.prepare(self.clips[index].astype(np.float32))
 
     def __getitem__(self, index: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ PARTIAL = ".tmp"  # how the name of a file ends that is not finished
 
 
 def video_problem(path: Path, size: int | None, depth: Depth) -> tuple[str, str] | None:
-    """Kind and text of what is wrong with a video; None where nothing is.
+    """Return kind and text of what is wrong with a video; None where nothing is.
 
     Args:
         path: a file that is there and not empty.
@@ -69,7 +69,7 @@ def _stream_problem(
 
 
 def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> int:
-    """Packets that are there: by the index if there is one, so that the file need not be read."""
+    """Count the packets: by the index if there is one, so that the file need not be read."""
     end = container.size
     if len(stream.index_entries):
         return sum(entry.pos + entry.size <= end for entry in stream.index_entries)

@@ -37,7 +37,7 @@ class Problem:
 
 
 def clip_of(file: str) -> str:
-    """The clip that a file belongs to.
+    """Return the clip that a file belongs to.
 
     >>> clip_of("signer12_sample3_color.mp4")
     'signer12_sample3'
@@ -46,7 +46,7 @@ def clip_of(file: str) -> str:
 
 
 def signer_of(clip: str) -> str:
-    """Who signs a clip.
+    """Return who signs a clip.
 
     >>> signer_of("signer12_sample3")
     'signer12'
@@ -55,7 +55,7 @@ def signer_of(clip: str) -> str:
 
 
 def find_labels(root: Path, split: str) -> Path | None:
-    """The label file of a split, beside its folder or in it; None where there is none.
+    """Return the label file of a split, beside its folder or in it; None where there is none.
 
     The challenge's own archives call the file `ground_truth.csv` for val and test; that of val is
     also found as `validation_labels.csv`.
@@ -107,7 +107,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _cells(line: str) -> list[str]:
-    """The cells of a line; empty where its quotes are not in pairs, or it is far too long."""
+    """Return a line's cells; empty where its quotes are not in pairs, or it is far too long."""
     try:
         return next(csv.reader([line], strict=True), [])
     except csv.Error:
@@ -121,7 +121,7 @@ def _short(line: str) -> str:
 def _row_problem(
     line: str, row: list[str], number: int, labels: dict[str, int], num_signs: int | None
 ) -> tuple[str, str]:
-    """Kind and text of what is wrong with one row; both empty where nothing is."""
+    """Return kind and text of what is wrong with one row; both empty where nothing is."""
     shown = _short(line)
     expected = f"Expected a row like signer0_sample1,41 but got {shown}"
     if not row and '"' in line:
@@ -164,7 +164,7 @@ def read_labels(root: Path, split: str) -> dict[str, int]:
 
 
 def read_sign_names(root: Path) -> dict[int, str] | None:
-    """English names of the classes from AUTSL's sign list; None where the file is not there.
+    """Return the classes' English names from AUTSL's sign list; None where there is no such file.
 
     Raises:
         ValueError: the file is not UTF-8, has no row, or has one that is not a class number and two

@@ -291,11 +291,11 @@ class SignData(pl.LightningDataModule):
         self.parts = {}
 
     def clip_names(self, split: str) -> list[str]:
-        """The clips of a part, in its order."""
+        """Return the clips of a part, in its order."""
         return self.parts[split].names
 
     def signers(self, split: str) -> list[str] | None:
-        """Who signs each clip of a part, by the clips' names; None for arrays."""
+        """Return who signs each clip of a part, by the clips' names; None for arrays."""
         if isinstance(self.parts[split], ArrayClips):
             return None
         return [signer_of(name) for name in self.clip_names(split)]
@@ -326,15 +326,15 @@ class SignData(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Shuffled batches of the training clips."""
+        """Return shuffled batches of the training clips."""
         return self._loader("train", shuffle=True)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Batches of the validation clips."""
+        """Return batches of the validation clips."""
         return self._loader("val")
 
     def test_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Batches of the test clips."""
+        """Return batches of the test clips."""
         return self._loader("test")
 
     def _clips(
@@ -364,7 +364,7 @@ class SignData(pl.LightningDataModule):
         )
 
     def _some_as_saved(self) -> list[np.ndarray]:
-        """Up to 50 training clips as they are on disk, evenly spread."""
+        """Return up to 50 training clips as they are on disk, evenly spread."""
         clips = self._clips("train", prepare=AS_IT_IS)
         return [clips.skeleton(index) for index in sample_frames(len(clips), min(50, len(clips)))]
 

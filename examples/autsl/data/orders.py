@@ -46,12 +46,12 @@ class Order:
         return sum(size for _, size in self.blocks)
 
     def start(self, block: str) -> int:
-        """Index of the first joint of a block."""
+        """Return the index of the first joint of a block."""
         names = [name for name, _ in self.blocks]
         return sum(size for _, size in self.blocks[: names.index(block)])
 
     def to_skeleton(self, clip: np.ndarray) -> np.ndarray:
-        """The joints in the order of the named skeleton; those it does not have are left out.
+        """Return the joints in the named skeleton's order; those it does not have are left out.
 
         Args:
             clip: shape `(frames, joints, coordinates)` in this order.
@@ -72,7 +72,7 @@ class Order:
 
 
 def _mediapipe(*names: str) -> Order:
-    """An order of MediaPipe Holistic's blocks, read as the named skeleton that has them."""
+    """Return an order of MediaPipe Holistic's blocks, read as the named skeleton that has them."""
     sizes = {"face": FACE, "irises": IRISES, "pose": POSE, "left": HAND, "right": HAND}
     blocks = tuple((name, sizes[name]) for name in names)
     if "face" in names:
@@ -104,7 +104,7 @@ ORDERS: Mapping[str, Order] = {
 
 
 def get_order(name: str) -> Order:
-    """The order of this name.
+    """Return the order of this name.
 
     Raises:
         ValueError: no order has this name.
@@ -124,7 +124,7 @@ def save_order(folder: Path, name: str) -> None:
 
 
 def saved_order(folder: Path) -> str | None:
-    """The order that a folder, or a split in it, says its joints are in; None where none does.
+    """Return the order that a folder or a split in it names; None where none does.
 
     Raises:
         ValueError: no order has the name that it says, or two splits say different ones.
@@ -142,7 +142,7 @@ def saved_order(folder: Path) -> str | None:
 
 
 def own_order(skeleton: str | None) -> str | None:
-    """The order in which a named skeleton has its joints; None where no order is known for it.
+    """Return a named skeleton's order of joints; None where no order is known for it.
 
     >>> own_order("mediapipe_holistic")
     'face-left-pose-right'
@@ -187,7 +187,7 @@ def check_anatomy(clips: Iterable[np.ndarray], name: str) -> None:
 
 
 def order_doubt(clips: Sequence[np.ndarray], skeleton: str | None) -> str | None:
-    """Why joints of which nobody named the order can not be in their skeleton's own.
+    """Return why joints of which nobody named the order can not be in their skeleton's own.
 
     Args:
         clips: as in `check_anatomy`.
@@ -236,13 +236,13 @@ def _disagreements(frames: np.ndarray, order: Order) -> list[str]:
 
 
 def _length(frames: np.ndarray, first: int, second: int) -> float:
-    """Median distance of two joints over the frames that have both; NaN where none has."""
+    """Return two joints' median distance over the frames that have both; NaN where none has."""
     distance = np.linalg.norm(frames[:, first] - frames[:, second], axis=-1)
     distance = distance[np.isfinite(distance)]
     return float(np.median(distance)) if len(distance) else float("nan")
 
 
 def _hand_size(frames: np.ndarray, root: int) -> float:
-    """The longest median distance of a hand's joints from its root; NaN where it is never seen."""
+    """Return a hand's longest median distance of a joint from its root; NaN where never seen."""
     sizes = [_length(frames, root, root + joint) for joint in range(1, HAND)]
     return max((size for size in sizes if np.isfinite(size)), default=float("nan"))

@@ -91,7 +91,7 @@ class Kept(NamedTuple):
 
 
 def runs_of(cells: Iterable[Cell], folder: Path) -> list[Run]:
-    """The tested models of the finished cells."""
+    """Return the tested models of the finished cells."""
     found = []
     for cell in cells:
         path = path_of(cell, folder)
@@ -103,7 +103,7 @@ def runs_of(cells: Iterable[Cell], folder: Path) -> list[Run]:
 
 
 def rows_of(runs: Iterable[Run]) -> list[Row]:
-    """Means over seeds with 95 % intervals where there are several; the most joints first."""
+    """Return means over seeds, with 95 % intervals where several; the most joints first."""
 
     def group(run: Run) -> tuple[str, str, int]:
         return run.encoder, run.selection, -run.joints
@@ -125,7 +125,7 @@ def _signers(results: Sequence[dict[str, Any]]) -> tuple[float, float, float] | 
 
 
 def kept_of(cells: Iterable[Cell], folder: Path) -> dict[tuple[str, str, int], list[Kept]]:
-    """By encoder, selection and number of joints, what the callback kept in each finished run."""
+    """Return what finished runs kept, by encoder, selection and number of joints."""
     found: dict[tuple[str, str, int], list[Kept]] = {}
     for cell in cells:
         if cell["selection"] not in CHOSEN:
@@ -139,7 +139,7 @@ def kept_of(cells: Iterable[Cell], folder: Path) -> dict[tuple[str, str, int], l
 
 
 def unfinished_of(cells: Iterable[Cell], folder: Path) -> dict[str, str]:
-    """The runs of the callback that have not finished: names of the cells to their reports."""
+    """Map the names of the callback's unfinished cells to their reports."""
     paths = {path_of(cell, folder): cell for cell in cells if cell["selection"] in CHOSEN}
     reports = {
         path.stem: _address(_report(cell, folder), folder)
@@ -150,13 +150,13 @@ def unfinished_of(cells: Iterable[Cell], folder: Path) -> dict[str, str]:
 
 
 def _report(cell: Cell, folder: Path) -> Path | None:
-    """The report of the last start of a cell's run."""
+    """Return the report of the last start of a cell's run."""
     found = (folder / "runs" / path_of(cell, folder).stem).rglob(REPORT_FILE)
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def _names(report: Path | None) -> dict[int, str]:
-    """The names of all joints, by their index, as the selection beside a report has them."""
+    """Return the names of all joints, by their index, as the selection beside a report has them."""
     if report is None:
         return {}
     try:
@@ -171,7 +171,7 @@ def _address(report: Path | None, folder: Path) -> str | None:
 
 
 def comparisons_of(runs: Sequence[Run]) -> list[Comparison]:
-    """Each chosen set against the others of its encoder with as many joints, and those of its own.
+    """Compare each chosen set with its encoder's others of as many joints, or of their own.
 
     What is right is counted over all seeds that both have. A clip's answers of several seeds are
     exchanged together, as they are no independent samples; with one seed the test over clips is
@@ -206,7 +206,7 @@ def _pairs(runs: Sequence[Run]) -> list[tuple[list[Run], list[Run]]]:
 
 
 def _test(first: Sequence[Run], second: Sequence[Run], over: str) -> Comparison | None:
-    """The test over all seeds that both have; None without two clips or signers."""
+    """Return the test over all seeds that both have; None without two clips or signers."""
     units: list[str] = []
     right: tuple[list[bool], list[bool]] = ([], [])
     others = {run.seed: run.result["test"] for run in second}

@@ -94,7 +94,7 @@ def make_synthetic(parent: Path, settings: SyntheticSettings) -> Path:
 
 
 def read_planted(folder: Path) -> tuple[str, ...]:
-    """The names of the joints that carry the sign; empty where the folder is not synthetic."""
+    """Return the names of the joints that carry the sign; empty of a folder not synthetic."""
     path = folder / TRUTH_FILE
     if not path.is_file():
         return ()
@@ -164,13 +164,13 @@ def _sign_paths(
 
 
 def _curves(frames: int) -> np.ndarray:
-    """Place, sweep and wave over a clip, shape `(frames, 3 curves)`."""
+    """Return place, sweep and wave over a clip, shape `(frames, 3 curves)`."""
     time = np.linspace(0.0, 1.0, frames)
     return np.stack([np.ones(frames), np.cos(np.pi * time), np.sin(2 * np.pi * time)], axis=1)
 
 
 def _hand(side: int) -> np.ndarray:
-    """An open hand at rest, shape `(21, 2)`, x right and y down, the wrist at the origin."""
+    """Return an open hand at rest, shape `(21, 2)`, x right and y down, the wrist at the origin."""
     points = [np.zeros(2)]
     for finger, angle in enumerate(np.deg2rad([-50.0, -22.0, -4.0, 12.0, 28.0])):
         direction = np.array([np.sin(angle) * (1 if side == 0 else -1), -np.cos(angle)])
@@ -180,7 +180,7 @@ def _hand(side: int) -> np.ndarray:
 
 
 def _pose() -> np.ndarray:
-    """Both hands at rest in the image, shape `(42, 3)`, the signer's left hand at the right."""
+    """Return both hands at rest in the image, `(42, 3)`, the signer's left hand at the right."""
     pose = np.zeros((len(JOINT_NAMES), 3))
     pose[:, :2] = np.concatenate([_hand(0), _hand(1)])
     pose[: len(LANDMARKS), :2] += [0.68, 0.68]
@@ -191,7 +191,7 @@ def _pose() -> np.ndarray:
 def _skeleton(
     rng: np.random.Generator, settings: SyntheticSettings, signer: _Signer, path: np.ndarray
 ) -> np.ndarray:
-    """One clip, shape `(frames, 42, 3)`: rest + sign + what has nothing to do with the sign."""
+    """Return a clip, shape `(frames, 42, 3)`: rest + sign + what has nothing to do with it."""
     frames = int(rng.integers(settings.frames[0], settings.frames[1] + 1))
     curves = _curves(frames)
     drift = rng.normal(0.0, settings.drift, (3, len(JOINT_NAMES), 3))
@@ -219,7 +219,7 @@ def _write_clip(
 
 
 def _render(skeleton: np.ndarray, signer: _Signer, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hands as soft blobs, two arrays of shape `(frames, size, size, 3)`, uint8."""
+    """Return hands as soft blobs, two arrays of shape `(frames, size, size, 3)`, uint8."""
     grid = (np.arange(size) + 0.5) / size
     across = np.exp(-0.5 * ((grid - skeleton[..., :1]) / 0.03) ** 2)  # (frames, joints, size)
     down = np.exp(-0.5 * ((grid - skeleton[..., 1:2]) / 0.03) ** 2)

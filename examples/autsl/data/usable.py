@@ -31,7 +31,7 @@ def usable_clips(
     workers: int = 1,
     skeletons: Path | None = None,
 ) -> dict[str, int]:
-    """The labelled clips whose files can all be read, in the labels' order.
+    """Return the labelled clips whose files can all be read, in the labels' order.
 
     Args:
         folder: the split's folder.
@@ -112,7 +112,7 @@ def _named(broken: Mapping[str, str]) -> str:
 
 
 def _sizes(folder: Path, ending: str) -> dict[Path, int]:
-    """Size in bytes of the files in a folder whose names end so."""
+    """Return the size in bytes of the files in a folder whose names end so."""
     if not folder.is_dir():
         raise ValueError(
             f"Expected the folder {folder} but got none. "
@@ -143,7 +143,7 @@ def _refuse_unlabelled(
 
 
 def _look(paths: Sequence[Path], depth: Depth, workers: int) -> Iterator[tuple[str, str]]:
-    """Clip and text of the files that cannot be used."""
+    """Yield clip and text of the files that cannot be used."""
     if depth == "files":
         return
     videos = [path for path in paths if path.suffix == ".mp4"]

@@ -106,7 +106,7 @@ def _results(cell: Cell, folder: Path, run: Path) -> list[dict[str, Any]]:
 
 
 def _begun(path: Path) -> str | None:
-    """The checkpoint to go on from; none where it was cut off, as by a full disk."""
+    """Return the checkpoint to go on from; none where it was cut off, as by a full disk."""
     if path.is_file() and not zipfile.is_zipfile(path):  # its index is at the end
         print(f"{path} is cut off; the run begins anew.", file=sys.stderr)
         return None

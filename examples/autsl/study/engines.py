@@ -61,7 +61,7 @@ def _local(commands: Commands) -> list[str]:
 
 
 def _slurm(commands: Commands, folder: Path, settings: dict[str, Any]) -> list[str]:
-    """One array. `cluster: local` among the settings runs it here, without SLURM."""
+    """Run an array, here without SLURM if the settings say `cluster: local`."""
     submitit = _imported("submitit", "slurm")
     executor = submitit.AutoExecutor(folder, cluster=settings.pop("cluster", "slurm"))
     executor.update_parameters(**settings)

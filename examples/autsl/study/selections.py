@@ -42,7 +42,7 @@ def cells_of(
     args: Sequence[str],
     encoder_args: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Cell]:
-    """The training runs of a study, in their order; each is plain data.
+    """Return the training runs of a study, in their order; each is plain data.
 
     What others wait for comes first: a matched selection needs the learned one. The arguments of
     an encoder come after those of all cells.
@@ -74,7 +74,7 @@ def cells_of(
 
 
 def _given(args: Sequence[str]) -> Cell:
-    """The arguments, and what the files of `--config` among them hold now."""
+    """Return the arguments, and what the files of `--config` among them hold now."""
     flags = ("--config", "-c")
     names = [name for flag, _, name in (arg.partition("=") for arg in args) if flag in flags]
     names += [name for flag, name in pairwise(args) if flag in flags]
@@ -97,7 +97,7 @@ def path_of(cell: Cell, folder: Path) -> Path:
 
 
 def _counts(name: str, joints: Sequence[int]) -> list[list[int]]:
-    """The numbers of joints of each run of a selection; published sets and all joints have own."""
+    """Return the numbers of joints of a selection's runs; published sets and all have their own."""
     descending = sorted(joints, reverse=True)
     if name == LADDER:
         return [descending]
@@ -113,7 +113,7 @@ def _model_cell(
     selections: Sequence[str],
     joints: Sequence[int],
 ) -> Cell:
-    """The cell whose joints a matched one has to match."""
+    """Return the cell whose joints a matched one has to match."""
     name = LEARNED if LEARNED in selections else LADDER
     if name == LADDER:
         counts = sorted(joints, reverse=True)
@@ -138,7 +138,7 @@ def _check(selections: Sequence[str]) -> None:
 def joints_of(
     cell: Cell, folder: Path, num_joints: int, skeleton: str | None, always: Sequence[int] = ()
 ) -> list[int]:
-    """The joints that a cell's model sees from the start; not of those that the callback chooses.
+    """Return the joints that a cell's model sees from the start, if the callback chooses none.
 
     Args:
         cell: of one of the other selections.

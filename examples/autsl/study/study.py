@@ -75,7 +75,7 @@ def main(
 
 
 def _commands(cells: Sequence[Cell], out: Path) -> dict[str, list[str]]:
-    """The commands of the cells that are not finished, by the cells' names.
+    """Return the commands of the cells that are not finished, by the cells' names.
 
     Each is a process of its own: what one run leaves behind never reaches the next.
     """

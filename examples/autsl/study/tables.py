@@ -119,7 +119,7 @@ def _page(
 
 
 def _frontier(rows: Sequence[Row], metric: str) -> dict[str, Any]:
-    """The figure of the first metric against joints, as plain data; without data below two rows."""
+    """Return the first metric against joints as plain data; without data below two rows."""
     points = [
         Point(joints, values[0].value, f"{encoder}, {selection}", values[0].low, values[0].high)
         for encoder, selection, joints, _, values, _ in rows
@@ -161,7 +161,7 @@ def _tests_csv(tests: Sequence[Comparison]) -> str:
 
 
 def _latex(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """A `booktabs` table in per cent; intervals as ±, where there are several seeds.
+    """Return a `booktabs` table in per cent; intervals as ±, where there are several seeds.
 
     The published rows are apart, each with its source in place of the metrics that it lacks.
     """
@@ -185,7 +185,7 @@ def _latex(rows: Sequence[Row], metrics: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    r"""Text whose special characters LaTeX prints.
+    r"""Return a text whose special characters LaTeX prints.
 
     >>> print(_escaped(r"openhands_27, 5 % of ~ \data"))
     openhands\_27, 5 \% of \textasciitilde{} \textbackslash{}data
