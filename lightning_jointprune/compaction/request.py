@@ -189,8 +189,8 @@ class Joints:
                 return
             found = f"{shape[axis] / width:g}"
         raise ValueError(
-            f"Expected {self.count} joints in input `{self.target.input}` ({layout.pattern}) but "
-            f"got {found}, in the shape {shape}. {self.fix}"
+            f"Expected {self.count} joint{'s' * (self.count != 1)} in input `{self.target.input}` "
+            f"({layout.pattern}) but got {found}, in the shape {shape}. {self.fix}"
         )
 
 
@@ -279,6 +279,8 @@ def matching_calls(
 
 def _error_of(module: nn.Module, call: Call) -> Exception | None:
     """Return what a call raises, if it does so in float64 too, in which models are compared."""
+    device = next(module.parameters(), torch.zeros(())).device
+    call = call.opened(lambda x: x.to(device))
     try:
         call.on(module)
     except Exception as error:

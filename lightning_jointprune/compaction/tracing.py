@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
@@ -19,13 +19,15 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from lightning_jointprune.attach.hooks import attach, detach
-from lightning_jointprune.attach.modules import MISSING, module_at
+from lightning_jointprune.attach.modules import MISSING, module_at, read
 from lightning_jointprune.attach.target import Target
 
 WAY_OUT = (
     "Pass whole=True for a model that takes the kept joints alone, is exact, and leaves the "
     "network as it is; or train a model of that many joints behind SelectJoints."
 )
+
+DEEPEST = 4  # objects within objects of an example that are looked into
 
 
 class CompactionError(ValueError):
@@ -62,47 +64,64 @@ class Mark:
 
 
 class Opened:
-    """Holds an object with tensors as attributes, such as a dataclass, as a tree of these.
+    """Holds an object with tensors in it, such as a dataclass, as a tree of what is in it.
 
     PyTorch's trees end at such objects. Put together again, the tree is an object of that class.
     """
 
-    def __init__(self, of: Any, fields: Mapping[str, Any]) -> None:
+    def __init__(self, of: Any, fields: Mapping[Any, Any]) -> None:
         self.of = of
         self.fields = fields
 
 
 def opened(tree: Any, change: Callable[[Tensor], Tensor] = Tensor.cpu) -> Any:
-    """Return a tree with its tensors changed, and objects that have tensors as attributes opened.
+    """Return a tree with its tensors changed, and objects that have tensors in them opened.
 
     Args:
         tree: containers, and objects in them such as dataclasses.
         change: applied to every tensor.
     """
-    return pytree.tree_map(lambda leaf: _opened(leaf, change, ()), tree)
+    return pytree.tree_map(lambda leaf: _opened(leaf, change, 0), tree)
 
 
-def _opened(leaf: Any, change: Callable[[Tensor], Tensor], around: tuple[Any, ...]) -> Any:
-    """Open an object; those that it is an attribute of are `around` it."""
+def _opened(leaf: Any, change: Callable[[Tensor], Tensor], depth: int) -> Any:
     if isinstance(leaf, Tensor):
         return change(leaf)
-    if any(leaf is outer for outer in around):
+    if depth == DEEPEST or isinstance(leaf, type):
         return leaf
-    if is_dataclass(leaf) and not isinstance(leaf, type):  # with slots it has no __dict__
-        attributes = {field.name: getattr(leaf, field.name) for field in dataclass_fields(leaf)}
-    else:
-        attributes = dict(getattr(leaf, "__dict__", {}))
-    inside = (*around, leaf)
-    fields = pytree.tree_map(lambda value: _opened(value, change, inside), attributes)
+    fields = pytree.tree_map(lambda value: _opened(value, change, depth + 1), _held_by(leaf))
     some = any(isinstance(value, Tensor) for value in pytree.tree_leaves(fields))
     return Opened(leaf, fields) if some else leaf
 
 
-def _put_together(values: Iterable[Any], context: tuple[Any, tuple[str, ...]]) -> Any:
+def _held_by(value: Any) -> dict[Any, Any]:
+    """Return the items of a mapping, or the attributes of another object."""
+    if isinstance(value, Mapping):  # one that PyTorch's trees do not know
+        return dict(value)
+    if is_dataclass(value):
+        names = [field.name for field in dataclass_fields(value)]
+    else:
+        slots = [vars(kind).get("__slots__", ()) for kind in type(value).__mro__]
+        names = [name for some in slots for name in ([some] if isinstance(some, str) else some)]
+    found = {name: read(getattr, value, name) for name in names}
+    attributes = read(getattr, value, "__dict__")
+    return {
+        **{name: held for name, held in found.items() if held is not MISSING},
+        **(attributes if isinstance(attributes, dict) else {}),
+    }
+
+
+def _put_together(values: Iterable[Any], context: tuple[Any, tuple[Any, ...]]) -> Any:
     of, names = context
+    held = dict(zip(names, values, strict=True))
+    if isinstance(of, Mapping) and not isinstance(of, MutableMapping):
+        return held
     made = copy.copy(of)
-    for name, value in zip(names, values, strict=True):
-        object.__setattr__(made, name, value)  # a dataclass may be frozen
+    for name, value in held.items():
+        if isinstance(of, Mapping):
+            made[name] = value
+        else:
+            object.__setattr__(made, name, value)  # a dataclass may be frozen
     return made
 
 
@@ -150,9 +169,13 @@ class Call(NamedTuple):
             found = [*spread, *found] if type(example_inputs) is tuple else [*found, *spread]
         return found
 
+    def opened(self, change: Callable[[Tensor], Tensor]) -> Call:
+        """Return the call with its tensors changed, and its objects opened."""
+        return Call(*opened((self.args, self.kwargs), change))
+
     def double(self) -> Call:
         """Return the call in float64, with its objects opened."""
-        return Call(*opened((self.args, self.kwargs), _doubled))
+        return self.opened(_doubled)
 
     def on(self, model: nn.Module) -> list[Tensor]:
         """Return the tensors that a model returns for this call."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import UserDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import onnxruntime
@@ -108,6 +110,32 @@ class OfObjectInObject(Encoder):
         return self.encode(batch.clips.skeleton) + self.video(batch.clips.video)
 
 
+class Slotted:
+    __slots__ = ("skeleton", "video")
+
+    def __init__(self, skeleton: Tensor, video: Tensor) -> None:
+        self.skeleton, self.video = skeleton, video
+
+
+class Kept:
+    """Keeps its tensors in a store, as graph batches do."""
+
+    def __init__(self, **tensors: Tensor) -> None:
+        self.__dict__["_store"] = UserDict(tensors)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_store"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._store[name] = value
+
+    def __copy__(self) -> Kept:
+        return type(self)(**self._store)
+
+
 class OfNamedTuple(Encoder):
     def forward(self, batch: Pair) -> Tensor:
         return self.encode(batch.skeleton)
@@ -163,6 +191,22 @@ EXAMPLES: dict[str, tuple[type[Encoder], str, Callable[[Tensor], Any]]] = {
         OfObjectInObject,
         "batch.clips.skeleton",
         lambda x: Labelled(Clips(x, video()), SIGN),
+    ),
+    "an object with slots": (OfObject, "batch.skeleton", lambda x: Slotted(x, video())),
+    "an object with a store of its own": (
+        OfObject,
+        "batch.skeleton",
+        lambda x: Kept(skeleton=x, video=video()),
+    ),
+    "a mapping of another class": (
+        OfBatch,
+        "batch.skeleton",
+        lambda x: UserDict({"skeleton": x, "video": video()}),
+    ),
+    "a mapping that is read only": (
+        OfBatch,
+        "batch.skeleton",
+        lambda x: MappingProxyType({"skeleton": x, "video": video()}),
     ),
     "a named tuple": (OfNamedTuple, "batch.skeleton", lambda x: Pair(x, SIGN)),
 }

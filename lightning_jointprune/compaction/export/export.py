@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from lightning_jointprune.attach.hooks import attached_layers
+from lightning_jointprune.attach.hooks import argument_at, attached_layers
 from lightning_jointprune.attach.layers import layer_of
 from lightning_jointprune.attach.modules import module_at
 from lightning_jointprune.attach.target import Target
@@ -39,7 +39,7 @@ from lightning_jointprune.compaction.request import (
     masked_entrance,
     read_call,
 )
-from lightning_jointprune.compaction.tracing import Called, opened, ready_to_trace
+from lightning_jointprune.compaction.tracing import Called, ready_to_trace
 from lightning_jointprune.joint_files.labels import digest_of
 from lightning_jointprune.record.files import PathLike, Place, place, write_bytes
 from lightning_jointprune.record.selection import JointSelection
@@ -107,9 +107,11 @@ def export_model(
     called = called_by_users(model, targets)
     entered = [joints for joints in _expected(model, targets) if joints.target.module == called]
     tried = module_at(copy.deepcopy(model), called)
-    call = opened(read_call(tried, example_inputs, entered))
+    given = read_call(tried, example_inputs, entered)
+    names = {id(argument_at(tried, at.target.path, *given)): at.target.path for at in entered}
+    call = given.opened(Tensor.cpu)
     traced = Called(model, called, call)
-    inputs = read_inputs(model, traced.called, targets, call)
+    inputs = read_inputs(model, traced.called, targets, call, names)
     program, free = _traced(
         traced, inputs, wanted & {w for entry in inputs for w in entry.words.values()}
     )

@@ -48,7 +48,11 @@ class Input:
 
 
 def read_inputs(
-    model: nn.Module, called: str, targets: Sequence[Target], call: Call
+    model: nn.Module,
+    called: str,
+    targets: Sequence[Target],
+    call: Call,
+    paths: Mapping[int, tuple[str, ...]] | None = None,
 ) -> tuple[Input, ...]:
     """Return the tensors of a call, in the order of `Called.tensors`.
 
@@ -60,12 +64,13 @@ def read_inputs(
         called: path of the module that is called.
         targets: where the skeleton enters.
         call: an example.
+        paths: what targets call a tensor, by its `id`; others are called by where they are kept.
 
     Raises:
         ValueError: if the example has one clip or one frame, so that its axes cannot be told
             apart; or if no tensor of it can be seen.
     """
-    named = _named(module_at(model, called), call)
+    named = _named(module_at(model, called), call, paths or {})
     layouts = {
         ".".join(target.path): target.layout for target in targets if target.module == called
     }
@@ -112,14 +117,18 @@ def _alike(x: Tensor, sizes: Mapping[str, int]) -> dict[int, str]:
     return words
 
 
-def _named(module: nn.Module, call: Call) -> dict[str, Tensor]:
+def _named(
+    module: nn.Module, call: Call, paths: Mapping[int, tuple[str, ...]]
+) -> dict[str, Tensor]:
     """Return the tensors of a call by name."""
     signature = signature_of(module)
     parameters = list(signature.parameters.values()) if signature else []
     leaves, _ = pytree.tree_flatten_with_path((call.args, call.kwargs))
-    return {
-        ".".join(_path(parameters, keys)): leaf for keys, leaf in leaves if isinstance(leaf, Tensor)
-    }
+    tensors = [(keys, leaf) for keys, leaf in leaves if isinstance(leaf, Tensor)]
+    found = {".".join(_path(parameters, keys)): leaf for keys, leaf in tensors}
+    # An object may keep a tensor elsewhere than where it gives it: `batch.x` in `batch._store`.
+    wanted = {at: ".".join(path) for at, path in paths.items() if ".".join(path) not in found}
+    return {wanted.pop(id(leaf), name): leaf for name, leaf in found.items()}
 
 
 def _path(parameters: Sequence[Parameter], keys: Sequence[Any]) -> list[str]:
