@@ -280,6 +280,8 @@ class JointPruningCallback(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         self._resolve(skipped=True)  # with manual optimization there may be no hook before
+        if self._entrance.inside:
+            other_callbacks.give_buffers(trainer)
         if self._entrance.passed_once() and self._settings.drop:  # they were in these gradients
             optimizer.zero_grad(set_to_none=False)
         if not optim.hold_rate(optimizer, self._search.logits, self._rate):

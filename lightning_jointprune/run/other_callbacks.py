@@ -320,11 +320,25 @@ def fill_averages(trainer: Any) -> None:
     It may be asked for before: by a validation, a checkpoint, or a run that ends.
     """
     module = trainer.lightning_module
+    give_buffers(trainer)
     for average, averaged in _averages(trainer):
         if averaged.item() == 0:
             ours, theirs = (chain(it.parameters(), it.buffers()) for it in (average, module))
             for mine, new in zip(ours, theirs, strict=True):
                 mine.data.copy_(new.data)
+
+
+def give_buffers(trainer: Any) -> None:
+    """Give averages the buffers that a layer in the module's own forward has learned since.
+
+    Lightning copies parameters and buffers by their place in a list, which they would shift.
+    """
+    for average, _ in _averages(trainer):
+        known = dict(average.named_buffers())
+        for name, buffer in trainer.lightning_module.named_buffers():
+            if name not in known or known[name].shape != buffer.shape:  # a rung more
+                path, _, last = name.rpartition(".")
+                setattr(average.get_submodule(path), last, buffer.clone())
 
 
 def _averages(trainer: Any) -> Iterator[tuple[nn.Module, Tensor]]:

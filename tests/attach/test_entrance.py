@@ -34,7 +34,7 @@ from lightning_jointprune import (
 from lightning_jointprune.attach.entrance import Entrance
 from lightning_jointprune.attach.layers import own_layer
 from lightning_jointprune.attach.target import Target
-from tests.runs import BATCHES, SHORT_RUNS, Classifier, J, clips, fit, pruning, trainer
+from tests.runs import BATCHES, SHORT_RUNS, C, Classifier, J, T, clips, fit, pruning, trainer
 
 pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
 
@@ -162,6 +162,29 @@ def test_copies_by_weight_averaging_change_nothing() -> None:
     other = Own()
     fit(other, pruning(), StochasticWeightAveraging(0.01, 2))
     assert kinds(other) == ["open"] * 8 + ["sampled"] * 16 + ["masked"] * 16
+
+
+class Normalised(Own):
+    """Has buffers after those of the layer."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.drop = nn.BatchNorm1d(T * J * C)
+
+
+@pytest.mark.parametrize("fill", [0.0, "mean"])
+@pytest.mark.parametrize("budget", [2, [5, 2]])
+def test_an_average_of_a_model_with_buffers_has_what_the_layer_learned(
+    fill: Any, budget: Any
+) -> None:
+    callback, model = pruning(budget), Normalised(fill=fill)
+    averaging = EMAWeightAveraging(decay=0.9)
+    fit(model, averaging, callback)
+    average = averaging._average_model.module
+    names = [[name for name, _ in part.named_buffers()] for part in (average, model)]
+    assert names[0] == names[1]
+    assert torch.equal(average.pruning.mask, model.pruning.mask)
+    assert analyze_pruning(model).mask == callback.selection.mask
 
 
 # --- the optimizer -------------------------------------------------------------------------------
