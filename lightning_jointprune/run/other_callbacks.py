@@ -13,6 +13,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import AbstractContextManager, ExitStack
 from copy import copy
 from functools import partial
+from inspect import signature
 from itertools import chain
 from typing import Any
 
@@ -288,8 +289,10 @@ def _is_behind(checkpoint: Any, saved: Mapping[str, tuple[str, int]]) -> bool:
     """Return whether all that a checkpoint callback has saved is of before the final phase."""
     if checkpoint.monitor is None:
         path, step = saved.get(checkpoint.state_key, ("", 0))
-        same = path != "" and checkpoint.best_model_path == path
-        return same and checkpoint._last_global_step_saved <= step  # a name may always be the same
+        if path == "" or checkpoint.best_model_path != path:
+            return False
+        renamed = "{" in (checkpoint.filename or "{epoch}")  # a name may always be the same
+        return renamed or bool(checkpoint._last_global_step_saved <= step)
     scores = checkpoint.best_k_models.values()
     return bool(scores) and all(float(score) == _worst(checkpoint.mode) for score in scores)
 
@@ -393,10 +396,11 @@ def metric_schedulers(trainer: Any) -> list[tuple[Any, str | None]]:
 
 def _comparing(values: Iterable[Any]) -> Iterator[Any]:
     for value in chain.from_iterable(map(_members, values)):
-        state = getattr(value, "__dict__", {})
-        if not callable(getattr(type(value), "step", None)):
+        step, state = getattr(type(value), "step", None), getattr(value, "__dict__", {})
+        if isinstance(value, nn.Module) or not callable(step):
             continue
-        if "best" in state and state.get("mode") in ("min", "max"):
+        known = isinstance(state.get("best", ""), int | float | Tensor | None)
+        if known and state.get("mode") in ("min", "max") and len(signature(step).parameters) > 1:
             yield value
         elif "optimizer" in state:  # a scheduler around others
             yield from _comparing(inner for name, inner in state.items() if name != "optimizer")

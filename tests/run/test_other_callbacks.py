@@ -8,9 +8,21 @@ from typing import Any
 
 import lightning.pytorch
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.optim import SGD
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from transformers import optimization
 
 from lightning_jointprune import JointPruningCallback
-from lightning_jointprune.run.other_callbacks import Companions, forget_best, monitored
+from lightning_jointprune.run.other_callbacks import (
+    Companions,
+    forget_best,
+    forget_metric,
+    metric_schedulers,
+    monitored,
+)
 from tests.run.tiny_fit import before_epochs, each_package, fit
 
 
@@ -195,3 +207,63 @@ def test_checkpoints_without_a_metric_or_without_a_file_yet_are_left_alone(
     before = fresh.state_dict()
     forget_best(SimpleNamespace(callbacks=[fresh]))
     assert fresh.state_dict() == before
+
+
+# --- schedulers that compare ---------------------------------------------------------------------
+
+MADE = {
+    "ReduceLROnPlateau": lambda it: ReduceLROnPlateau(it, patience=1, cooldown=2, factor=0.5),
+    "GreedyLR": lambda it: optimization.GreedyLR(
+        it, patience=1, cooldown=1, warmup=1, factor=0.5, smooth=True, window_size=2, min_lr=1e-6
+    ),
+}
+
+
+@pytest.mark.parametrize("made", MADE.values(), ids=MADE)
+@given(st.lists(st.floats(0.0, 1.0), max_size=12), st.lists(st.floats(0.0, 9.0), max_size=12))
+def test_a_scheduler_that_forgot_is_a_new_one_at_the_rate_of_now(
+    made: Any, before: list[float], after: list[float]
+) -> None:
+    used = SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = made(used)
+    for value in before:
+        scheduler.step(value)
+    rate = used.param_groups[0]["lr"]
+    forget_metric(scheduler)
+    assert used.param_groups[0]["lr"] == rate
+    new = SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+    other = made(new)
+    for value in after:
+        scheduler.step(value)
+        other.step(value)
+        assert used.param_groups == [
+            {**new.param_groups[0], "params": used.param_groups[0]["params"]}
+        ]
+    assert scheduler.best == other.best
+
+
+class Helper:
+    """Steps, and has a best and a mode; what it is for is another question."""
+
+    def __init__(self, best: Any, mode: str = "min") -> None:
+        self.best, self.mode = best, mode
+
+    def step(self, metrics: Any) -> None:
+        """Take a metric."""
+
+
+class Annealing(Helper):
+    """Takes no metric."""
+
+    def step(self) -> None:  # type: ignore[override]
+        """Go on."""
+
+
+def test_what_compares_a_metric_is_told_by_what_it_has_and_nothing_else_is_touched() -> None:
+    found = [Helper(None), Helper(0.5, "max"), Helper(torch.tensor(0.5))]
+    others = [Helper({"weights": 1}), Helper("best.ckpt"), Helper(0.5, "cosine"), Annealing(0.5)]
+    trainer = started(one=found[0], several=found[1:], named={"it": found[1]}, others=others)
+    assert [it for it, _ in metric_schedulers(trainer)] == found
+    for helper in found:
+        forget_metric(helper)
+    assert [helper.best for helper in found] == [torch.inf, -torch.inf, torch.inf]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 
 from tests.runs import BATCHES, SHORT_RUNS, Classifier, clips, pruning, trainer
 from tests.whole.test_with_lightning import Resumable, assert_equal_runs
@@ -52,7 +52,7 @@ class Judged(Classifier):
         scheduler.step(self.losses[-1])
 
 
-def run(ckpt: str | None = None, **settings: Any) -> Any:
+def run(ckpt: str | None = None, beside: Any = None, **settings: Any) -> Any:
     torch.manual_seed(3 if ckpt is None else 4)  # a resumed run must not need its own luck
     model, callback = Judged(), pruning(3)
     kept: dict[str, Any] = {"filename": "{epoch}", "enable_version_counter": False}
@@ -83,3 +83,11 @@ def test_a_resumed_run_remembers_what_the_uninterrupted_one_does(settings: dict[
         for judge, other in zip(judges, others, strict=True):
             expected, found = ({**it.state_dict(), "current_score": None} for it in (judge, other))
             assert found == expected  # Lightning does not restore the current score
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+@pytest.mark.parametrize("step", [13, 39, 52])
+def test_a_resumed_average_is_the_uninterrupted_one(step: int) -> None:
+    whole, _ = run(beside=EMAWeightAveraging(decay=0.9))
+    resumed, _ = run(f"all/step={step}.ckpt", beside=EMAWeightAveraging(decay=0.9))
+    assert_equal_runs(resumed, whole)
