@@ -310,6 +310,20 @@ def _clear(owner: nn.Module) -> None:
         del state[_GATES]
 
 
+def restore_behind(module: nn.Module, forward: Any, before: Any) -> None:
+    """Take an instance-level forward away that gates were put in front of; any other stays.
+
+    Args:
+        module: the gated module.
+        forward: what to take away.
+        before: the forward that was there before it; None for that of the class.
+    """
+    if module.__dict__.get(_PREVIOUS) is forward:
+        module.__dict__.pop(_PREVIOUS)
+        if before is not None:
+            module.__dict__[_PREVIOUS] = before
+
+
 def attached_layers(module: nn.Module) -> list[tuple[Target, Any]]:
     """Return the targets and layers of a module and its submodules, as `named_modules()` orders."""
     return [

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_jointprune.attach.hooks import restore_behind
 from lightning_jointprune.attach.modules import (
     MISSING,
     named_modules,
@@ -72,17 +73,34 @@ class _Recording:
     """Stands for the forward of a module that is watched.
 
     Args:
-        forward: the module's own.
-        recorded: calls it, and records what reaches it.
+        module: the module.
+        recorded: calls its own forward, and records what reaches it.
+
+    Attributes:
+        before: the module's instance-level forward before, if it had one.
+        stopped: whether nothing is recorded any more, where something else stands in front.
     """
 
-    def __init__(self, forward: Callable[..., Any], recorded: Callable[..., Any]) -> None:
-        self.__wrapped__ = forward  # keeps its signature
+    def __init__(self, module: nn.Module, recorded: Callable[..., Any]) -> None:
+        self.__wrapped__ = module.forward  # keeps its signature
+        self.before = module.__dict__.get("forward")
+        self.stopped = False
         # A compiled step runs this forward uncompiled.
         self._recorded = torch.compiler.disable(recorded)  # type: ignore[no-untyped-call]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._recorded(*args, **kwargs)
+        return (self.__wrapped__ if self.stopped else self._recorded)(*args, **kwargs)
+
+    def stop(self, module: nn.Module) -> None:
+        """Record no more, and leave no trace where nothing else has patched the module since."""
+        self.stopped = True
+        before = self.before
+        while isinstance(before, _Recording) and before.stopped:
+            before = before.before
+        if module.__dict__.get("forward") is self:
+            restore_forward(module, before)
+        else:  # another probe may be in front of it, or gates
+            restore_behind(module, self, before)
 
     def __reduce__(self) -> Any:  # a module that is copied in the step has its own forward
         return _itself, (self.__wrapped__,)
@@ -106,7 +124,7 @@ class Probe:
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._seen: dict[tuple[str, tuple[str, ...]], Seen] = {}
-        self._forwards: list[tuple[nn.Module, Any]] = []
+        self._recordings: list[tuple[nn.Module, _Recording]] = []
         self._owned: set[int] = set()
         self._depth = 0
         self.absent: list[str] = []
@@ -120,10 +138,11 @@ class Probe:
         # A graph index or an embedding passed along is not data.
         self._owned = {id(t) for t in [*self._module.parameters(), *self._module.buffers()]}
         for name, module in named_modules(self._module):
-            self._forwards.append((module, module.__dict__.get("forward")))
             trains = next(module.parameters(), None) is not None
             recorded = partial(self._recorded, name, trains, module.forward, signature_of(module))
-            restore_forward(module, _Recording(module.forward, recorded))
+            recording = _Recording(module, recorded)
+            self._recordings.append((module, recording))
+            restore_forward(module, recording)
 
     def stop(self) -> list[Seen]:
         """Restore every forward; may be called twice.
@@ -131,8 +150,9 @@ class Probe:
         Returns:
             What was seen, each argument once, in the order of the calls.
         """
-        while self._forwards:
-            restore_forward(*self._forwards.pop())
+        while self._recordings:
+            module, recording = self._recordings.pop()
+            recording.stop(module)
         self._depth = 0
         return list(self._seen.values())
 
