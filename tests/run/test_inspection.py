@@ -26,6 +26,12 @@ from tests.zoo.models import ZOO, B, C, J, Model, T, signs, skeletons
 
 AXES_NEEDED = {row[0] for row in ZOO if "(" in row[3]} | {"streams"}
 ASKS = AXES_NEEDED | {"several_skeletons"}
+ELSEWHERE = {  # models whose loss compares with joints of the batch
+    "lifting": {"loss": ("batch[1]",)},
+    "reconstruction": {"loss": ("batch['skeleton']",)},
+    "autoencoder": {"loss": ("batch['skeleton']",)},
+    "diffusion": {"loss": ("batch['skeleton']",)},
+}
 TOLD = [row for row in ZOO if row[0] not in ASKS]
 
 
@@ -46,6 +52,7 @@ def test_the_skeleton_of_every_model_is_named(
     assert (shown.input, shown.axes) == (where, axes)
     line = f'JointPruningCallback(num_joints={model.joints}, input="{where}", axes="{axes}")'
     assert capsys.readouterr().out.splitlines()[-1] == line == shown.advice
+    assert (name, shown.elsewhere) == (name, ELSEWHERE.get(name, {}))
 
 
 class Demanding(Model):
@@ -258,3 +265,94 @@ def test_what_cannot_be_looked_at_is_refused() -> None:
     model.held = models.Stubborn()
     with pytest.raises(TypeError, match=r"copy\.deepcopy can copy but got .*no copy.* CallsItself"):
         preview(model, model.batch(), J)
+
+
+# --- joints past the gates -----------------------------------------------------------------------
+
+
+class Scored(Model):
+    """Predicts the skeleton, and logs how far from it that is; the loss knows classes alone."""
+
+    def step(self, batch: Any) -> Tensor:
+        x, sign = batch["skeleton"], batch["sign"]
+        scores = self(x)
+        self.log("train_error", (x.mean() - scores.mean()).abs())
+        self.log_dict({"train_mean": scores.mean(), "train_flag": True})
+        return cross_entropy(scores, sign)
+
+
+class Distilled(Model):
+    """A teacher without gradients sees all joints."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.teacher = models.Encoder()
+
+    def step(self, batch: Any) -> Tensor:
+        with torch.no_grad():
+            wanted = self.teacher.head(batch["skeleton"].flatten(1).repeat(1, 1))
+        return (self(batch["skeleton"]) - wanted).square().mean()
+
+
+class Bones(Model):
+    """Adds bones, which it computes of the joints outside of a forward."""
+
+    def step(self, batch: Any) -> Tensor:
+        bones = batch["skeleton"].diff(dim=2).mean()
+        return cross_entropy(self(batch["skeleton"]) * bones, batch["sign"])
+
+
+class Noisy(Model):
+    """Is not the same twice."""
+
+    count = 0
+
+    def step(self, batch: Any) -> Tensor:
+        Noisy.count += 1
+        return cross_entropy(self(batch["skeleton"]), batch["sign"]) * Noisy.count
+
+
+class OtherInputs(Model):
+    """Has a video as long as a skeleton has joints, and floating labels of as many classes."""
+
+    def batch(self) -> Any:
+        video = torch.rand(B, J, 3, 4, 4)
+        return {**super().batch(), "video": video, "classes": torch.rand(B, J)}
+
+    def step(self, batch: Any) -> Tensor:
+        other = batch["video"].mean() + batch["classes"].square().mean()
+        return cross_entropy(self(batch["skeleton"]), batch["sign"]) * other
+
+
+@pytest.mark.parametrize(
+    ("factory", "elsewhere"),
+    [
+        (Scored, {"train_error": ("batch['skeleton']",)}),
+        (Distilled, {"loss": ("batch['skeleton']",)}),
+        (Bones, {"loss": ("batch['skeleton']",)}),
+        (Noisy, {}),
+        (OtherInputs, {}),
+    ],
+)
+def test_values_that_get_joints_past_the_gates_are_named(
+    factory: Any, elsewhere: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = factory()
+    batch = model.batch()
+    before = copy.deepcopy(batch)
+    shown = preview(model, batch, J)
+    assert shown.elsewhere == elsewhere
+    for value in elsewhere:
+        remark = f"Past the gates, {value} gets the joints of batch['skeleton']: dropped joints "
+        assert remark in capsys.readouterr().out
+    assert all(torch.equal(batch[name], before[name]) for name in before)
+
+
+def test_joints_that_are_added_up_in_front_of_the_gates_are_no_way_past_them() -> None:
+    class Centred(Model):
+        def step(self, batch: Any) -> Tensor:
+            x = batch["skeleton"]
+            return cross_entropy(self(x - x.mean(2, keepdim=True)), batch["sign"])
+
+    model = Centred()
+    assert preview(model, model.batch(), J).elsewhere == {}
