@@ -175,7 +175,7 @@ class Joints:
         Raises:
             ValueError: if their number or their axes are others.
         """
-        layout, shape = self.target.layout, tuple(x.shape)
+        layout, shape = self.target.layout.of(self.target.joints), tuple(x.shape)
         axis = joint_axis(layout)
         width = self.width if len(layout.groups[axis]) > 1 else 1
         if len(shape) != len(layout.groups):

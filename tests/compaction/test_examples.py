@@ -27,7 +27,8 @@ from lightning_jointprune import (
     save_compact,
 )
 from lightning_jointprune.attach.hooks import attach, detach
-from lightning_jointprune.attach.target import Target
+from lightning_jointprune.attach.layout import Layout
+from lightning_jointprune.attach.target import Target, part_targets
 from tests.runs import QUIET
 
 J, C, T, B, SIGNS = 7, 2, 5, 3, 4
@@ -295,6 +296,48 @@ def test_masked_and_whole_models_are_exported_from_their_example(name: str, tmp_
         written = export_model(exported, tmp_path / "small.pt2", example(inputs), "torch")
         assert written.dynamic == ("batch", "time")
         assert where in written.inputs
+
+
+class InParts(Encoder):
+    def forward(self, body: Tensor, hand: Tensor) -> Tensor:
+        return self.encode(torch.cat([body, hand], dim=2))
+
+
+@pytest.mark.parametrize("to", ["onnx", "torch"])
+def test_parts_that_are_views_of_one_tensor_are_exported(to: str, tmp_path: Path) -> None:
+    model, layer = InParts().eval(), JointPruningLayer(J)
+    layer.freeze(torch.tensor([joint in KEPT for joint in range(J)]))
+    for target in part_targets([("", ("body",)), ("", ("hand",))], Layout.parse("b t j c"), [3, 4]):
+        attach(model, target, layer)
+    x = clips()
+    written = export_model(model, tmp_path / "parts", (x[:, :, :3], x[:, :, 3:]), to)
+    assert (written.inputs, written.dynamic) == (("body", "hand"), ("batch", "time"))
+
+
+class Uneven(InParts):
+    """Takes parts whose joints have channels of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(3 * 2 + 4 * 3, 6)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.head(self.embed(x).mean(1))
+
+
+def test_parts_with_channels_of_their_own_are_exported(tmp_path: Path) -> None:
+    model, layer = Uneven().eval(), JointPruningLayer(J)
+    layer.freeze(torch.tensor([joint in KEPT for joint in range(J)]))
+    layout = Layout.parse("b t (3*2 + 4*3)")
+    for target in part_targets([("", ("body",)), ("", ("hand",))], layout, [3, 4]):
+        attach(model, target, layer)
+    x = torch.randn(B, T, 18)
+    written = export_model(model, tmp_path / "parts.onnx", (x[..., :6], x[..., 6:]))
+    assert written.inputs == ("body", "hand")
+    with pytest.raises(
+        ValueError, match=r"3 joints in input `body` \(b t \(3\*2\)\) but got an axis"
+    ):
+        export_model(model, tmp_path / "parts.onnx", (x[..., :5], x[..., 6:]))
 
 
 @pytest.mark.parametrize("kind", ["copied", "pickled", "loaded", "detached"])

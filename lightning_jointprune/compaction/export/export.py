@@ -108,8 +108,11 @@ def export_model(
     entered = [joints for joints in _expected(model, targets) if joints.target.module == called]
     tried = module_at(copy.deepcopy(model), called)
     given = read_call(tried, example_inputs, entered)
-    names = {id(argument_at(tried, at.target.path, *given)): at.target.path for at in entered}
-    call = given.opened(Tensor.cpu)
+    plain = _Plain()
+    names = {
+        id(plain(argument_at(tried, at.target.path, *given))): at.target.path for at in entered
+    }
+    call = given.opened(plain)
     traced = Called(model, called, call)
     inputs = read_inputs(model, traced.called, targets, call, names)
     program, free = _traced(
@@ -119,12 +122,21 @@ def export_model(
         "inputs": [entry.name for entry in inputs],
         "dynamic": [SIZES[w] for w in sorted(free)],
     }
-    content = (_as_onnx if to == "onnx" else _as_torch)(program, inputs, json.dumps({**said}))
-    run = _onnx_runner(content) if to == "onnx" else _torch_runner(content)
+    content, run = _written(to, program, inputs, json.dumps({**said}))
     error = _compared(traced, run, inputs, free, target)
     write_bytes(target, content)
     _warn_of_fixed(target, inputs, wanted - free)
     return Export(target, tuple(said["inputs"]), tuple(said["dynamic"]), error)
+
+
+class _Plain:
+    """Gives every tensor of an example as PyTorch exports it: on the CPU and no view of another."""
+
+    def __init__(self) -> None:
+        self._given: dict[int, tuple[Tensor, Tensor]] = {}  # with the tensor, so that its id stays
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._given.setdefault(id(x), (x, x.cpu().contiguous()))[1]
 
 
 # --- what is asked for ---------------------------------------------------------------------------
@@ -256,6 +268,26 @@ def _shapes(program: ExportedProgram) -> list[Any]:
     """Return the shapes of a program's inputs, with symbols where they are dynamic."""
     taken = set(program.graph_signature.user_inputs)
     return [node.meta["val"].shape for node in program.graph.nodes if node.name in taken]
+
+
+def _written(
+    to: str, program: ExportedProgram, inputs: Sequence[Input], said: str
+) -> tuple[bytes, Run]:
+    """Return the content of a program's file, and a runner of it.
+
+    Raises:
+        ValueError: if PyTorch cannot write the program, or not read what it wrote.
+    """
+    try:
+        content = (_as_onnx if to == "onnx" else _as_torch)(program, inputs, said)
+        return content, _onnx_runner(content) if to == "onnx" else _torch_runner(content)
+    except Exception as error:
+        other = next(name for name in FORMATS if name != to)
+        raise ValueError(
+            f"Expected a program that can be written for {to!r} but got {type(error).__name__}: "
+            f"{str(error).strip().splitlines()[0][:200]} Pass to={other!r}, or dynamic=() for the "
+            "sizes of the example alone."
+        ) from error
 
 
 def _as_torch(program: ExportedProgram, inputs: Sequence[Input], said: str) -> bytes:  # noqa: ARG001

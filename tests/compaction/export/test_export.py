@@ -201,6 +201,22 @@ def test_refuses_what_it_cannot_export(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+class Exotic(FlatLinear):
+    """Uses an operation that ONNX does not have."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.special.bessel_j1(super().forward(x))
+
+
+def test_a_format_that_lacks_an_operation_is_refused_with_the_other(tmp_path: Path) -> None:
+    model = masked(Exotic())
+    said = r"can be written for 'onnx' but got ConversionError: .* Pass to='torch', or dynamic="
+    with pytest.raises(ValueError, match=said):
+        export_model(model, tmp_path / "small.onnx", example("linear"))
+    assert not list(tmp_path.iterdir())
+    assert export_model(model, tmp_path / "small.pt2", example("linear"), "torch").error < 1e-5
+
+
 class Counting(FlatLinear):
     """Multiplies by how often it was called, which a program does not know."""
 
