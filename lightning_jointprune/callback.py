@@ -257,6 +257,7 @@ class JointPruningCallback(pl.Callback):
                     self._entrance.give_up()  # from here on all processes have to go together
                 self._entrance.watch()
             return
+        self._check_order()
         progress = trainers.share_of_rest(done, self._start)
         if self._search.is_to_choose(progress):
             self._choose(trainer)
@@ -512,6 +513,14 @@ class JointPruningCallback(pl.Callback):
             **self._companions.state_dict(),
             **self._entrance.state_dict(),
         )
+
+    def _check_order(self) -> None:
+        """Hold the first batches against the anatomy of a named skeleton."""
+        doubt = self._recorder.order.doubt() if self._recorder.order is not None else None
+        if doubt is not None and doubt.clear:
+            raise MisconfigurationException(doubt.text)
+        if doubt is not None:
+            rank_zero_warn(doubt.text)
 
     def _show(self, pl_module: pl.LightningModule, joints: int) -> None:
         """Give the progress bar the number of joints: on the host, as it asks at every step."""

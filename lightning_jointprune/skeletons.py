@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from itertools import accumulate
 from math import isfinite
 from typing import Any
 
@@ -162,6 +163,33 @@ def get_skeleton(name: str) -> Skeleton:
         drawing=tuple((x, y) for x, y in data["drawing"]),
         source=data["source"],
     )
+
+
+@cache
+def skeleton_parts(name: str) -> dict[str, range]:
+    """Return the joints of the parts that a named skeleton is put together from.
+
+    Args:
+        name: one of `skeleton_names()`.
+
+    >>> skeleton_parts("mediapipe_body_hands")
+    {'pose': range(0, 33), 'left_hand': range(33, 54), 'right_hand': range(54, 75)}
+    """
+    data = _read(name)
+    if "of" in data:
+        known = skeleton_parts(data["of"])
+        sizes = {part.strip("_"): len(known[part.strip("_")]) for part in data["order"]}
+    elif "parts" in data:
+        pieces = [{**_read(p["skeleton"]), **p} if "skeleton" in p else p for p in data["parts"]]
+        sizes = {_part_name(piece): len(_assemble(piece)["joints"]) for piece in pieces}
+    else:
+        sizes = {name: len(get_skeleton(name).joints)}
+    ends = accumulate(sizes.values())
+    return {part: range(end - sizes[part], end) for part, end in zip(sizes, ends, strict=True)}
+
+
+def _part_name(piece: Mapping[str, Any]) -> str:
+    return str(piece.get("part") or piece.get("group") or piece["prefix"].strip("_"))
 
 
 def check_parts(skeleton: Skeleton | None, sizes: Sequence[int]) -> None:
@@ -348,10 +376,10 @@ def _assemble(data: dict[str, Any]) -> dict[str, Any]:
     """Return a file's content, with its parts put together into one skeleton.
 
     A part is in the file or, by its key `skeleton`, in another one, of which it may replace keys.
-    `prefix` goes before the names of its joints and groups. `group` makes it one group. `at` is the
-    square (x, y, size) that it is drawn in. `mirror` swaps the sides of its drawing. `links` are
-    edges between parts, by name. Joints without names are numbered. A file of the key `of` has the
-    joints of another one in the `order` of these prefixes.
+    `prefix` goes before the names of its joints and groups. `group` makes it one group. `part` is
+    its name where it has neither. `at` is the square (x, y, size) that it is drawn in. `mirror`
+    swaps the sides of its drawing. `links` are edges between parts, by name. Joints without names
+    are numbered. A file of the key `of` has the joints of another one in the `order` of prefixes.
     """
     if "of" in data:
         return {**_reordered(_assemble(_read(data["of"])), data["order"]), **data}

@@ -19,6 +19,7 @@ from lightning_jointprune.skeletons import (
     published_subsets,
     resolve_joints,
     skeleton_names,
+    skeleton_parts,
 )
 
 COUNTS = {
@@ -222,6 +223,20 @@ def test_other_orders_of_holistic_are_its_joints_part_by_part(
         return {frozenset(names[j] for j in edge) for edge in skeleton.edges}, groups
 
     assert named(other) == named(holistic)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_parts_of_a_skeleton_follow_each_other_and_cut_no_body_part(name: str) -> None:
+    parts = list(skeleton_parts(name).values())
+    assert [joint for part in parts for joint in part] == list(range(COUNTS[name]))
+    check_parts(get_skeleton(name), [len(part) for part in parts])
+
+
+def test_parts_have_names() -> None:
+    assert list(skeleton_parts("mediapipe_holistic")) == ["face", "left_hand", "pose", "right_hand"]
+    assert list(skeleton_parts("coco_wholebody_133")) == [
+        *("body", "feet", "face", "left_hand", "right_hand")
+    ]
 
 
 def test_parts_that_cut_a_body_part_in_two_are_in_another_order() -> None:

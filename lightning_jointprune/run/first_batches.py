@@ -13,6 +13,8 @@ from torch import Tensor
 
 from lightning_jointprune.gates.axes import frames_of, is_there
 from lightning_jointprune.gates.layer import JointPruningLayer, LayerCall
+from lightning_jointprune.measure.anatomy import Doubt, order_doubt
+from lightning_jointprune.skeletons import Skeleton
 
 SAMPLES = 8  # of each batch that are looked at
 
@@ -26,6 +28,7 @@ class FirstBatches(ABC):
     Attributes:
         limit: number of calls of the layer to look at.
         calls: number of those that have been looked at.
+        over: whether there is nothing more to look at.
     """
 
     limit: ClassVar[int]
@@ -33,6 +36,7 @@ class FirstBatches(ABC):
     def __init__(self, num_joints: int) -> None:
         self.num_joints = num_joints
         self.calls = 0
+        self.over = False
 
     def watch(self, layer: JointPruningLayer) -> None:
         """Begin to look at a layer's calls, as long as there is something to see."""
@@ -45,6 +49,7 @@ class FirstBatches(ABC):
         if not layer.training:
             return
         if self.calls >= self.limit or layer.mode != "open":
+            self.over = True
             self._handle.remove()
         else:
             x, axes, joints = LayerCall(*args, **kwargs)
@@ -71,6 +76,52 @@ class FirstBatches(ABC):
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
+
+
+FRAMES = 16  # of each call, at most, in which a skeleton's anatomy is looked at
+
+
+class Order(FirstBatches):
+    """Gathers some frames, to hold the joints against the anatomy of a named skeleton.
+
+    Args:
+        skeleton: whose joints they are said to be; one of its own names alone is known.
+    """
+
+    limit = 6
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        super().__init__(skeleton.num_joints)
+        self.skeleton = skeleton
+        self._frames: dict[int, list[Tensor]] = {}  # by the first joint of a part
+
+    def _add(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
+        if "c" in axes and x.shape[list(axes).index("c")] > 1:
+            frames = frames_of(x, axes)[..., :2].flatten(0, 1)
+            step = max(1, len(frames) // FRAMES)
+            self._frames.setdefault(joints.start, []).append(frames[::step][:FRAMES].clone())
+
+    def doubt(self) -> Doubt | None:
+        """Return a doubt about the order, once, when there is nothing more to look at."""
+        gathered, self._frames = (self._frames, {}) if self.over else ({}, self._frames)
+        parts = [torch.cat(gathered[start]).cpu() for start in sorted(gathered)]
+        if len({len(part) for part in parts}) != 1:
+            return None
+        places = torch.cat(parts, dim=1)
+        if places.shape[1] != self.num_joints:
+            return None
+        there = is_there(places)
+        never = ~there.any(0)
+        if int(never.sum()) == 1:  # the one that the others are centred on
+            there = there | never
+        return order_doubt(torch.where(there.unsqueeze(-1), places, torch.nan), self.skeleton)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: who goes on looks again."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over nothing."""
 
 
 APART = 0.2  # least distance of the joints' places, in standard deviations of their coordinates

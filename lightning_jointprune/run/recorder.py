@@ -19,7 +19,7 @@ from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE
 from lightning_jointprune.record.tables import SCREEN
 from lightning_jointprune.record.versions import installed
 from lightning_jointprune.report.doubts import floor_doubts, freeze_doubts
-from lightning_jointprune.run.first_batches import FirstBatches, MeanPose, Normalisation
+from lightning_jointprune.run.first_batches import FirstBatches, MeanPose, Normalisation, Order
 from lightning_jointprune.run.loggers import hand_over
 from lightning_jointprune.search.metrics import higher_is_better
 from lightning_jointprune.search.search import JointSearch
@@ -74,6 +74,7 @@ class Recorder:
         self.samples: int | None = None  # of a validation
         self.pose = MeanPose(len(self.joint_names))
         self.normalisation = Normalisation(len(self.joint_names))
+        self.order = None if skeleton is None or not skeleton.known else Order(skeleton)
         self._written: int | None = None  # the last step that is in the files
         self._refreshed_since: float | None = None
         self._refresh_spent, self._refresh_cost = 0.0, REFRESH_COST
@@ -81,6 +82,8 @@ class Recorder:
     def watch(self, layer: JointPruningLayer) -> None:
         """Watch how the joints reach the layer, and where they are if no skeleton says it."""
         self.normalisation.watch(layer)
+        if self.order is not None:
+            self.order.watch(layer)
         if self.skeleton is None or not self.skeleton.drawing:
             self.pose.watch(layer)
 

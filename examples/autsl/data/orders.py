@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from examples.autsl.data.files import write_whole
 from examples.autsl.data.labels import SPLITS
+from lightning_jointprune.measure.anatomy import Anatomy, disagreements
 
 ORDER_FILE = "landmarks.json"
 FACE, IRISES, POSE, HAND = 468, 10, 33, 21
@@ -204,45 +206,10 @@ def order_doubt(clips: Sequence[np.ndarray], skeleton: str | None) -> str | None
 
 
 def _disagreements(frames: np.ndarray, order: Order) -> list[str]:
-    """Return what speaks against an order; lengths are medians, in shoulder widths."""
-    pose = order.start("pose")
-    (ls, le, lw), (rs, re, rw) = ([pose + joint for joint in arm] for arm in order.arms)
-    unit = _length(frames, ls, rs)
-    if not unit > 0:
-        return ["no frame has both shoulders"]
-    reasons = []
-    roots = {"left": order.start("left"), "right": order.start("right")}
-    for side, wrist, other in (("left", lw, "right"), ("right", rw, "left")):
-        near, far = _length(frames, wrist, roots[side]), _length(frames, wrist, roots[other])
-        # NaN, a hand that is never seen, says nothing.
-        if near > 0.5 * unit or near > far:
-            reasons.append(f"the {side} wrist is not where the {side} hand begins")
-        if _hand_size(frames, roots[side]) > 1.5 * unit:
-            reasons.append(f"the {side} hand is larger than the shoulders are wide")
-    for limb, left, right in (
-        ("upper arms", (ls, le), (rs, re)),
-        ("forearms", (le, lw), (re, rw)),
-    ):
-        lengths = sorted((_length(frames, *left), _length(frames, *right)))
-        if lengths[1] > 3 * lengths[0]:
-            reasons.append(f"the {limb} differ in length")
-    if "face" in dict(order.blocks):
-        start = order.start("face")
-        face = frames[:, start : start + dict(order.blocks)["face"]]
-        spread = np.nanmedian(np.nanstd(face, axis=1)) if np.isfinite(face).any() else np.nan
-        if spread > 0.5 * unit:
-            reasons.append("the face is wider than the shoulders")
-    return reasons
-
-
-def _length(frames: np.ndarray, first: int, second: int) -> float:
-    """Return two joints' median distance over the frames that have both; NaN where none has."""
-    distance = np.linalg.norm(frames[:, first] - frames[:, second], axis=-1)
-    distance = distance[np.isfinite(distance)]
-    return float(np.median(distance)) if len(distance) else float("nan")
-
-
-def _hand_size(frames: np.ndarray, root: int) -> float:
-    """Return a hand's longest median distance of a joint from its root; NaN where never seen."""
-    sizes = [_length(frames, root, root + joint) for joint in range(1, HAND)]
-    return max((size for size in sizes if np.isfinite(size)), default=float("nan"))
+    """Return what speaks against an order."""
+    pose, sizes = order.start("pose"), dict(order.blocks)
+    left, right = ((pose + a, pose + b, pose + c) for a, b, c in order.arms)
+    hands = order.start("left"), order.start("right")
+    face = order.start("face") if "face" in sizes else None
+    block = None if face is None else range(face, face + sizes["face"])
+    return disagreements(torch.from_numpy(frames), Anatomy((left, right), hands, block))
