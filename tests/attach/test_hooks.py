@@ -509,6 +509,7 @@ FILLS: dict[str, Any] = {"0": 0.0, "-2": -2.0, "hold": "hold", "mean": lambda x,
 
 @pytest.mark.parametrize(("axes", "shape"), LAYOUTS, ids=[axes for axes, _ in LAYOUTS])
 @pytest.mark.parametrize("fill", FILLS.values(), ids=FILLS)
+@pytest.mark.compatibility("Pruned models", "`torch.fx`")
 def test_what_fx_records_has_the_mask(axes: str, shape: tuple[int, ...], fill: Any) -> None:
     if fill == "hold" and "t" not in axes:
         fill = 0.5
@@ -519,6 +520,27 @@ def test_what_fx_records_has_the_mask(axes: str, shape: tuple[int, ...], fill: A
     assert not torch.allclose(recorded(x), model(x))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Please use quant_min and quant_max")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor, torch.quantize_per_channel")
+@pytest.mark.compatibility("Pruned models", "FX quantization")
+def test_what_is_quantized_by_fx_has_the_mask() -> None:
+    quantization = pytest.importorskip("torch.ao.quantization")  # PyTorch is to give it up
+    by_fx = pytest.importorskip("torch.ao.quantization.quantize_fx")
+    model, x = nn.Sequential(nn.Flatten(1), nn.Linear(24, 3)).eval(), torch.randn(2, 3, 4, 2)
+    layer = JointPruningLayer(4).eval()
+    layer.freeze(torch.tensor([False, True, False, True]))
+    attach(model, Target.parse("input", "b t j c"), layer)
+    mapping = quantization.get_default_qconfig_mapping("fbgemm")
+    prepared = by_fx.prepare_fx(copy.deepcopy(model), mapping, (x,))
+    prepared(x)
+    quantized = by_fx.convert_fx(prepared)
+    torch.testing.assert_close(quantized(x), model(x), atol=0.05, rtol=0.0)
+    other = x.index_fill(2, torch.tensor([0, 2]), 1.0)
+    assert torch.equal(quantized(other), quantized(x))
+
+
+@pytest.mark.compatibility("Pruned models", "`torch.fx` in the course of a search", refused=True)
 def test_fx_refuses_gates_that_are_still_drawn() -> None:
     model = TwoInputs((2, 3, 4, 2))
     attach(model, Target.parse("x", "b t j c"), JointPruningLayer(4))
@@ -567,6 +589,7 @@ def test_a_registry_of_classes_does_not_see_the_gated_one() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.compatibility("Pruned models", "`torch.jit.script`", refused=True)
 def test_torchscript_is_refused_with_what_to_use_instead() -> None:
     model, x = pruned("b t j c", (2, 3, 4, 2))
     for root in (model, nn.Sequential(model)):

@@ -192,6 +192,7 @@ def test_a_fresh_callback_adopts_what_a_model_wears() -> None:
     assert type(model) is Classifier
 
 
+@pytest.mark.compatibility("Trainer", "one Trainer that fits two models")
 def test_one_trainer_prunes_two_models() -> None:
     callback = pruning()
     both = trainer(callback, max_epochs=3)
@@ -216,6 +217,7 @@ def test_a_trainer_with_nothing_left_to_train_says_that_the_second_model_is_not_
     assert reaching(first) == kept
 
 
+@pytest.mark.compatibility("Trainer", "`configure_callbacks` that returns a JointPruningCallback")
 def test_a_model_that_makes_its_own_callback_keeps_its_mask_in_a_test_and_its_checkpoint(
     tmp_path: Path,
 ) -> None:
@@ -256,6 +258,7 @@ def test_a_model_that_is_pruned_again_for_every_seed_wears_the_last_mask(
     assert [reaching(copied) for copied, _ in copies] == [kept for _, kept in copies]
 
 
+@pytest.mark.compatibility("Pruned models", "as a teacher of a model that is pruned")
 def test_a_teacher_keeps_its_mask_while_its_student_is_pruned() -> None:
     class Student(Classifier):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -310,6 +313,7 @@ def test_command_lines_that_share_a_callback_or_make_one_each_prune_a_model_each
 
 @pytest.mark.parametrize("kind", [Classifier, Own])
 @pytest.mark.parametrize("one_callback", [True, False])
+@pytest.mark.compatibility("Pruned models", "in an ensemble")
 def test_the_models_of_all_folds_wear_their_masks_in_an_ensemble(
     kind: type[Classifier], one_callback: bool
 ) -> None:
@@ -337,6 +341,7 @@ def test_the_models_of_all_folds_wear_their_masks_in_an_ensemble(
         assert reaching(ensemble) == tuple(sorted({joint for kept in masks for joint in kept}))
 
 
+@pytest.mark.compatibility("Pruned models", "`copy.deepcopy` and `pickle`, at every step of a run")
 def test_copies_of_every_stage_use_the_joints_that_they_say() -> None:
     class Copies(Callback):
         def __init__(self) -> None:

@@ -39,6 +39,7 @@ SECTIONS = {
     "Trainer": "What a run, its data and its training step may be like.",
     "Callbacks": "Beside ours, listed before or after it.",
     "Checkpoints": "What is saved can be loaded, tested and resumed.",
+    "Pruned models": "What may be done with a model once it was pruned: it keeps its mask.",
     "Examples for `compact` and `export_model`": "Ways to give what a forward takes. Each "
     "compact model has the outputs of one that was written by hand for the kept joints, with the "
     "same weights, bit for bit.",
