@@ -37,6 +37,7 @@ from lightning_jointprune.attach.target import (
     parts_of,
 )
 
+MOST = 12  # values of a joint in a flat frame: coordinates, velocities, accelerations and more
 _FEW = 4  # most arguments that are named because they were None
 
 
@@ -212,7 +213,9 @@ def _inferred_axes(
 ) -> str:
     shape = chosen.shape
     exact, composed = exact_axes(shape, num_joints), composed_axes(shape, num_joints)
-    flat = flat_axes(shape, num_joints)
+    # A frame of features may be as wide as several kinds of coordinates of all joints.
+    flat = flat_axes(shape, num_joints, MOST if len(shape) == 3 else CHANNELS)
+    flat = flat or uneven_axes(shape, num_joints)
     if len(exact) == 1 and not flat:
         return exact[0]
     where = f"input `{chosen.input}` of shape {shape}"
@@ -225,9 +228,10 @@ def _inferred_axes(
         )
     instead = f"Pass {alternatives('input', better)}. " if better else ""
     if composed:
+        shared = [*uneven_axes(shape, num_joints), *composed]
         raise ValueError(
             f"Expected an axis of {num_joints} joints but got a multiple of it in {where}. "
-            f"{instead}If the joints share an axis, pass {_axes_to_pass(composed, shape, labels)}."
+            f"{instead}If the joints share an axis, pass {_axes_to_pass(shared, shape, labels)}."
         )
     if uneven := uneven_axes(shape, num_joints):
         raise ValueError(
@@ -435,7 +439,12 @@ def _of_their_own(choices: list[str], shape: Sequence[int], labels: Collection[i
 def _shared_axes(near: list[Seen], num_joints: int, labels: Collection[int]) -> str:
     """Return what to pass where the joints share an axis of one of several inputs."""
     choices = [
-        _axes_to_pass(composed_axes(s.shape, num_joints), s.shape, labels) for s in near[:LISTED]
+        _axes_to_pass(
+            [*uneven_axes(s.shape, num_joints), *composed_axes(s.shape, num_joints)],
+            s.shape,
+            labels,
+        )
+        for s in near[:LISTED]
     ]
     if len(near) == 1:
         return choices[0]

@@ -377,13 +377,18 @@ def exact_axes(shape: Sequence[int], num_joints: int) -> list[str]:
     return [usual_axes(shape, place) for place in places if shape[place] == num_joints]
 
 
-def flat_axes(shape: Sequence[int], num_joints: int) -> list[str]:
-    """Return the axes strings under which the last axis has 2 to 4 channels of each of J joints.
+def flat_axes(shape: Sequence[int], num_joints: int, most: int = CHANNELS) -> list[str]:
+    """Return the axes strings under which the last axis has a few channels of each of J joints.
 
     >>> flat_axes((8, 21, 63), num_joints=21), flat_axes((8, 16, 126), num_joints=21)
     (['b t (j c)', 'b t (c j)'], [])
+
+    Args:
+        shape: the shape of a tensor.
+        num_joints: J, at least 1.
+        most: the largest number of channels; two are the fewest.
     """
-    if not shape or shape[-1] not in [channels * num_joints for channels in (2, 3, 4)]:
+    if not shape or shape[-1] not in [channels * num_joints for channels in range(2, most + 1)]:
         return []
     last = [axes for axes in composed_axes(shape, num_joints) if axes.endswith(")")]
     return [axes for axes in last if "(t" not in axes]

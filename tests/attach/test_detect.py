@@ -157,7 +157,7 @@ def shapes(draw: st.DrawFn) -> tuple[int, ...]:
 @given(shapes())
 def test_between_two_axes_that_could_be_the_joints_none_is_guessed(shape: tuple[int, ...]) -> None:
     alone = [place for place in range(1, len(shape)) if shape[place] == J]
-    flat = shape[-1] in (2 * J, 3 * J, 4 * J)
+    flat = shape[-1] in [c * J for c in range(2, 13 if len(shape) == 3 else 5)]
     if len(alone) == 1 and not flat:
         target = resolve([saw(*shape)], J)
         assert target.layout.groups.index(("j",)) == alone[0]
