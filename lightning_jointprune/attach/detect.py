@@ -283,7 +283,8 @@ def may_come(
     """Return whether a skeleton that `resolve` did not find is missing in this step alone.
 
     An `input` that has a name may be. One that has none may be where an argument was None and the
-    batch has the joints, but nothing like them reached a forward.
+    batch has the joints, but nothing like them reached a forward. Either may have no samples in
+    this step though the batch has some.
 
     Args:
         seen: what a `Probe` saw in a training step.
@@ -295,25 +296,49 @@ def may_come(
     """
     layout = None if axes is None else Layout.parse(axes)
     ranks = [_rank(s, num_joints, layout) for s in seen]
+    fitting = [s for s, rank in zip(seen, ranks, strict=True) if rank == 0]
+    if any(0 in s.shape for s in fitting) and any(x.numel() for _, x in tensors_in(batch)):
+        return True
     if input is None:
-        given = [x for _, x in tensors_in(batch) if x.is_floating_point()]
-        there = any(exact_axes(x.shape, num_joints) for x in given)
-        return bool(absent) and there and not {0, 1}.intersection(ranks)
+        return bool(absent) and _has_joints(batch, num_joints) and not {0, 1}.intersection(ranks)
     names, inputs = [name for name in parts_of(input) if not _among(seen, name)], {*absent}
     known = inputs.intersection(name.removeprefix(":") for name in names)
     typo = any(get_close_matches(name, [s.input for s in seen], n=1, cutoff=0.8) for name in names)
     return bool(names) and (bool(known) or not (typo or 0 in ranks))
 
 
+def _has_joints(batch: Any, num_joints: int) -> bool:
+    given = [x for _, x in tensors_in(batch) if x.is_floating_point()]
+    return any(exact_axes(x.shape, num_joints) for x in given)
+
+
 def or_absent(
-    seen: list[Seen], absent: Sequence[str], num_joints: int, axes: str | None = None
+    seen: list[Seen],
+    absent: Sequence[str],
+    batch: Any,
+    num_joints: int,
+    axes: str | None = None,
 ) -> str:
-    """Return what to pass where a skeleton that no tensor may be is an argument that was None."""
+    """Return what to pass where a skeleton that no tensor may be was left out of the step.
+
+    Args:
+        seen: what a `Probe` saw in a training step.
+        absent: the arguments that were None in it.
+        batch: what the step was given.
+        num_joints: J, at least 1.
+        axes: as in `resolve`.
+    """
     layout, names = (None if axes is None else Layout.parse(axes)), list(dict.fromkeys(absent))
-    like = any(_rank(s, num_joints, layout) < 2 for s in seen)
-    if like or not 0 < len(names) <= _FEW:
+    if any(_rank(s, num_joints, layout) < 2 for s in seen):
         return ""
-    return f" If the skeleton is what was None here, pass {alternatives('input', names)}."
+    if 0 < len(names) <= _FEW:
+        return f" If the skeleton is what was None here, pass {alternatives('input', names)}."
+    if seen and _has_joints(batch, num_joints):
+        return (
+            f" The batch has {num_joints} joints. If some steps leave them out, pass input= with "
+            "the argument that they are."
+        )
+    return ""
 
 
 def also_fitting(seen: list[Seen], targets: Sequence[Target], num_joints: int) -> tuple[str, ...]:

@@ -184,7 +184,7 @@ class Entrance:
             targets = resolve_parts(seen, joints, input, axes, labels)
         except ValueError as error:
             if not may_come(seen, probe.absent, batch, joints, input, axes):
-                also = or_absent(seen, probe.absent, joints, axes) if input is None else ""
+                also = or_absent(seen, probe.absent, batch, joints, axes) if input is None else ""
                 raise ValueError(f"{error}{also}") from error
             self._miss(seen, partial(resolve_parts, num_joints=joints, input=input, axes=axes))
             return False

@@ -31,7 +31,7 @@ _USUAL = {
     (4, 3): ("b c t j", "b t c j"),
     (5, 1): ("b j t s c", "b j c t m"),
     (5, 2): ("b t j c m", "b m j t c"),
-    (5, 3): ("b c t j m", "b t m j c"),
+    (5, 3): ("b c t j m", "b m t j c", "b t m j c"),
     (5, 4): ("b s c t j", "b m t c j"),
 }
 _POSE = 33  # landmarks of MediaPipe's pose, which have a visibility beside their coordinates
@@ -346,10 +346,11 @@ def _validate(pattern: str, groups: tuple[tuple[str, ...], ...]) -> None:
 def readings(shape: Sequence[int], place: int) -> list[str]:
     """Return the usual words for a tensor whose joints are on one axis, likelier ones first.
 
-    Readings of which an axis `c` has more than four values come last.
+    Readings of which an axis `c` has more than four values come last, before them those of which
+    `m` has more people than there are channels.
 
     >>> readings((8, 16, 42, 3), 2), readings((8, 16, 1, 42, 3), 3)
-    (['b t j c'], ['b t m j c', 'b c t j m'])
+    (['b t j c'], ['b t m j c', 'b m t j c', 'b c t j m'])
 
     Args:
         shape: the shape of the tensor, of at least 2 axes.
@@ -357,12 +358,14 @@ def readings(shape: Sequence[int], place: int) -> list[str]:
     """
     others = ["j" if axis == place else f"d{axis}" for axis in range(1, len(shape))]
     usual = _USUAL.get((len(shape), place)) or (" ".join(["b", *others]),)
-    return sorted(usual, key=lambda axes: _channels(axes, shape) > CHANNELS)
+    return sorted(usual, key=lambda axes: _oddness(axes, shape))
 
 
-def _channels(axes: str, shape: Sequence[int]) -> int:
-    words = axes.split()
-    return shape[words.index("c")] if "c" in words else 0
+def _oddness(axes: str, shape: Sequence[int]) -> tuple[bool, bool]:
+    """Return whether a reading has many channels, and more people than channels."""
+    sizes = dict(zip(axes.split(), shape, strict=True))
+    channels = sizes.get("c", 0)
+    return channels > CHANNELS, sizes.get("m", 0) > channels
 
 
 def usual_axes(shape: Sequence[int], place: int) -> str:

@@ -119,7 +119,7 @@ def preview(
             advice += f"  # {beside(also, joints)}" if also else ""
             elsewhere = _past_the_gates(probed, targets, seen, joints)
         except ValueError as error:
-            advice = f"{error}{or_absent(seen, absent, joints, axes)}"
+            advice = f"{error}{or_absent(seen, absent, batch, joints, axes)}"
     notes = tuple(_note(tensor, joints) + _mark(tensor, found["input"]) for tensor in seen)
     shown = Preview(tuple(seen), notes, found["input"], found["axes"], advice, elsewhere)
     print(shown.summary())  # noqa: T201 -- what it is for
@@ -186,6 +186,7 @@ class _Step:
             )
         self.model, self.batch = model, batch
         self.values: dict[str, float] = {}
+        self._failures: list[Exception] = []  # of `configure_optimizers`, which was done without
         self._package = base.__module__.partition(".core")[0]  # Lightning comes as two
 
     def run(self, watch: Callable[[nn.Module], W], batch: Any = None) -> W:
@@ -216,12 +217,13 @@ class _Step:
             except _Done:
                 pass
             except Exception as error:
-                if watcher.started:  # an error of the step is the model's own
+                if watcher.started and not self._failures:  # the step's error is the model's own
                     raise
+                cause = next(iter(self._failures), error)
                 raise RuntimeError(
-                    f"Expected a model that can be set up for one batch alone but got {error!r} "
+                    f"Expected a model that can be set up for one batch alone but got {cause!r} "
                     f"from {name}. Train with fast_dev_run=True to see what is found."
-                ) from error
+                ) from cause
             finally:
                 watcher.stop()
         return watcher
@@ -229,6 +231,7 @@ class _Step:
     def _copied(self) -> Any:
         """Return a copy of the model that does with one batch and tells what it logs."""
         self.values.clear()
+        self._failures.clear()
         try:
             twin: Any = copy.deepcopy(self.model)
         except Exception as error:
@@ -241,7 +244,7 @@ class _Step:
         twin.configure_callbacks = lambda: []  # noqa: PIE807
         twin.prepare_data = lambda: None
         twin.transfer_batch_to_device = lambda batch, *_: batch
-        twin.configure_optimizers = _any_optimizer(twin)
+        twin.configure_optimizers = _any_optimizer(twin, self._failures)
         twin.log = partial(_note_value, self.values)
         return twin
 
@@ -359,18 +362,23 @@ def _in_batch(path: Sequence[str]) -> str:
     return "batch" + "".join(f"[{word}]" if word.isdigit() else f"[{word!r}]" for word in path)
 
 
-def _any_optimizer(twin: Any) -> Callable[[], Any]:
+def _any_optimizer(twin: Any, failures: list[Exception]) -> Callable[[], Any]:
     """Return the model's own `configure_optimizers`, and one that does where that one fails.
 
     It may ask the trainer for data or a number of steps that there is none of. The run ends before
     a step is taken.
+
+    Args:
+        twin: the model.
+        failures: where its error is noted.
     """
     own = twin.configure_optimizers
 
     def configure_optimizers() -> Any:
         try:
             return own()
-        except Exception:
+        except Exception as error:
+            failures.append(error)
             return torch.optim.SGD([*twin.parameters(), torch.zeros(1)], lr=0.0)
 
     return configure_optimizers

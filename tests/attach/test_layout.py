@@ -222,8 +222,9 @@ def test_the_usual_words() -> None:
                 assert Layout.parse(reading).words.index("j") == axis
     # People stand before the joints, or after them; the channels have few values.
     assert exact_axes((4, 30, 2, 42, 3), 42) == ["b t m j c"]
-    assert readings((4, 30, 2, 42, 3), 3) == ["b t m j c", "b c t j m"]
-    assert readings((4, 3, 30, 42, 2), 3) == ["b c t j m", "b t m j c"]
+    assert readings((4, 30, 2, 42, 3), 3) == ["b t m j c", "b m t j c", "b c t j m"]
+    assert readings((4, 2, 30, 42, 3), 3)[0] == readings((4, 1, 30, 42, 2), 3)[0] == "b m t j c"
+    assert readings((4, 3, 30, 42, 2), 3) == ["b c t j m", "b m t j c", "b t m j c"]
     assert readings((4, 30, 3, 42), 3) == ["b t c j", "b c t j"]
     for shape in [(4, 42), (4, 42, 42), (4, 42, 42, 42), (4, 42, 42, 42, 42, 42)]:
         for axes in composed_axes(shape, 21):

@@ -111,6 +111,35 @@ def test_what_cannot_come_is_refused_before_a_weight_is_changed() -> None:
         assert torch.equal(model.video.weight, before)
 
 
+def test_a_skeleton_of_no_sample_at_first_is_waited_for() -> None:
+    class Subset(Dropout):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, sign = batch
+            self.losses.append(torch.zeros(()))
+            has = torch.arange(len(x)) < (0 if len(self.losses) < 3 else 6)
+            told = self(torch.zeros(int(has.sum()), 5), x[has])
+            return (told - torch.eye(4)[sign[has]]).square().sum()
+
+    callback = pruning(budget=2)
+    fit(Subset(), callback)
+    assert callback.selection.indices == INFORMATIVE
+
+
+def test_who_leaves_the_skeleton_out_of_kwargs_is_told_to_name_it() -> None:
+    class Left(Dropout):
+        def forward(self, video: Tensor, **others: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(video, others.get("skeleton"))
+
+        def __call__(self, video: Tensor, skeleton: Tensor | None) -> Tensor:
+            others = {} if skeleton is None else {"skeleton": skeleton}
+            found: Tensor = super().__call__(video, **others)
+            return found
+
+    with pytest.raises(MisconfigurationException, match="pass input= with the argument that they"):
+        fit(lacking(lambda step: step < 2, Left), pruning())
+    fit(lacking(lambda step: step < 2, Left), pruning(input="skeleton"))
+
+
 def test_inspect_names_an_argument_that_was_none() -> None:
     batch = next(iter(clips()))
     advice = JointPruningCallback.inspect(lacking(lambda step: True), batch, num_joints=J).advice

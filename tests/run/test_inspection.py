@@ -258,6 +258,23 @@ def test_a_model_that_needs_its_data_module_is_referred_to_a_run_of_one_batch() 
         preview(model, model.batch(), J)
 
 
+def test_a_step_of_several_optimizers_that_cannot_be_made_is_not_blamed_on_the_model() -> None:
+    class Asks(models.CallsItself):
+        def configure_optimizers(self) -> Any:
+            rate = 1 / len(self.trainer.datamodule.train_dataloader())
+            return [torch.optim.SGD(self.parameters(), rate) for _ in range(2)]
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            first, _ = self.optimizers()
+            self.manual_backward(super().training_step(batch, batch_idx))
+            first.step()
+
+    model = Asks()
+    model.automatic_optimization = False
+    with pytest.raises(RuntimeError, match=r"'NoneType' .*train_dataloader.* from Asks\. Train"):
+        preview(model, model.batch(), J)
+
+
 def test_what_cannot_be_looked_at_is_refused() -> None:
     with pytest.raises(TypeError, match="Expected a LightningModule but got Linear"):
         preview(nn.Linear(2, 2), None)
