@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from examples.autsl.data.files import write_whole
 from examples.autsl.data.labels import SPLITS
-from lightning_jointprune.measure.anatomy import Anatomy, disagreements
 
 ORDER_FILE = "landmarks.json"
 FACE, IRISES, POSE, HAND = 468, 10, 33, 21
@@ -207,6 +205,10 @@ def order_doubt(clips: Sequence[np.ndarray], skeleton: str | None) -> str | None
 
 def _disagreements(frames: np.ndarray, order: Order) -> list[str]:
     """Return what speaks against an order."""
+    import torch  # here, since extracting the joints needs neither of them
+
+    from lightning_jointprune.measure.anatomy import Anatomy, disagreements
+
     pose, sizes = order.start("pose"), dict(order.blocks)
     left, right = ((pose + a, pose + b, pose + c) for a, b, c in order.arms)
     hands = order.start("left"), order.start("right")
