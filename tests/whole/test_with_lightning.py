@@ -154,7 +154,6 @@ def test_schedules_fit_into_any_run(epochs: int) -> None:
     assert history[-1].temperature == pytest.approx(0.3)
 
 
-@pytest.mark.compatibility("Optimizers", "explicit parameter groups")
 class StepsOfGates(pl.Callback):
     """Keeps how often an optimizer has stepped the logits, after each training step."""
 
@@ -167,6 +166,7 @@ class StepsOfGates(pl.Callback):
         self.steps.append(int(state[ours]["step"]) if state.get(ours) else 0)
 
 
+@pytest.mark.compatibility("Optimizers", "explicit parameter groups")
 def test_logits_are_trained_beside_explicit_parameter_groups() -> None:
     model, callback = Classifier(), pruning(Price(0.1))  # the classifier lists its groups
     seen = StepsOfGates()
