@@ -27,12 +27,11 @@ from jsonargparse import DefaultHelpFormatter
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import VideoMAEConfig
 
 from examples.autsl.data.clips import MODALITIES
 from examples.autsl.data.module import SignData
 from examples.autsl.data.synthetic import JOINT_NAMES, planted_scores
-from examples.autsl.encoders import FollowKept, VideoBranch, build_encoder
+from examples.autsl.encoders import FollowKept, VideoBranch, build_encoder, video_config
 from examples.autsl.metrics import TestDetail, scores, write_results
 from examples.programs import one_line
 from lightning_jointprune import JointPruningCallback
@@ -115,29 +114,13 @@ class SignFusion(pl.LightningModule):
         }
         for kind, channels in (("rgb", 3), ("depth", 1)):
             if kind in modalities:
-                config = VideoMAEConfig(
-                    image_size=image_size,
-                    patch_size=patch_size,
-                    num_channels=channels,
-                    num_frames=num_frames,
-                    hidden_size=hidden_size,
-                    num_hidden_layers=num_layers,
-                    num_attention_heads=hidden_size // 32,
-                    intermediate_size=2 * hidden_size,
+                config = video_config(
+                    channels, hidden_size, num_layers, num_frames, image_size, patch_size
                 )
                 branches[kind] = VideoBranch(config, rgb_model if kind == "rgb" else None)
         self.branches = nn.ModuleDict(branches)
-        for kind in freeze:
-            if kind not in branches:
-                raise ValueError(
-                    f"Expected branches out of {', '.join(branches)} to freeze but got {kind!r}."
-                )
         self.unfreeze_epoch = unfreeze_epoch
-        frozen = [parameter for kind in freeze for parameter in self.branches[kind].parameters()]
-        # BERT's word table is frozen by itself, and stays so.
-        self.frozen = [parameter for parameter in frozen if parameter.requires_grad]
-        for parameter in self.frozen:
-            parameter.requires_grad_(False)
+        self.frozen = freeze_branches(self.branches, freeze)
         self.project = nn.ModuleDict(
             {
                 kind: nn.Sequential(
@@ -307,6 +290,26 @@ runs need, each with an example; all others follow.
 
 With --print_config, print all settings as a file for --config, and stop.
 """
+
+
+def freeze_branches(branches: nn.ModuleDict, names: Sequence[str]) -> list[nn.Parameter]:
+    """Freeze branches, and return the parameters that were trained before.
+
+    BERT's word table is frozen by itself, and stays so.
+
+    Raises:
+        ValueError: there is no branch of such a name.
+    """
+    for name in names:
+        if name not in branches:
+            raise ValueError(
+                f"Expected branches out of {', '.join(branches)} to freeze but got {name!r}."
+            )
+    parameters = (parameter for name in names for parameter in branches[name].parameters())
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    return trained
 
 
 class Help(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):

@@ -72,12 +72,19 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+RANKS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+LEFT_BY_LIGHTNING = (*RANKS, "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+
+
 @pytest.fixture(autouse=True)
 def environment_as_before() -> Iterator[None]:
-    """Take back what launchers leave: a script that finds a LOCAL_RANK starts no other process."""
+    """Take back what Lightning leaves for scripts that it starts: those of other tests obey it.
+
+    A script that finds a LOCAL_RANK starts no other process, and one with a seed begins with that.
+    """
     before = dict(os.environ)
     yield
-    for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+    for name in LEFT_BY_LIGHTNING:
         os.environ.pop(name, None)
         if name in before:
             os.environ[name] = before[name]

@@ -291,6 +291,27 @@ def build_encoder(
     return STGCN(joints, coordinates, width, num_layers, dropout, edges)
 
 
+def video_config(
+    channels: int,
+    hidden_size: int,
+    num_layers: int,
+    num_frames: int,
+    image_size: int,
+    patch_size: int,
+) -> VideoMAEConfig:
+    """Return the configuration of a VideoMAE that is trained from scratch; sizes in pixels."""
+    return VideoMAEConfig(
+        image_size=image_size,
+        patch_size=patch_size,
+        num_channels=channels,
+        num_frames=num_frames,
+        hidden_size=hidden_size,
+        num_hidden_layers=num_layers,
+        num_attention_heads=hidden_size // 32,
+        intermediate_size=2 * hidden_size,
+    )
+
+
 class VideoBranch(nn.Module):
     """VideoMAE's encoder (Tong et al. 2022, arXiv:2203.12602), mean over its tokens.
 

@@ -428,7 +428,7 @@ def validation_doubt(trainer: Any, start: float, end: float) -> str | None:
         return None
 
     def final(batch: int) -> bool:
-        return round((plan.progress(batch) - start) / (1.0 - start), 9) >= end
+        return share_of_rest(plan.progress(batch), start) >= end
 
     first, last = bisect_left(range(plan.total), True, key=final), plan.last_validated()
     if last >= first or first == plan.total:

@@ -14,13 +14,11 @@ class Choice(NamedTuple):
         rung: the position of the number in the curve.
         top: the highest point of the smoothed curve (the lowest, where lower is better).
         error: one standard error of a point, in units of the metric.
-        smoothed: the curve as it was read, in the order of its values.
     """
 
     rung: int
     top: float
     error: float
-    smoothed: tuple[float, ...]
 
 
 def choose_rung(
@@ -34,22 +32,17 @@ def choose_rung(
         higher: whether higher values are better.
         samples: of the validation; None if not known.
     """
-    signed = [value if higher else -value for value in values]
-    smoothed = unimodal(signed)
-    top = max(smoothed)
-    error = standard_error(values, top if higher else -top, samples, smoothed, signed)
+    sign = 1.0 if higher else -1.0
+    smoothed = [sign * value for value in unimodal([sign * value for value in values])]
+    top = (max if higher else min)(smoothed)
+    error = standard_error(values, smoothed, top, samples)
     tolerance = max(within, error) + 1e-9  # of rounding
-    rung = next(i for i, value in enumerate(smoothed) if value >= top - tolerance)
-    back = tuple(value if higher else -value for value in smoothed)
-    return Choice(rung, top if higher else -top, error, back)
+    rung = next(i for i, value in enumerate(smoothed) if sign * (top - value) <= tolerance)
+    return Choice(rung, top, error)
 
 
 def standard_error(
-    values: Sequence[float],
-    top: float,
-    samples: int | None,
-    smoothed: Sequence[float],
-    signed: Sequence[float],
+    values: Sequence[float], smoothed: Sequence[float], top: float, samples: int | None
 ) -> float:
     """Return one standard error of a validation.
 
@@ -59,7 +52,7 @@ def standard_error(
     if samples and all(0.0 <= value <= 1.0 for value in values):
         share = min(max(top, 1.0 / (samples + 2)), 1.0 - 1.0 / (samples + 2))
         return math.sqrt(share * (1.0 - share) / samples)
-    squares = [(a - b) ** 2 for a, b in zip(signed, smoothed, strict=True)]
+    squares = [(a - b) ** 2 for a, b in zip(values, smoothed, strict=True)]
     return math.sqrt(sum(squares) / len(squares))
 
 

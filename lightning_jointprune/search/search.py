@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -79,6 +80,11 @@ class JointSearch:
         return self.phase in ("search", "compare")
 
     @property
+    def frozen(self) -> bool:
+        """Return whether the gates are no longer trained."""
+        return self.phase in ("compare", "final")
+
+    @property
     def done(self) -> float:
         """Return how much of the search is done, 0 to 1."""
         return search_progress(self.progress, self.phases)
@@ -92,7 +98,7 @@ class JointSearch:
         Returns:
             The phase, if it begins with this step; else None.
         """
-        before, done = self.phase, self.done
+        before, done, was_frozen = self.phase, self.done, self.frozen
         self.layer.train()
         self.layer.begin_step()
         self.progress = progress
@@ -104,7 +110,7 @@ class JointSearch:
                     logits.data.clamp_(max=self.layer.start)
             for count in self.controller.reached(self.done)[len(self.settled) :]:
                 self._settle(count)
-        if self.phase in ("compare", "final") and before in ("warmup", "search"):
+        if self.frozen and not was_frozen:
             self.freeze()
         self.layer.temperature = temperature_at(self.done, self.layer.gate.anneal)
         ladder = self.layer.rungs is not None and not self.controller.compared
@@ -369,9 +375,8 @@ class JointSearch:
         """
         rungs, kept = self.layer.rungs, self.layer.mask
         measured: list[dict[str, float]] = []
-        frozen = self.phase in ("compare", "final")
         try:
-            for position, rung in enumerate(() if rungs is None or not frozen else rungs):
+            for position, rung in enumerate(() if rungs is None or not self.frozen else rungs):
                 if which is not None and position not in which:
                     measured.append({})
                     continue
@@ -387,7 +392,9 @@ class JointSearch:
         measure: Callable[[], dict[str, float]],
         most: int,
         metric: str | None,
-        **how: Any,
+        *,
+        higher: bool,
+        samples: int | None,
     ) -> list[dict[str, float]]:
         """Measure the rungs of a ladder, and keep the joints of one of them from now on.
 
@@ -398,27 +405,33 @@ class JointSearch:
             measure: measures with the mask of now.
             most: how many rungs may be measured; five are at least.
             metric: the one to choose by; None if it is not known.
-            how: what else `Controller.choose` has to know.
+            higher: whether higher values of it are better.
+            samples: of a validation; None if not known.
 
         Returns:
             The metrics of each rung, the most joints first; empty for those that were not measured.
         """
         assert self.layer.rungs is not None  # they were settled when the search ended
+        choose = partial(self._chosen, metric=metric, higher=higher, samples=samples)
         count, most = len(self.layer.rungs), max(LEAST_COMPARED, most)
         first = spaced(0, count - 1, count if most >= count else math.ceil(COARSE * most))
         measured = self.measure_rungs(measure, first)
-        chosen = self._chosen(measured, metric, **how)
+        chosen = choose(measured)
         fewer = [position for position in first if position > chosen]
         if fewer and most < count:
             between = spaced(chosen + 1, fewer[0] - 1, most - len(first))
             more = self.measure_rungs(measure, between)
             measured = [old or new for old, new in zip(measured, more, strict=True)]
-            chosen = self._chosen(measured, metric, **how)
+            chosen = choose(measured)
         self.layer.mask = self.layer.rungs[chosen].clone()
         return measured
 
     def _chosen(
-        self, measured: Sequence[Mapping[str, float]], metric: str | None, **how: Any
+        self,
+        measured: Sequence[Mapping[str, float]],
+        metric: str | None,
+        higher: bool,
+        samples: int | None,
     ) -> int:
         """Return the position of the rung to keep."""
         values = {
@@ -428,7 +441,8 @@ class JointSearch:
         }
         if not values:
             return 0
-        return list(values)[self.controller.choose(list(values.values()), **how)]
+        known = list(values.values())
+        return list(values)[self.controller.choose(known, higher=higher, samples=samples)]
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes during the run, as tensors and plain values."""

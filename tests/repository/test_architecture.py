@@ -141,7 +141,12 @@ def length_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return lines - (docstring.end_lineno - docstring.lineno + 1)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=name_of)
+PROGRAMS = sorted(
+    path for name in ("examples", "benchmarks") for path in (ROOT / name).rglob("*.py")
+)
+
+
+@pytest.mark.parametrize("module", [*MODULES, *PROGRAMS], ids=dotted)
 def test_a_function_has_at_most_60_lines(module: Path) -> None:
     lengths = {function.name: length_of(function) for function in functions_of(module)}
     long = {name: lines for name, lines in lengths.items() if lines > 60}
