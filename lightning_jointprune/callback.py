@@ -26,7 +26,7 @@ from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
 from lightning_jointprune.record.files import Place, RunFolder
-from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.record.record import CurvePoint, PruningRecord
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.record.stored import RECORD_FILE
 from lightning_jointprune.run import other_callbacks
@@ -155,6 +155,11 @@ class JointPruningCallback(pl.Callback):
     def record(self) -> PruningRecord:
         """Return everything the run learned so far."""
         return self._recorder.record(self._search)
+
+    @property
+    def frontier(self) -> tuple[CurvePoint, ...]:
+        """Return the metric of each number of joints of the run, the fewest joints first."""
+        return self.record.frontier
 
     def detach(self, module: nn.Module | None = None) -> None:
         """Take the gates away again: the model is exactly the one that was given to the trainer.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluation
-from lightning_jointprune.record.record import REPORT_FILE, PruningRecord, Snapshot
+from lightning_jointprune.record.record import REPORT_FILE, CurvePoint, PruningRecord, Snapshot
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE
 
@@ -12,6 +12,7 @@ __all__ = [
     "RECORD_FILE",
     "REPORT_FILE",
     "SELECTION_FILE",
+    "CurvePoint",
     "JointEvaluation",
     "JointSelection",
     "PruningRecord",

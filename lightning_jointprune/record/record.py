@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning_jointprune.record.files import PathLike
 from lightning_jointprune.record.selection import (
@@ -75,6 +75,24 @@ class Snapshot:
         set_fields(self, keep_probabilities=probabilities_of(self.keep_probabilities, None))
 
 
+class CurvePoint(NamedTuple):
+    """Holds a number of joints of a run, and what the model reached with them in that run.
+
+    Attributes:
+        joints: how many joints the model sees.
+        value: the metric that the run quotes; None where it was not measured.
+        low: lower end of Wilson's 95 % interval, where the metric is a share of the samples.
+        high: upper end of it; None elsewhere.
+        indices: the joints, ascending.
+    """
+
+    joints: int
+    value: float | None
+    low: float | None
+    high: float | None
+    indices: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class PruningRecord:
     """Holds all that a run learned: its report can be redrawn without the model or the data.
@@ -127,6 +145,16 @@ class PruningRecord:
         parts = {str(name): indices_below(sorted(of), joints) for name, of in self.parts.items()}
         set_fields(self, parts=parts, normalisation=plain(dict(self.normalisation)))
         set_fields(self, settings=plain(dict(self.settings)), versions=plain(dict(self.versions)))
+
+    @property
+    def frontier(self) -> tuple[CurvePoint, ...]:
+        """Return the metric of each number of joints of the run, the fewest joints first.
+
+        A run that is no ladder has the point of its selection alone. Numbers that `Fewest` compared
+        were measured when they were compared, and those of other ladders at the end of the run.
+        """
+        rungs = self.rungs or (self.selection,)
+        return tuple(sorted((_point(rung) for rung in rungs), key=lambda point: point.joints))
 
     def selection_of(self, joints: int) -> JointSelection:
         """Return the selection of so many joints, out of those of a ladder.
@@ -186,6 +214,12 @@ class PruningRecord:
             rungs=lambda items: [selection(item) for item in items],
             history=lambda items: [build(Snapshot, item, source) for item in items],
         )
+
+
+def _point(rung: JointSelection) -> CurvePoint:
+    value, interval = rung.metrics.get(rung.metric or ""), rung.interval
+    low, high = (None, None) if interval is None else (interval.low, interval.high)
+    return CurvePoint(len(rung.indices), value, low, high, rung.indices)
 
 
 def _known(value: Any, name: str) -> float | None:

@@ -79,12 +79,11 @@ def frontier_numbers(
 
 
 def _points_of(record: PruningRecord, label: str) -> list[Point]:
-    """Return the points of a run, one for each rung of a ladder."""
-    metric = record.selection.metric or ""
+    """Return the points of a run that were measured, one for each rung of a ladder."""
     return [
-        Point(len(selection.indices), selection.metrics[metric], label)
-        for selection in record.rungs or (record.selection,)
-        if metric in selection.metrics
+        Point(point.joints, point.value, label, point.low, point.high)
+        for point in record.frontier
+        if point.value is not None
     ]
 
 

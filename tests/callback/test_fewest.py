@@ -71,6 +71,8 @@ def test_the_record_has_every_number_with_its_metric_and_the_selection_with_the_
         assert {*fewer.indices} < {*more.indices}
     values = [rung.metrics["val_acc"] for rung in record.rungs]
     assert values[0] > values[-1]
+    assert [point.value for point in callback.frontier] == values[::-1]
+    assert [point.indices for point in record.frontier[::-1]] == [r.indices for r in record.rungs]
     last = float(done.callback_metrics["val_acc"])
     assert record.selection.metrics["val_acc"] == pytest.approx(last)
     assert [note.phase for note in record.history] == [
