@@ -20,11 +20,13 @@ from benchmarks import (
     data_wait,
     demo,
     extraction,
+    how_few,
     import_time,
     last_phase,
     listing,
     overhead,
     planted,
+    run_cost,
     selection,
     soak,
 )
@@ -37,6 +39,7 @@ SCRIPTS = {
     "asl_study": (asl_study.ROWS, " --data FOLDER"),
     "demo": (demo.ROWS, ""),
     "overhead": (overhead.ROWS, ""),
+    "run_cost": (run_cost.ROWS, ""),
     "compaction": (compaction.ROWS, ""),
     "data_wait": (data_wait.ROWS, ""),
     "listing": (listing.ROWS, ""),
@@ -44,6 +47,7 @@ SCRIPTS = {
     "soak": (soak.ROWS, ""),
     "selection": (selection.ROWS, " --data FOLDER"),
     "last_phase": (last_phase.ROWS, " --data FOLDER"),
+    "how_few": (how_few.ROWS, " --data FOLDER"),
 }
 MOST_SEEDS = 50  # whatever was run is shown
 MARK = "## "  # before the title of a section
