@@ -25,6 +25,7 @@ from lightning_jointprune.gates.fills import Fill
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, GumbelSigmoid
+from lightning_jointprune.measure.baseline import read_baseline
 from lightning_jointprune.record.files import Place, RunFolder
 from lightning_jointprune.record.record import CurvePoint, PruningRecord
 from lightning_jointprune.record.selection import JointSelection
@@ -102,6 +103,7 @@ class JointPruningCallback(pl.Callback):
         fill: Fill = 0.0,
         dirpath: str | Path | None = None,
     ) -> None:
+        self._baseline: dict[str, float] = {}  # figures of a run without the callback, if known
         # The arguments: every run begins with them.
         with _misconfigured():
             self._given = Settings.checked(
@@ -160,6 +162,26 @@ class JointPruningCallback(pl.Callback):
     def frontier(self) -> tuple[CurvePoint, ...]:
         """Return the metric of each number of joints of the run, the fewest joints first."""
         return self.record.frontier
+
+    def baseline(self, figures: Mapping[str, Any] | str | Path) -> None:
+        """Take the figures of a run without the callback, for the record and the report.
+
+        Call it before the training, or after it: then the files of the run are written anew.
+
+        Args:
+            figures: `trainer.callback_metrics` of that run, or another mapping from names to
+                numbers; or a JSON file with one; or the `metrics.csv` of its CSVLogger, of which
+                each column's last number counts, or its folder.
+
+        Raises:
+            MisconfigurationException: if there is no such file, it holds no figures, or not the
+                metric of this run.
+        """
+        with _misconfigured():
+            self._baseline = read_baseline(figures, self._recorder.metric)
+        self._recorder.baseline = self._baseline
+        if self.report_path is not None and self._folder is not None:
+            self._recorder.write(self._search, self._folder)
 
     def detach(self, module: nn.Module | None = None) -> None:
         """Take the gates away again: the model is exactly the one that was given to the trainer.
@@ -426,6 +448,7 @@ class JointPruningCallback(pl.Callback):
             budget.floor,
             budget.higher_is_better,
         )
+        recorder.baseline = self._baseline
         return JointSearch(layer, budget, asked.phases), recorder
 
     def _come(self) -> None:

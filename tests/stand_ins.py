@@ -63,7 +63,9 @@ class MyData(pl.LightningDataModule):
 
 
 def finished_runs(folder: Path) -> None:
-    """Two runs of other seeds in `lightning_logs`, `best.ckpt` of a ladder's, and `my_model.py`."""
+    """Two runs in `lightning_logs`, `best.ckpt` of a ladder's, a plain run, and `my_model.py`."""
+    (folder / "plain").mkdir()
+    (folder / "plain" / "metrics.csv").write_text("epoch,val_acc\n29,0.93\n")
     (folder / "my_model.py").write_text("from tests.stand_ins import MyModel\n")
     for seed in (0, 1):
         pl.seed_everything(seed, verbose=False)

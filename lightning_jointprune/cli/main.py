@@ -15,6 +15,7 @@ from rich.text import Text
 
 from lightning_jointprune.cli.models import add_commands
 from lightning_jointprune.joint_files.mediapipe import extraction_plan
+from lightning_jointprune.measure.baseline import baseline_of, read_baseline
 from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluation
 from lightning_jointprune.record.files import Place, file_at, place
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
@@ -79,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--evaluation", metavar="FILE", help=worth)
     others = "other figures as label,joints,value[,low,high]; default: frontier.csv beside it"
     report.add_argument("--points", metavar="FILE", help=others)
+    plain = "figures without the callback: a JSON file, a metrics.csv, or the run's folder"
+    report.add_argument("--baseline", metavar="RUN_OR_FILE", help=plain)
     report.add_argument("--seeds", metavar="RUN", nargs="+", default=[], help="runs of other seeds")
     report.set_defaults(run=_report)
 
@@ -179,6 +182,9 @@ def _report(arguments: argparse.Namespace) -> None:
     from lightning_jointprune.report import write_report
 
     record = _read(arguments.record)
+    if arguments.baseline:
+        figures = read_baseline(arguments.baseline, record.selection.metric)
+        record = replace(record, baseline=figures)
     folder = file_at(arguments.record, RECORD_FILE).parent
     output = place(arguments.output) if arguments.output else folder / REPORT_FILE
     worth = _or_beside(arguments.evaluation, folder / EVALUATION_FILE)
@@ -214,12 +220,16 @@ def _compare(arguments: argparse.Namespace) -> None:
         from lightning_jointprune.report import write_comparison
 
         write_comparison(named, arguments.output, arguments.plotly)
-    selections = [record.selection for record in records]
     if arguments.json:
         _print_json(
             runs=[
-                {"run": run, "indices": selection.indices, "metrics": selection.metrics}
-                for run, selection in zip(found.runs, selections, strict=True)
+                {
+                    "run": run,
+                    "indices": record.selection.indices,
+                    "metrics": record.selection.metrics,
+                    "baseline": record.baseline,
+                }
+                for run, record in zip(found.runs, records, strict=True)
             ],
             jaccard=[{"runs": pair, "overlap": share} for pair, share in found.jaccard.items()],
             stability=found.stability,
@@ -233,7 +243,7 @@ def _compare(arguments: argparse.Namespace) -> None:
             },
         )
         return
-    _print_counts(found.runs, selections)
+    _print_counts(found.runs, records)
     if frontier and any(record.rungs for record in records):
         _print_frontier(found.runs, frontier)
     _print_overlaps(found)
@@ -247,14 +257,20 @@ def _labels(paths: Sequence[str]) -> list[str]:
     return names if len(set(names)) == len(names) else list(paths)
 
 
-def _print_counts(runs: Sequence[str], selections: Sequence[JointSelection]) -> None:
-    rows = []
-    for number, (run, selection) in enumerate(zip(runs, selections, strict=True), start=1):
+def _print_counts(runs: Sequence[str], records: Sequence[PruningRecord]) -> None:
+    rows, baselines = [], [baseline_of(record) for record in records]
+    for number, (run, record) in enumerate(zip(runs, records, strict=True), start=1):
+        selection = record.selection
         value = selection.metrics.get(selection.metric or "")
         measured = "not measured" if value is None else f"{selection.metric} {value:.4g}"
         kept = f"{len(selection.indices)} of {selection.num_joints}"
         rows.append([str(number), run, kept, f"{selection.undecided}", measured])
-    _print_table(["", "run", "joints kept", "undecided", "with them"], rows)
+    titles = ["", "run", "joints kept", "undecided", "with them"]
+    if any(value is not None for value in baselines):
+        titles.append("without pruning")
+        for row, value in zip(rows, baselines, strict=True):
+            row.append("" if value is None else f"{value:.4g}")
+    _print_table(titles, rows)
 
 
 def _print_frontier(runs: Sequence[str], frontier: Frontier) -> None:

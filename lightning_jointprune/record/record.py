@@ -113,6 +113,7 @@ class PruningRecord:
         normalisation: how the joints were normalised before the gates, as far as the first batches
             show it: `"centred"` and `"scaled"` by all of them in each `"frame"` or `"sequence"`,
             `"origin"`, the joint that is always at 0, `"standardised"`.
+        baseline: finite figures of a run without the callback, by name; empty if not known.
 
     Raises:
         ValueError: an unknown phase, an edge to no joint, or a snapshot or a pose of other joints.
@@ -129,6 +130,7 @@ class PruningRecord:
     rungs: tuple[JointSelection, ...] = ()
     normalisation: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    baseline: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         joints = self.selection.num_joints
@@ -144,6 +146,7 @@ class PruningRecord:
         set_fields(self, skeleton=None if self.skeleton is None else str(self.skeleton))
         parts = {str(name): indices_below(sorted(of), joints) for name, of in self.parts.items()}
         set_fields(self, parts=parts, normalisation=plain(dict(self.normalisation)))
+        set_fields(self, baseline=finite(self.baseline))
         set_fields(self, settings=plain(dict(self.settings)), versions=plain(dict(self.versions)))
 
     @property

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from lightning_jointprune.measure.baseline import baseline_of
 from lightning_jointprune.record.files import PathLike, file_at
 from lightning_jointprune.record.record import PruningRecord
 
@@ -40,11 +41,13 @@ class Frontier(NamedTuple):
         metric: name of the metric.
         lines: the points of each label; those of runs come first.
         runs: the labels that are names of runs.
+        baselines: by the label of a run, what it reaches without pruning, where that is known.
     """
 
     metric: str
     lines: dict[str, tuple[Point, ...]]
     runs: tuple[str, ...]
+    baselines: dict[str, float]
 
 
 def frontier_numbers(
@@ -75,7 +78,9 @@ def frontier_numbers(
         label: tuple(sorted(line, key=lambda p: (p.joints, p.value)))
         for label, line in lines.items()
     }
-    return Frontier(metric, ordered, tuple(named))
+    known = {name: baseline_of(record) for name, record in named.items() if name in ordered}
+    baselines = {name: value for name, value in known.items() if value is not None}
+    return Frontier(metric, ordered, tuple(named), baselines)
 
 
 def _points_of(record: PruningRecord, label: str) -> list[Point]:

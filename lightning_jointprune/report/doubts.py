@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from lightning_jointprune.measure.baseline import baseline_of, unit_doubt
 from lightning_jointprune.record.confounds import confounds
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.record import PruningRecord, Snapshot
@@ -59,7 +60,7 @@ def findings(
     if record.phase != "warmup":
         checks += [_floor, _moved, _decided]
     if record.phase == "final":
-        checks += [_number, _forced, _denied, _measured, _frozen]
+        checks += [_number, _forced, _denied, _measured, _unusable, _beside_all, _frozen]
     found = [finding for check in checks for finding in check(record)]
     if evaluation is not None:
         found += [*_soft(evaluation), *unseen(record, evaluation), *moving(evaluation)]
@@ -77,6 +78,11 @@ def freeze_doubts(record: PruningRecord) -> tuple[Finding, ...]:
 def floor_doubts(record: PruningRecord) -> tuple[Finding, ...]:
     """Return the findings to warn of at the end of a run: that a floor was not met."""
     return tuple(_floor(record))
+
+
+def baseline_doubts(record: PruningRecord) -> tuple[Finding, ...]:
+    """Return the findings to warn of at the end of a run: that a baseline cannot be used."""
+    return tuple(_unusable(record)) if record.phase == "final" else ()
 
 
 def verdict(found: Sequence[Finding]) -> Finding:
@@ -281,10 +287,8 @@ def _denied(record: PruningRecord) -> Iterator[Finding]:
 
 
 def _measured(record: PruningRecord) -> Iterator[Finding]:
-    selection, metric = record.selection, record.selection.metric
-    alone = selection.metrics.get(metric or "")
-    before = selection.metrics_all_joints.get(metric or "")
-    if alone is None:
+    metric = record.selection.metric
+    if record.selection.metrics.get(metric or "") is None:
         missing = f"{metric} was not" if metric else "No metric was"
         yield Finding(
             "check",
@@ -293,20 +297,60 @@ def _measured(record: PruningRecord) -> Iterator[Finding]:
             "selection by"
             + ("." if metric else ", and monitor it or show it in the progress bar."),
         )
-    elif before is not None and _worse(record, alone, before):
+
+
+def _unusable(record: PruningRecord) -> Iterator[Finding]:
+    metric = record.selection.metric
+    if doubt := unit_doubt(record):
+        yield Finding("check", "The baseline seems to be in another unit.", doubt)
+    elif record.baseline and metric and metric not in record.baseline:
         yield Finding(
             "check",
-            f"{metric} is worse than with all joints at the end of the warm-up.",
-            f"It is {show(alone)} against {show(before)}, although the model was trained for "
-            "longer. Lower the price, or keep more joints.",
+            f"The baseline has no {metric}.",
+            f"It has {', '.join(record.baseline)}. Log {metric} in the run without the callback as "
+            "well, and pass its figures again.",
         )
-    elif before is not None:
-        yield Finding(
-            "note",
-            f"{metric} is no worse than with all joints at the end of the warm-up.",
-            f"It is {show(alone)} against {show(before)}, after different amounts of training. For "
-            "a paper, train the model with all joints to its end as well.",
-        )
+
+
+# How to get a baseline, in one line.
+NO_BASELINE = (
+    "There is no baseline yet: train once without the callback, and pass its figures, by "
+    "`callback.baseline(trainer.callback_metrics)` or `jointprune report RUN --baseline FILE`."
+)
+
+
+def _beside_all(record: PruningRecord) -> Iterator[Finding]:
+    """Find whether the kept joints do as well as all: as the baseline, else as the curve's end."""
+    alone = record.selection.metrics.get(record.selection.metric or "")
+    if alone is None:
+        return
+    baseline, points = baseline_of(record), record.frontier
+    if baseline is not None:
+        yield _comparison(record, alone, baseline, "without pruning", "")
+        return
+    most, kept = points[-1], len(record.selection.indices)
+    chosen = next((point.value for point in points if point.joints == kept), None)
+    usable = record.selection.num_joints - len(_fixed(record, "drop"))
+    if most.value is not None and chosen is not None and kept < most.joints == usable:
+        than = f"with all {usable} joints, as this run trained them"
+        yield _comparison(record, chosen, most.value, than, f" {NO_BASELINE}")
+    elif not record.baseline:
+        title, _, advice = NO_BASELINE.partition(": ")
+        yield Finding("note", f"{title}.", f"{advice[0].upper()}{advice[1:]}")
+
+
+def _comparison(
+    record: PruningRecord, alone: float, others: float, than: str, more: str
+) -> Finding:
+    """Return a finding on a metric with the kept joints beside that of all of them."""
+    metric, worse = record.selection.metric, _fell(record, others, alone)
+    return Finding(
+        "check" if worse else "note",
+        f"{metric} is {'worse' if worse else 'no worse'} than {than}.",
+        f"It is {show(alone)} against {show(others)}."
+        + (" Keep more joints, by a lower price or a larger number." if worse else "")
+        + more,
+    )
 
 
 def _frozen(record: PruningRecord) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from plotly.subplots import make_subplots
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.record.selection import show
 from lightning_jointprune.report.comparison import Comparison, compare
 from lightning_jointprune.report.curve import Frontier, Point, frontier_numbers
 from lightning_jointprune.report.numbers import (
@@ -295,6 +296,18 @@ def draw_frontier(numbers: Frontier | None) -> go.Figure:
             error_y=bars if any(up) or any(down) else None,
             customdata=[str(Estimate(point.value, point.low, point.high)) for point in line],
             hovertemplate="%{x} joints: %{customdata}<extra>%{fullData.name}</extra>",
+        )
+    most = max(point.joints for line in numbers.lines.values() for point in line)
+    for label, value in numbers.baselines.items():
+        whose = f"{_label(label)}, " if len(numbers.runs) > 1 else ""
+        colour = COLOURS[list(numbers.lines).index(label) % len(COLOURS)]
+        figure.add_scatter(
+            x=[0, most],
+            y=[value, value],
+            name=f"{whose}without pruning",
+            mode="lines",
+            line={"color": colour, "width": 1.5, "dash": "dash"},
+            hovertemplate=f"{show(value)}<extra>%{{fullData.name}}</extra>",
         )
     figure.update_xaxes(title_text="joints that the model sees", rangemode="tozero")
     figure.update_yaxes(title_text=_label(numbers.metric))

@@ -9,13 +9,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from lightning_jointprune.measure.baseline import baseline_of
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.files import PathLike, Place, file_at, place, write_text
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
 from lightning_jointprune.record.selection import show
 from lightning_jointprune.report.comparison import compare
 from lightning_jointprune.report.curve import Point, frontier_numbers
-from lightning_jointprune.report.doubts import findings, verdict
+from lightning_jointprune.report.doubts import NO_BASELINE, findings, verdict
 from lightning_jointprune.report.figures import (
     as_json,
     draw_comparison,
@@ -93,6 +94,7 @@ def write_comparison(
         plotly,
         numbers=numbers,
         selections=[record.selection for record in records.values()],
+        baselines=[baseline_of(record) for record in records.values()],
         always=sum(row.votes == len(records) for row in numbers.rows),
         frontier=frontier,
     )
@@ -130,6 +132,8 @@ def render(
         page_data=_for_script(
             json.dumps(_page_data(numbers.joints, numbers.history), separators=(",", ":"))
         ),
+        baseline=baseline_of(record),
+        no_baseline=NO_BASELINE,
         settings={name: json.dumps(value) for name, value in record.settings.items()},
     )
 

@@ -18,7 +18,7 @@ from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE
 from lightning_jointprune.record.tables import SCREEN
 from lightning_jointprune.record.versions import installed
-from lightning_jointprune.report.doubts import floor_doubts, freeze_doubts
+from lightning_jointprune.report.doubts import baseline_doubts, floor_doubts, freeze_doubts
 from lightning_jointprune.run.first_batches import FirstBatches, MeanPose, Normalisation, Order
 from lightning_jointprune.run.loggers import hand_over
 from lightning_jointprune.search.metrics import higher_is_better
@@ -72,6 +72,7 @@ class Recorder:
         self.metrics_all_joints: dict[str, float] = {}
         self.rung_metrics: list[dict[str, float]] = []  # of a ladder, at the end of the run
         self.samples: int | None = None  # of a validation
+        self.baseline: dict[str, float] = {}  # figures of a run without the callback
         self.pose = MeanPose(len(self.joint_names))
         self.normalisation = Normalisation(len(self.joint_names))
         self.order = None if skeleton is None or not skeleton.known else Order(skeleton)
@@ -202,6 +203,7 @@ class Recorder:
             phase=search.phase,
             pose=(own.drawing if own else ()) or self.pose.places(),
             normalisation=self.normalisation.found(),
+            baseline=self.baseline,
         )
 
     def write(
@@ -228,7 +230,7 @@ class Recorder:
         record = self._record_for(search)
         if record is None:
             return None
-        for doubt in floor_doubts(record):
+        for doubt in (*floor_doubts(record), *baseline_doubts(record)):
             warnings.warn(doubt.warning, stacklevel=2)
         report = _write_files(record, folder)
         if report is not None:
@@ -275,6 +277,7 @@ class Recorder:
         """
         return {
             **{name: getattr(self, name) for name in PLAIN},
+            "baseline": self.baseline,
             "more_is_better": self.higher_is_better,
             "history": [asdict(snapshot) for snapshot in self.history if goes_on],
             "pose": self.pose.state_dict(),
@@ -284,6 +287,7 @@ class Recorder:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         vars(self).update({name: state[name] for name in PLAIN if name in state})
+        self.baseline = self.baseline or state.get("baseline", {})  # one that is given anew wins
         self.higher_is_better = state["more_is_better"]
         self.history = [Snapshot(**snapshot) for snapshot in state["history"]]
         watchers: dict[str, FirstBatches] = {"pose": self.pose, "normalisation": self.normalisation}

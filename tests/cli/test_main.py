@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def test_show_as_json_has_the_records_values(run: Path, capsys: pytest.CaptureFi
     assert shown["names"] == list(get_skeleton("coco_17").joints[:3])
     assert (shown["phase"], shown["metrics"]) == ("final", {"val_acc": 0.9})
     assert shown["trust"] == "good"
-    assert [finding["level"] for finding in shown["findings"]] == ["good", "good", "note"]
+    assert [finding["level"] for finding in shown["findings"]] == ["good", "good", "note", "note"]
 
 
 def test_report_is_written_beside_the_record_or_where_it_is_asked_for(
@@ -140,6 +141,32 @@ def test_report_takes_what_lies_beside_the_record_or_is_named(
     assert (run / "joint_importance.html").read_text() == beside
     main(["report", str(run), "--seeds", str(other)])
     assert "are kept by all 2 seeds" in (run / "joint_importance.html").read_text()
+
+
+def test_report_and_compare_show_the_baseline(
+    run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "metrics.csv").write_text("epoch,val_acc\n0,0.5\n1,0.925\n")
+    assert main(["report", str(run), "--baseline", str(tmp_path / "plain")]) == 0
+    page = (run / "joint_importance.html").read_text()
+    assert "<b>0.925</b>val_acc without pruning; 0.025 less with the kept joints" in page
+    capsys.readouterr()
+    assert main(["report", str(run), "--baseline", str(other)]) == 2
+    assert "a run that kept 3 of 17 joints" in capsys.readouterr().err
+    main(["compare", str(run), str(other)])
+    assert "without pruning" not in capsys.readouterr().out
+    known = replace(PruningRecord.from_json(run), baseline={"val_acc": 0.925})
+    known.to_json(run)
+    main(["compare", str(run), str(other), "-o", str(tmp_path / "both.html")])
+    head, first, second = capsys.readouterr().out.splitlines()[:3]
+    assert head.split()[-2:] == ["without", "pruning"]
+    assert first.split()[-2:] == ["0.9", "0.925"]
+    assert second.split()[-2:] == ["not", "measured"]
+    assert '<td class="number">0.925</td>' in (tmp_path / "both.html").read_text()
+    main(["compare", str(run), str(other), "--json"])
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert [shown["baseline"] for shown in runs] == [{"val_acc": 0.925}, {}]
 
 
 def test_a_folder_above_the_runs_is_answered_with_the_newest_run(

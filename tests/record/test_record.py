@@ -85,6 +85,7 @@ def records(draw: st.DrawFn) -> PruningRecord:
         settings=draw(st.dictionaries(st.text(), json_values, max_size=3)),
         versions=draw(st.dictionaries(st.text(), st.text(), max_size=3)),
         phase=draw(phases),
+        baseline=draw(metrics),
         pose=tuple(draw(st.just([]) | st.lists(places, min_size=total, max_size=total))),
     )
 

@@ -75,6 +75,19 @@ def test_the_figure_shows_every_point_with_its_interval() -> None:
     assert figure.layout.yaxis.title.text == "val_acc"
 
 
+def test_the_baseline_is_a_dashed_line_across_the_figure() -> None:
+    record = replace(run(12, 0.8), baseline={"val_acc": 0.85})
+    ours, _, _, line = plot_frontier(record, OTHERS).data
+    assert (list(line.x), list(line.y), line.line.dash) == ([0, 42], [0.85, 0.85], "dash")
+    assert (line.name, line.line.color) == ("without pruning", ours.line.color)
+    assert len(plot_frontier(run(12, 0.8), OTHERS).data) == 3
+    named = plot_frontier({"a": run(4, 0.7), "b": record}).data
+    assert [trace.name for trace in named] == ["a", "b", "b, without pruning"]
+    assert named[2].line.color == named[1].line.color
+    percent = replace(record, baseline={"val_acc": 85.0})
+    assert len(plot_frontier(percent, OTHERS).data) == 3
+
+
 def test_labels_are_plain_text() -> None:
     figure = plot_frontier({HOSTILE[0]: run(12, 0.8)}, [Point(3, 0.1, HOSTILE[1])])
     assert "<img" not in str(figure.to_dict())

@@ -14,6 +14,7 @@ from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection, show
 from lightning_jointprune.report.doubts import (
     NAMED,
+    baseline_doubts,
     findings,
     floor_doubts,
     freeze_doubts,
@@ -161,11 +162,56 @@ def test_none_and_all_are_no_answers(
     assert words in titles(unnamed(probabilities), level)
 
 
-def test_a_metric_that_is_worse_than_with_all_joints_is_said() -> None:
-    record = selected(record_of("coco_17", (0,)), metrics={"val_acc": 0.7})
-    assert "val_acc is worse than with all joints" in titles(record, "check")
+def test_a_metric_that_is_worse_than_without_pruning_is_said() -> None:
+    record = replace(record_of("coco_17", (0,)), baseline={"val_acc": 0.95})
+    assert "val_acc is worse than without pruning." in titles(record, "check")
+    assert "It is 0.863 against 0.950." in str(findings(record))
     loss = selected(record, higher_is_better=False)
-    assert "val_acc is no worse" in titles(loss, "note")
+    assert "val_acc is no worse than without pruning." in titles(loss, "note")
+    near = replace(record, baseline={"val_acc": 0.88})  # validations differ by as much
+    assert "val_acc is no worse than without pruning." in titles(near, "note")
+
+
+def test_without_a_baseline_the_curves_right_end_is_all_joints_as_the_run_trained_them() -> None:
+    record = record_of("coco_17", (0, 1))
+    few = record.selection
+
+    def beside(value: float, joints: int = 17) -> PruningRecord:
+        end = replace(few, indices=tuple(range(joints)), metrics={"val_acc": value})
+        return replace(record, rungs=(end, replace(few, metrics={"val_acc": 0.8})))
+
+    worse = "val_acc is worse than with all 17 joints, as this run trained them."
+    assert worse in titles(beside(0.9), "check")
+    assert "It is 0.800 against 0.900." in str(findings(beside(0.9)))
+    assert worse.replace("worse", "no worse") in titles(beside(0.81), "note")
+    for known in (beside(0.9), beside(0.81)):
+        assert "There is no baseline yet: train once without" in str(findings(known))
+        assert "this run" not in str(findings(replace(known, baseline={"val_acc": 0.9})))
+    assert "as this run trained" not in str(findings(beside(0.9, joints=12)))
+    dropped = replace(beside(0.9, joints=12), settings={"drop": [*range(12, 17)]})
+    assert "with all 12 joints, as this run trained" in str(findings(dropped))
+
+
+def test_a_run_that_knows_nothing_of_all_joints_tells_how_to_get_a_baseline() -> None:
+    record = record_of("coco_17", (0, 1))
+    assert "There is no baseline yet." in titles(record, "note")
+    assert "`callback.baseline(trainer.callback_metrics)`" in str(findings(record))
+    unmeasured = selected(record, metrics={})
+    assert "baseline" not in str(findings(unmeasured))
+
+
+def test_a_baseline_that_cannot_be_used_is_a_doubt_and_a_warning() -> None:
+    record = record_of("coco_17", (0, 1))
+    percent = replace(record, baseline={"val_acc": 93.0})
+    assert titles(percent, "check") == "The baseline seems to be in another unit."
+    [doubt] = baseline_doubts(percent)
+    assert "val_acc is 0.863 in this run and 93 in the baseline" in doubt.warning
+    assert 'pass {"val_acc": 0.93} as baseline.' in doubt.warning
+    other = replace(record, baseline={"loss": 0.1})
+    assert titles(other, "check") == "The baseline has no val_acc."
+    assert "There is no baseline" not in str(findings(other))
+    assert baseline_doubts(replace(record, baseline={"val_acc": 0.9})) == ()
+    assert baseline_doubts(replace(other, phase="search")) == ()
 
 
 def test_a_missing_metric_is_said() -> None:
