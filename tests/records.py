@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from lightning_jointprune.record.evaluation import JointEvaluation
@@ -81,3 +83,23 @@ def evaluated(record: PruningRecord, classes: int = 3) -> JointEvaluation:
             for name, cost in costs.items()
         },
     )
+
+
+def compared(
+    values: Mapping[int, float | None], kept: int, last: float = 0.863, **more: Any
+) -> PruningRecord:
+    """Return a run of `Fewest` with these values by number of joints, of which one was chosen."""
+    base = record_of("coco_17", tuple(range(kept)))
+    samples, higher = more.pop("samples", None), more.pop("higher_is_better", True)
+
+    def rung(joints: int, value: float | None) -> JointSelection:
+        return replace(
+            record_of("coco_17", tuple(range(joints))).selection,
+            metrics={} if value is None else {"val_acc": value},
+            samples=samples,
+            higher_is_better=higher,
+        )
+
+    rungs = tuple(rung(joints, values[joints]) for joints in sorted(values, reverse=True))
+    settings = {"budget": {"Fewest": {"metric": None, "within": more.pop("within", 0.01)}}}
+    return replace(base, selection=rung(kept, last), rungs=rungs, settings=settings, **more)

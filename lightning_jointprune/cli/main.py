@@ -19,15 +19,18 @@ from lightning_jointprune.measure.baseline import baseline_of, read_baseline
 from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluation
 from lightning_jointprune.record.files import Place, file_at, place
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
-from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.record.selection import JointSelection, show
 from lightning_jointprune.record.stored import RECORD_FILE
 from lightning_jointprune.record.tables import as_text, printable
 from lightning_jointprune.report.comparison import Comparison, compare
 from lightning_jointprune.report.curve import (
     POINTS_FILE,
+    TEST_PART,
     Frontier,
+    chosen_of,
     frontier_numbers,
     read_points,
+    sentence_of,
 )
 from lightning_jointprune.report.doubts import findings, verdict
 from lightning_jointprune.report.plotly_script import PLOTLY
@@ -64,11 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run_help = "a run's pruning_record.json, or the folder it is in"
 
-    show = commands.add_parser("show", help="print the answer and the KEEP / PRUNE table")
-    show.add_argument("record", metavar="RUN", help=run_help)
-    show.add_argument("--title", help="the data set or task, for the sentence")
-    show.add_argument("--joints", type=int, metavar="N", help="of a ladder, the N joints")
-    show.set_defaults(run=_show)
+    shown = commands.add_parser("show", help="print the answer and the KEEP / PRUNE table")
+    shown.add_argument("record", metavar="RUN", help=run_help)
+    shown.add_argument("--title", help="the data set or task, for the sentence")
+    shown.add_argument("--joints", type=int, metavar="N", help="of a ladder, the N joints")
+    shown.set_defaults(run=_show)
 
     report = commands.add_parser("report", help="draw the HTML report again")
     report.add_argument("record", metavar="RUN", help=run_help)
@@ -109,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="print versions and conflicts, for bug reports")
     doctor.set_defaults(run=_doctor)
 
-    for command in (show, report, compare, select, skeletons, *with_models, doctor):
+    for command in (shown, report, compare, select, skeletons, *with_models, doctor):
         command.add_argument("--json", action="store_true", help="print JSON, for scripts")
     return parser
 
@@ -140,17 +143,19 @@ def _read(run: str) -> PruningRecord:
 
 def _show(arguments: argparse.Namespace) -> None:
     record, count = _read(arguments.record), arguments.joints
+    chosen = len(record.selection.indices)
     if count is not None:
         record = replace(record, selection=record.selection_of(count))
     found, selection = findings(record), record.selection
     said = verdict(found)
     worst = [finding.title for finding in found if finding.level == said.level != "good"]
-    sentence, plan = selection.sentence(arguments.title), extraction_plan(selection)
+    sentence, plan = sentence_of(record, arguments.title), extraction_plan(selection)
     if arguments.json:
         _print_json(
             sentence=sentence,
             extraction=plan and asdict(plan),
             phase=record.phase,
+            frontier=[point._asdict() for point in record.frontier],
             rungs=[{"indices": rung.indices, "metrics": rung.metrics} for rung in record.rungs],
             num_joints=selection.num_joints,
             indices=selection.indices,
@@ -166,16 +171,45 @@ def _show(arguments: argparse.Namespace) -> None:
         return
     if record.phase != "final":
         print(f"Not a result yet: this was written in the {record.phase} phase.")
-    comparison = record.comparison()
-    ladder = () if count or comparison else record.rungs
-    said_of = [rung.sentence(arguments.title) for rung in ladder] or [sentence, comparison or ""]
+    asked = TEST_PART if chosen_of(record) else ""
+    ladder = () if count or asked else record.rungs
+    said_of = [rung.sentence(arguments.title) for rung in ladder] or [sentence, asked]
     for text in filter(None, said_of):
         print(printable(text), end="\n\n")
+    _print_curve(record, chosen)
     print(said.title if worst else f"{said.title} {said.advice}")
     print("".join(f"- {printable(title)}\n" for title in worst))
     if plan:
         print(plan.sentence(), end="\n\n")
     print(selection.summary())
+
+
+PLOT = 28  # width of a curve in the terminal, in characters
+
+
+def _print_curve(record: PruningRecord, chosen: int) -> None:
+    """Print the metric of each number of joints, as a table and drawn with its intervals.
+
+    Args:
+        record: of the run.
+        chosen: the number of joints to mark.
+    """
+    known = [point for point in record.frontier if point.value is not None]
+    if len(known) < 2:
+        return
+    ends = [end for p in known for end in (p.low, p.value, p.high) if end is not None]
+    least, scale = min(ends), (PLOT - 1) / ((max(ends) - min(ends)) or 1.0)
+    rows = []
+    for point in known:
+        value = point.value or 0.0
+        low, high = (value if end is None else end for end in (point.low, point.high))
+        first, at, last = (round(scale * (end - least)) for end in (low, value, high))
+        line = " " * first + "-" * (at - first) + "o" + "-" * (last - at)
+        shown = show(value) if point.low is None else f"{show(value)} [{show(low)}, {show(high)}]"
+        mark = "chosen" if point.joints == chosen else ""
+        rows.append([f"{point.joints:6}", shown, line.ljust(PLOT), mark])
+    span = f"{show(least)} to {show(max(ends))}"
+    _print_table(["joints", record.selection.metric or "", span, ""], rows)
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -13,12 +13,10 @@ from lightning_jointprune.record.selection import (
     finite,
     indices_below,
     probabilities_of,
-    show,
 )
 from lightning_jointprune.record.stored import (
     RECORD_FILE,
     build,
-    class_of,
     plain,
     read_json,
     real,
@@ -172,24 +170,6 @@ class PruningRecord:
                 f"Train with budget=TargetJoints([{joints}, {min(known)}]) for others."
             )
         return known[joints]
-
-    def comparison(self) -> str | None:
-        """Return in words what the numbers of joints were that one was chosen from, if it was."""
-        selection, metric = self.selection, self.selection.metric or ""
-        values = {
-            len(rung.indices): rung.metrics[metric] for rung in self.rungs if metric in rung.metrics
-        }
-        kept = len(selection.indices)
-        if class_of(self.settings.get("budget"))[0] != "Fewest" or kept not in values:
-            return None
-        best = (max if selection.higher_is_better else min)(values, key=lambda n: values[n])
-        better = f"the best was {show(values[best])} with {best}"
-        others = "no other was better" if best == kept else better
-        return (
-            f"Of {len(values)} numbers of joints that were compared in this run, {kept} reached "
-            f"{metric} {show(values[kept])} and {others}. The number was chosen on the validation, "
-            "so quote a metric of a test part."
-        )
 
     def to_json(self, path: PathLike | None = None) -> str:
         """Return the record as JSON; also write it to a file, or into a folder.

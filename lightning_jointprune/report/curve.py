@@ -11,6 +11,10 @@ from typing import NamedTuple
 from lightning_jointprune.measure.baseline import baseline_of
 from lightning_jointprune.record.files import PathLike, file_at
 from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.record.selection import show
+from lightning_jointprune.record.stored import class_of
+from lightning_jointprune.search.budgets.fewest import Fewest
+from lightning_jointprune.search.curve import choose_rung
 
 POINTS_FILE = "frontier.csv"
 COLUMNS = ("label", "joints", "value")  # required columns; low and high may be missing or empty
@@ -90,6 +94,82 @@ def _points_of(record: PruningRecord, label: str) -> list[Point]:
         for point in record.frontier
         if point.value is not None
     ]
+
+
+# What a number of joints that was chosen from a curve asks for.
+TEST_PART = "The number was chosen on the validation, so quote a metric of a test part."
+
+
+class Chosen(NamedTuple):
+    """Holds the number of joints that `Fewest` chose, beside those that it was compared with.
+
+    Attributes:
+        numbers: how many numbers of joints were measured.
+        kept: the one that was chosen.
+        value: the metric with it, when they were compared.
+        best: the number of joints with the best metric of all.
+        best_value: the metric with that one.
+        tolerance: how much worse than the top of the smoothed curve was as good.
+        by_error: whether that is one standard error, since it was larger than `within`.
+    """
+
+    numbers: int
+    kept: int
+    value: float
+    best: int
+    best_value: float
+    tolerance: float
+    by_error: bool
+
+    def words(self) -> str:
+        """Return what the other numbers of joints do, without a full stop."""
+        own = f"{show(self.value)} with {self.kept}"
+        if self.best == self.kept:
+            return f"no other number of joints did better when {self.numbers} were compared ({own})"
+        margin = f"{self.tolerance:.2g}"
+        margin = f"one standard error, {margin}," if self.by_error else margin
+        smooth = abs(self.best_value - self.value) > self.tolerance + 1e-9  # of rounding
+        return (
+            f"{'on the smoothed curve ' if smooth else ''}no number of joints did better by more "
+            f"than {margin} when {self.numbers} were compared ({own}, {show(self.best_value)} with "
+            f"{self.best})"
+        )
+
+
+def chosen_of(record: PruningRecord) -> Chosen | None:
+    """Return how `Fewest` chose the number of joints; None where it did not, or not this one."""
+    selection = record.selection
+    known = [point for point in record.frontier if point.value is not None]
+    name, arguments = class_of(record.settings.get("budget"))
+    if name != Fewest.__name__ or record.phase != "final" or not known:
+        return None
+    values, higher = [float(point.value or 0.0) for point in known], selection.higher_is_better
+    within = arguments.get("within")
+    within = float(within) if isinstance(within, int | float) else Fewest.within
+    choice = choose_rung(values, within, higher=higher, samples=selection.samples)
+    chosen, best = known[choice.rung], values.index((max if higher else min)(values))
+    if chosen.joints != len(selection.indices):
+        return None
+    return Chosen(
+        numbers=len(known),
+        kept=chosen.joints,
+        value=values[choice.rung],
+        best=known[best].joints,
+        best_value=values[best],
+        tolerance=max(within, choice.error),
+        by_error=choice.error > within,
+    )
+
+
+def sentence_of(record: PruningRecord, title: str | None = None) -> str:
+    """Return one sentence for a paper; it says what other numbers of joints do, if it is known.
+
+    Args:
+        record: of the run.
+        title: names the data.
+    """
+    sentence, compared = record.selection.sentence(title), chosen_of(record)
+    return sentence if compared is None else f"{sentence[:-1]}; {compared.words()}."
 
 
 def read_points(path: PathLike) -> tuple[Point, ...]:

@@ -15,7 +15,13 @@ from lightning_jointprune.record.files import PathLike, Place, file_at, place, w
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
 from lightning_jointprune.record.selection import show
 from lightning_jointprune.report.comparison import compare
-from lightning_jointprune.report.curve import Point, frontier_numbers
+from lightning_jointprune.report.curve import (
+    TEST_PART,
+    Point,
+    chosen_of,
+    frontier_numbers,
+    sentence_of,
+)
 from lightning_jointprune.report.doubts import NO_BASELINE, findings, verdict
 from lightning_jointprune.report.figures import (
     as_json,
@@ -119,7 +125,8 @@ def render(
         plotly,
         record=record,
         selection=record.selection,
-        sentence=record.selection.sentence(title),
+        sentence=sentence_of(record, title),
+        asked=TEST_PART if chosen_of(record) else "",
         numbers=numbers,
         drawn_by_name=skeleton_of(record) is not None,
         evaluation=evaluation,

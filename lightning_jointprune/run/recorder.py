@@ -18,6 +18,7 @@ from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE
 from lightning_jointprune.record.tables import SCREEN
 from lightning_jointprune.record.versions import installed
+from lightning_jointprune.report.curve import TEST_PART, chosen_of, sentence_of
 from lightning_jointprune.report.doubts import baseline_doubts, floor_doubts, freeze_doubts
 from lightning_jointprune.run.first_batches import FirstBatches, MeanPose, Normalisation, Order
 from lightning_jointprune.run.loggers import hand_over
@@ -306,8 +307,10 @@ def _closing(record: PruningRecord, report: Place | None) -> str:
 
     Instead of the table of more joints than a screen has lines, it says what shows it.
     """
-    selection, comparison = record.selection, record.comparison()
-    said = [f"Joint pruning: {selection.sentence()}", *([comparison] if comparison else [])]
+    selection = record.selection
+    said = [f"Joint pruning: {sentence_of(record)}"]
+    if chosen_of(record):
+        said.append(TEST_PART)
     if selection.num_joints <= SCREEN:
         said.append(selection.summary())
     elif report is not None:

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from lightning_jointprune.cli.main import main
+from lightning_jointprune.record.intervals import wilson
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
-from tests.records import evaluated
+from tests.records import compared, evaluated
 
 
 def selection_of(kept: tuple[int, ...], **more: Any) -> JointSelection:
@@ -76,6 +77,37 @@ def test_show_tells_every_rung_of_a_ladder_or_the_one_asked_for(
     assert [rung["indices"] for rung in shown["rungs"]] == [[0, 1, 2], [1]]
     assert main(["show", str(tmp_path), "--joints", "2"]) == 2
     assert "joints out of 1, 3 but got 2" in capsys.readouterr().err
+
+
+def test_show_draws_the_curve_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = {1: 0.5, 2: 0.75, 3: None, 8: 0.99, 17: 1.0}
+    compared(values, 8, samples=100).to_json(tmp_path)
+    assert main(["show", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "when 4 were compared (0.990 with 8, 1.000 with 17)" in out
+    assert "quote a metric of a test part" in out
+    head, *rows = out.partition("joints  ")[2].splitlines()[:5]
+    least, most = wilson(0.5, 100).low, wilson(1.0, 100).high
+    assert head.split() == ["val_acc", f"{least:.3f}", "to", f"{most:.3f}"]
+    assert [row.split()[0] for row in rows] == ["1", "2", "8", "17"]
+    assert [row.endswith("chosen") for row in rows] == [False, False, True, False]
+    at = [row.index("o") - row.index("]") - 3 for row in rows]  # columns after the interval
+    scale = 27 / (most - least)
+    assert at == [round(scale * (value - least)) for value in (0.5, 0.75, 0.99, 1.0)]
+    assert "0.750 [0.657, 0.825]" in rows[1]
+    main(["show", str(tmp_path), "--json"])
+    frontier = json.loads(capsys.readouterr().out)["frontier"]
+    assert [(point["joints"], point["value"]) for point in frontier] == [*values.items()]
+    main(["show", str(tmp_path), "--joints", "2"])
+    out = capsys.readouterr().out
+    assert out.startswith("With 2 of 17 joints the model reaches val_acc 0.750")
+    assert "were compared" not in out
+    assert next(row for row in out.splitlines() if row.endswith("chosen")).split()[0] == "8"
+
+
+def test_a_run_of_one_point_has_no_curve(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["show", str(run)])
+    assert "joints  val_acc" not in capsys.readouterr().out
 
 
 def test_a_run_is_its_folder_or_its_file(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,14 @@ import pytest
 
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report import Point, plot_frontier
-from lightning_jointprune.report.curve import frontier_numbers, read_points
-from tests.records import HOSTILE, record_of, unnamed
+from lightning_jointprune.report.curve import (
+    Chosen,
+    chosen_of,
+    frontier_numbers,
+    read_points,
+    sentence_of,
+)
+from tests.records import HOSTILE, compared, record_of, unnamed
 
 OTHERS = (
     Point(42, 0.9, "both hands"),
@@ -86,6 +92,73 @@ def test_the_baseline_is_a_dashed_line_across_the_figure() -> None:
     assert named[2].line.color == named[1].line.color
     percent = replace(record, baseline={"val_acc": 85.0})
     assert len(plot_frontier(percent, OTHERS).data) == 3
+
+
+RISING = {1: 0.6, 2: 0.8, 8: 0.952, 12: 0.957, 17: 0.95}
+
+
+def test_the_sentence_of_a_chosen_number_says_what_the_others_do() -> None:
+    record = compared(RISING, 8, last=0.96)
+    assert chosen_of(record) == Chosen(5, 8, 0.952, 12, 0.957, 0.01, False)
+    assert sentence_of(record, "AUTSL") == (
+        "With 8 of 17 joints the model reaches val_acc 0.960 on AUTSL, a 52.9 % reduction; no "
+        "number of joints did better by more than 0.01 when 5 were compared (0.952 with 8, 0.957 "
+        "with 12)."
+    )
+
+
+def test_one_standard_error_is_named_where_it_is_larger() -> None:
+    record = compared({2: 0.8, 8: 0.945, 12: 0.96}, 8, samples=100)
+    error = (0.96 * 0.04 / 100) ** 0.5
+    chosen = chosen_of(record)
+    assert chosen is not None
+    assert (chosen.tolerance, chosen.by_error) == (pytest.approx(error), True)
+    words = "no number of joints did better by more than one standard error, 0.02, when 3 were"
+    assert words in sentence_of(record)
+    wide = compared({2: 0.8, 8: 0.945, 12: 0.96}, 8, samples=100, within=0.03)
+    assert "by more than 0.03 when 3 were compared" in sentence_of(wide)
+
+
+def test_where_no_number_did_better_or_lower_is_better_the_sentence_says_so() -> None:
+    best = compared({2: 0.8, 8: 0.96, 12: 0.95}, 8)
+    assert "; no other number of joints did better when 3 were compared (0.960 with 8)." in (
+        sentence_of(best)
+    )
+    error = compared({2: 0.5, 8: 0.105, 12: 0.1}, 8, higher_is_better=False)
+    assert "by more than 0.01 when 3 were compared (0.105 with 8, 0.100 with 12)" in (
+        sentence_of(error)
+    )
+
+
+def test_a_point_that_sticks_out_of_the_smoothed_curve_is_said() -> None:
+    # 0.95 and 0.5 are smoothed to 0.725 each.
+    record = compared({1: 0.95, 2: 0.5, 8: 0.9, 12: 0.9, 17: 0.9}, 8, within=0.02)
+    sentence = sentence_of(record)
+    assert "; on the smoothed curve no number of joints did better by more than 0.02" in sentence
+    assert "(0.900 with 8, 0.950 with 1)" in sentence
+
+
+def test_numbers_that_were_not_measured_are_not_counted() -> None:
+    record = compared({**RISING, 5: None}, 8)
+    assert "when 5 were compared" in sentence_of(record)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        run(12, 0.8),
+        compared(RISING, 12),  # another rung than the chosen one
+        compared(RISING, 8, phase="compare"),
+        compared(dict.fromkeys(RISING), 8),
+        replace(compared(RISING, 8), settings={"budget": {"TargetJoints": {"count": [12, 8]}}}),
+        replace(compared(RISING, 8), settings={}),
+    ],
+)
+def test_what_was_not_chosen_from_a_curve_has_the_sentence_of_its_selection(
+    record: PruningRecord,
+) -> None:
+    assert chosen_of(record) is None
+    assert sentence_of(record) == record.selection.sentence()
 
 
 def test_labels_are_plain_text() -> None:
