@@ -132,7 +132,7 @@ def test_where_no_number_did_better_or_lower_is_better_the_sentence_says_so() ->
 
 def test_a_point_that_sticks_out_of_the_smoothed_curve_is_said() -> None:
     # 0.95 and 0.5 are smoothed to 0.725 each.
-    record = compared({1: 0.95, 2: 0.5, 8: 0.9, 12: 0.9, 17: 0.9}, 8, within=0.02)
+    record = compared({1: 0.95, 2: 0.5, 8: 0.9, 12: 0.9, 17: 0.9}, 8, within=0.02, samples=10_000)
     sentence = sentence_of(record)
     assert "; on the smoothed curve no number of joints did better by more than 0.02" in sentence
     assert "(0.900 with 8, 0.950 with 1)" in sentence
