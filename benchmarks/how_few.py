@@ -41,7 +41,8 @@ from benchmarks.shared.rows import (
     spread,
 )
 from benchmarks.shared.store import Result, Settings, Store, run_cells
-from benchmarks.shared.watched import METRIC, defaults_or_price, spent, train
+from benchmarks.shared.watched import METRIC, spent, train
+from benchmarks.shared.ways import defaults_or_price
 
 SCRIPT, PLAIN = "how_few", "validated"  # of cells with the callback, and without
 SETS = {
@@ -443,8 +444,13 @@ def curve_figures(families: Sequence[Family], store: Store) -> list[Figure]:
 
 
 def tells(result: Result) -> bool:
-    """Return whether a run keeps all that carries the class, or says that something is wrong."""
-    return {*result["informative"]} <= {*result["kept"]} or bool(result["doubts"])
+    """Return whether a run keeps all that carries the class, or says that it could not tell.
+
+    That some joints are undecided does not say so: others are then taken for decided.
+    """
+    said = [*(title for _, title in result["doubts"]), *result["said"]]
+    doubted = any("undecided" not in text for text in said)
+    return doubted or {*result["informative"]} <= {*result["kept"]}
 
 
 def by_lateness(families: Sequence[Family]) -> dict[float, list[Family]]:

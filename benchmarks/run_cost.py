@@ -32,7 +32,8 @@ from benchmarks.shared.rows import (
     spread,
 )
 from benchmarks.shared.store import Result, Settings, Store
-from benchmarks.shared.watched import defaults_or_price, spent, train
+from benchmarks.shared.watched import spent, train
+from benchmarks.shared.ways import defaults_or_price
 
 WAYS = ("without", "default", "price")
 SHORT = SMALL._replace(train=1600)  # 25 steps an epoch

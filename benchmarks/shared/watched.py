@@ -100,14 +100,6 @@ class Watched(GRUClassifier):
         return SequentialLR(optimizer, [ConstantLR(optimizer, IDLE, steps), usual], [idle])
 
 
-def defaults_or_price(joints: int, way: str) -> Any:
-    """Return the callback with `num_joints` alone, or with the price that was once the default."""
-    from lightning_jointprune import Fewest, JointPruningCallback, Price
-
-    budgets = {"default": {"budget": Fewest()}, "price": {"budget": Price("auto")}}
-    return JointPruningCallback(num_joints=joints, **budgets[way])
-
-
 def spent(result: dict[str, Any]) -> float:
     """Return the processor's seconds of a run, of what `train` returned."""
     return float(sum(result["seconds"].values()))

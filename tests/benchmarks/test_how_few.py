@@ -45,6 +45,7 @@ def default(store: Store, family: Family, **more: object) -> None:
         "curve": [[1, 0.5], [2, 0.9], [4, None], [21, 0.8]],
         "points": {"2": [3, 5]},
         "doubts": [],
+        "said": [],
         "steps": {"search": 7},
         "seconds": {"0": 1.0},
     }
@@ -83,8 +84,10 @@ def test_a_point_of_the_curve_stands_beside_a_new_model_on_its_joints(store: Sto
 
 
 def test_a_run_that_loses_a_joint_has_to_say_so() -> None:
-    lost = {"informative": [1, 2], "kept": [2], "doubts": []}
+    lost = {"informative": [1, 2], "kept": [2], "doubts": [], "said": []}
     assert not tells(lost)
+    assert not tells({**lost, "doubts": [["check", "3 of 9 joints are undecided."]]})
+    assert tells({**lost, "said": ["The search was short."]})
     assert tells({**lost, "doubts": [["check", "The search was short."]]})
     assert tells({**lost, "kept": [1, 2, 3]})
 

@@ -8,7 +8,8 @@ from torch.utils.data import TensorDataset
 
 from benchmarks.shared.held_out import Parts
 from benchmarks.shared.models import Recipe
-from benchmarks.shared.watched import IDLE, Watched, defaults_or_price, spent, train
+from benchmarks.shared.watched import IDLE, Watched, spent, train
+from benchmarks.shared.ways import defaults_or_price
 
 JOINTS, CLASSES, EPOCHS = 6, 2, 10
 
