@@ -33,6 +33,7 @@ from benchmarks.shared.models import Recipe
 from benchmarks.shared.rows import (
     Figure,
     Row,
+    at_most,
     existing,
     f1,
     interval,
@@ -41,7 +42,7 @@ from benchmarks.shared.rows import (
     spread,
 )
 from benchmarks.shared.store import Result, Settings, Store, run_cells
-from benchmarks.shared.watched import METRIC, spent, train
+from benchmarks.shared.watched import METRIC, in_steps, spent, train
 from benchmarks.shared.ways import defaults_or_price
 
 SCRIPT, PLAIN = "how_few", "validated"  # of cells with the callback, and without
@@ -55,6 +56,7 @@ LENGTHS = (12, 24, 48)  # epochs
 POINTS = (2, 4, 8, 16)  # numbers of joints at which the curve is held against new models
 LATE = (0.1, 0.3, 0.45, 0.6)  # shares of the run in which the model hardly learns
 LEAST = -0.01  # of the metric: what a model may be behind another
+DEARER = 1.05  # steps and validations of a run, in those of one without the callback
 NEAR = 0.02  # of the metric: what the curve may be away from new models, from 8 joints on
 DOUBTS = ("check", "bad")  # levels of findings that say that something is wrong
 
@@ -299,6 +301,15 @@ def few_beat_all(found: Found) -> list[Figure]:
     )
 
 
+def cost_figures(found: Found, store: Store) -> list[Figure]:
+    """Return what the runs cost in training steps, in those of runs without the callback."""
+    both = [(result, store.result(family.plain())) for family, result in found]
+    cost = [in_steps(ours, plain, RECIPE.batch_size) for ours, plain in both if plain]
+    if not cost:
+        return []
+    return [at_most("steps and validations, in those of a plain run", DEARER, fmean(cost), cost)]
+
+
 def measured_of(result: Result) -> dict[int, float]:
     """Map numbers of joints to the metric, of the points that were measured."""
     return {count: value for count, value in result["curve"] if value is not None}
@@ -359,7 +370,7 @@ def recording_figures(families: Sequence[Family], store: Store) -> list[Figure]:
         figures += ahead(f"{label} a new one on its joints", gains(found, store, its_own))
         figures += [
             figure._replace(measured=f"{epochs} epochs, {figure.measured}")
-            for figure in few_beat_all(found)
+            for figure in (*few_beat_all(found), *cost_figures(found, store))
         ]
     return figures
 

@@ -32,13 +32,12 @@ from benchmarks.shared.rows import (
     spread,
 )
 from benchmarks.shared.store import Result, Settings, Store
-from benchmarks.shared.watched import spent, train
+from benchmarks.shared.watched import in_steps, spent, train
 from benchmarks.shared.ways import defaults_or_price
 
 WAYS = ("without", "default", "price")
 SHORT = SMALL._replace(train=1600)  # 25 steps an epoch
 LENGTHS = {"short": (SHORT, 6, 5), "usual": (SMALL, 30, 3)}  # data, epochs, turns
-FORWARD = 1 / 3  # cost of a sequence that is only validated, in sequences that are trained on
 DEARER = 1.05
 PARTS = {
     "before the first step": ("before",),
@@ -87,16 +86,6 @@ def first_times(result: Result, way: str) -> float:
     return spent(result[way][0]) / spent(result["without"][0])
 
 
-def in_steps(result: Result, way: str, batch: int) -> float:
-    """Return what a run costs in training steps, in those of one without the callback.
-
-    What it validates more counts as a third of what it trains on.
-    """
-    ours, theirs = result[way][0], result["without"][0]
-    more = FORWARD * (ours["validated"] - theirs["validated"]) / batch
-    return (sum(ours["steps"].values()) + more) / sum(theirs["steps"].values())
-
-
 def figures(length: str, store: Store, seeds: int) -> list[Figure]:
     found = results(store, product(partial(cell, length), seeds))
     if not found:
@@ -105,7 +94,7 @@ def figures(length: str, store: Store, seeds: int) -> list[Figure]:
     steps = ", ".join(map(str, sorted(counts)))
     made = [Figure("training steps of every run", "one number", steps, len(counts) == 1)]
     for way, name in (("default", "default"), ("price", '`Price("auto")`')):
-        cost = [in_steps(result, way, Recipe().batch_size) for result in found]
+        cost = [in_steps(r[way][0], r["without"][0], Recipe().batch_size) for r in found]
         label = f"{name} / without"
         made += [
             at_most(f"steps and validations, {label}", DEARER, fmean(cost), cost),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.run_cost import ROWS, cell, first_times, in_steps, times
+from benchmarks.run_cost import ROWS, cell, first_times, times
 from benchmarks.shared.store import Result, Store, code_state
 
 
@@ -28,11 +28,6 @@ def result() -> Result:
 def test_the_first_turn_stands_apart(result: Result) -> None:
     assert times(result, "default") == pytest.approx(1.6)
     assert first_times(result, "default") == pytest.approx(3.0)
-
-
-def test_three_sequences_to_validate_cost_as_much_as_one_to_train_on(result: Result) -> None:
-    assert in_steps(result, "default", batch=64) == pytest.approx(1.05)
-    assert in_steps(result, "price", batch=64) == 1.0
 
 
 def test_the_table_says_where_the_time_goes(result: Result, tmp_path: Path) -> None:

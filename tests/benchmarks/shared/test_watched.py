@@ -8,7 +8,7 @@ from torch.utils.data import TensorDataset
 
 from benchmarks.shared.held_out import Parts
 from benchmarks.shared.models import Recipe
-from benchmarks.shared.watched import IDLE, Watched, spent, train
+from benchmarks.shared.watched import IDLE, Watched, in_steps, spent, train
 from benchmarks.shared.ways import defaults_or_price
 
 JOINTS, CLASSES, EPOCHS = 6, 2, 10
@@ -57,3 +57,10 @@ def test_a_late_learner_begins_late_with_the_usual_rates() -> None:
         return found
 
     assert rates(0.6, 50) == pytest.approx([0.5 * IDLE] * 30 + rates(0.0, 20))
+
+
+def test_three_sequences_to_validate_cost_as_much_as_one_to_train_on() -> None:
+    plain = {"steps": {"training": 100}, "validated": 300}
+    ours = {"steps": {"search": 60, "final": 40}, "validated": 1260}
+    assert in_steps(ours, plain, batch_size=64) == pytest.approx(1.05)
+    assert in_steps(plain, plain, batch_size=64) == 1.0
