@@ -54,6 +54,7 @@ SETS = {
 }
 LENGTHS = (12, 24, 48)  # epochs
 POINTS = (2, 4, 8, 16)  # numbers of joints at which the curve is held against new models
+ALIKE = 1.5  # largest ratio of a number of joints that was measured to the one that is asked for
 LATE = (0.1, 0.3, 0.45, 0.6)  # shares of the run in which the model hardly learns
 LEAST = -0.01  # of the metric: what a model may be behind another
 DEARER = 1.05  # steps and validations of a run, in those of one without the callback
@@ -135,7 +136,7 @@ def learned(pruning: Any) -> Result:
     record = pruning.record
     curve = {len(rung.indices): rung.metrics.get(METRIC) for rung in record.rungs}
     measured = [count for count, value in curve.items() if value is not None]
-    points = {asked: nearest(measured, asked) for asked in POINTS if measured}
+    points = {asked: nearest(measured, asked) for asked in POINTS}
     doubts = [doubt for doubt in findings(record) if doubt.level in DOUBTS]
     return {
         "kept": [int(joint) for joint in record.selection.indices],
@@ -143,14 +144,17 @@ def learned(pruning: Any) -> Result:
         "points": {
             str(asked): [int(joint) for joint in record.selection_of(count).indices]
             for asked, count in points.items()
+            if count is not None
         },
         "doubts": [[doubt.level, doubt.title] for doubt in doubts],
     }
 
 
-def nearest(counts: Iterable[int], asked: int) -> int:
-    """Return the number that is nearest to another, as a ratio; of two, the smaller."""
-    return min(counts, key=lambda count: (max(count / asked, asked / count), count))
+def nearest(counts: Iterable[int], asked: int) -> int | None:
+    """Return the number that is nearest to another, as a ratio; None if none is near."""
+    ratios = {count: max(count / asked, asked / count) for count in counts}
+    near = [count for count, ratio in ratios.items() if ratio <= ALIKE]
+    return min(near, key=lambda count: (ratios[count], count), default=None)
 
 
 # --- the cells of a row --------------------------------------------------------------------------

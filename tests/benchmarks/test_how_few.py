@@ -53,10 +53,11 @@ def default(store: Store, family: Family, **more: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "asked", "expected"), [([12, 16, 20], 15, 16), ([4, 9], 6, 4), ([21], 2, 21)]
+    ("counts", "asked", "expected"),
+    [([12, 16, 20], 15, 16), ([4, 9], 6, 4), ([21], 2, None), ([], 2, None)],
 )
 def test_the_nearest_number_is_nearest_as_a_ratio(
-    counts: list[int], asked: int, expected: int
+    counts: list[int], asked: int, expected: int | None
 ) -> None:
     assert nearest(counts, asked) == expected
 
