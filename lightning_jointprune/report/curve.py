@@ -45,12 +45,14 @@ class Frontier(NamedTuple):
         metric: name of the metric.
         lines: the points of each label; those of runs come first.
         runs: the labels that are names of runs.
+        chosen: by the label of a run that has several points, the one whose joints it kept.
         baselines: by the label of a run, what it reaches without pruning, where that is known.
     """
 
     metric: str
     lines: dict[str, tuple[Point, ...]]
     runs: tuple[str, ...]
+    chosen: dict[str, Point]
     baselines: dict[str, float]
 
 
@@ -82,9 +84,15 @@ def frontier_numbers(
         label: tuple(sorted(line, key=lambda p: (p.joints, p.value)))
         for label, line in lines.items()
     }
+    chosen = {
+        name: point
+        for name, record in named.items()
+        for point in ordered.get(name, ())
+        if point.joints == len(record.selection.indices) and record.rungs
+    }
     known = {name: baseline_of(record) for name, record in named.items() if name in ordered}
     baselines = {name: value for name, value in known.items() if value is not None}
-    return Frontier(metric, ordered, tuple(named), baselines)
+    return Frontier(metric, ordered, tuple(named), chosen, baselines)
 
 
 def _points_of(record: PruningRecord, label: str) -> list[Point]:

@@ -44,6 +44,7 @@ HOVER = (
     "keep probability %{customdata[3]}, mean over the search %{customdata[4]}"
     "%{customdata[5]}<extra></extra>"
 )
+WIDE = 100  # largest number of joints of an axis that is not logarithmic
 LAYOUT = {"template": "plotly_white", "margin": {"l": 10, "r": 10, "t": 40, "b": 40}}
 
 
@@ -297,19 +298,31 @@ def draw_frontier(numbers: Frontier | None) -> go.Figure:
             customdata=[str(Estimate(point.value, point.low, point.high)) for point in line],
             hovertemplate="%{x} joints: %{customdata}<extra>%{fullData.name}</extra>",
         )
-    most = max(point.joints for line in numbers.lines.values() for point in line)
+    colours = dict(zip(numbers.lines, itertools.cycle(COLOURS), strict=False))
+    for label, point in numbers.chosen.items():
+        figure.add_scatter(
+            x=[point.joints],
+            y=[point.value],
+            name="chosen",
+            mode="markers",
+            marker={"size": 20, "symbol": "circle-open", "color": colours[label]},
+            marker_line_width=3,
+            hoverinfo="skip",
+        )
+    counts = [point.joints for line in numbers.lines.values() for point in line]
+    wide = max(counts) > WIDE and min(counts) > 0
     for label, value in numbers.baselines.items():
         whose = f"{_label(label)}, " if len(numbers.runs) > 1 else ""
-        colour = COLOURS[list(numbers.lines).index(label) % len(COLOURS)]
         figure.add_scatter(
-            x=[0, most],
+            x=[min(counts) if wide else 0, max(counts)],
             y=[value, value],
             name=f"{whose}without pruning",
             mode="lines",
-            line={"color": colour, "width": 1.5, "dash": "dash"},
+            line={"color": colours[label], "width": 1.5, "dash": "dash"},
             hovertemplate=f"{show(value)}<extra>%{{fullData.name}}</extra>",
         )
-    figure.update_xaxes(title_text="joints that the model sees", rangemode="tozero")
+    axis = {"type": "log"} if wide else {"rangemode": "tozero"}
+    figure.update_xaxes(title_text="joints that the model sees", **axis)
     figure.update_yaxes(title_text=_label(numbers.metric))
     figure.update_layout(**LAYOUT, height=380, margin_t=60, showlegend=True)
     figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})

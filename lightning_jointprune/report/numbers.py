@@ -99,6 +99,20 @@ class History(NamedTuple):
     phases: tuple[tuple[str, float, float], ...]
 
 
+class Rung(NamedTuple):
+    """Holds a number of joints that was measured, and the joints as a page shows them for it.
+
+    Attributes:
+        kept: how many joints the model sees.
+        value: the metric with them.
+        joints: all joints by rank, with their keep probabilities when this number was settled.
+    """
+
+    kept: int
+    value: float
+    joints: tuple[Joint, ...]
+
+
 class Numbers(NamedTuple):
     """Holds all that a report shows of a run; None where there is nothing to show."""
 
@@ -107,6 +121,7 @@ class Numbers(NamedTuple):
     drawing: Drawing | None
     history: History | None
     frontier: Frontier | None
+    rungs: tuple[Rung, ...]
     classes: Classes | None
 
 
@@ -132,6 +147,7 @@ def report_numbers(
         drawing=skeleton_numbers(record, joints),
         history=history_numbers(record, joints, evaluation),
         frontier=frontier_numbers(record, points),
+        rungs=rung_numbers(record, joints),
         classes=None if evaluation is None else class_numbers(evaluation),
     )
 
@@ -193,7 +209,36 @@ def importance_numbers(
             zip(selection.joint_names, selection.keep_probabilities, selection.mask, strict=True)
         )
     ]
+    return _ranked(joints)
+
+
+def _ranked(joints: Iterable[Joint]) -> tuple[Joint, ...]:
     return tuple(sorted(joints, key=lambda j: (-round(j.probability, 2), -j.mean, j.number)))
+
+
+def rung_numbers(record: PruningRecord, joints: Sequence[Joint]) -> tuple[Rung, ...]:
+    """Return the numbers of joints to choose from on a page, the fewest first; empty without two.
+
+    Args:
+        record: the run.
+        joints: its `importance_numbers`, which are those of the number that was chosen.
+    """
+    chosen, found = len(record.selection.indices), []
+    rungs = {len(rung.indices): rung for rung in record.rungs}
+    for point in record.frontier:
+        if point.value is None or point.joints not in rungs:
+            continue
+        kept, probabilities = set(point.indices), rungs[point.joints].keep_probabilities
+        others = (  # costs are those of the model with the chosen joints
+            joint._replace(
+                probability=probabilities[joint.number], kept=joint.number in kept, cost=None
+            )
+            for joint in joints
+        )
+        ranked = tuple(joints) if point.joints == chosen else _ranked(others)
+        found.append(Rung(point.joints, point.value, ranked))
+    known = {rung.kept for rung in found}
+    return tuple(found) if len(known) > 1 and chosen in known else ()
 
 
 def part_numbers(joints: Iterable[Joint]) -> tuple[Part, ...]:

@@ -31,7 +31,7 @@ from lightning_jointprune.report.figures import (
 )
 from lightning_jointprune.report.numbers import (
     History,
-    Joint,
+    Numbers,
     report_numbers,
     short,
     skeleton_of,
@@ -44,7 +44,7 @@ from lightning_jointprune.report.plotly_script import (
     script_element,
     script_text,
 )
-from lightning_jointprune.report.usage import callback_code, idle_components, papers
+from lightning_jointprune.report.usage import callback_code, idle_components, load_code, papers
 
 
 def write_report(
@@ -136,9 +136,8 @@ def render(
         code=callback_code(record),
         papers=papers(record),
         sketch=skeleton_sketch(numbers.drawing) if numbers.drawing else "",
-        page_data=_for_script(
-            json.dumps(_page_data(numbers.joints, numbers.history), separators=(",", ":"))
-        ),
+        page_data=_for_script(json.dumps(_page_data(record, numbers), separators=(",", ":"))),
+        load=load_code(record, len(record.selection.indices)),
         baseline=baseline_of(record),
         no_baseline=NO_BASELINE,
         settings={name: json.dumps(value) for name, value in record.settings.items()},
@@ -177,14 +176,29 @@ def _page(template: str, figures: Mapping[str, Any], plotly: str, **values: Any)
     )
 
 
-def _page_data(joints: Sequence[Joint], history: History | None) -> dict[str, Any]:
-    """Return the data of the page's own script: joints by rank, and the moments to replay."""
-    columns = ("steps", "epochs", "phase_names", "active", "expected")
+def _page_data(record: PruningRecord, numbers: Numbers) -> dict[str, Any]:
+    """Return the data of the page's own script.
+
+    They are the joints by rank, the moments to replay, and what changes with the number of joints.
+    """
+    history, columns = numbers.history, ("steps", "epochs", "phase_names", "active", "expected")
     moments = zip(*(getattr(history, name) for name in columns), strict=True) if history else ()
-    costs = [j.cost and short(j.cost.value) for j in joints]
-    rows = zip(joints, costs, strict=True)
+    costs = [j.cost and short(j.cost.value) for j in numbers.joints]
+    rows = zip(numbers.joints, costs, strict=True)
     shown = [(j.number, j.name, j.part, j.probability, j.kept, cost) for j, cost in rows]
-    return {"joints": shown, "moments": list(moments)}
+    rungs = [
+        {
+            "value": show(rung.value),
+            "order": [joint.number for joint in rung.joints],
+            "probabilities": [short(joint.probability) for joint in rung.joints],
+            "kept": [joint.number for joint in rung.joints if joint.kept],
+            "load": load_code(record, rung.kept),
+        }
+        for rung in numbers.rungs
+    ]
+    drawing = numbers.drawing if rungs else None
+    edges = (*drawing.kept_edges, *drawing.other_edges) if drawing else ()
+    return {"joints": shown, "moments": list(moments), "rungs": rungs, "edges": edges}
 
 
 def _for_script(text: str) -> Markup:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from lightning_jointprune.gates.relaxations import GATES, PAPERS, Paper
 from lightning_jointprune.joint_files.mediapipe import extraction_plan
 from lightning_jointprune.record.record import PruningRecord
-from lightning_jointprune.record.stored import as_code
+from lightning_jointprune.record.stored import as_code, class_of
 from lightning_jointprune.report.numbers import skeleton_of
+from lightning_jointprune.search.budgets.fewest import Fewest
 
 ARGUMENTS = ("input", "axes", "budget", "gate", "groups", "keep", "drop", "phases", "lr", "fill")
 
@@ -29,6 +31,45 @@ def idle_components(record: PruningRecord) -> tuple[str, ...]:
     """Return sentences on parts of MediaPipe that need not run; empty if that is not known."""
     plan = extraction_plan(record.selection) if record.phase == "final" else None
     return () if plan is None else plan.idle_sentences()
+
+
+def load_code(record: PruningRecord, count: int) -> str:
+    """Return Python code that loads the model with so many joints, or trains one for them.
+
+    `Fewest` trains the model on for the number that it chose, so for another number there is no
+    model that is as good as the curve says. Other ladders train all their numbers to the end.
+    """
+    chosen = len(record.selection.indices)
+    fewest = class_of(record.settings.get("budget"))[0] == Fewest.__name__
+    if fewest and count != chosen:
+        return _train_code(record, count)
+    which, of, others = "", "selection", ""
+    if count != chosen:
+        which, of = f", joints={count}", f"selection_of({count})"
+    elif record.rungs and not fewest:
+        most = len(record.rungs[0].indices)
+        others = f'model = load_pruned(MyModel, "best.ckpt", joints={most})  # or another rung\'s\n'
+    return (
+        "from lightning_jointprune import PruningRecord, load_pruned\n\n"
+        f'model = load_pruned(MyModel, "best.ckpt"{which})  # sees the kept joints only\n{others}'
+        f'kept = PruningRecord.from_json("pruning_record.json").{of}.indices'
+    )
+
+
+def _train_code(record: PruningRecord, count: int) -> str:
+    """Return code that trains a model for another number of joints than `Fewest` chose."""
+    chosen = len(record.selection.indices)
+    kept = list(record.selection_of(count).indices)
+    settings = {**record.settings, "budget": {"TargetJoints": {"count": count}}, "keep": kept}
+    code = callback_code(replace(record, settings=settings)) or (
+        "from lightning_jointprune import JointPruningCallback, TargetJoints\n\n"
+        f"JointPruningCallback(\n    num_joints={record.selection.num_joints},\n"
+        f"    budget=TargetJoints(count={count}),\n    keep={kept},\n)"
+    )
+    return (
+        f"# The last part of the run trained the model for {chosen} joints alone.\n"
+        f"# For these {count}, train it anew with\n{code}"
+    )
 
 
 def callback_code(record: PruningRecord) -> str | None:

@@ -161,6 +161,21 @@ def test_what_was_not_chosen_from_a_curve_has_the_sentence_of_its_selection(
     assert sentence_of(record) == record.selection.sentence()
 
 
+def test_the_chosen_number_is_marked() -> None:
+    line, chosen = plot_frontier(compared(RISING, 8)).data
+    assert list(line.x) == [1, 2, 8, 12, 17]
+    assert (list(chosen.x), list(chosen.y), chosen.name) == ([8], [0.952], "chosen")
+    assert len(plot_frontier({"a": run(12, 0.8), "b": run(4, 0.7)}).data) == 2
+
+
+def test_many_joints_are_on_a_logarithmic_axis() -> None:
+    wide = plot_frontier(run(12, 0.8), [Point(543, 0.9, "all")])
+    assert wide.layout.xaxis.type == "log"
+    assert plot_frontier(run(12, 0.8), OTHERS).layout.xaxis.type is None
+    none = plot_frontier(run(12, 0.8), [Point(543, 0.9, "all"), Point(0, 0.1, "none")])
+    assert none.layout.xaxis.type is None
+
+
 def test_labels_are_plain_text() -> None:
     figure = plot_frontier({HOSTILE[0]: run(12, 0.8)}, [Point(3, 0.1, HOSTILE[1])])
     assert "<img" not in str(figure.to_dict())

@@ -20,10 +20,11 @@ from lightning_jointprune.report.numbers import (
     history_numbers,
     importance_numbers,
     part_numbers,
+    rung_numbers,
     skeleton_numbers,
 )
 from lightning_jointprune.skeletons import get_skeleton
-from tests.records import evaluated, record_of, snapshot, unnamed
+from tests.records import compared, evaluated, record_of, snapshot, unnamed
 
 
 def drawing_of(record: PruningRecord) -> Drawing | None:
@@ -32,6 +33,40 @@ def drawing_of(record: PruningRecord) -> Drawing | None:
 
 def history_of(record: PruningRecord, worth: JointEvaluation | None = None) -> History | None:
     return history_numbers(record, importance_numbers(record, worth), worth)
+
+
+def test_every_number_of_joints_that_was_measured_has_its_own_joints_and_ranks() -> None:
+    record = compared({2: 0.8, 3: None, 5: 0.9, 17: 0.91}, 5)
+    odd = replace(record.rungs[-1], indices=(4, 9), keep_probabilities=(*(0.1,) * 9, *(0.7,) * 8))
+    record = replace(record, rungs=(*record.rungs[:-1], odd))
+    ranked = importance_numbers(record, evaluated(record))
+    few, chosen, most = rung_numbers(record, ranked)
+    assert [(rung.kept, rung.value) for rung in (few, chosen, most)] == [
+        (2, 0.8),
+        (5, 0.9),
+        (17, 0.91),
+    ]
+    assert chosen.joints == ranked
+    assert {joint.number for joint in few.joints if joint.kept} == {4, 9}
+    # By keep probability, and of the same ones by the mean over the search.
+    means = {joint.number: joint.mean for joint in ranked}
+    order = sorted(range(17), key=lambda joint: (joint < 9, -means[joint], joint))
+    assert [joint.number for joint in few.joints] == order
+    assert [joint.probability for joint in few.joints] == [0.7] * 8 + [0.1] * 9
+    assert {joint.cost for joint in few.joints} == {None}
+    assert all(joint.kept for joint in most.joints)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        record_of("coco_17", (0, 1)),
+        compared({2: None, 5: 0.9, 17: None}, 5),
+        compared({2: 0.8, 5: None, 17: 0.9}, 5),
+    ],
+)
+def test_without_measured_numbers_there_is_nothing_to_choose_from(record: PruningRecord) -> None:
+    assert rung_numbers(record, importance_numbers(record)) == ()
 
 
 def test_joints_are_ranked_by_keep_probability() -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -21,7 +22,7 @@ from lightning_jointprune.report.doubts import findings
 from lightning_jointprune.report.numbers import importance_numbers, report_numbers
 from lightning_jointprune.report.page import _coded, _for_script
 from lightning_jointprune.report.usage import callback_code, idle_components, papers
-from tests.records import HOSTILE, evaluated, record_of, unnamed
+from tests.records import HOSTILE, compared, evaluated, record_of, unnamed
 
 
 def test_a_figures_json_cannot_end_the_script_it_is_in() -> None:
@@ -140,8 +141,22 @@ def test_a_ladder_has_a_row_for_each_of_its_numbers_and_tells_how_to_load_one() 
     record = record_of("coco_17", (3, 10))
     large = replace(record.selection, indices=(3, 4, 10), metrics={"val_acc": 0.875})
     page = render(replace(record, rungs=(large, record.selection)))
-    assert "of joints val_acc this run 2 0.863 this run 3 0.875" in text_of(page)
-    assert 'load_pruned(MyModel, "best.ckpt", joints=3)' in page
+    assert "of joints val_acc this run, chosen 2 0.863 this run 3 0.875" in text_of(page)
+    assert 'load_pruned(MyModel, "best.ckpt", joints=3)' in unescape(page)
+
+
+def test_the_curve_is_the_first_section_where_there_is_one() -> None:
+    page = render(compared({2: 0.8, 5: 0.9, 17: 0.905}, 5))
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+    assert headings[:2] == ["How few will do", "The skeleton"]
+    assert "Frontier" not in headings
+    text = text_of(page)
+    assert "5 of 17 joints are shown, the number that was chosen." in text
+    assert "no number of joints did better by more than 0.01 when 3 were compared" in text
+    assert text.count("The number was chosen on the validation, so quote a metric of a test") == 1
+    plain = render(compared({2: None, 5: 0.9, 17: None}, 5))
+    assert "How few will do" not in plain
+    assert 'id="rung"' not in plain
 
 
 def test_each_signer_has_a_row_if_they_are_known() -> None:

@@ -18,7 +18,7 @@ from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report import Point, write_comparison, write_report
 from lightning_jointprune.skeletons import get_skeleton
-from tests.records import HOSTILE, evaluated, record_of, unnamed
+from tests.records import HOSTILE, compared, evaluated, record_of, unnamed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -98,6 +98,8 @@ def test_hostile_names_are_shown_and_run_nothing(browser: Browser, tmp_path: Pat
         settings=settings,
         versions={name: name for name in HOSTILE},
     )
+    more = replace(record.selection, indices=(0, 1, 2, 3), metrics={HOSTILE[0]: 0.95})
+    record = replace(record, rungs=(more, record.selection))
     for skeleton in ("coco_17", HOSTILE[1]):  # without a skeleton the groups are the body parts
         shown, worth = replace(record, skeleton=skeleton), evaluated(record, len(HOSTILE))
         signers = dict.fromkeys(HOSTILE, Estimate(0.5))
@@ -123,6 +125,8 @@ def test_hostile_names_are_shown_and_run_nothing(browser: Browser, tmp_path: Pat
         table = page.locator("#joints").inner_text()
         assert [name for name in HOSTILE if name not in table] == []
         assert HOSTILE[0] in (page.locator("#importance .ytick").first.text_content() or "")
+        page.locator("#frontier").press("End")
+        assert f"4 of 17 joints are shown, with {HOSTILE[0]} 0.950" in page.inner_text("#rung")
         for button in page.locator("#joints .name button").all()[:5]:
             button.click()
             assert page.locator("#chosen").inner_text().startswith(HOSTILE)
@@ -235,8 +239,144 @@ def test_every_section_is_linked_from_the_top(browser: Browser, tmp_path: Path) 
     titled = [f"#{title.get_attribute('id')}" for title in page.locator("section > h2").all()]
     assert links == titled
     page.close()
+    page, wrongs = opened(browser, compared(CURVE, 5), tmp_path, 1280)
+    links = [link.get_attribute("href") or "" for link in page.locator("nav a").all()]
+    titled = [f"#{title.get_attribute('id')}" for title in page.locator("section > h2").all()]
+    assert links == titled
+    assert links[:2] == ["#frontier-title", "#skeleton-title"]
+    page.close()
     page, wrongs = opened(browser, unnamed((0.9, 0.1)), tmp_path, 390)
     assert page.locator("nav a").all_inner_texts() == ["Importance", "Trust", "Next"]
+    assert wrongs == []
+    page.close()
+
+
+CURVE = {1: 0.6, 2: 0.84, 5: 0.9, 8: None, 17: 0.905}  # the metric by the number of joints
+EDGES = get_skeleton("coco_17").edges
+
+
+def shown(page: Page) -> dict[str, Any]:
+    """Return what the page shows of the joints, in every place where it does."""
+    found: dict[str, Any] = page.evaluate("""() => {
+        const data = (id) => document.getElementById(id).data;
+        const texts = (of) => [...document.querySelectorAll(of)].map((e) => e.textContent);
+        const line = document.getElementById('frontier').layout.shapes.at(-1);
+        return {
+            filled: data('skeleton')[3].customdata.map((row) => row[1]),
+            hollow: data('skeleton')[2].customdata.map((row) => row[1]),
+            edges: data('skeleton')[1].x.filter((x) => x === null).length,
+            bold: document.getElementById('importance').layout.yaxis.ticktext,
+            bars: data('importance').map(({ x, y, text, marker }) => [x, y, text, marker.opacity]),
+            verdicts: texts('#joints .mark'),
+            ranks: texts('#joints .rank'),
+            names: texts('#joints .name'),
+            probabilities: texts('#joints .probability'),
+            parts: texts('[data-part] .count'),
+            load: texts('#load')[0],
+            pressed: texts('[data-rung][aria-pressed=true]'),
+            line: [line.x0, line.x1],
+        };
+    }""")
+    found["said"] = page.inner_text("#rung span")
+    return found
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_another_number_of_joints_is_shown_everywhere_and_the_chosen_one_again(
+    browser: Browser, tmp_path: Path, width: int
+) -> None:
+    record = compared(CURVE, 5)
+    page, wrongs = opened(browser, record, tmp_path, width)
+    names, start = get_skeleton("coco_17").joints, shown(page)
+    assert not page.locator("#rung button").is_visible()
+
+    def shows(kept: range) -> None:
+        now, count = shown(page), len(kept)
+        others = [joint for joint in range(17) if joint not in kept]
+        assert (now["filled"], now["hollow"]) == ([*kept], others)
+        assert now["edges"] == sum(a in kept and b in kept for a, b in EDGES)
+        assert now["bold"][:count] == [f"<b>{names[joint]}</b>" for joint in kept]
+        assert "<b>" not in "".join(now["bold"][count:])
+        assert now["verdicts"] == ["KEEP"] * count + ["PRUNE"] * len(others)
+        assert now["names"] == [names[joint] for joint in (*kept, *others)]
+        assert now["ranks"] == [str(rank) for rank in range(1, 18)]
+        assert now["probabilities"] == ["0.990"] * count + ["0.010"] * len(others)
+        head = get_skeleton("coco_17").groups["head"]
+        assert now["parts"][:2] == [f"{count}/17", f"{sum(j in kept for j in head)}/{len(head)}"]
+        assert (now["pressed"], now["line"]) == ([str(count)], [count, count])
+        assert now["said"] == f"{count} of 17 joints are shown, " + (
+            "the number that was chosen."
+            if count == 5
+            else f"with val_acc {CURVE[count]:.3f}. The run chose 5."
+        )
+        assert (f"TargetJoints(count={count})" in now["load"]) == (count != 5)
+
+    shows(range(5))
+    figure = page.locator("#frontier")
+    figure.press("ArrowRight")  # past 8, which was not measured
+    shows(range(17))
+    figure.press("ArrowRight")
+    shows(range(17))
+    for _ in range(2):
+        figure.press("ArrowLeft")
+    shows(range(2))
+    for form, text in (
+        ("py", "kept = [0, 1]  # 2 of 17 joints\n"),
+        ("json", '"kept": [\n  0,\n  1\n ]'),
+    ):
+        page.select_option("#format", form)
+        with page.expect_download() as download:
+            page.click("#download")
+        assert text in Path(download.value.path()).read_text(encoding="utf-8")
+    page.locator("#joints .name button").nth(2).click()
+    assert page.inner_text("#chosen").startswith(f"{names[2]} (joint 2, head): PRUNE, rank 3")
+    page.click("#rung button")
+    assert shown(page) == start
+    assert page.evaluate("document.activeElement.id") == "frontier"
+    assert page.inner_text("#chosen").startswith(f"{names[2]} (joint 2, head): KEEP, rank 3")
+    page.click("[data-rung='0']")
+    shows(range(1))
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert wrongs == []
+    page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_point_of_the_curve_can_be_pressed(browser: Browser, tmp_path: Path, width: int) -> None:
+    page, wrongs = opened(browser, compared(CURVE, 5), tmp_path, width)
+    page.locator("#frontier").scroll_into_view_if_needed()
+    for place, joints in ((3, 17), (1, 2), (2, 5)):
+        points = page.locator("#frontier .scatterlayer .trace").first.locator(".point")
+        box = points.nth(place).bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.locator("#frontier .hoverlayer .hovertext").first.wait_for()
+        page.mouse.down()
+        page.mouse.up()
+        page.locator(f"[data-rung='{place}'][aria-pressed=true]").wait_for()
+        assert page.inner_text("#rung").startswith(f"{joints} of 17 joints are shown")
+    assert wrongs == []
+    page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_no_barrier_while_another_number_is_shown(
+    browser: Browser, tmp_path: Path, scheme: str, width: int
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    record = replace(compared(CURVE, 5, samples=200), baseline={"val_acc": 0.91})
+    page, wrongs = opened(
+        browser, record, tmp_path, width, scheme=scheme, evaluation=evaluated(record)
+    )
+    page.locator("#frontier").press("Home")
+    assert page.locator("#joints .cost").all_inner_texts() == [""] * 17
+    found = Axe().run(page).response["violations"]
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
     assert wrongs == []
     page.close()
 
@@ -464,6 +604,9 @@ def test_without_plotly_the_page_says_so_and_its_tables_work(
 ) -> None:
     page = new_page(browser)
     page.route("https://**", lambda route: route.abort())
+    page.goto(write_report(compared(CURVE, 5), tmp_path, plotly="cdn").as_uri())
+    page.click("[data-rung='1']")
+    assert page.locator("#joints .mark").all_inner_texts().count("KEEP") == 2
     page.goto(write_report(record_of("coco_17", (5, 7)), tmp_path, plotly="cdn").as_uri())
     assert "could not be loaded" in page.inner_text("#importance")
     page.fill("#find", "keep")

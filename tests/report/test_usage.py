@@ -10,6 +10,7 @@ import pytest
 
 import lightning_jointprune
 from lightning_jointprune import (
+    Fewest,
     Groups,
     HardConcrete,
     JointPruningCallback,
@@ -19,9 +20,9 @@ from lightning_jointprune import (
 )
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
-from lightning_jointprune.report.usage import callback_code, idle_components, papers
+from lightning_jointprune.report.usage import callback_code, idle_components, load_code, papers
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
-from tests.records import HOSTILE, record_of, unnamed
+from tests.records import HOSTILE, compared, record_of, unnamed
 
 
 def kept_of(skeleton: str, *prefixes: str) -> PruningRecord:
@@ -99,6 +100,43 @@ def test_the_code_makes_the_callback_of_the_run(arguments: dict[str, Any]) -> No
     again = eval(call, scope)._settings
     assert again.as_plain() == settings.as_plain()
     assert (again.joint_names, again.skeleton) == (names, settings.skeleton)
+
+
+CURVE = {2: 0.8, 5: 0.9, 17: 0.91}
+
+
+def test_the_chosen_joints_are_loaded_and_other_rungs_of_a_ladder_by_their_number() -> None:
+    record = compared(CURVE, 5)
+    assert load_code(record, 5).splitlines()[2:] == [
+        'model = load_pruned(MyModel, "best.ckpt")  # sees the kept joints only',
+        'kept = PruningRecord.from_json("pruning_record.json").selection.indices',
+    ]
+    ladder = replace(record, settings={"budget": {"TargetJoints": {"count": [17, 5, 2]}}})
+    assert 'load_pruned(MyModel, "best.ckpt", joints=17)  # or another' in load_code(ladder, 5)
+    assert load_code(ladder, 2).splitlines()[2:] == [
+        'model = load_pruned(MyModel, "best.ckpt", joints=2)  # sees the kept joints only',
+        'kept = PruningRecord.from_json("pruning_record.json").selection_of(2).indices',
+    ]
+    assert "joints=" not in load_code(record_of("coco_17", (0,)), 1)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_for_a_number_that_was_not_chosen_the_code_trains_a_model_for_its_joints(
+    known: bool,
+) -> None:
+    record = compared(CURVE, 5)
+    asked = JointPruningCallback(skeleton="coco_17", budget=Fewest("val_acc"), axes="b t j c")
+    settings = asked._settings.as_plain()
+    record = replace(record, settings=settings if known else {"budget": settings["budget"]})
+    code = load_code(record, 2)
+    assert code.startswith("# The last part of the run trained the model for 5 joints alone.")
+    imported, _, call = code.partition("\n\n")
+    words = re.findall(r"[A-Z]\w+", imported.splitlines()[-1])
+    again = eval(call, {name: getattr(lightning_jointprune, name) for name in words})._settings
+    assert again.budget == TargetJoints(2)
+    assert again.as_plain()["keep"] == [0, 1]
+    if known:
+        assert (again.axes, again.skeleton) == ("b t j c", get_skeleton("coco_17"))
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,19 @@
     return figure;
   };
   const narrow = () => document.documentElement.clientWidth < 600;
-  const { joints: columns, moments } = read("page-data");
-  const joints = columns.map(([number, name, part, probability, kept, cost], rank) => ({ rank, number, name, part, probability, kept, cost }));
+  const { joints: columns, moments, rungs, edges } = read("page-data");
+  // By rank. What depends on how many joints are kept follows `showRung`; `row` is that of the history.
+  const joints = columns.map(([number, name, part, probability, kept, cost], rank) => ({ rank, row: rank, number, name, part, probability, kept, cost, measured: cost }));
+  const byRow = [...joints];
   const byNumber = new Map(joints.map((joint) => [joint.number, joint]));
   const config = { displaylogo: false, responsive: true, toImageButtonOptions: { format: "svg" } };
 
+  // The number of joints that the run chose, by its place in `rungs`.
+  const original = rungs.findIndex(({ kept }) => kept.length === joints.filter((joint) => joint.kept).length);
+
   // What the reader has asked for; everything drawn follows from it.
   let chosen = null; // a joint
+  let rung = original; // a number of joints, by its place in `rungs`; -1 where there is no other
   let shown = joints; // those that pass the search and the body part, in the chosen order
   let moment = moments.length - 1;
 
@@ -52,10 +58,14 @@
   // The chosen joint and the moment, as lines over a figure.
   function marks(id) {
     const { mark } = colours(), line = { color: mark, width: 2 }, found = [];
-    const row = id === "importance" ? shown.indexOf(chosen) : id === "history" && chosen ? chosen.rank : -1;
+    const row = id === "importance" ? shown.indexOf(chosen) : id === "history" && chosen ? chosen.row : -1;
     if (row >= 0) found.push({ type: "rect", xref: "x domain", x0: 0, x1: 1, yref: "y", y0: row - 0.5, y1: row + 0.5, line });
     const column = id === "classes" && chosen ? charts.get(id).layout.meta.joints.indexOf(chosen.number) : -1;
     if (column >= 0) found.push({ type: "rect", yref: "y domain", y0: 0, y1: 1, xref: "x", x0: column - 0.5, x1: column + 0.5, line });
+    if (id === "frontier" && rung >= 0) {
+      const x = rungs[rung].kept.length;
+      found.push({ type: "line", xref: "x", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { ...line, dash: "dot" } });
+    }
     if (id === "history" && moment < moments.length - 1) {
       const [step] = moments[moment];
       found.push({ type: "line", xref: "x", x0: step, x1: step, yref: "paper", y0: 0, y1: 1, line: { ...line, dash: "dot" } });
@@ -90,12 +100,20 @@
       figure.data.push({ x: [], y: [], mode: "markers", type: "scatter", hoverinfo: "skip", marker: { size, color: "rgba(0,0,0,0)", line: { width: 3 } } });
     }
     charts.set(id, { element, data: figure.data, layout, full: figure.data.map((trace) => ({ ...trace })) });
+    if (id === "skeleton" && rung !== original) fill();
     if (layout.meta?.aspect) ring(id);
     if (id === "importance") arrange();
+    if (id === "frontier" && rung >= 0) layout.hovermode = "x";
     element.replaceChildren(); // the sketch, that was there before Plotly
     Plotly.newPlot(element, figure.data, dressed(id), config);
-    element.on("plotly_click", ({ points: [point] }) => {
-      const joint = id === "history" ? point.data.type === "heatmap" && joints[point.pointNumber[0]]
+    element.on("plotly_click", ({ points }) => {
+      const [point] = points;
+      if (id === "frontier") {
+        const ours = points.find(({ curveNumber }) => curveNumber === 0); // this run's line
+        if (ours) showRung(rungs.findIndex(({ kept }) => kept.length === ours.x));
+        return;
+      }
+      const joint = id === "history" ? point.data.type === "heatmap" && byRow[point.pointNumber[0]]
         : byNumber.get(id === "classes" ? layout.meta.joints[point.pointNumber[1]] : point.customdata?.[1]);
       if (joint) choose(joint === chosen ? null : joint);
     });
@@ -104,18 +122,39 @@
   const update = (id) => { const chart = charts.get(id); if (chart) Plotly.react(chart.element, chart.data, dressed(id), config); };
   const updateMarks = (id) => { const chart = charts.get(id); if (chart) Plotly.relayout(chart.element, { shapes: dressed(id).shapes }); };
 
+  // The joints that are kept, and those that are not, on the skeleton.
+  function fill() {
+    const { data } = charts.get("skeleton");
+    const drawn = (of) => {
+      const ends = (axis) => of.flatMap(([a, b]) => [places.get(a)[axis], places.get(b)[axis], null]);
+      return { x: ends("x"), y: ends("y") };
+    };
+    const both = ([a, b]) => byNumber.get(a).kept && byNumber.get(b).kept;
+    Object.assign(data[0], drawn(edges.filter((edge) => !both(edge))));
+    Object.assign(data[1], drawn(edges.filter(both)));
+    for (const [trace, kept] of [[data[2], false], [data[3], true]]) {
+      const of = joints.filter((joint) => joint.kept === kept).sort((a, b) => a.number - b.number);
+      Object.assign(trace, { x: of.map((joint) => placeOf(joint).x), y: of.map((joint) => placeOf(joint).y), customdata: of.map((joint) => hover(joint, placeOf(joint).hover)) });
+      if (kept) trace.marker = { ...trace.marker, color: of.map((joint) => joint.probability) };
+    }
+  }
+
+  // What is said of a joint at the pointer: as it came, with the values of the number that is shown.
+  const hover = (joint, [name, number, group, , mean, cost]) => [name, number, group, joint.probability.toFixed(3), mean, joint.cost === null ? "" : cost];
+
   // The bars of the joints that are shown, and no gaps between them.
   function arrange() {
     const { data, layout, full } = charts.get("importance");
     const rows = new Map(shown.map((joint, row) => [joint.number, row]));
     data.forEach((trace, index) => {
-      const all = full[index], places = [...all.customdata.keys()].filter((place) => rows.has(all.customdata[place][1]));
-      const pick = (values) => places.map((place) => values[place]);
-      Object.assign(trace, { x: pick(all.x), y: places.map((place) => rows.get(all.customdata[place][1])), customdata: pick(all.customdata), text: pick(all.text) });
-      trace.marker = { ...all.marker, opacity: pick(all.marker.opacity) };
+      const all = full[index], wanted = all.customdata.filter((row) => rows.has(row[1]));
+      const of = wanted.map((row) => byNumber.get(row[1]));
+      Object.assign(trace, { x: of.map((joint) => joint.probability), y: of.map((joint) => rows.get(joint.number)), customdata: of.map((joint, place) => hover(joint, wanted[place])), text: of.map((joint) => joint.probability.toFixed(2)) });
+      trace.marker = { ...all.marker, opacity: of.map((joint) => joint.kept ? 1 : 0.35) };
     });
-    layout.full ??= layout.yaxis.ticktext;
-    layout.yaxis = { ...layout.yaxis, tickvals: [...shown.keys()], ticktext: shown.map((joint) => layout.full[joint.rank]), range: [Math.max(shown.length, 4) - 0.4, -0.6] };
+    layout.full ??= layout.yaxis.ticktext.map((text) => text.replace(/^<b>(.*)<\/b>$/s, "$1")); // by row
+    const label = (joint) => joint.kept ? `<b>${layout.full[joint.row]}</b>` : layout.full[joint.row];
+    layout.yaxis = { ...layout.yaxis, tickvals: [...shown.keys()], ticktext: shown.map(label), range: [Math.max(shown.length, 4) - 0.4, -0.6] };
     layout.height = 100 + 17 * Math.max(shown.length, 4);
   }
 
@@ -141,15 +180,16 @@
 
   // --- one joint, everywhere -------------------------------------------------------------------
 
-  const rows = [...document.querySelectorAll("#joints tbody tr")]; // by rank
-  const buttons = rows.map((row) => row.querySelector("button"));
+  for (const [row, element] of [...document.querySelectorAll("#joints tbody tr")].entries()) {
+    Object.assign(byRow[row], { element, button: element.querySelector("button"), verdict: element.querySelector(".mark") });
+  }
 
   function choose(joint) {
-    if (chosen) rows[chosen.rank].removeAttribute("aria-current");
+    if (chosen) chosen.element.removeAttribute("aria-current");
     chosen = joint;
     byId("chosen").hidden = !joint;
     if (joint) {
-      const row = rows[joint.rank], box = row.closest(".table");
+      const row = joint.element, box = row.closest(".table");
       row.setAttribute("aria-current", "true");
       box.scrollTop = row.offsetTop - box.clientHeight / 2;
       const part = joint.part ? `, ${joint.part}` : "";
@@ -160,20 +200,20 @@
     for (const id of ["importance", "history", "classes"]) updateMarks(id);
   }
 
-  buttons.forEach((button, rank) => button.addEventListener("click", () => choose(joints[rank] === chosen ? null : joints[rank])));
+  for (const joint of joints) joint.button.addEventListener("click", () => choose(joint === chosen ? null : joint));
   byId("chosen").querySelector("button").addEventListener("click", () => choose(null));
   document.addEventListener("keydown", (event) => { if (event.key === "Escape" && chosen) choose(null); });
 
   // One stop for Tab in the table; the arrows go from joint to joint.
   byId("joints").addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key], here = shown.findIndex((joint) => buttons[joint.rank] === document.activeElement);
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key], here = shown.findIndex((joint) => joint.button === document.activeElement);
     const to = step && here >= 0 && shown[here + step];
     if (!to) return;
     event.preventDefault();
     stop(to);
-    buttons[to.rank].focus();
+    to.button.focus();
   });
-  const stop = (joint) => buttons.forEach((button, rank) => { button.tabIndex = joint && rank === joint.rank ? 0 : -1; });
+  const stop = (to) => joints.forEach((joint) => { joint.button.tabIndex = joint === to ? 0 : -1; });
   stop(joints[0]);
 
   // --- search, order, body part ----------------------------------------------------------------
@@ -184,17 +224,17 @@
     part: (a, b) => parts.indexOf(a.part) - parts.indexOf(b.part) || a.rank - b.rank,
     number: (a, b) => a.number - b.number,
   };
-  const words = rows.map((row) => [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase());
+  const words = (joint) => [...joint.element.cells].map((cell) => cell.textContent).join(" ").toLowerCase();
   let part = -1;
 
   function filter() {
     const wanted = byId("find").value.toLowerCase().split(/\s+/).filter(Boolean);
     shown = joints
-      .filter((joint) => (part < 0 || joint.part === parts[part]) && wanted.every((word) => words[joint.rank].includes(word)))
+      .filter((joint) => (part < 0 || joint.part === parts[part]) && wanted.every((word) => words(joint).includes(word)))
       .sort(orders[byId("order").value]);
     const passing = new Set(shown);
-    rows.forEach((row, rank) => { row.hidden = !passing.has(joints[rank]); });
-    byId("joints").tBodies[0].append(...shown.map((joint) => rows[joint.rank]));
+    for (const joint of joints) joint.element.hidden = !passing.has(joint);
+    byId("joints").tBodies[0].append(...shown.map((joint) => joint.element));
     stop(shown[0]);
     byId("found").textContent = shown.length < joints.length ? `${shown.length} of ${joints.length} joints` : "";
     if (charts.has("importance")) { arrange(); update("importance"); }
@@ -208,6 +248,60 @@
       for (const other of chips) other.setAttribute("aria-pressed", String(other === chip));
       filter();
     });
+  }
+
+  // --- another number of joints, everywhere ----------------------------------------------------
+
+  function showRung(to) {
+    if (to === rung || !rungs[to]) return;
+    rung = to;
+    const { kept, order, probabilities, load } = rungs[rung], open = new Set(kept);
+    order.forEach((number, rank) => {
+      const joint = byNumber.get(number);
+      Object.assign(joint, { rank, probability: probabilities[rank], kept: open.has(number), cost: rung === original ? joint.measured : null });
+    });
+    joints.sort((a, b) => a.rank - b.rank);
+    for (const joint of joints) {
+      joint.element.classList.toggle("dropped", !joint.kept);
+      joint.verdict.textContent = joint.kept ? "KEEP" : "PRUNE";
+      for (const [name, value] of Object.entries({ rank: joint.rank + 1, probability: joint.probability.toFixed(3) })) joint.element.querySelector(`.${name}`).textContent = value;
+      const cost = joint.element.querySelector(".cost");
+      if (cost) cost.textContent = joint.cost === null ? "" : cost.dataset.cost;
+    }
+    for (const chip of chips) {
+      const of = joints.filter((joint) => chip.dataset.part === "-1" || joint.part === parts[chip.dataset.part]);
+      chip.querySelector(".count").textContent = `${of.filter((joint) => joint.kept).length}/${of.length}`;
+    }
+    if (byId("load")) byId("load").textContent = load;
+    tell();
+    filter();
+    if (charts.has("skeleton")) { fill(); ring("skeleton"); update("skeleton"); }
+    updateMarks("frontier");
+    if (chosen) choose(chosen);
+  }
+
+  // The number that is shown, in words.
+  function tell() {
+    const { kept, value } = rungs[rung], line = byId("rung"), { metric } = byId("frontier").dataset;
+    const other = rung !== original, words = `${kept.length} of ${joints.length} joints are shown, `;
+    line.classList.toggle("other", other);
+    line.querySelector("span").textContent = words + (other ? `with ${metric} ${value}. The run chose ${rungs[original].kept.length}.` : "the number that was chosen.");
+    line.querySelector("button").hidden = !other;
+    byId("skeleton")?.setAttribute("aria-label", `The skeleton with ${kept.length} of ${joints.length} joints filled; the table below has the same values`);
+    for (const button of document.querySelectorAll("[data-rung]")) button.setAttribute("aria-pressed", String(Number(button.dataset.rung) === rung));
+  }
+
+  if (rung >= 0) {
+    const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -rungs.length, End: rungs.length };
+    byId("frontier").addEventListener("keydown", (event) => {
+      const step = steps[event.key];
+      if (!step) return;
+      event.preventDefault();
+      showRung(Math.min(Math.max(rung + step, 0), rungs.length - 1));
+    });
+    for (const button of document.querySelectorAll("[data-rung]")) button.addEventListener("click", () => showRung(Number(button.dataset.rung)));
+    byId("rung").querySelector("button").addEventListener("click", () => { showRung(original); byId("frontier").focus({ preventScroll: true }); });
+    tell();
   }
 
   // --- the search, moment by moment ------------------------------------------------------------
@@ -224,7 +318,7 @@
 
   function looks(full, numbers) {
     looks.z ??= readHistory().data[0].z;
-    const color = numbers.map((number) => looks.z[byNumber.get(number).rank][moment]);
+    const color = numbers.map((number) => looks.z[byNumber.get(number).row][moment]);
     return { color, size: color.map((p) => full * (0.3 + 0.7 * p)) };
   }
 
@@ -265,11 +359,11 @@
   const cell = (value) => typeof value === "string" ? `"${value.replace(/^(?=[=+\-@\t\r])/, "'").replaceAll('"', '""')}"` : String(value);
   const TEX = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}" };
   const tex = (value) => value.replace(/[\\~^<>|&%$#_{}]/g, (sign) => TEX[sign] ?? `\\${sign}`).replace(/\s+/g, " ");
-  const indices = joints.filter(({ kept }) => kept).map(({ number }) => number).sort((a, b) => a - b);
+  const indices = () => joints.filter(({ kept }) => kept).map(({ number }) => number).sort((a, b) => a - b);
   const texts = {
     csv: () => [["rank", "index", "joint", "body_part", "keep_probability", "verdict", ...costs], ...joints.map(rank)].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n",
-    json: () => JSON.stringify({ kept: indices, joints: joints.map(({ rank: place, number: index, name, part: body_part, probability: keep_probability, kept, cost: drop_cost }) => ({ rank: place + 1, index, name, body_part, keep_probability, kept, ...(costs.length && { drop_cost }) })) }, null, 1) + "\n",
-    py: () => `kept = [${indices.join(", ")}]  # ${indices.length} of ${joints.length} joints\n`,
+    json: () => JSON.stringify({ kept: indices(), joints: joints.map(({ rank: place, number: index, name, part: body_part, probability: keep_probability, kept, cost: drop_cost }) => ({ rank: place + 1, index, name, body_part, keep_probability, kept, ...(costs.length && { drop_cost }) })) }, null, 1) + "\n",
+    py: () => `kept = [${indices().join(", ")}]  # ${indices().length} of ${joints.length} joints\n`,
     tex: () => joints.map((joint) => `${joint.number} & ${tex(joint.name)} & ${tex(joint.part)} & ${joint.probability.toFixed(3)} & ${joint.kept ? "keep" : "prune"} \\\\\n`).join(""),
   };
   const format = byId("format"), box = byId("text");
