@@ -1,4 +1,4 @@
-"""Collects accuracy against the number of joints, of runs and of other models, as plain points."""
+"""Collects accuracy against the number of joints as plain points, and words the number chosen."""
 
 from __future__ import annotations
 

@@ -295,7 +295,7 @@
     const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -rungs.length, End: rungs.length };
     byId("frontier").addEventListener("keydown", (event) => {
       const step = steps[event.key];
-      if (!step) return;
+      if (!step || event.altKey || event.ctrlKey || event.metaKey) return; // Alt and an arrow go back
       event.preventDefault();
       showRung(Math.min(Math.max(rung + step, 0), rungs.length - 1));
     });
