@@ -38,18 +38,15 @@ def read_baseline(
     """
     known, source = (figures, "") if isinstance(figures, Mapping) else _read(figures)
     found = {name: value for name, value in _numbers(known).items() if math.isfinite(value)}
-    if metric is None and found:
+    if metric in found or (metric is None and found):
         return found
-    name = metric or "val_acc"
-    if metric is None or metric not in found:
-        others = ", ".join(found) or "none that is finite"
-        got = f"{name} {known[name]}" if name in known else others
-        raise ValueError(
-            f"Expected {metric or 'figures'} of the run without the callback{source} but got "
-            f"{got}. Log {name} in that run's validation_step, or pass its value, such as "
-            f'{{"{name}": 0.93}}.'
-        )
-    return found
+    name, others = metric or "val_acc", ", ".join(found) or "none that is finite"
+    got = f"{name} {known[name]}" if name in known else others
+    raise ValueError(
+        f"Expected {metric or 'figures'} of the run without the callback{source} but got {got}. "
+        f"Log {name} in that run's validation_step, or pass its value, such as "
+        f'{{"{name}": 0.93}}.'
+    )
 
 
 def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:

@@ -298,35 +298,40 @@ def draw_frontier(numbers: Frontier | None) -> go.Figure:
             customdata=[str(Estimate(point.value, point.low, point.high)) for point in line],
             hovertemplate="%{x} joints: %{customdata}<extra>%{fullData.name}</extra>",
         )
-    colours = dict(zip(numbers.lines, itertools.cycle(COLOURS), strict=False))
-    for label, point in numbers.chosen.items():
-        figure.add_scatter(
-            x=[point.joints],
-            y=[point.value],
-            name="chosen",
-            mode="markers",
-            marker={"size": 20, "symbol": "circle-open", "color": colours[label]},
-            marker_line_width=3,
-            hoverinfo="skip",
-        )
     counts = [point.joints for line in numbers.lines.values() for point in line]
     wide = max(counts) > WIDE and min(counts) > 0
-    for label, value in numbers.baselines.items():
-        whose = f"{_label(label)}, " if len(numbers.runs) > 1 else ""
-        figure.add_scatter(
-            x=[min(counts) if wide else 0, max(counts)],
-            y=[value, value],
-            name=f"{whose}without pruning",
-            mode="lines",
-            line={"color": colours[label], "width": 1.5, "dash": "dash"},
-            hovertemplate=f"{show(value)}<extra>%{{fullData.name}}</extra>",
-        )
+    _mark_runs(figure, numbers, (min(counts) if wide else 0, max(counts)))
     axis = {"type": "log"} if wide else {"rangemode": "tozero"}
     figure.update_xaxes(title_text="joints that the model sees", **axis)
     figure.update_yaxes(title_text=_label(numbers.metric))
     figure.update_layout(**LAYOUT, height=380, margin_t=60, showlegend=True)
     figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
     return figure
+
+
+def _mark_runs(figure: go.Figure, numbers: Frontier, ends: tuple[int, int]) -> None:
+    """Mark what runs chose, and what they reach without pruning between two numbers of joints."""
+    colours = dict(zip(numbers.lines, itertools.cycle(COLOURS), strict=False))
+    whose = {run: f"{_label(run)}, " if len(numbers.runs) > 1 else "" for run in numbers.runs}
+    for run, point in numbers.chosen.items():
+        figure.add_scatter(
+            x=[point.joints],
+            y=[point.value],
+            name=f"{whose[run]}chosen",
+            mode="markers",
+            marker={"size": 20, "symbol": "circle-open", "color": colours[run]},
+            marker_line_width=3,
+            hoverinfo="skip",
+        )
+    for run, value in numbers.baselines.items():
+        figure.add_scatter(
+            x=ends,
+            y=[value, value],
+            name=f"{whose[run]}without pruning",
+            mode="lines",
+            line={"color": colours[run], "width": 1.5, "dash": "dash"},
+            hovertemplate=f"{show(value)}<extra>%{{fullData.name}}</extra>",
+        )
 
 
 def plot_classes(evaluation: JointEvaluation) -> go.Figure:

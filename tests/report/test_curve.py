@@ -166,6 +166,9 @@ def test_the_chosen_number_is_marked() -> None:
     assert list(line.x) == [1, 2, 8, 12, 17]
     assert (list(chosen.x), list(chosen.y), chosen.name) == ([8], [0.952], "chosen")
     assert len(plot_frontier({"a": run(12, 0.8), "b": run(4, 0.7)}).data) == 2
+    both = plot_frontier({"a": run(12, 0.8), "b": compared(RISING, 8)}).data
+    assert [trace.name for trace in both] == ["a", "b", "b, chosen"]
+    assert both[2].marker.color == both[1].line.color
 
 
 def test_many_joints_are_on_a_logarithmic_axis() -> None:
