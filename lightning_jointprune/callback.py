@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -37,8 +37,7 @@ from lightning_jointprune.run.inspection import preview
 from lightning_jointprune.run.recorder import Recorder
 from lightning_jointprune.run.settings import Settings
 from lightning_jointprune.search import optimizer as optim
-from lightning_jointprune.search.budgets import Budget, make_controller
-from lightning_jointprune.search.budgets.price import Price
+from lightning_jointprune.search.budgets import AUTO, Budget, make_controller
 from lightning_jointprune.search.phases import Phase
 from lightning_jointprune.search.search import JointSearch
 from lightning_jointprune.skeletons import Skeleton
@@ -64,16 +63,18 @@ class JointPruningCallback(pl.Callback):
         axes: the axes of that tensor in einops' words, such as `"b t j c"`, `"b c t j m"` or
             `"b t (j c)"`; `"b t (33*4 + 42*3)"` are 33 joints of 4 channels and 42 of 3. None
             infers them and refuses when they are ambiguous.
-        budget: what limits the joints: an object such as `Price("auto")` or `MetricFloor`, or just
-            a whole number of joints, or several.
+        budget: what limits the joints: an object such as `Price(0.003)` or `MetricFloor`, or just
+            a whole number of joints, or several. `"auto"` is `Fewest()` where the run has a
+            validation to compare numbers of joints by, and else `Price("auto")`.
         gate: how a gate is relaxed while it is learned: an object such as `HardConcrete()`, or its
             name, `"hard_concrete"`.
         groups: gates above the joints: `Groups`, a mapping from a group's name to its joints, or
             for the skeleton's own body parts `"hierarchical"` or `"tied"`.
         keep: joints that are never dropped, by index or name, or body parts such as `"left_hand"`.
         drop: joints that are never used, not even in the warm-up, likewise.
-        phases: fractions of the run at which the warm-up and the search end, 0 to 1; what follows
-            is the training under the frozen mask.
+        phases: fractions of the run at which the search may begin and at which it ends, 0 to 1. It
+            waits for a model that has not begun to learn, with 0 for none. What follows is the
+            training under the frozen mask.
         lr: the logits' own learning rate, above 0; None chooses it for the optimizer: 0.05 for Adam
             and its kin, `0.5 (1 - momentum) / price` for SGD; more in a search of under 200 steps.
         fill: what a dropped joint is replaced by: a number in units of the input, `"mean"`, the
@@ -93,7 +94,7 @@ class JointPruningCallback(pl.Callback):
         skeleton: str | Skeleton | None = None,
         input: str | None = None,  # noqa: A002 -- the field's word
         axes: str | None = None,
-        budget: Budget | int | Sequence[int] = Price("auto"),  # noqa: B008 -- frozen
+        budget: Budget | int | Sequence[int] | Literal["auto"] = AUTO,
         gate: Gate | str = GumbelSigmoid(),  # noqa: B008 -- frozen
         groups: Groups | Mapping[str, Sequence[int | str]] | str | None = None,
         keep: Sequence[int | str] = (),
@@ -121,6 +122,7 @@ class JointPruningCallback(pl.Callback):
                 fill=fill,
             )
             self._settings = self._given  # those of the model at hand: its own layer brings some
+            self._validated = False  # whether the run is validated: asked for in `setup`
             # The search and what is written down of it: anew with every run, kept when one goes on.
             self._search, self._recorder = self._new_search(self._given.new_layer())
         self.dirpath = dirpath
@@ -211,7 +213,10 @@ class JointPruningCallback(pl.Callback):
         with _misconfigured():
             trainers.check_alone(trainer, self.state_key)
             if stage == "fit":
-                trainers.check_run(trainer, self._search.controller)
+                trainers.check_run(trainer)
+                if self._settings.budget != AUTO:
+                    trainers.check_validated(trainer, self._search.controller)
+                self._validated = trainer.enable_validation
                 # Asked now: all processes have to answer together, which none does after an error.
                 self._folder = trainers.run_folder(trainer, self.dirpath, RECORD_FILE)
         self._arrival = partial(self._arrive, trainer, pl_module, stage)
@@ -235,6 +240,7 @@ class JointPruningCallback(pl.Callback):
             if self._guest or self._search.layer.mask is not None:
                 self._guest = False
                 self._begin(trainer, pl_module)
+            self._settle_budget(state["search"].get("budget") == "Fewest")
             self._search.load_state_dict(state["search"])
             self._recorder.load_state_dict(state["journal"])
             self._rate, self._start = state["rate"], state["start"]
@@ -285,12 +291,7 @@ class JointPruningCallback(pl.Callback):
                 self._entrance.watch()
             return
         self._check_order()
-        progress = trainers.share_of_rest(done, self._start)
-        if self._search.is_to_choose(progress):
-            self._choose(trainer)
-        phase = self._search.advance(progress)
-        if phase is not None:
-            self._begin_phase(trainer, phase)
+        self._move_on(trainer, done)
         self._companions.hold(trainer, self._search.changes)
         if self._unshown is not None:
             self._show(pl_module, self._unshown)
@@ -355,6 +356,9 @@ class JointPruningCallback(pl.Callback):
         metrics = trainer.strategy.broadcast(trainers.measured(trainer, self._metrics_before))
         with _misconfigured():
             trainers.check_metric(self._search.controller, metrics, trainer.sanity_checking)
+        if metrics or not trainer.sanity_checking:
+            shown = list(trainer.progress_bar_metrics)
+            self._recorder.quote(metrics, other_callbacks.monitored(trainer), shown)
         if trainer.sanity_checking:
             return
         self._plan.close()
@@ -362,9 +366,9 @@ class JointPruningCallback(pl.Callback):
         self._companions.observe(metrics)
         self._recorder.samples = trainers.validation_samples(trainer)
         self._recorder.note(self._search, trainer.global_step, trainer.current_epoch, metrics)
-        self._recorder.quote(other_callbacks.monitored(trainer), list(trainer.progress_bar_metrics))
-        with _misconfigured():
-            trainers.check_comparable(self._search.controller, metrics, self._recorder.metric)
+        if self._settings.budget != AUTO or self._search.phase != "warmup":
+            with _misconfigured():
+                trainers.check_comparable(self._search.controller, metrics, self._recorder.metric)
         if self._folder is not None and trainers.writes_files(trainer, alone=True):
             self._recorder.refresh(self._search, self._folder)
         self._unshown = sum(self._search.mask())  # asked now: no step waits for the device
@@ -388,6 +392,8 @@ class JointPruningCallback(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         with _misconfigured():
             self._entrance.give_up()
+        if self._search.phase == "compare":  # a short run may have no step left to choose in
+            self._move_on(trainer, trainers.progress_at_end(trainer))
         if self._search.phase != "final" and trainers.writes_files(trainer):
             rank_zero_warn(self._search.unfinished())
         elif trainers.writes_files(trainer):
@@ -439,7 +445,7 @@ class JointPruningCallback(pl.Callback):
         """Return a search with this layer that has not begun, and what writes it down."""
         asked = self._settings
         layer.joint_names = asked.joint_names
-        budget = make_controller(asked.budget, layer)
+        budget = make_controller(asked.budget, layer, self._validated)
         recorder = Recorder(
             asked.joint_names,
             asked.skeleton,
@@ -450,6 +456,20 @@ class JointPruningCallback(pl.Callback):
         )
         recorder.baseline = self._baseline
         return JointSearch(layer, budget, asked.phases), recorder
+
+    def _settle_budget(self, comparable: bool) -> bool:
+        """Return whether the budget was left to the run, which now turns to the one that fits.
+
+        Args:
+            comparable: whether numbers of joints can be compared.
+        """
+        if self._settings.budget != AUTO:
+            return False
+        controller = make_controller(AUTO, self._search.layer, comparable)
+        if controller.budget != self._search.controller.budget:
+            controller.follow(self._search.controller)
+            self._search.controller = controller
+        return True
 
     def _come(self) -> None:
         """Come to the model of this run, once its own `setup` and `configure_model` are over."""
@@ -566,6 +586,21 @@ class JointPruningCallback(pl.Callback):
         if found:
             rank_zero_info(f"Joint pruning: {self._entrance.announcement(joints)}")
 
+    def _move_on(self, trainer: pl.Trainer, done: float) -> None:
+        """Prepare a training step, and the phase that begins with it.
+
+        Args:
+            trainer: in a fit.
+            done: the fraction of the run that is done, 0 to 1.
+        """
+        assert self._start is not None  # known since the first step
+        progress = trainers.share_of_rest(done, self._start)
+        if self._search.is_to_choose(progress):
+            self._choose(trainer)
+        phase = self._search.advance(progress)
+        if phase is not None:
+            self._begin_phase(trainer, phase)
+
     def _begin_phase(self, trainer: pl.Trainer, phase: Phase) -> None:
         """Set up a phase that has just begun, and say so."""
         (self._begin_search if phase == "search" else self._begin_final)(trainer)
@@ -576,6 +611,8 @@ class JointPruningCallback(pl.Callback):
 
     def _begin_search(self, trainer: pl.Trainer) -> None:
         """Set the logits' rate, which depends on the steps and, for some, the price."""
+        if self._settle_budget(self._validated and self._recorder.comparable):
+            rank_zero_info(f"Joint pruning: {self._recorder.automatic(self._search)}")
         with _misconfigured():
             price = self._search.controller.checked_price()
         steps = trainers.planned_steps(trainer, self._search.length, self._start or 0.0)

@@ -21,6 +21,8 @@ INFORMATIVE = (1, 4)  # joints that carry half of the sign each; the others are 
 SHORT_RUNS = [
     pytest.mark.filterwarnings("ignore:.* kept joints ha(s|ve) a keep probability of at most"),
     pytest.mark.filterwarnings("ignore:The gates hardly moved"),
+    pytest.mark.filterwarnings("ignore:The model had (not|hardly) begun to learn"),
+    pytest.mark.filterwarnings("ignore:The search had .* steps"),
     pytest.mark.filterwarnings("ignore:.* was not surely at its (floor|ceiling)"),
     pytest.mark.filterwarnings("ignore:.* ended at .* its (floor|ceiling) of"),
 ]

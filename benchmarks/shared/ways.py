@@ -7,7 +7,7 @@ from typing import Any
 
 def defaults_or_price(joints: int, way: str) -> Any:
     """Return the callback with `num_joints` alone, `default`, or with `Price("auto")`, `price`."""
-    from lightning_jointprune import Fewest, JointPruningCallback, Price
+    from lightning_jointprune import JointPruningCallback, Price
 
-    budgets = {"default": {"budget": Fewest()}, "price": {"budget": Price("auto")}}
+    budgets = {"default": {}, "price": {"budget": Price("auto")}}
     return JointPruningCallback(num_joints=joints, **budgets[way])

@@ -112,6 +112,9 @@ class PruningRecord:
             show it: `"centred"` and `"scaled"` by all of them in each `"frame"` or `"sequence"`,
             `"origin"`, the joint that is always at 0, `"standardised"`.
         baseline: finite figures of a run without the callback, by name; empty if not known.
+        course: of the search: `"began"` and `"learned_at"`, the fractions of the run at which it
+            began and at which the training loss had fallen by a tenth (None for not yet), and
+            `"steps"`, its optimizer steps; empty if that is not known.
 
     Raises:
         ValueError: an unknown phase, an edge to no joint, or a snapshot or a pose of other joints.
@@ -129,6 +132,7 @@ class PruningRecord:
     normalisation: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     baseline: Mapping[str, float] = field(default_factory=dict)
+    course: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         joints = self.selection.num_joints
@@ -145,6 +149,7 @@ class PruningRecord:
         parts = {str(name): indices_below(sorted(of), joints) for name, of in self.parts.items()}
         set_fields(self, parts=parts, normalisation=plain(dict(self.normalisation)))
         set_fields(self, baseline=finite(self.baseline))
+        set_fields(self, course=plain(dict(self.course)))
         set_fields(self, settings=plain(dict(self.settings)), versions=plain(dict(self.versions)))
 
     @property

@@ -5,6 +5,7 @@ The callback warns of some in the course of the run; the page and the terminal l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from lightning_jointprune.record.record import PruningRecord, Snapshot
 from lightning_jointprune.record.selection import beside_floor, is_undecided, show
 from lightning_jointprune.record.stored import class_of
 from lightning_jointprune.report.comparison import compare
+from lightning_jointprune.report.curve import chosen_of
 
 STUCK = 0.05  # keep probability by which a gate has to leave its start
 # Smallest fall at the freeze that counts: of a metric in [0, 1], and as a share of any other.
@@ -58,9 +60,10 @@ def findings(
     """
     checks = [_finished]
     if record.phase != "warmup":
-        checks += [_floor, _moved, _decided]
+        checks += [_floor, _moved, _untold, _short, _decided]
     if record.phase == "final":
-        checks += [_number, _forced, _denied, _measured, _unusable, _beside_all, _frozen]
+        checks += [_number, _uncompared, _improved, _forced, _denied, _measured, _unusable]
+        checks += [_beside_all, _frozen]
     found = [finding for check in checks for finding in check(record)]
     if evaluation is not None:
         found += [*_soft(evaluation), *unseen(record, evaluation), *moving(evaluation)]
@@ -71,8 +74,9 @@ def findings(
 
 
 def freeze_doubts(record: PruningRecord) -> tuple[Finding, ...]:
-    """Return the findings to warn of when the mask was just frozen: at most one."""
-    return tuple(_moved(record)) or tuple(_forced(record))
+    """Return the findings to warn of when the mask was just frozen."""
+    gates = tuple(_moved(record)) or tuple(_forced(record))
+    return (*_untold(record), *_short(record), *gates)
 
 
 def floor_doubts(record: PruningRecord) -> tuple[Finding, ...]:
@@ -214,8 +218,77 @@ def _stuck_at(record: PruningRecord) -> float | None:
     if not isinstance(start, float):
         return None
     fixed = {*_fixed(record, "keep"), *_fixed(record, "drop")}
-    searched = [p for j, p in enumerate(record.selection.keep_probabilities) if j not in fixed]
+    latest = record.history[-1:] or (record.selection,)  # those of a rung are of an earlier moment
+    searched = [p for j, p in enumerate(latest[0].keep_probabilities) if j not in fixed]
     return start if searched and all(abs(p - start) < STUCK for p in searched) else None
+
+
+def _untold(record: PruningRecord) -> Iterator[Finding]:
+    began, learned = record.course.get("began"), record.course.get("learned_at")
+    if began is None or record.phase == "search":
+        return
+    advice = (
+        "Train for more epochs, or with another learning rate. A model that was trained before has "
+        "little left to learn: pass `phases=(0.0, 0.6)`, and the search begins at once."
+    )
+    if learned is None:
+        yield Finding(
+            "bad",
+            "The model had not begun to learn when the search ended.",
+            "The training loss had fallen by less than a tenth, and a model at chance tells joints "
+            f"apart by chance. {advice}",
+        )
+    elif learned > began:
+        yield Finding(
+            "check",
+            f"The model had hardly begun to learn when the search began, at {began:.0%} of the "
+            "run.",
+            f"The training loss had fallen by a tenth at {learned:.0%} of it. Until then the gates "
+            f"were moved by chance. {advice}",
+        )
+
+
+ENOUGH_STEPS = 400  # of a search, from which on a longer one changed little in measurements
+
+
+def _short(record: PruningRecord) -> Iterator[Finding]:
+    steps = record.course.get("steps")
+    if record.phase == "search" or not steps or steps >= ENOUGH_STEPS or not record.history:
+        return
+    latest = record.history[-1]
+    epochs = (latest.epoch + 1) / max(latest.progress, record.course.get("began") or 0.0)
+    yield Finding(
+        "check",
+        f"The search had {steps} steps, and which joints are kept may depend on that.",
+        f"From about {ENOUGH_STEPS} steps on, longer runs kept about as many joints on the data "
+        "that were measured. Pass "
+        f"`Trainer(max_epochs={math.ceil(epochs * ENOUGH_STEPS / steps)})`, say.",
+    )
+
+
+def _uncompared(record: PruningRecord) -> Iterator[Finding]:
+    metric = record.selection.metric or ""
+    if class_of(record.settings.get("budget"))[0] != "Fewest" or not record.rungs:
+        return
+    if not any(metric in rung.metrics for rung in record.rungs):
+        yield Finding(
+            "bad",
+            "No number of joints could be compared, so all are kept.",
+            "No validation measured a metric to compare by. Log one in `validation_step`.",
+        )
+
+
+def _improved(record: PruningRecord) -> Iterator[Finding]:
+    chosen, metric = chosen_of(record), record.selection.metric or ""
+    now = record.selection.metrics.get(metric)
+    if chosen is not None and now is not None and _fell(record, now, chosen.value):
+        yield Finding(
+            "check",
+            f"{metric} has improved since the numbers of joints were compared.",
+            f"With the kept joints it was {show(chosen.value)} then and is {show(now)} now, so the "
+            "model had not learned all it could, and other numbers may do better, too. Train for "
+            "more epochs.",
+        )
 
 
 def _decided(record: PruningRecord) -> Iterator[Finding]:
@@ -259,7 +332,7 @@ def _forced(record: PruningRecord) -> Iterator[Finding]:
     selection = record.selection
     probabilities = selection.keep_probabilities
     forced = [joint for joint in selection.indices if probabilities[joint] <= 0.5]
-    if forced and not floor_missed(record):
+    if forced and not floor_missed(record) and chosen_of(record) is None:
         verb = "has" if len(forced) == 1 else "have"
         yield Finding(
             "check",
@@ -275,7 +348,7 @@ def _denied(record: PruningRecord) -> Iterator[Finding]:
     selection = record.selection
     pairs = enumerate(zip(selection.mask, selection.keep_probabilities, strict=True))
     denied = [joint for joint, (kept, p) in pairs if not kept and p > 0.5]
-    if denied:
+    if denied and chosen_of(record) is None:
         verb = "has" if len(denied) == 1 else "have"
         yield Finding(
             "note",

@@ -15,13 +15,14 @@ from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.record.files import Place, RunFolder
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord, Snapshot
 from lightning_jointprune.record.selection import JointSelection
-from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE
+from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE, as_argument
 from lightning_jointprune.record.tables import SCREEN
 from lightning_jointprune.record.versions import installed
 from lightning_jointprune.report.curve import TEST_PART, chosen_of, sentence_of
 from lightning_jointprune.report.doubts import baseline_doubts, floor_doubts, freeze_doubts
 from lightning_jointprune.run.first_batches import FirstBatches, MeanPose, Normalisation, Order
 from lightning_jointprune.run.loggers import hand_over
+from lightning_jointprune.search.budgets import AUTO
 from lightning_jointprune.search.metrics import higher_is_better
 from lightning_jointprune.search.search import JointSearch
 from lightning_jointprune.skeletons import Skeleton
@@ -36,6 +37,7 @@ PLAIN = (  # names of attributes that stand in the state as they are
     "metric",
     "floor",
     "samples",
+    "logged",
 )
 # Packages whose versions a record has.
 PACKAGES = ("lightning-jointprune", "torch", "lightning", "pytorch-lightning", "torchmetrics")
@@ -74,6 +76,7 @@ class Recorder:
         self.rung_metrics: list[dict[str, float]] = []  # of a ladder, at the end of the run
         self.samples: int | None = None  # of a validation
         self.baseline: dict[str, float] = {}  # figures of a run without the callback
+        self.logged: list[str] | None = None  # names that a validation logged; None before any
         self.pose = MeanPose(len(self.joint_names))
         self.normalisation = Normalisation(len(self.joint_names))
         self.order = None if skeleton is None or not skeleton.known else Order(skeleton)
@@ -89,22 +92,48 @@ class Recorder:
         if self.skeleton is None or not self.skeleton.drawing:
             self.pose.watch(layer)
 
-    def quote(self, monitored: Sequence[tuple[str, bool]], shown: Sequence[str]) -> None:
+    def quote(
+        self,
+        logged: Iterable[str],
+        monitored: Sequence[tuple[str, bool]],
+        shown: Sequence[str],
+    ) -> None:
         """Choose the metric to quote: one that is monitored, the only one, else one that is shown.
 
         Args:
+            logged: names of the metrics of a validation.
             monitored: metrics that other callbacks look at, and whether higher is better.
             shown: names of the metrics in the progress bar.
         """
+        self.logged = list(logged)
         if self.metric is not None:
             return
-        measured = {**self.metrics_all_joints, **self.metrics}
-        only = measured if len(measured) == 1 else ()
+        only = self.logged if len(self.logged) == 1 else ()
         candidates = [*monitored, *((name, higher_is_better(name)) for name in (*only, *shown))]
         for name, higher in candidates:
-            if name in measured:
+            if name in self.logged:
                 self.metric, self.higher_is_better = name, higher
                 return
+
+    @property
+    def comparable(self) -> bool:
+        """Return whether numbers of joints can be compared, as far as the validations show."""
+        return self.metric is not None or self.logged is None
+
+    def automatic(self, search: JointSearch) -> str:
+        """Return which budget `"auto"` is in this run, and for which reason."""
+        if search.controller.compared:
+            reason = f"since the run is validated{f' by {self.metric}' if self.metric else ''}."
+        elif self.comparable:
+            reason = "since no validation can compare numbers of joints."
+        else:
+            logged = ", ".join(self.logged or ()) or "nothing"
+            reason = (
+                f"since the validation logged {logged}, of which none is monitored or in the "
+                "progress bar. To compare numbers of joints by one, pass "
+                f"budget=Fewest({next(iter(self.logged or ()), 'val_acc')!r})."
+            )
+        return f'budget="auto" is {search.controller.budget_name} here, {reason}'
 
     def note(
         self, search: JointSearch, step: int, epoch: int, metrics: Mapping[str, float]
@@ -145,7 +174,7 @@ class Recorder:
 
     def freeze_doubts(self, search: JointSearch) -> list[str]:
         """Return what there is to warn of if the mask was just frozen by what the gates learned."""
-        if search.phase != "final" or not search.learned:
+        if search.phase != "final" or not search.steps:
             return []
         record = self._record_for(search)
         return [] if record is None else [doubt.warning for doubt in freeze_doubts(record)]
@@ -199,13 +228,20 @@ class Recorder:
             skeleton=self.skeleton.name if self.skeleton else None,
             edges=own.edges if own else (),
             parts=own.groups if own else {},
-            settings=self.settings,
+            settings=self._settings_of(search),
+            course=search.course(),
             versions={"python": platform.python_version(), **installed(PACKAGES)},
             phase=search.phase,
             pose=(own.drawing if own else ()) or self.pose.places(),
             normalisation=self.normalisation.found(),
             baseline=self.baseline,
         )
+
+    def _settings_of(self, search: JointSearch) -> dict[str, Any]:
+        """Return the settings, with the budget that was taken where it was left to the run."""
+        if self.settings.get("budget") != AUTO:
+            return self.settings
+        return {**self.settings, "budget": as_argument(search.controller.budget, float)}
 
     def write(
         self,

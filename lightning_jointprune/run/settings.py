@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -48,7 +48,7 @@ class Settings:
     skeleton: Skeleton | None
     input: str | None
     axes: str | None
-    budget: Budget
+    budget: Budget | Literal["auto"]
     gate: Gate
     groups: Mapping[str, tuple[int, ...]] | None
     tied: bool
@@ -65,7 +65,7 @@ class Settings:
         skeleton: str | Skeleton | None,
         *,
         axes: str | None,
-        budget: Budget | int | Sequence[int],
+        budget: Budget | int | Sequence[int] | Literal["auto"],
         gate: Gate | str,
         groups: Groups | Mapping[str, Sequence[int | str]] | str | None,
         keep: Sequence[int | str],

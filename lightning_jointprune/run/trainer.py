@@ -58,26 +58,17 @@ def check_alone(trainer: Any, state_key: str) -> None:
         )
 
 
-def check_run(trainer: Any, budget: Controller) -> None:
-    """Make sure that the run has an end, of which the phases are fractions, and what it needs.
-
-    Args:
-        trainer: about to fit.
-        budget: at work, which may need a metric of every validation.
+def check_run(trainer: Any) -> None:
+    """Make sure that the run has an end, of which the phases are fractions, in this process.
 
     Raises:
-        ValueError: if the run has no end, or no validation where a metric is needed, or if the
-            strategy cannot do with the gates in the optimizer, or trains in other processes.
+        ValueError: if the run has no end, or if the strategy cannot do with the gates in the
+            optimizer, or trains in other processes.
     """
     if trainer.max_epochs == -1 and trainer.max_steps == -1 and not trainer.fast_dev_run:
         raise ValueError(
             "Expected a run with an end, since the phases are fractions of it, but got "
             "max_epochs=-1 without max_steps. Pass Trainer(max_epochs=...) or max_steps=..."
-        )
-    if (budget.metric is not None or budget.compared) and not trainer.enable_validation:
-        raise ValueError(
-            f"Expected a validation that logs {budget.metric or 'a metric'!r} for "
-            f"{budget.budget_name} but this run has none. Pass validation data, or another budget."
         )
     strategy = type(trainer.strategy).__name__
     if any(word in strategy for word in ("FSDP", "DeepSpeed", "ModelParallel")):
@@ -92,6 +83,19 @@ def check_run(trainer: Any, budget: Controller) -> None:
             "back their weights alone, so the model would be left without its mask, and the "
             'callback without its selection. Pass Trainer(strategy="ddp"), or devices=1 in a '
             "notebook."
+        )
+
+
+def check_validated(trainer: Any, budget: Controller) -> None:
+    """Make sure that a run is validated if the budget needs that.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if (budget.metric is not None or budget.compared) and not trainer.enable_validation:
+        raise ValueError(
+            f"Expected a validation that logs {budget.metric or 'a metric'!r} for "
+            f"{budget.budget_name} but this run has none. Pass validation data, or another budget."
         )
 
 
@@ -172,6 +176,12 @@ def progress(trainer: Any, batch_idx: int) -> float:
     return min(1.0, max(fractions))
 
 
+def progress_at_end(trainer: Any) -> float:
+    """Return the fraction of the run that was done when it ended, also within an epoch."""
+    with in_last_epoch(trainer):
+        return progress(trainer, trainer.fit_loop.epoch_loop.batch_progress.current.completed)
+
+
 def share_of_rest(done: float, start: float) -> float:
     """Return the fraction that is done of what was left of a run, to nine digits.
 
@@ -227,9 +237,15 @@ def _relative_batch_size(trainer: Any) -> float:
     loaders = trainer.val_dataloaders
     loader = loaders[0] if isinstance(loaders, list | tuple) and loaders else loaders
     try:
-        return float(loader.batch_size) / float(trainer.train_dataloader.batch_size)
-    except (AttributeError, TypeError):  # loaders that we do not know, or that take whole batches
+        return _batch_size(loader) / _batch_size(trainer.train_dataloader)
+    except (AttributeError, TypeError, ZeroDivisionError):  # of loaders that we do not know
         return 1.0
+
+
+def _batch_size(loader: Any) -> float:
+    """Return the samples in a batch; in the mean, where the data set makes the batches."""
+    size = loader.batch_size
+    return float(size) if size is not None else len(loader.dataset) / len(loader)
 
 
 def batch_loss(trainer: Any, outputs: Any, alone: bool = False) -> Tensor | None:

@@ -16,7 +16,9 @@ AUTO_SHARE = 0.3  # the automatic price of all joints together, as a share of th
 FIRST_BATCHES = 10  # batches whose mean loss is where the training began
 RECENT = 0.02  # weight of a batch in the running mean of the losses, 0 to 1
 LEAST_REMOVED = 0.001  # least share of the first loss that counts as removed
+ENOUGH_REMOVED = 0.1  # share of it with which a model has begun to learn
 ASKED = ("budget", "num_joints", "counts")  # attributes that are no state
+LOSSES = ("losses_seen", "first_sum", "first_count", "first", "recent", "always_finite")
 
 
 class Controller(ABC):
@@ -76,6 +78,11 @@ class Controller(ABC):
         return self.counts[-1] if self.counts else None
 
     @property
+    def needs_learning(self) -> bool:
+        """Return whether all joints are to be kept where the model has not learned anything."""
+        return False
+
+    @property
     def group_costs(self) -> Mapping[str, float]:
         """Return what an open group costs beside its joints, in prices of a joint, by its name."""
         return MappingProxyType({})
@@ -95,6 +102,25 @@ class Controller(ABC):
             step = torch.nan_to_num(loss - self.recent, nan=0.0, posinf=0.0, neginf=0.0)
             self.recent = self.recent + RECENT * step
         self.losses_seen += 1
+
+    def follow(self, other: Controller) -> None:
+        """Take over the losses that another budget has seen in this run."""
+        vars(self).update({name: vars(other)[name] for name in LOSSES})
+
+    def has_learned(self) -> bool:
+        """Return whether the training has removed a tenth of the loss, as far as it can be told.
+
+        A search needs that: a network at chance tells joints apart by chance. The mean loss since
+        the first ten batches is the running one without the first in it, whose weight is known.
+        With less than ten since then the answer is yes. The losses are read from the device.
+        """
+        later = self.losses_seen - FIRST_BATCHES
+        if later < FIRST_BATCHES:
+            return True
+        kept = (1.0 - RECENT) ** later  # weight of the first batches
+        first = torch.as_tensor(self.first)
+        removed = (first - self.recent) / (1.0 - kept)
+        return bool(removed >= ENOUGH_REMOVED * first.abs())
 
     # --- the warm-up ---------------------------------------------------------------------------
 
@@ -171,15 +197,18 @@ class Controller(ABC):
         """
         return 0.0
 
-    def choose(self, values: Sequence[float], *, higher: bool, samples: int | None) -> int:
+    def choose(
+        self, values: Sequence[float], *, higher: bool, samples: int | None, learned: bool
+    ) -> int:
         """Return the position of the number of joints to keep.
 
         Args:
             values: the metric with each number of joints that was measured, the most first.
             higher: whether higher values are better.
             samples: of the validation; None if not known.
+            learned: whether the model has learned anything.
         """
-        del higher, samples
+        del higher, samples, learned
         return len(values) - 1
 
     # --- the final phase -----------------------------------------------------------------------

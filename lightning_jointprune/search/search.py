@@ -31,6 +31,8 @@ from lightning_jointprune.search.phases import (
 LEAST_COMPARED = 5  # rungs of a ladder, whatever their validations cost
 COARSE = 0.6  # share of the validations that is spread over the whole ladder
 PATIENCE = 10  # optimizer steps of the search without any gradient before it is an error
+LOOKS = 40  # of a search at the losses, each of which waits for the device
+LATEST = 0.6  # share of the search that it waits at most for a model that has not learned
 LOOKED_AT = 10  # batches after the freeze whose loss is read, each of which waits for the device
 
 
@@ -40,10 +42,13 @@ class JointSearch:
     Args:
         layer: the gates.
         controller: the budget at work.
-        phases: ends of warm-up and search, as fractions of the run.
+        phases: fractions of the run at which the search may begin, and at which it ends. It waits
+            until the model has learned something, but no longer than for 60 % of that time.
 
     Attributes:
         logits: the trained parameters of the gates.
+        began: fraction of the run at which the search began; None before.
+        learned_at: fraction of the run at which the model was first seen to have learned, or None.
     """
 
     def __init__(
@@ -55,8 +60,12 @@ class JointSearch:
         self.phase: Phase = "warmup"
         self.progress = 0.0
         self.price: Tensor | float = 0.0
+        self.began: float | None = None
+        self.learned_at: float | None = None
+        self.looks = 0  # number of the last look at the losses
+        self.waited = False  # whether the model had not learned when the search could have begun
+        self.steps = 0  # of the search, in which the gates were trained
         self.steps_without_gradient = 0
-        self.learned = False  # whether any step of the search trained the gates
         self.to_look_at = 0  # batches whose loss has yet to be seen to be finite
         self.settled: list[list[float]] = []  # the keep probabilities when a rung was reached
         self.logits = list(layer.parameters())
@@ -67,7 +76,12 @@ class JointSearch:
     @property
     def length(self) -> float:
         """Return how much of the run the search takes, 0 to 1."""
-        return self.phases[1] - self.phases[0]
+        return self.span[1] - self.span[0]
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Return the fractions of the run at which the search begins, or may begin, and ends."""
+        return self.phases[0] if self.began is None else self.began, self.phases[1]
 
     @property
     def settles(self) -> float:
@@ -87,7 +101,7 @@ class JointSearch:
     @property
     def done(self) -> float:
         """Return how much of the search is done, 0 to 1."""
-        return search_progress(self.progress, self.phases)
+        return search_progress(self.progress, self.span)
 
     def advance(self, progress: float) -> Phase | None:
         """Prepare a training step.
@@ -103,7 +117,8 @@ class JointSearch:
         self.layer.begin_step()
         self.progress = progress
         if self.phase != "final":
-            self.phase = self._phase_at(progress)
+            self._look()
+            self.phase = self._next_phase()
         if self.phase == "search":
             if self.controller.begins_descent(done, self.done):
                 for logits in self.logits:  # none surer than at the start: all come down in time
@@ -149,7 +164,7 @@ class JointSearch:
             self.steps_without_gradient += 1
             return
         self.steps_without_gradient = 0
-        self.learned = True
+        self.steps += 1
         with torch.enable_grad():
             probabilities = self.layer.keep_probabilities()
         now = probabilities.detach()
@@ -192,7 +207,7 @@ class JointSearch:
             ValueError: if no gradient reached them for long, or in no step of the search.
         """
         if self.steps_without_gradient >= PATIENCE or (
-            self.phase == "final" and not self.learned and self.steps_without_gradient
+            self.phase == "final" and not self.steps and self.steps_without_gradient
         ):
             raise ValueError(
                 f"Expected the loss to depend on the gates at {where} but in "
@@ -200,7 +215,7 @@ class JointSearch:
                 "detached, or read under no_grad, before it is used. Gate an input that the loss "
                 'depends on, such as input="encoder:x".'
             )
-        if self.phase == "final" and not self.learned:
+        if self.phase == "final" and not self.steps:
             raise ValueError(
                 "Expected optimizer steps between the two phases but the search had no step. Train "
                 "for more steps, or move phases apart; with manual optimization, step the "
@@ -284,6 +299,8 @@ class JointSearch:
             self.settled.append(self.layer.keep_probabilities().tolist())
         if chosen is not None:
             mask = torch.tensor(chosen, device=self.layer.joint_logits.device) & ~self.layer.closed
+        elif self.learned_at is None and self.controller.needs_learning:
+            mask = ~self.layer.closed
         else:
             mask = self._likeliest() if count is None else self._exactly(count)
         self.layer.freeze(mask)
@@ -293,6 +310,25 @@ class JointSearch:
 
     def _phase_at(self, progress: float) -> Phase:
         return phase_at(progress, self.phases, self.controller.compared)
+
+    def _look(self) -> None:
+        """Look now and then, until it is so, whether the model has learned something."""
+        looks = 1 + int(LOOKS * search_progress(self.progress, self.phases))
+        if self.learned_at is not None or self.progress < self.phases[0] or looks == self.looks:
+            return
+        self.looks = looks
+        if self.controller.has_learned():
+            self.learned_at = self.progress if self.waited else self.phases[0]
+
+    def _next_phase(self) -> Phase:
+        """Return the phase of now: the search waits for a model that has not learned."""
+        phase, (first, last) = self._phase_at(self.progress), self.phases
+        if phase == "search" and self.began is None:
+            if self.learned_at is None and self.progress < first + LATEST * (last - first):
+                self.waited = True
+                return "warmup"
+            self.began = self.progress if self.waited else first
+        return phase
 
     def is_to_choose(self, progress: float) -> bool:
         """Return whether the numbers of joints were compared long enough.
@@ -412,6 +448,8 @@ class JointSearch:
             The metrics of each rung, the most joints first; empty for those that were not measured.
         """
         assert self.layer.rungs is not None  # they were settled when the search ended
+        if self.learned_at is None and self.controller.has_learned():
+            self.learned_at = self.progress
         choose = partial(self._chosen, metric=metric, higher=higher, samples=samples)
         count, most = len(self.layer.rungs), max(LEAST_COMPARED, most)
         first = spaced(0, count - 1, count if most >= count else math.ceil(COARSE * most))
@@ -442,15 +480,27 @@ class JointSearch:
         if not values:
             return 0
         known = list(values.values())
-        return list(values)[self.controller.choose(known, higher=higher, samples=samples)]
+        chosen = self.controller.choose(
+            known, higher=higher, samples=samples, learned=self.learned_at is not None
+        )
+        return list(values)[chosen]
+
+    def course(self) -> dict[str, float | None]:
+        """Return where in the run the search began and the model had learned, and its steps."""
+        return {"began": self.began, "learned_at": self.learned_at, "steps": self.steps}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes during the run, as tensors and plain values."""
         return {
+            "budget": self.controller.budget_name,
             "phase": self.phase,
             "progress": self.progress,
             "price": _detached(self.price),
-            "learned": self.learned,
+            "steps": self.steps,
+            "began": self.began,
+            "learned_at": self.learned_at,
+            "looks": self.looks,
+            "waited": self.waited,
             "settled": self.settled,
             "layer": self.layer.export_state(),
             "controller": {k: _detached(v) for k, v in self.controller.state_dict().items()},
@@ -462,7 +512,9 @@ class JointSearch:
         self.phase = state["phase"]
         self.progress = state["progress"]
         self.price = _moved(state["price"], device)
-        self.learned = state["learned"]
+        self.steps = state.get("steps", int(state.get("learned", False)))  # as older ones have it
+        for name in ("began", "learned_at", "looks", "waited"):
+            setattr(self, name, state.get(name, getattr(self, name)))
         self.settled = list(state["settled"])
         self.layer.import_state(state["layer"])
         for logits in self.logits:  # what is left of a step that is no part of this run

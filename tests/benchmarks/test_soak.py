@@ -16,6 +16,7 @@ FORKS = "fork" in multiprocessing.get_all_start_methods()
 
 @pytest.mark.slow
 @pytest.mark.skipif(not FORKS, reason="a new interpreter for each process would take a minute")
+@pytest.mark.filterwarnings("ignore:The search had .* steps")
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 def test_a_run_that_is_killed_three_times_ends_as_one_that_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

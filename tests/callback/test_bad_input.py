@@ -30,7 +30,7 @@ pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
         ({"budget": 1, "keep": [0, 1]}, "from 2"),
         ({"budget": 0}, "at least 1"),
         ({"budget": 0.5}, "Expected a budget"),
-        ({"budget": "auto"}, "Expected a budget"),
+        ({"budget": "automatic"}, "Expected a budget"),
         ({"gate": "softmax"}, "Expected a gate out of"),
         ({"groups": "hierarchical"}, "Expected a skeleton"),
         ({"groups": "limbs"}, "limbs"),

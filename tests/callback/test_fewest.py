@@ -164,6 +164,13 @@ def test_a_run_that_ends_before_the_choice_has_dropped_no_joint() -> None:
     assert callback.record.phase == "compare"
 
 
+def test_a_run_without_a_step_in_its_final_phase_chooses_at_its_end() -> None:
+    callback = pruning(FEWEST, phases=(0.2, 0.95))  # the comparison ends with the run
+    fit(Classifier(), callback)
+    assert callback.record.phase == "final"
+    assert set(INFORMATIVE) <= set(callback.selection.indices)
+
+
 # --- the metric ----------------------------------------------------------------------------------
 
 

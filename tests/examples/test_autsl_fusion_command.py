@@ -100,7 +100,7 @@ def test_end_to_end_all_modalities_until_the_report(
 def test_end_to_end_npz(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Arrays with joints of their own: no skeleton name, no planted truth."""
     write_npz(in_tmp / "words.npz")
-    cli = main(["--data=words.npz", "--trainer.max_epochs=3", *SMALL_FLAGS])
+    cli = main(["--data=words.npz", "--trainer.max_epochs=5", *SMALL_FLAGS])
     printed = capsys.readouterr().out
     assert cli.pruning.selection.sentence("words") in printed
     assert "carry the sign" not in printed

@@ -15,7 +15,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from transformers import optimization
 
-from lightning_jointprune import JointPruningCallback
+from lightning_jointprune import JointPruningCallback, Price
 from lightning_jointprune.run.other_callbacks import (
     Companions,
     forget_best,
@@ -122,6 +122,7 @@ def test_companions_that_were_released_or_never_held_are_left_alone() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The gates hardly moved")  # in so few steps
+@pytest.mark.filterwarnings("ignore:The search had .* steps")
 @pytest.mark.parametrize("interval", [1.0, 0.5])
 def test_the_final_phase_is_judged_by_its_own_validations_alone(
     interval: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -135,7 +136,7 @@ def test_the_final_phase_is_judged_by_its_own_validations_alone(
     values = [0.9] * search + [0.3 + 0.01 * number for number in range(9 * per_epoch - search)]
     stopper = lightning.pytorch.callbacks.EarlyStopping("acc", mode="max", patience=2)
     callback = JointPruningCallback(
-        6, input="layer:input", axes="b j", phases=phases, dirpath=tmp_path
+        6, input="layer:input", axes="b j", budget=Price(), phases=phases, dirpath=tmp_path
     )
     trainer = fit(
         lightning.pytorch,

@@ -130,13 +130,13 @@ def test_what_was_noted_does_not_change_with_the_search_or_the_metrics() -> None
 )
 def test_a_monitored_metric_is_quoted_before_one_that_is_shown(monitored, shown, expected) -> None:
     recorder, _ = noted()
-    recorder.quote(monitored, shown)
+    recorder.quote(["acc", "loss"], monitored, shown)
     assert (recorder.metric, recorder.higher_is_better) == expected
 
 
 def test_a_metric_that_is_already_quoted_stays() -> None:
     recorder = new_recorder(metric="f1", floor=0.8)
-    recorder.quote([("acc", True)], ["acc"])
+    recorder.quote(["acc"], [("acc", True)], ["acc"])
     assert recorder.metric == "f1"
 
 
@@ -383,7 +383,7 @@ def test_a_refresh_that_fails_warns_once_and_is_not_tried_again(
 
 def test_a_recorder_goes_on_where_its_state_was_saved(tmp_path: Path) -> None:
     recorder, search = noted()
-    recorder.quote([("loss", False)], [])
+    recorder.quote(["acc", "loss"], [("loss", False)], [])
     torch.save(recorder.state_dict(), tmp_path / "state")
     recorder.note(search, 9, 4, {"acc": 0.9, "loss": 0.5})
 
@@ -391,7 +391,7 @@ def test_a_recorder_goes_on_where_its_state_was_saved(tmp_path: Path) -> None:
     resumed.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
     assert len(resumed.history) == 3
     resumed.note(search, 9, 4, {"acc": 0.9, "loss": 0.5})
-    resumed.quote([("acc", True)], [])
+    resumed.quote(["acc", "loss"], [("acc", True)], [])
     assert resumed.record(search) == recorder.record(search)
 
 

@@ -20,6 +20,7 @@ from lightning_jointprune.run.trainer import (
     check_alone,
     check_metric,
     check_run,
+    check_validated,
     measured,
     of_kind,
     planned,
@@ -212,9 +213,9 @@ def test_the_doubt_about_validations_is_that_of_counting_them(
 @each_package
 def test_a_run_without_an_end_is_refused_with_what_ends_it(pl: ModuleType) -> None:
     with pytest.raises(ValueError, match=r"run with an end.*max_epochs=-1 .*Pass Trainer\(max_ep"):
-        check_run(pl.Trainer(max_epochs=-1, logger=False), PRICE)
+        check_run(pl.Trainer(max_epochs=-1, logger=False))
     for ending in ({"max_epochs": 3}, {"max_steps": 9}, {}, {"fast_dev_run": True}):
-        check_run(pl.Trainer(**{"logger": False, "accelerator": "cpu", **ending}), PRICE)
+        check_run(pl.Trainer(**{"logger": False, "accelerator": "cpu", **ending}))
 
 
 @each_package
@@ -235,18 +236,12 @@ def test_a_launcher_of_another_package_starts_copies_too() -> None:
 
 
 def test_a_floor_needs_a_validation() -> None:
-    trainer = SimpleNamespace(
-        strategy=SimpleNamespace(launcher=None),
-        callbacks=[],
-        max_epochs=3,
-        max_steps=-1,
-        enable_validation=False,
-    )
-    check_run(trainer, PRICE)
+    trainer = SimpleNamespace(enable_validation=False)
+    check_validated(trainer, PRICE)
     with pytest.raises(ValueError, match="validation that logs 'acc' for MetricFloor but this run"):
-        check_run(trainer, FLOOR)
+        check_validated(trainer, FLOOR)
     trainer.enable_validation = True
-    check_run(trainer, FLOOR)
+    check_validated(trainer, FLOOR)
 
 
 def test_a_floors_metric_that_was_not_logged_is_refused_with_what_was() -> None:

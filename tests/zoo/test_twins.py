@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_jointprune import JointPruningCallback
+from lightning_jointprune import JointPruningCallback, Price
 from tests.runs import QUIET, SHORT_RUNS
 from tests.zoo.models import ZOO, CallsItself, J, loader
 from tests.zoo.twins import TWINS, ByHand
@@ -80,7 +80,9 @@ def test_a_run_is_that_of_the_hand_written_twin(
     form = (*model.shape,) if hasattr(model, "shape") else ()
     twin = built(lambda: TWINS[name](*form, **({"joints": model.joints} if form else {})))
     twin.rate = RATE
-    callback = JointPruningCallback(twin.joints, input=where, axes=axes, lr=RATE, dirpath=tmp_path)
+    callback = JointPruningCallback(
+        twin.joints, input=where, axes=axes, budget=Price(), lr=RATE, dirpath=tmp_path
+    )
     ours, theirs = train(model, callback), train(twin, ByHand())
     assert_equal(ours.trained, theirs.trained)
     assert_equal(ours.validated, theirs.validated)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.search.budgets.fewest import Compared, Fewest
+from lightning_jointprune.search.budgets.fewest import Compared, Fewest, nested
 from lightning_jointprune.search.budgets.metric_floor import Floored, MetricFloor
 from lightning_jointprune.search.budgets.price import Price, Priced
 from lightning_jointprune.search.budgets.target_joints import Targeted, TargetJoints, is_whole
@@ -16,7 +16,7 @@ __all__ = ["Price", "TargetJoints", "MetricFloor", "Fewest"]
 
 # Of each budget its class, and the controller that is the budget at work.
 Budget = Price | TargetJoints | MetricFloor | Fewest
-CONTROLLERS: dict[type[Budget], Callable[[Any, JointPruningLayer], Controller]] = {
+CONTROLLERS: dict[type[Any], Callable[[Any, JointPruningLayer], Controller]] = {
     Price: Priced,
     TargetJoints: Targeted,
     MetricFloor: Floored,
@@ -24,31 +24,42 @@ CONTROLLERS: dict[type[Budget], Callable[[Any, JointPruningLayer], Controller]] 
 }
 
 
-def make_budget(budget: Budget | int | Sequence[int]) -> Budget:
-    """Return a budget, also of a bare whole number of joints, or of several.
+AUTO: Literal["auto"] = "auto"
+
+
+def make_budget(budget: Budget | int | Sequence[int] | str) -> Budget | Literal["auto"]:
+    """Return a budget, also of a bare whole number of joints, or of several; `"auto"` as it is.
 
     Raises:
         ValueError: if it is none of these.
     """
     if isinstance(budget, Budget):
         return budget
+    if budget == AUTO:
+        return AUTO
     if is_whole(budget) or (isinstance(budget, list | tuple) and all(map(is_whole, budget))):
         return TargetJoints(budget)
     raise ValueError(
         f"Expected a budget of {', '.join(kind.__name__ for kind in CONTROLLERS)} or a number of "
-        f"joints but got {budget!r}. Pass Price(0.003), TargetJoints(12) or 12."
+        f"joints but got {budget!r}. Pass Price(0.003), TargetJoints(12), 12 or {AUTO!r}."
     )
 
 
-def make_controller(budget: Budget, layer: JointPruningLayer) -> Controller:
+def make_controller(
+    budget: Budget | Literal["auto"], layer: JointPruningLayer, validated: bool = False
+) -> Controller:
     """Return a budget at work.
 
     Args:
-        budget: what the user asks for.
+        budget: what the user asks for; `"auto"` is `Fewest()` in a run that is validated, if groups
+            do not forbid it, and else `Price("auto")`.
         layer: the gates of a search that has not begun.
+        validated: whether the run is validated.
 
     Raises:
         ValueError: if the budget does not fit the joints, what is always kept, or the groups.
     """
+    if budget == AUTO:
+        budget = Fewest() if validated and nested(layer) else Price()
     made = (make for kind, make in CONTROLLERS.items() if isinstance(budget, kind))
     return next(made)(budget, layer)

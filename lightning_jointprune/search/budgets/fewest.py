@@ -92,9 +92,13 @@ class Compared(Descending):
         return self.COMPARED
 
     @override
-    def choose(self, values: Sequence[float], *, higher: bool, samples: int | None) -> int:
+    def choose(
+        self, values: Sequence[float], *, higher: bool, samples: int | None, learned: bool
+    ) -> int:
         fewest_first = values[::-1]
         choice = choose_rung(fewest_first, self.budget.within, higher=higher, samples=samples)
+        if choice.rung == 0 and not learned:  # at chance any number of joints does as well
+            return 0
         return len(values) - 1 - choice.rung
 
 
@@ -103,8 +107,8 @@ def _counts(layer: JointPruningLayer) -> tuple[int, ...]:
     least, usable = max(1, int(layer.always.sum())), usable_joints(layer)
     if not layer.tied:
         return dense_ladder(least, usable)
-    sizes = set(Counter(layer.owner.tolist()).values())
-    if len(sizes) > 1:
+    sizes = _sizes(layer)
+    if not nested(layer):
         raise ValueError(
             "Expected tied groups of one size for Fewest, whose masks are each made of the groups "
             f'of the one before, but got groups of {sorted(sizes)} joints. Pass Price("auto"), or '
@@ -112,6 +116,16 @@ def _counts(layer: JointPruningLayer) -> tuple[int, ...]:
         )
     size = sizes.pop()
     return tuple(size * count for count in dense_ladder(math.ceil(least / size), usable // size))
+
+
+def nested(layer: JointPruningLayer) -> bool:
+    """Return whether each mask of a ladder can be made of the groups of the one before."""
+    return not layer.tied or len(_sizes(layer)) == 1
+
+
+def _sizes(layer: JointPruningLayer) -> set[int]:
+    """Return the numbers of joints that a gate has."""
+    return set(Counter(layer.owner.tolist()).values())
 
 
 def dense_ladder(least: int, most: int) -> tuple[int, ...]:

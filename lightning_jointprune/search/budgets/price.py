@@ -73,6 +73,11 @@ class Priced(Controller):
     def group_costs(self) -> Mapping[str, float]:
         return self.budget.groups
 
+    @property
+    @override
+    def needs_learning(self) -> bool:
+        return isinstance(self.budget.value, str)
+
     @override
     def checked_price(self) -> float:
         if not isinstance(self.budget.value, str):
