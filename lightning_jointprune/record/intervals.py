@@ -32,7 +32,9 @@ def wilson(value: float, count: int) -> Estimate:
     """
     centre = (value + Z**2 / (2 * count)) / (1 + Z**2 / count)
     half = Z / (1 + Z**2 / count) * math.sqrt(value * (1 - value) / count + Z**2 / (4 * count**2))
-    return Estimate(value, max(0.0, centre - half), min(1.0, centre + half))
+    low = max(0.0, centre - half) if value > 0 else 0.0  # not 2e-17, by rounding
+    high = min(1.0, centre + half) if value < 1 else 1.0
+    return Estimate(value, low, high)
 
 
 def proportion(right: Tensor) -> Estimate:

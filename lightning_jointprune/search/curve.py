@@ -52,8 +52,7 @@ def standard_error(
     if samples and all(0.0 <= value <= 1.0 for value in values):
         share = min(max(top, 1.0 / (samples + 2)), 1.0 - 1.0 / (samples + 2))
         return math.sqrt(share * (1.0 - share) / samples)
-    squares = [(a - b) ** 2 for a, b in zip(values, smoothed, strict=True)]
-    return math.sqrt(sum(squares) / len(squares))
+    return math.sqrt(_distance(values, smoothed) / len(values))
 
 
 def unimodal(values: Sequence[float]) -> list[float]:
@@ -68,7 +67,13 @@ def unimodal(values: Sequence[float]) -> list[float]:
     fits = [
         rising(values[:top]) + rising(values[top:][::-1])[::-1] for top in range(len(values) + 1)
     ]
-    return min(fits, key=lambda fit: sum((a - b) ** 2 for a, b in zip(fit, values, strict=True)))
+    return min(fits, key=lambda fit: _distance(fit, values))
+
+
+def _distance(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return the sum of squared differences; infinite where it is too large for a float."""
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    return sum(difference * difference for difference in differences)
 
 
 def rising(values: Sequence[float]) -> list[float]:

@@ -24,6 +24,7 @@ def test_an_interval_at_the_end_of_the_scale_has_a_width(count: int) -> None:
     value, low, high = proportion(rights(count, 7))
     assert 0.0 <= low <= value <= high <= 1.0
     assert high - low > 0.1
+    assert (low == 0.0, high == 1.0) == (count == 0, count == 7)  # not up to rounding
 
 
 def test_a_paired_difference_has_the_interval_of_bonett_and_price() -> None:

@@ -18,10 +18,11 @@ from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report import Point, figures, numbers, page, picture, render, write_report
+from lightning_jointprune.report.curve import chosen_of, sentence_of
 from lightning_jointprune.report.doubts import findings
 from lightning_jointprune.report.numbers import importance_numbers, report_numbers
 from lightning_jointprune.report.page import _coded, _for_script
-from lightning_jointprune.report.usage import callback_code, idle_components, papers
+from lightning_jointprune.report.usage import callback_code, idle_components, load_code, papers
 from tests.records import HOSTILE, compared, evaluated, record_of, unnamed
 
 
@@ -253,15 +254,26 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 JUNK = [None, True, -1, 10**400, 1e308, float("nan"), "x", [], {}, [None], {"a": {"b": [1]}}]
 
 
-def test_a_record_that_is_wrong_anywhere_is_refused_or_drawn_and_never_a_traceback() -> None:
+FLOOR = {"MetricFloor": {"metric": "val_acc", "floor": 0.9, "mode": None}}
+FEWEST = {"Fewest": {"metric": None, "within": 0.01, "mode": None}}
+
+
+@pytest.mark.parametrize("budget", [FLOOR, FEWEST])
+def test_a_record_that_is_wrong_anywhere_is_refused_or_drawn_and_never_a_traceback(
+    budget: dict[str, Any],
+) -> None:
     settings = {
-        "budget": {"MetricFloor": {"metric": "val_acc", "floor": 0.9, "mode": None}},
+        "budget": budget,
         "gate": {"GumbelSigmoid": {"initial_keep_probability": 0.9, "temperature": [1.0, 0.3]}},
         "groups": {"arm": [5, 7]},
         "keep": [0],
         "tied": True,
     }
     record = record_of("coco_17", (0, 1), settings=settings, versions={"torch": "2"})
+    if budget is FEWEST:
+        ladder = compared({2: 0.86, 5: 0.865, 17: 0.85}, 2)
+        record = replace(record, rungs=ladder.rungs, baseline={"val_acc": 0.87})
+        assert chosen_of(record) is not None
     text = record.to_json()
     # Of each list the first item is enough.
     paths = [path for path in leaves(json.loads(text)) if path[-1] == 0 or type(path[-1]) is str]
@@ -279,5 +291,6 @@ def test_a_record_that_is_wrong_anywhere_is_refused_or_drawn_and_never_a_traceba
                 continue
             drawn += 1
             findings(odd), callback_code(odd), papers(odd), idle_components(odd)
-            report_numbers(odd)
+            shown = report_numbers(odd)
+            sentence_of(odd), [load_code(odd, rung.kept) for rung in shown.rungs]
     assert drawn > 100

@@ -73,6 +73,12 @@ def test_the_noise_of_a_metric_that_is_no_share_is_that_around_the_smoothed_curv
     assert choose_rung(curve, 0.0, samples=100).error == pytest.approx(math.sqrt(squared))
 
 
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=8))
+def test_values_whose_squares_are_no_floats_are_compared_all_the_same(values: list[float]) -> None:
+    for higher in (True, False):
+        assert choose_rung(values, 0.01, higher=higher).rung in range(len(values))
+
+
 def test_a_single_sample_tells_nothing_apart() -> None:
     assert choose_rung([0.0, 1.0, 1.0], 0.01, samples=1).error > 0.4
 
