@@ -281,7 +281,12 @@ class JointPruningCallback(pl.Callback):
         done = trainers.progress(trainer, batch_idx)
         if self._start is None:  # a plain checkpoint may be resumed: the phases share what is left
             self._start = done
-            if doubt := trainers.validation_doubt(trainer, done, self._search.settles):
+            asked = self._search.phases, self._search.controller
+            doubts = (
+                trainers.validation_doubt(trainer, done, self._search.settles),
+                trainers.search_doubt(trainer, done, *asked),
+            )
+            for doubt in filter(None, doubts):
                 rank_zero_warn(doubt)
         self._entrance.meet(batch)
         if not self._entrance.known:  # the first batch passes unchanged, to show where joints are

@@ -167,12 +167,19 @@ def _floor(record: PruningRecord) -> Iterator[Finding]:
         return
     limit, past = ("floor", "below") if better else ("ceiling", "above")
     if floor_missed(record):
+        drop = class_of(record.settings.get("budget"))[1].get("drop")
+        asked = f"{floor:.4g}" + ("" if drop is None else f", for drop={drop:g},")
         yield Finding(
             "bad",
-            f"{metric} was not surely at its {limit} of {floor:g} with fewer joints in the search, "
+            f"{metric} was not surely at its {limit} of {asked} with fewer joints in the search, "
             "so all joints are kept.",
-            f"Nothing was learned about the joints. Set a {limit} that the model reaches with all "
-            "joints, validate more often, or train for longer.",
+            f"{_nearest(record, floor)}Nothing was learned about the joints. "
+            + (
+                f"Set a {limit} that the model reaches with all joints, validate more often, or "
+                "train for longer."
+                if drop is None
+                else "Allow a larger drop, validate more often, or train for longer."
+            ),
         )
         return
     value = selection.metrics.get(metric)
@@ -184,6 +191,23 @@ def _floor(record: PruningRecord) -> Iterator[Finding]:
             f"The search met it. Ask for a {limit} with a margin, or leave more of the run to the "
             "final phase (an earlier second value of `phases`).",
         )
+
+
+def _nearest(record: PruningRecord, floor: float) -> str:
+    """Return a sentence on the smallest mask that met a floor once, or else came nearest to it."""
+    metric, better = record.selection.metric or "", record.selection.higher_is_better
+    usable = record.selection.num_joints - len(_fixed(record, "drop"))
+    tried = [
+        (floor - note.metrics[metric] if better else note.metrics[metric] - floor, note)
+        for note in record.history
+        if note.phase == "search" and metric in note.metrics and note.active_joints < usable
+    ]
+    if not tried:
+        return "No validation had fewer joints. "
+    missing, note = min(tried, key=lambda pair: (max(0.0, pair[0]), pair[1].active_joints))
+    words = "was there once" if missing <= 0.0 else "came nearest"
+    joints = f"{note.active_joints} joint{'' if note.active_joints == 1 else 's'}"
+    return f"With {joints} it {words}: {show(note.metrics[metric])} at step {note.step}. "
 
 
 def floor_missed(record: PruningRecord) -> bool:
@@ -256,13 +280,13 @@ def _short(record: PruningRecord) -> Iterator[Finding]:
     if record.phase == "search" or not steps or steps >= ENOUGH_STEPS or not record.history:
         return
     latest = record.history[-1]
-    epochs = (latest.epoch + 1) / max(latest.progress, record.course.get("began") or 0.0)
+    planned = round((latest.epoch + 1) / max(latest.progress, record.course["began"]), 6)
     yield Finding(
         "check",
         f"The search had {steps} steps, and which joints are kept may depend on that.",
         f"From about {ENOUGH_STEPS} steps on, longer runs kept about as many joints on the data "
         "that were measured. Pass "
-        f"`Trainer(max_epochs={math.ceil(epochs * ENOUGH_STEPS / steps)})`, say.",
+        f"`Trainer(max_epochs={math.ceil(planned * ENOUGH_STEPS / steps)})`, say.",
     )
 
 

@@ -389,6 +389,16 @@ class Plan(NamedTuple):
             fractions.append(batch / (self.epochs * self.epoch))
         return min(1.0, max(fractions))
 
+    def validated(self) -> Iterator[int]:
+        """Yield the batches that a validation follows."""
+        if self.every is None:
+            yield from range(self.interval - 1, self.total, self.interval)
+            return
+        for start in range((self.every - 1) * self.epoch, self.total, self.every * self.epoch):
+            yield from range(
+                start + self.interval - 1, min(start + self.epoch, self.total), self.interval
+            )
+
     def last_validated(self) -> int:
         """Return the last batch that a validation follows; -1 if there is none."""
         if self.every is None:
@@ -456,6 +466,38 @@ def validation_doubt(trainer: Any, start: float, end: float) -> str | None:
         f"{trainer.val_check_interval} {when}. The run is validated once more at its end, so best "
         "checkpoints and early stopping have one value to go by. For more of them, pass "
         f"Trainer({plan.closer(first)})."
+    )
+
+
+def search_doubt(
+    trainer: Any, start: float, phases: tuple[float, float], budget: Controller
+) -> str | None:
+    """Return what to say of a run with fewer validations than its budget needs, as far as is known.
+
+    Args:
+        trainer: at the first step of a fit.
+        start: the fraction of the run that is done, 0 to 1.
+        phases: ends of warm-up and search, as fractions of what is left.
+        budget: at work.
+    """
+    plan, needed = planned(trainer), budget.validations
+    if plan is None or not any(needed) or start >= 1.0:
+        return None
+    done = [share_of_rest(plan.progress(batch), start) for batch in plan.validated()]
+    warmup = sum(share < phases[0] for share in done)
+    search = sum(phases[0] <= share < phases[1] for share in done)
+    if warmup >= needed[0] and search >= needed[1]:
+        return None
+    batches = (1.0 - start) * plan.total
+    spans = (phases[0] * batches / max(1, needed[0]), (phases[1] - phases[0]) * batches / needed[1])
+    interval = max(1, int(min(spans)))
+    least = f"{needed[0]} in the warm-up and " if needed[0] else ""
+    planned_ones = f"{warmup} and {search}" if needed[0] else f"{search}"
+    return (
+        f"{budget.budget_name} needs validations, at least {least}{needed[1]} in the search, but "
+        f"this run plans {planned_ones}. So it may find no smaller mask that is surely good "
+        f"enough, and keep all joints. Pass Trainer(val_check_interval={interval}, "
+        "check_val_every_n_epoch=None), or train for more epochs."
     )
 
 

@@ -73,6 +73,11 @@ class Controller(ABC):
         return True
 
     @property
+    def validations(self) -> tuple[int, int]:
+        """Return how many validations the warm-up and the search need at least."""
+        return 0, 0
+
+    @property
     def count(self) -> int | None:
         """Return how many joints to freeze; None freezes those with a probability above 0.5."""
         return self.counts[-1] if self.counts else None

@@ -22,7 +22,7 @@ from lightning_jointprune.report.doubts import (
     normalised,
     verdict,
 )
-from tests.records import evaluated, record_of, snapshot, unnamed
+from tests.records import compared, evaluated, record_of, snapshot, unnamed
 
 GATE = {"GumbelSigmoid": {"initial_keep_probability": 0.9, "temperature": [1.0, 0.3]}}
 
@@ -142,6 +142,69 @@ def test_a_floor_that_was_never_met_is_no_result() -> None:
     assert titles(record, "bad").startswith("val was not surely at its floor of 0.9 with")
     assert "at most 0.5" not in titles(record, "check")
     assert "No joint was dropped" not in titles(record, "check")
+
+
+def test_a_floor_that_was_never_met_names_the_mask_that_came_nearest() -> None:
+    values = {8: 0.85, 5: 0.91, 3: 0.7, 4: 0.905}
+    history = [
+        snapshot(10 * n, "search", (0.9,) * 10, metrics={"val": value}, active_joints=joints)
+        for n, (joints, value) in enumerate(values.items())
+    ]
+    record = selected(unnamed((0.9,) * 10, tuple(history)), metric="val", floor=0.9)
+    assert "With 4 joints it was there once: 0.905 at step 30." in str(findings(record))
+    record = selected(record, floor=0.95)
+    assert "With 5 joints it came nearest: 0.910 at step 10." in str(findings(record))
+
+
+def test_a_drop_that_was_not_kept_to_is_spoken_of_as_a_drop() -> None:
+    settings = {"budget": {"MetricFloor": {"metric": "val", "floor": None, "drop": 0.02}}}
+    unmet = selected(measured((0.6,), (0.8,)), floor=0.9, indices=(0, 1))
+    record = replace(unmet, settings=settings)
+    assert "its floor of 0.9, for drop=0.02, with fewer" in titles(record, "bad")
+    assert "Allow a larger drop" in str(findings(record))
+
+
+@pytest.mark.parametrize(
+    ("course", "level", "words"),
+    [
+        ({"began": 0.4, "learned_at": None}, "bad", "had not begun to learn when the search ended"),
+        ({"began": 0.4, "learned_at": 0.45}, "check", "had hardly begun to learn when the search"),
+        ({"began": 0.3, "learned_at": 0.3}, "", ""),
+        ({"began": 0.1, "learned_at": 0.1}, "", ""),
+        ({}, "", ""),
+    ],
+)
+def test_a_search_that_began_before_the_model_had_learned_is_a_doubt(
+    course: dict[str, Any], level: str, words: str
+) -> None:
+    record = replace(record_of("coco_17", (0, 1)), course=course)
+    said = {finding.level: finding for finding in freeze_doubts(record)}
+    assert [*said] == ([level] if level else [])
+    assert all(words in finding.title for finding in said.values())
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(40, 110), (200, 22), (400, None), (4000, None)])
+def test_a_search_of_few_steps_is_a_doubt_with_the_epochs_to_type(
+    steps: int, epochs: int | None
+) -> None:
+    """The run below had four epochs at 36 % of its length, so it is one of eleven."""
+    base = record_of("coco_17", (0, 1), course={"began": 0.1, "learned_at": 0.1, "steps": steps})
+    latest = replace(base.history[-1], epoch=3, progress=4 / 11)
+    record = replace(base, history=(*base.history[:-1], latest))
+    advice = [finding.advice for finding in freeze_doubts(record)]
+    assert advice == [] if epochs is None else f"Trainer(max_epochs={epochs})" in advice[0]
+
+
+def test_numbers_of_joints_that_were_never_measured_are_no_answer() -> None:
+    record = compared({17: None, 8: None, 2: None}, kept=17)
+    assert "No number of joints could be compared" in titles(record, "bad")
+    assert "could be compared" not in titles(compared({17: 0.8, 8: None}, kept=17), "bad")
+
+
+def test_a_metric_that_improves_after_the_comparison_is_a_doubt() -> None:
+    words = "val_acc has improved since the numbers of joints were compared."
+    assert words in titles(compared({17: 0.8, 8: 0.8, 2: 0.5}, kept=8, last=0.9), "check")
+    assert words not in titles(compared({17: 0.8, 8: 0.8, 2: 0.5}, kept=8, last=0.81), "check")
 
 
 def test_a_floor_that_was_met_and_then_lost_is_a_doubt() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from types import ModuleType, SimpleNamespace
@@ -27,6 +28,7 @@ from lightning_jointprune.run.trainer import (
     planned_steps,
     progress,
     runs_elsewhere,
+    search_doubt,
     validate_again,
     validation_doubt,
     validation_samples,
@@ -36,8 +38,9 @@ from lightning_jointprune.search.budgets import make_controller
 from tests.run.tiny_fit import BATCHES, each_package, fit
 
 PAIRS = torch.randn(7, 6)
-PRICE, FLOOR = (
-    make_controller(budget, JointPruningLayer(6)) for budget in (Price(), MetricFloor("acc", 0.8))
+PRICE, FLOOR, DROP = (
+    make_controller(budget, JointPruningLayer(6))
+    for budget in (Price(), MetricFloor("acc", 0.8), MetricFloor("acc", drop=0.1))
 )
 
 
@@ -180,6 +183,7 @@ def test_the_doubt_about_validations_is_that_of_counting_them(
         by_epochs = batch / (plan.epochs * plan.epoch) if plan.epochs else 0.0
         shares.append(max(by_steps, by_epochs))
     assert [plan.progress(batch) for batch in range(plan.total)] == pytest.approx(shares)
+    assert list(plan.validated()) == validated(plan)
     assert plan.last_validated() == max(validated(plan), default=-1)
     trainer = SimpleNamespace(
         num_training_batches=plan.epoch,
@@ -205,6 +209,33 @@ def test_the_doubt_about_validations_is_that_of_counting_them(
         if "val_check_interval" in typed:
             new["interval"] = int(typed["val_check_interval"])
         assert {*final} & {*validated(plan._replace(**new))}
+    warmup, search = (
+        sum(low <= shares[batch] < high for batch in validated(plan))
+        for low, high in ((-math.inf, end / 2), (end / 2, end))
+    )
+    for asked, needed in ((FLOOR, 0), (DROP, 1), (PRICE, 0)):
+        doubt = search_doubt(trainer, start, (end / 2, end), asked)
+        assert (doubt is None) == (asked is PRICE or (warmup >= needed and search >= 10))
+        if doubt is not None:
+            assert f"plans {f'{warmup} and ' * needed}{search}." in doubt
+
+
+def test_the_interval_to_type_gives_a_floor_its_validations() -> None:
+    plan = {"num_training_batches": 100, "max_epochs": 10, "max_steps": -1}
+    trainer = SimpleNamespace(
+        **plan,
+        val_check_batch=100,
+        check_val_every_n_epoch=1,
+        accumulate_grad_batches=1,
+        lightning_module=SimpleNamespace(automatic_optimization=True),
+    )
+    doubt = search_doubt(trainer, 0.0, (0.1, 0.6), FLOOR)
+    assert doubt is not None
+    assert "at least 10 in the search, but this run plans 5." in doubt
+    interval = int(re.findall(r"val_check_interval=(\d+)", doubt)[0])
+    assert interval == 50
+    trainer.val_check_batch, trainer.check_val_every_n_epoch = interval, None
+    assert search_doubt(trainer, 0.0, (0.1, 0.6), FLOOR) is None
 
 
 # --- checks before a run -------------------------------------------------------------------------

@@ -53,6 +53,22 @@ def test_a_loss_that_is_not_finite_does_not_count(values: list[float], at: int) 
     assert price_of(observing(controller_of(Price("auto"), 4), holes)) == price_of(clean)
 
 
+@given(st.floats(0.05, 20), st.floats(-1, 1), st.integers(10, 300), st.sampled_from([1, -1]))
+def test_a_model_has_learned_when_a_tenth_of_its_first_loss_is_gone(
+    first: float, share: float, later: int, sign: int
+) -> None:
+    """Whatever the loss was before, the later ones count alone, as soon as there are ten."""
+    now = sign * first - share * first
+    controller = observing(controller_of(Price("auto"), 4), [sign * first] * 10 + [now] * later)
+    if abs(share - 0.1) > 1e-3:
+        assert controller.has_learned() == (share > 0.1)
+
+
+@given(losses)
+def test_with_less_than_ten_losses_after_the_first_ten_nobody_can_tell(values: list[float]) -> None:
+    assert observing(controller_of(Price("auto"), 4), values[:19]).has_learned()
+
+
 # --- state ---------------------------------------------------------------------------------------
 
 

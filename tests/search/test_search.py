@@ -120,6 +120,57 @@ def test_each_phase_is_announced_once_in_order_with_its_mode_and_temperature(
     assert announced == sorted(set(announced), key=order.index)
 
 
+def losing(search: JointSearch, steps: int, falls_at: int) -> list[str]:
+    """Return the phase of each step of a run whose loss is 1 at first, and 0 from a step on."""
+    phases = []
+    for step in range(steps):
+        search.advance(step / steps)
+        phases.append(search.phase)
+        search.controller.observe_loss(torch.tensor(float(step < falls_at)))
+        search.layer.joint_logits.grad = torch.zeros(JOINTS) if phases[-1] == "search" else None
+        search.add_penalty()
+    return phases
+
+
+@given(st.integers(40, 400), st.floats(0.0, 1.0))
+def test_a_search_begins_when_the_model_has_learned_and_at_60_percent_of_it_at_the_latest(
+    steps: int, falls: float
+) -> None:
+    search, falls_at = new_search(), max(10, int(falls * steps))
+    phases = losing(search, steps, falls_at)
+    begins, first, look = phases.index("search") / steps, *[PHASES[0], 0.5 / 40]
+    seen = max(first, falls_at / steps)  # one later loss of twenty is a tenth of the first ones
+    latest = first + 0.6 * (PHASES[1] - first)
+    if first * steps >= 20:  # else there are too few losses to tell when the search may begin
+        grace = look + 45 / steps  # a look, and the losses until a tenth of them is gone
+        assert min(seen, latest) <= begins + 1 / steps <= min(seen + grace, latest) + 2 / steps
+    assert phases == sorted(phases, key=["warmup", "search", "final"].index)
+    assert phases.count("final") == steps - math.ceil(PHASES[1] * steps - 1e-9)
+    assert search.course()["steps"] == phases.count("search")
+
+
+def test_without_a_warm_up_a_search_waits_for_nothing() -> None:
+    search = new_search(phases=(0.0, 0.5))
+    assert losing(search, 100, falls_at=100)[0] == "search"
+
+
+@pytest.mark.parametrize(
+    ("budget", "kept"), [(Price("auto"), JOINTS), (Price(0.5), 1), (TargetJoints(3), 3)]
+)
+def test_an_automatic_price_keeps_all_joints_of_a_model_that_learned_nothing(
+    budget: Budget, kept: int
+) -> None:
+    search = new_search(budget)
+    losing(search, 100, falls_at=100)
+    assert search.course()["learned_at"] is None
+    closed = new_search(budget)
+    for step in range(100):
+        closed.advance(step / 100)
+        closed.controller.observe_loss(torch.tensor(1.0))
+        closed.layer.joint_logits.data.fill_(-3.0)  # noise has closed all gates
+    assert sum(closed.mask()) == kept
+
+
 def test_a_search_begins_with_all_joints_open_before_any_step() -> None:
     search = new_search()
     x = torch.randn(2, 3, JOINTS, 2)

@@ -120,6 +120,7 @@ class Floored(Steered):
     MORE = 1.25  # the same where it is missed; one joint is added
     ALIKE = 0.8  # share of a mask's joints with which another one counts for it; never with more
     LATEST = 4  # number of validations that count for a mask: earlier ones were of a worse network
+    NEEDED = 10  # validations of a search that has time to come down, two for each number of joints
     TIME = 1 / 3  # share of the final phase that has to be left to open joints again
     SURE = 1.64  # standard errors: 95 % of a normal distribution, on one side
     DEVIATION = 1.05  # of normal noise, in medians of the difference of two draws: 1 / 0.954
@@ -147,6 +148,11 @@ class Floored(Steered):
     @override
     def higher_is_better(self) -> bool:
         return self.budget.higher_is_better
+
+    @property
+    @override
+    def validations(self) -> tuple[int, int]:
+        return int(self.budget.drop is not None), self.NEEDED
 
     @override
     def checked_price(self) -> float:
