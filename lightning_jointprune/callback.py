@@ -458,6 +458,7 @@ class JointPruningCallback(pl.Callback):
             budget.metric,
             budget.floor,
             budget.higher_is_better,
+            budget.says_direction,
         )
         recorder.baseline = self._baseline
         return JointSearch(layer, budget, asked.phases), recorder
@@ -627,8 +628,13 @@ class JointPruningCallback(pl.Callback):
     def _choose(self, trainer: pl.Trainer) -> None:
         """Measure the rungs that are compared, and keep the joints of one of them."""
         recorder = self._recorder
+        measure = partial(trainers.validate_again, trainer, DummyLogger())
+        if recorder.logged is None:  # the first validation of the run
+            self._search.evaluate()
+            recorder.quote(measure(), other_callbacks.monitored(trainer), ())
+            recorder.samples = trainers.validation_samples(trainer)
         recorder.rung_metrics = self._search.compare(
-            partial(trainers.validate_again, trainer, DummyLogger()),
+            measure,
             trainers.affordable_validations(trainer, COMPARED_COST),
             recorder.metric,
             higher=recorder.higher_is_better,

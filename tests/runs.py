@@ -160,5 +160,6 @@ def trainer(*callbacks: Any, **settings: Any) -> pl.Trainer:
 def fit(model: Any, *callbacks: Any, train: Any = None, val: Any = None, **settings: Any) -> Any:
     """Train a model; returns the trainer."""
     run = trainer(*callbacks, **settings)
-    run.fit(model, train or clips(), val or clips(2, seed=1))
+    train, val = clips() if train is None else train, clips(2, seed=1) if val is None else val
+    run.fit(model, train, val)
     return run

@@ -76,7 +76,7 @@ def findings(
 def freeze_doubts(record: PruningRecord) -> tuple[Finding, ...]:
     """Return the findings to warn of when the mask was just frozen."""
     gates = tuple(_moved(record)) or tuple(_forced(record))
-    return (*_untold(record), *_short(record), *gates)
+    return (*_untold(record), *_short(record), *_uncompared(record), *gates)
 
 
 def floor_doubts(record: PruningRecord) -> tuple[Finding, ...]:
@@ -294,12 +294,19 @@ def _uncompared(record: PruningRecord) -> Iterator[Finding]:
     metric = record.selection.metric or ""
     if class_of(record.settings.get("budget"))[0] != "Fewest" or not record.rungs:
         return
-    if not any(metric in rung.metrics for rung in record.rungs):
-        yield Finding(
-            "bad",
-            "No number of joints could be compared, so all are kept.",
-            "No validation measured a metric to compare by. Log one in `validation_step`.",
+    if any(metric in rung.metrics for rung in record.rungs):
+        return
+    logged = next((list(rung.metrics) for rung in record.rungs if rung.metrics), [])
+    if metric:
+        why = f"{metric} was not measured, or was no finite number. Log one that is, each time"
+    elif logged:
+        why = (
+            f"The validation logged {', '.join(logged)}, of which none is monitored or in the "
+            f"progress bar. Pass `Fewest({logged[0]!r})`, say"
         )
+    else:
+        why = "No validation measured a metric to compare by. Log one in `validation_step`"
+    yield Finding("bad", "No number of joints could be compared, so all are kept.", f"{why}.")
 
 
 def _improved(record: PruningRecord) -> Iterator[Finding]:

@@ -53,6 +53,7 @@ class Recorder:
         metric: the metric to quote; None chooses one when it is known what is measured.
         floor: of the metric, in its units, if one was asked for and is known.
         higher_is_better: whether higher values of the metric are better.
+        told: whether that counts, also where what monitors the metric has another mode.
     """
 
     def __init__(
@@ -63,13 +64,14 @@ class Recorder:
         metric: str | None = None,
         floor: float | None = None,
         higher_is_better: bool = True,
+        told: bool = False,
     ) -> None:
         self.joint_names = tuple(joint_names)
         self.skeleton = skeleton
         self.settings = dict(settings)
         self.metric = metric
         self.floor = floor
-        self.higher_is_better = higher_is_better
+        self.higher_is_better, self.told = higher_is_better, told
         self.history: list[Snapshot] = []
         self.metrics: dict[str, float] = {}
         self.metrics_all_joints: dict[str, float] = {}
@@ -107,6 +109,8 @@ class Recorder:
         """
         self.logged = list(logged)
         if self.metric is not None:
+            modes = [] if self.told else [mode for name, mode in monitored if name == self.metric]
+            self.higher_is_better = next(iter(modes), self.higher_is_better)
             return
         only = self.logged if len(self.logged) == 1 else ()
         candidates = [*monitored, *((name, higher_is_better(name)) for name in (*only, *shown))]

@@ -171,13 +171,15 @@ def progress(trainer: Any, batch_idx: int) -> float:
         fractions.append(trainer.global_step / trainer.max_steps)
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
         batches = trainer.num_training_batches
-        in_epoch = batch_idx / batches if batches != float("inf") else 0.0
+        in_epoch = batch_idx / batches if batches != math.inf else 0.0
         fractions.append((trainer.current_epoch + in_epoch) / trainer.max_epochs)
     return min(1.0, max(fractions))
 
 
 def progress_at_end(trainer: Any) -> float:
     """Return the fraction of the run that was done when it ended, also within an epoch."""
+    if trainer.num_training_batches == math.inf and trainer.is_last_batch:
+        return progress(trainer, 0)  # of a stream, as if its next epoch began
     with in_last_epoch(trainer):
         return progress(trainer, trainer.fit_loop.epoch_loop.batch_progress.current.completed)
 

@@ -73,6 +73,11 @@ class Controller(ABC):
         return True
 
     @property
+    def says_direction(self) -> bool:
+        """Return whether that counts, whatever monitors the metric."""
+        return False
+
+    @property
     def validations(self) -> tuple[int, int]:
         """Return how many validations the warm-up and the search need at least."""
         return 0, 0

@@ -47,7 +47,7 @@ def phase_at(progress: float, phases: tuple[float, float], compared: float = 0.0
 
 
 def final_start(phases: tuple[float, float], compared: float = 0.0) -> float:
-    """Return the fraction of the run at which the final phase begins.
+    """Return the fraction of the run at which the final phase begins, to nine digits.
 
     Args:
         phases: ends of warm-up and search, as fractions of the run.
@@ -56,7 +56,7 @@ def final_start(phases: tuple[float, float], compared: float = 0.0) -> float:
     >>> final_start((0.1, 0.6)), final_start((0.1, 0.6), compared=0.5)
     (0.6, 0.8)
     """
-    return phases[1] + compared * (1.0 - phases[1])
+    return round(phases[1] + compared * (1.0 - phases[1]), 9) if compared else phases[1]
 
 
 def search_progress(progress: float, phases: tuple[float, float]) -> float:

@@ -198,7 +198,7 @@ class JointSearch:
                 self.layer.freeze(kept[self.layer.owner] & ~self.layer.closed)
 
     def check_learning(self, where: str) -> None:
-        """Make sure that the gates are trained: after a step, or when the final phase begins.
+        """Make sure that the gates are trained: after a step, or when the mask is frozen.
 
         Args:
             where: the place they are at, for the message.
@@ -207,7 +207,7 @@ class JointSearch:
             ValueError: if no gradient reached them for long, or in no step of the search.
         """
         if self.steps_without_gradient >= PATIENCE or (
-            self.phase == "final" and not self.steps and self.steps_without_gradient
+            self.frozen and not self.steps and self.steps_without_gradient
         ):
             raise ValueError(
                 f"Expected the loss to depend on the gates at {where} but in "
@@ -215,7 +215,7 @@ class JointSearch:
                 "detached, or read under no_grad, before it is used. Gate an input that the loss "
                 'depends on, such as input="encoder:x".'
             )
-        if self.phase == "final" and not self.steps:
+        if self.frozen and not self.steps:
             raise ValueError(
                 "Expected optimizer steps between the two phases but the search had no step. Train "
                 "for more steps, or move phases apart; with manual optimization, step the "
@@ -328,7 +328,8 @@ class JointSearch:
                 self.waited = True
                 return "warmup"
             self.began = self.progress if self.waited else first
-        return phase
+        skipped = phase == "final" and self.controller.compared and self.phase != "compare"
+        return "compare" if skipped else phase  # in a run of few steps, for one of them
 
     def is_to_choose(self, progress: float) -> bool:
         """Return whether the numbers of joints were compared long enough.

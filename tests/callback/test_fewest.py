@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_jointprune import Fewest, PruningRecord, analyze_pruning, load_pruned
 from lightning_jointprune.run import trainer as trainers
@@ -164,11 +165,29 @@ def test_a_run_that_ends_before_the_choice_has_dropped_no_joint() -> None:
     assert callback.record.phase == "compare"
 
 
-def test_a_run_without_a_step_in_its_final_phase_chooses_at_its_end() -> None:
-    callback = pruning(FEWEST, phases=(0.2, 0.95))  # the comparison ends with the run
-    fit(Classifier(), callback)
+class Stream(IterableDataset):
+    """Has the clips, and no length."""
+
+    def __iter__(self) -> Any:
+        return iter(clips().dataset)
+
+
+FEW_STEPS: dict[str, dict[str, Any]] = {
+    "the comparison ends with the run": {"phases": (0.2, 0.95)},
+    "epochs of unknown length": {"train": DataLoader(Stream(), batch_size=8), "max_epochs": 4},
+}
+
+
+@pytest.mark.parametrize("settings", FEW_STEPS.values(), ids=FEW_STEPS)
+def test_a_run_without_a_step_in_its_final_phase_chooses_at_its_end(
+    settings: dict[str, Any],
+) -> None:
+    asked = dict(settings)
+    callback = pruning(FEWEST, phases=asked.pop("phases", (0.2, 0.6)))
+    fit(Classifier(), callback, **asked)
     assert callback.record.phase == "final"
     assert set(INFORMATIVE) <= set(callback.selection.indices)
+    assert len(callback.selection.indices) < J
 
 
 # --- the metric ----------------------------------------------------------------------------------
@@ -213,6 +232,44 @@ def test_a_run_without_validation_is_refused_before_it_begins() -> None:
         trainer(pruning(Fewest())).fit(Classifier(), clips())
 
 
+class Wrong(LogsOne):
+    """Logs the same under a name that does not tell which values are better."""
+
+    def log(self, name: str, *args: Any, **kwargs: Any) -> None:
+        super().log("val_wrong" if name == "wrong_loss" else name, *args, **kwargs)
+
+
+@pytest.mark.parametrize("budget", [Fewest(), Fewest("val_wrong")], ids=repr)
+def test_the_mode_of_a_monitor_counts_also_where_the_metric_is_named(budget: Fewest) -> None:
+    callback = pruning(budget)
+    fit(Wrong(), callback, EarlyStopping("val_wrong", mode="min", patience=9))
+    assert not callback.selection.higher_is_better
+    assert {*INFORMATIVE} <= {*callback.selection.indices}
+
+
+@pytest.mark.filterwarnings("ignore:No validation falls in the final phase")
+@pytest.mark.parametrize("budget", [Fewest(), FEWEST, "auto"], ids=repr)
+def test_a_run_whose_first_validation_is_the_comparison_chooses(budget: Any) -> None:
+    callback = pruning(budget)
+    monitor = EarlyStopping("val_acc", mode="max", patience=9)
+    sparse = {"num_sanity_val_steps": 0, "check_val_every_n_epoch": 5}
+    fit(Classifier(), callback, monitor, **sparse)
+    assert callback.selection.samples == 16
+    assert {*INFORMATIVE} <= {*callback.selection.indices}
+    assert len(callback.selection.indices) < J
+
+
+def test_a_metric_that_is_no_number_keeps_all_joints_with_a_warning() -> None:
+    class NotANumber(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_acc", self(batch[0]).mean() * torch.nan)
+
+    callback = pruning(FEWEST)
+    with pytest.warns(UserWarning, match=r"all are kept\. val_acc was not measured, or was no fin"):
+        fit(NotANumber(), callback)
+    assert callback.selection.indices == tuple(range(J))
+
+
 def test_a_metric_that_cannot_be_measured_keeps_all_joints_with_a_warning() -> None:
     class Breaks(Classifier):
         validations = 0
@@ -225,6 +282,7 @@ def test_a_metric_that_cannot_be_measured_keeps_all_joints_with_a_warning() -> N
     callback = pruning(FEWEST)
     with (
         pytest.warns(UserWarning, match=r"rung .* could not be validated: .*disk full"),
+        pytest.warns(UserWarning, match="No number of joints could be compared, so all are kept"),
         pytest.raises(RuntimeError, match="disk full"),  # of the fifth epoch's own
     ):
         fit(Breaks(), callback)

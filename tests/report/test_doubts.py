@@ -199,6 +199,13 @@ def test_numbers_of_joints_that_were_never_measured_are_no_answer() -> None:
     record = compared({17: None, 8: None, 2: None}, kept=17)
     assert "No number of joints could be compared" in titles(record, "bad")
     assert "could be compared" not in titles(compared({17: 0.8, 8: None}, kept=17), "bad")
+    [doubt] = freeze_doubts(record)
+    assert "val_acc was not measured, or was no finite number." in doubt.advice
+    [doubt] = freeze_doubts(selected(record, metric=None))
+    assert "No validation measured a metric to compare by." in doubt.advice
+    several = selected(compared({17: 0.8, 8: 0.7}, kept=17), metric=None)
+    [doubt] = freeze_doubts(several)
+    assert "The validation logged val_acc, of which none is monitored" in doubt.advice
 
 
 def test_a_metric_that_improves_after_the_comparison_is_a_doubt() -> None:

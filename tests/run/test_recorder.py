@@ -140,6 +140,17 @@ def test_a_metric_that_is_already_quoted_stays() -> None:
     assert recorder.metric == "f1"
 
 
+@pytest.mark.parametrize(("told", "expected"), [(True, True), (False, False)])
+def test_a_metric_that_is_named_without_a_mode_has_that_of_its_monitor(
+    told: bool, expected: bool
+) -> None:
+    recorder = Recorder(NAMES, None, {}, "wrong", higher_is_better=True, told=told)
+    recorder.quote(["wrong", "acc"], [("acc", True)], [])
+    assert recorder.higher_is_better
+    recorder.quote(["wrong", "acc"], [("acc", True), ("wrong", False)], [])
+    assert (recorder.metric, recorder.higher_is_better) == ("wrong", expected)
+
+
 @pytest.mark.parametrize(
     ("last", "doubt"),
     [(0.9, None), (0.8, None), (0.7, r"acc ended at 70\.0 %, below its floor of 80 %")],

@@ -120,6 +120,15 @@ def test_each_phase_is_announced_once_in_order_with_its_mode_and_temperature(
     assert announced == sorted(set(announced), key=order.index)
 
 
+def test_numbers_are_compared_also_where_no_step_falls_in_the_comparison() -> None:
+    search = new_search(Fewest())
+    said = []
+    for progress in (0.0, 0.3, 0.9, 0.95):
+        said.append(search.advance(progress))
+        search.steps += search.phase == "search"
+    assert said == [None, "search", "compare", "final"]
+
+
 def losing(search: JointSearch, steps: int, falls_at: int) -> list[str]:
     """Return the phase of each step of a run whose loss is 1 at first, and 0 from a step on."""
     phases = []

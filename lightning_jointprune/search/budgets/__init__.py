@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from lightning_jointprune.gates.layer import JointPruningLayer
-from lightning_jointprune.search.budgets.fewest import Compared, Fewest, nested
+from lightning_jointprune.search.budgets.fewest import Compared, Fewest, comparable
 from lightning_jointprune.search.budgets.metric_floor import Floored, MetricFloor
 from lightning_jointprune.search.budgets.price import Price, Priced
 from lightning_jointprune.search.budgets.target_joints import Targeted, TargetJoints, is_whole
@@ -51,8 +51,8 @@ def make_controller(
     """Return a budget at work.
 
     Args:
-        budget: what the user asks for; `"auto"` is `Fewest()` in a run that is validated, if groups
-            do not forbid it, and else `Price("auto")`.
+        budget: what the user asks for; `"auto"` is `Fewest()` in a run that is validated, if there
+            are several numbers of joints to compare, and else `Price("auto")`.
         layer: the gates of a search that has not begun.
         validated: whether the run is validated.
 
@@ -60,6 +60,6 @@ def make_controller(
         ValueError: if the budget does not fit the joints, what is always kept, or the groups.
     """
     if budget == AUTO:
-        budget = Fewest() if validated and nested(layer) else Price()
+        budget = Fewest() if validated and comparable(layer) else Price()
     made = (make for kind, make in CONTROLLERS.items() if isinstance(budget, kind))
     return next(made)(budget, layer)

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 from typing_extensions import override
@@ -42,8 +43,8 @@ class Fewest:
             them.
 
     Raises:
-        ValueError: if `within` is negative or not finite, or `mode` is another word or without a
-            metric.
+        ValueError: if `metric` is no name, `within` is no number or negative or not finite, or
+            `mode` is another word or without a metric.
     """
 
     metric: str | None = None
@@ -51,9 +52,15 @@ class Fewest:
     mode: Literal["max", "min"] | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.within) and self.within >= 0.0):
+        if not (self.metric is None or isinstance(self.metric, str)):
             raise ValueError(
-                f"Expected within of at least 0, in units of the metric, but got {self.within}. "
+                f"Expected the name of a logged metric but got {self.metric!r}. Pass "
+                'Fewest("val_acc"), say, and how much worse is as good as Fewest(within=0.02).'
+            )
+        number = isinstance(self.within, Real)
+        if not (number and math.isfinite(self.within) and self.within >= 0.0):
+            raise ValueError(
+                f"Expected within of at least 0, in units of the metric, but got {self.within!r}. "
                 "Pass Fewest(within=0.01) for one point of an accuracy between 0 and 1, say."
             )
         if self.mode not in (None, "max", "min"):
@@ -88,6 +95,11 @@ class Compared(Descending):
 
     @property
     @override
+    def says_direction(self) -> bool:
+        return self.budget.mode is not None
+
+    @property
+    @override
     def compared(self) -> float:
         return self.COMPARED
 
@@ -104,28 +116,37 @@ class Compared(Descending):
 
 def _counts(layer: JointPruningLayer) -> tuple[int, ...]:
     """Return the numbers of joints to compare, the most first; whole groups of tied ones."""
-    least, usable = max(1, int(layer.always.sum())), usable_joints(layer)
-    if not layer.tied:
-        return dense_ladder(least, usable)
     sizes = _sizes(layer)
-    if not nested(layer):
+    if len(sizes) > 1:
         raise ValueError(
             "Expected tied groups of one size for Fewest, whose masks are each made of the groups "
             f'of the one before, but got groups of {sorted(sizes)} joints. Pass Price("auto"), or '
             "other groups."
         )
-    size = sizes.pop()
+    counts = _ladder(layer)
+    if len(counts) == 1:
+        raise ValueError(
+            f"Expected several numbers of joints for Fewest to compare but got {counts[0]} alone, "
+            f"of {layer.num_joints} joints with their keep, drop and groups. Pass other ones, or "
+            'budget=Price("auto").'
+        )
+    return counts
+
+
+def comparable(layer: JointPruningLayer) -> bool:
+    """Return whether there are several numbers of joints, each made of the groups of the next."""
+    return len(_sizes(layer)) == 1 and len(_ladder(layer)) > 1
+
+
+def _ladder(layer: JointPruningLayer) -> tuple[int, ...]:
+    """Return numbers of joints that gates of one size can keep, the most first."""
+    least, usable, size = max(1, int(layer.always.sum())), usable_joints(layer), max(_sizes(layer))
     return tuple(size * count for count in dense_ladder(math.ceil(least / size), usable // size))
-
-
-def nested(layer: JointPruningLayer) -> bool:
-    """Return whether each mask of a ladder can be made of the groups of the one before."""
-    return not layer.tied or len(_sizes(layer)) == 1
 
 
 def _sizes(layer: JointPruningLayer) -> set[int]:
     """Return the numbers of joints that a gate has."""
-    return set(Counter(layer.owner.tolist()).values())
+    return set(Counter(layer.owner.tolist()).values()) if layer.tied else {1}
 
 
 def dense_ladder(least: int, most: int) -> tuple[int, ...]:

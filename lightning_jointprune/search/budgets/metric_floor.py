@@ -151,6 +151,11 @@ class Floored(Steered):
 
     @property
     @override
+    def says_direction(self) -> bool:
+        return True
+
+    @property
+    @override
     def validations(self) -> tuple[int, int]:
         return int(self.budget.drop is not None), self.NEEDED
 
