@@ -285,6 +285,7 @@ class JointPruningCallback(pl.Callback):
             doubts = (
                 trainers.validation_doubt(trainer, done, self._search.settles),
                 trainers.search_doubt(trainer, done, *asked),
+                trainers.stream_doubt(trainer, done, self._search.phases),
             )
             for doubt in filter(None, doubts):
                 rank_zero_warn(doubt)
@@ -364,12 +365,12 @@ class JointPruningCallback(pl.Callback):
         if metrics or not trainer.sanity_checking:
             shown = list(trainer.progress_bar_metrics)
             self._recorder.quote(metrics, other_callbacks.monitored(trainer), shown)
+        self._recorder.samples = trainers.validation_samples(trainer)
         if trainer.sanity_checking:
             return
         self._plan.close()
         self._search.observe_metrics(metrics)
         self._companions.observe(metrics)
-        self._recorder.samples = trainers.validation_samples(trainer)
         self._recorder.note(self._search, trainer.global_step, trainer.current_epoch, metrics)
         if self._settings.budget != AUTO or self._search.phase != "warmup":
             with _misconfigured():
@@ -610,7 +611,7 @@ class JointPruningCallback(pl.Callback):
     def _begin_phase(self, trainer: pl.Trainer, phase: Phase) -> None:
         """Set up a phase that has just begun, and say so."""
         (self._begin_search if phase == "search" else self._begin_final)(trainer)
-        for doubt in [*self._search.doubts(), *self._recorder.freeze_doubts(self._search)]:
+        for doubt in [*self._search.doubts(), *self._recorder.phase_doubts(self._search)]:
             rank_zero_warn(doubt)
         rank_zero_info(self._search.announcement())
         self._unshown = sum(self._search.mask())

@@ -6,8 +6,8 @@ The callback warns of some in the course of the run; the page and the terminal l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from lightning_jointprune.measure.baseline import baseline_of, unit_doubt
 from lightning_jointprune.record.confounds import confounds
@@ -60,10 +60,10 @@ def findings(
     """
     checks = [_finished]
     if record.phase != "warmup":
-        checks += [_floor, _moved, _untold, _short, _decided]
+        checks += [_few, _percent, _floor, _moved, _untold, _short, _decided]
     if record.phase == "final":
-        checks += [_number, _uncompared, _improved, _forced, _denied, _measured, _unusable]
-        checks += [_beside_all, _frozen]
+        checks += [_number, _uncompared, _reversed, _alike, _improved, _forced, _denied]
+        checks += [_measured, _unusable, _beside_all, _frozen]
     found = [finding for check in checks for finding in check(record)]
     if evaluation is not None:
         found += [*_soft(evaluation), *unseen(record, evaluation), *moving(evaluation)]
@@ -73,10 +73,16 @@ def findings(
     return tuple(found)
 
 
+def early_doubts(record: PruningRecord) -> tuple[Finding, ...]:
+    """Return the findings to warn of when the search begins."""
+    return (*_few(record), *_percent(record))
+
+
 def freeze_doubts(record: PruningRecord) -> tuple[Finding, ...]:
     """Return the findings to warn of when the mask was just frozen."""
+    choice = (*_uncompared(record), *_reversed(record), *_alike(record))
     gates = tuple(_moved(record)) or tuple(_forced(record))
-    return (*_untold(record), *_short(record), *_uncompared(record), *gates)
+    return (*_untold(record), *_short(record), *choice, *gates)
 
 
 def floor_doubts(record: PruningRecord) -> tuple[Finding, ...]:
@@ -276,23 +282,96 @@ ENOUGH_STEPS = 400  # of a search, from which on a longer one changed little in 
 
 
 def _short(record: PruningRecord) -> Iterator[Finding]:
-    steps = record.course.get("steps")
+    steps, began = record.course.get("steps"), record.course.get("began")
     if record.phase == "search" or not steps or steps >= ENOUGH_STEPS or not record.history:
         return
+    if began is None:  # begun by an older version, which did not count all steps
+        return
     latest = record.history[-1]
-    planned = round((latest.epoch + 1) / max(latest.progress, record.course["began"]), 6)
+    done, more = max(latest.progress, began), ENOUGH_STEPS / steps
+    epochs = math.ceil(round((latest.epoch + 1) / done, 6) * more)
     yield Finding(
         "check",
         f"The search had {steps} steps, and which joints are kept may depend on that.",
         f"From about {ENOUGH_STEPS} steps on, longer runs kept about as many joints on the data "
-        "that were measured. Pass "
-        f"`Trainer(max_epochs={math.ceil(planned * ENOUGH_STEPS / steps)})`, say.",
+        f"that were measured. Pass `Trainer(max_epochs={epochs})`, say, or where steps end the run "
+        f"`max_steps={math.ceil(round(latest.step / done, 6) * more)}`.",
     )
+
+
+FEW_SAMPLES = 50  # of a validation, with which a share has a standard error of up to 0.07
+
+
+def _fewest(record: PruningRecord) -> Mapping[str, Any] | None:
+    """Return the arguments of `Fewest`; None for another budget."""
+    name, arguments = class_of(record.settings.get("budget"))
+    return arguments if name == "Fewest" else None
+
+
+def _few(record: PruningRecord) -> Iterator[Finding]:
+    samples = record.selection.samples
+    if _fewest(record) is not None and samples and 0 < samples < FEW_SAMPLES:
+        yield Finding(
+            "check",
+            f"The validation has {samples} sample{'' if samples == 1 else 's'}, too few to compare "
+            "numbers of joints by.",
+            f"One standard error of a share of them is up to {0.5 / math.sqrt(samples):.2g}, and "
+            "fewer joints that are worse by as much count as good. Validate on more samples.",
+        )
+
+
+def _percent(record: PruningRecord) -> Iterator[Finding]:
+    arguments, selection = _fewest(record), record.selection
+    known = [point.value for point in record.frontier if point.value is not None]
+    known = known or [selection.metrics_all_joints.get(selection.metric or "", -1.0)]
+    within = arguments.get("within") if arguments else None
+    if not isinstance(within, int | float) or within >= 0.1 or not selection.higher_is_better:
+        return
+    if min(known) >= 0.0 and 1.0 < max(known) <= 100.0:
+        name = repr(selection.metric)
+        yield Finding(
+            "check",
+            f"{selection.metric} is {show(max(known))} beside within={within:g} of Fewest.",
+            f"If it is in per cent, this is {within:g} of a point: pass "
+            f"`Fewest({name}, within={100 * within or 1.0:g})`. Else pass a `within` in its units.",
+        )
+
+
+def _reversed(record: PruningRecord) -> Iterator[Finding]:
+    chosen, arguments, metric = chosen_of(record), _fewest(record), record.selection.metric
+    known = [point for point in record.frontier if point.value is not None]
+    if chosen is None or not arguments or arguments.get("mode") or chosen.kept != known[0].joints:
+        return
+    most, higher = known[-1], record.selection.higher_is_better
+    if most.value is not None and _fell(record, chosen.value, most.value):
+        yield Finding(
+            "bad",
+            f"{metric} is better with the fewest joints, {chosen.kept}, than with {most.joints}.",
+            f"It is {show(chosen.value)} against {show(most.value)}, where "
+            f"{'higher' if higher else 'lower'} values count as better. If they are worse, pass "
+            f"`Fewest({metric!r}, mode={'min' if higher else 'max'!r})`.",
+        )
+
+
+def _alike(record: PruningRecord) -> Iterator[Finding]:
+    chosen = chosen_of(record)
+    if chosen is None or chosen.by_error:
+        return
+    values = [point.value for point in record.frontier if point.value is not None]
+    within, (low, high) = chosen.tolerance, (min(values), max(values))
+    if high - low <= within and _fell(record, chosen.best_value, chosen.value):
+        small = within / 100 if within >= 1.0 >= high else (high - low) / 10
+        yield Finding(
+            "check",
+            f"Every number of joints is within {within:g} of the best, so the fewest were taken.",
+            f"{record.selection.metric} lies between {show(low)} and {show(high)}, and `within` is "
+            f"in its units. Pass `Fewest(within={small:.2g})`, say.",
+        )
 
 
 def _uncompared(record: PruningRecord) -> Iterator[Finding]:
     metric = record.selection.metric or ""
-    if class_of(record.settings.get("budget"))[0] != "Fewest" or not record.rungs:
+    if _fewest(record) is None or not record.rungs:
         return
     if any(metric in rung.metrics for rung in record.rungs):
         return

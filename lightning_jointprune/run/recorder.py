@@ -19,7 +19,12 @@ from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE, as_a
 from lightning_jointprune.record.tables import SCREEN
 from lightning_jointprune.record.versions import installed
 from lightning_jointprune.report.curve import TEST_PART, chosen_of, sentence_of
-from lightning_jointprune.report.doubts import baseline_doubts, floor_doubts, freeze_doubts
+from lightning_jointprune.report.doubts import (
+    baseline_doubts,
+    early_doubts,
+    floor_doubts,
+    freeze_doubts,
+)
 from lightning_jointprune.run.first_batches import FirstBatches, MeanPose, Normalisation, Order
 from lightning_jointprune.run.loggers import hand_over
 from lightning_jointprune.search.budgets import AUTO
@@ -176,12 +181,13 @@ class Recorder:
         """Return whether there is something that `write` has not tried to write."""
         return self.last_step != self._written
 
-    def freeze_doubts(self, search: JointSearch) -> list[str]:
-        """Return what there is to warn of if the mask was just frozen by what the gates learned."""
-        if search.phase != "final" or not search.steps:
+    def phase_doubts(self, search: JointSearch) -> list[str]:
+        """Return what there is to warn of where the search or the final phase has just begun."""
+        find = {"search": early_doubts, "final": freeze_doubts}.get(search.phase)
+        if find is None or (search.phase == "final" and not search.steps):
             return []
         record = self._record_for(search)
-        return [] if record is None else [doubt.warning for doubt in freeze_doubts(record)]
+        return [] if record is None else [doubt.warning for doubt in find(record)]
 
     def figures(self) -> dict[str, float]:
         """Return the last note's figures as loggers get them."""

@@ -10,6 +10,7 @@ import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from typing import Any, NamedTuple
 
 import torch
@@ -66,9 +67,14 @@ def check_run(trainer: Any) -> None:
             optimizer, or trains in other processes.
     """
     if trainer.max_epochs == -1 and trainer.max_steps == -1 and not trainer.fast_dev_run:
+        got = (
+            "max_time without max_epochs or"
+            if of_kind(trainer, "Timer")
+            else "max_epochs=-1 without"
+        )
         raise ValueError(
             "Expected a run with an end, since the phases are fractions of it, but got "
-            "max_epochs=-1 without max_steps. Pass Trainer(max_epochs=...) or max_steps=..."
+            f"{got} max_steps. Pass Trainer(max_epochs=...) or max_steps=..."
         )
     strategy = type(trainer.strategy).__name__
     if any(word in strategy for word in ("FSDP", "DeepSpeed", "ModelParallel")):
@@ -500,6 +506,32 @@ def search_doubt(
         f"this run plans {planned_ones}. So it may find no smaller mask that is surely good "
         f"enough, and keep all joints. Pass Trainer(val_check_interval={interval}, "
         "check_val_every_n_epoch=None), or train for more epochs."
+    )
+
+
+def stream_doubt(trainer: Any, start: float, phases: tuple[float, float]) -> str | None:
+    """Return what to say of a run with too few epochs of unknown length for its phases.
+
+    Args:
+        trainer: at the first step of a fit.
+        start: the fraction of the run that is done, 0 to 1.
+        phases: ends of warm-up and search, as fractions of what is left.
+    """
+    epochs = trainer.max_epochs or 0
+    if trainer.num_training_batches != math.inf or trainer.max_steps > 0 or epochs <= 0:
+        return None
+
+    def enough(total: int) -> bool:
+        shares = [share_of_rest(epoch / total, start) for epoch in range(total)]
+        return any(phases[0] <= share < phases[1] for share in shares) and shares[-1] >= phases[1]
+
+    if start >= 1.0 or enough(epochs):
+        return None
+    more = next(total for total in count(epochs + 1) if enough(total))
+    return (
+        "The length of an epoch is not known, so a phase can only begin with one, and of "
+        f"max_epochs={epochs} none falls in the search or none after it. Pass "
+        f"Trainer(max_epochs={more}), or max_steps=."
     )
 
 

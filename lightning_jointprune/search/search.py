@@ -323,7 +323,7 @@ class JointSearch:
     def _next_phase(self) -> Phase:
         """Return the phase of now: the search waits for a model that has not learned."""
         phase, (first, last) = self._phase_at(self.progress), self.phases
-        if phase == "search" and self.began is None:
+        if phase == "search" and self.phase == "warmup":
             if self.learned_at is None and self.progress < first + LATEST * (last - first):
                 self.waited = True
                 return "warmup"

@@ -109,7 +109,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     def run(folder: Path, **more: Any) -> tuple[JointPruningCallback, Classifier]:
         pl.seed_everything(0, verbose=False)
         callback, model = pruning("auto", dirpath=folder), Classifier()
-        save = ModelCheckpoint(folder, "{epoch}", save_top_k=-1, monitor=monitor)
+        save = ModelCheckpoint(folder, "{epoch}", save_top_k=-1, monitor=monitor, mode="max")
         trainer(callback, save, enable_checkpointing=True).fit(
             model, clips(), clips(2, seed=1), **more
         )

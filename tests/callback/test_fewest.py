@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,39 @@ def test_a_run_whose_first_validation_is_the_comparison_chooses(budget: Any) -> 
     assert callback.selection.samples == 16
     assert {*INFORMATIVE} <= {*callback.selection.indices}
     assert len(callback.selection.indices) < J
+
+
+class Percent(LogsOne):
+    """Logs an accuracy in per cent."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        x, sign = batch
+        self.log("val_acc", 100.0 * (self(x).argmax(1) == sign).float().mean())
+
+
+@pytest.mark.parametrize(
+    ("model", "budget", "message", "at"),
+    [
+        (Percent, Fewest(), r"beside within=0\.01 of Fewest.*pass `Fewest\('val_acc', within=1", 1),
+        (Wrong, Fewest(), r"better with the fewest.*pass `Fewest\('val_wrong', mode='min'", 4),
+        (Classifier, Fewest("val_acc", within=1.0), r"Every .* within 1 .*Fewest\(within=0\.01", 4),
+        (LogsOne, Fewest(), r"The validation has 16 samples, too few", 1),
+    ],
+)
+def test_a_metric_that_misleads_is_warned_of_as_soon_as_it_shows(
+    model: type[Classifier], budget: Fewest, message: str, at: int
+) -> None:
+    seen: dict[int, list[str]] = {}
+
+    class Looks(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            seen[trainer.current_epoch] = [str(it.message) for it in told]
+
+    with pytest.warns(UserWarning, match=message) as told:
+        fit(model(), pruning(budget), Looks())
+    pattern = re.compile(message)
+    assert min(epoch for epoch, texts in seen.items() if any(map(pattern.search, texts))) == at
+    assert sum(bool(pattern.search(str(it.message))) for it in told) == 1
 
 
 def test_a_metric_that_is_no_number_keeps_all_joints_with_a_warning() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +17,7 @@ from lightning_jointprune.record.selection import JointSelection, show
 from lightning_jointprune.report.doubts import (
     NAMED,
     baseline_doubts,
+    early_doubts,
     findings,
     floor_doubts,
     freeze_doubts,
@@ -193,6 +196,10 @@ def test_a_search_of_few_steps_is_a_doubt_with_the_epochs_to_type(
     record = replace(base, history=(*base.history[:-1], latest))
     advice = [finding.advice for finding in freeze_doubts(record)]
     assert advice == [] if epochs is None else f"Trainer(max_epochs={epochs})" in advice[0]
+    enough = math.ceil(latest.step * 11 / 4 * 400 / steps)  # the step of then, over its share
+    assert advice == [] if epochs is None else f"`max_steps={enough}`" in advice[0]
+    older = replace(record, course={"began": None, "learned_at": 0.3, "steps": steps})
+    assert freeze_doubts(older) == ()  # resumed: a state of before did not count the steps
 
 
 def test_numbers_of_joints_that_were_never_measured_are_no_answer() -> None:
@@ -206,6 +213,86 @@ def test_numbers_of_joints_that_were_never_measured_are_no_answer() -> None:
     several = selected(compared({17: 0.8, 8: 0.7}, kept=17), metric=None)
     [doubt] = freeze_doubts(several)
     assert "The validation logged val_acc, of which none is monitored" in doubt.advice
+
+
+def of_fewest(
+    values: Mapping[int, float], kept: int, mode: str | None = None, **more: Any
+) -> PruningRecord:
+    record = compared(values, kept, **more)
+    budget = dict(record.settings["budget"]["Fewest"], mode=mode)
+    return replace(record, settings={"budget": {"Fewest": budget}})
+
+
+FALLING, RISING = {17: 0.1, 8: 0.12, 2: 0.5}, {17: 0.9, 8: 0.9, 2: 0.5}
+MISLED: dict[str, tuple[PruningRecord, str, str, str]] = {
+    "lower is better": (
+        of_fewest(FALLING, kept=2),
+        "bad",
+        "val_acc is better with the fewest joints, 2, than with 17.",
+        "where higher values count as better. If they are worse, pass `Fewest('val_acc', mode='min",
+    ),
+    "higher is better": (
+        of_fewest(RISING, kept=2, higher_is_better=False),
+        "bad",
+        "val_acc is better with the fewest joints, 2, than with 17.",
+        "where lower values count as better. If they are worse, pass `Fewest('val_acc', mode='max",
+    ),
+    "per cent for within": (
+        of_fewest(RISING, kept=2, within=2.0),
+        "check",
+        "Every number of joints is within 2 of the best, so the fewest were taken.",
+        "val_acc lies between 0.500 and 0.900, and `within` is in its units. Pass `Fewest(within=0",
+    ),
+    "a wide within": (
+        of_fewest({17: 20.0, 8: 20.0, 2: 15.0}, kept=2, within=6.0),
+        "check",
+        "Every number of joints is within 6 of the best, so the fewest were taken.",
+        "lies between 15.000 and 20.000, and `within` is in its units. Pass `Fewest(within=0.5)`",
+    ),
+    "per cent for the metric": (
+        of_fewest({17: 93.0, 8: 92.0, 2: 50.0}, kept=17),
+        "check",
+        "val_acc is 93.000 beside within=0.01 of Fewest.",
+        "this is 0.01 of a point: pass `Fewest('val_acc', within=1)`.",
+    ),
+    "one sample": (
+        of_fewest({17: 1.0, 8: 1.0, 2: 1.0}, kept=2, samples=1),
+        "check",
+        "The validation has 1 sample, too few to compare numbers of joints by.",
+        "One standard error of a share of them is up to 0.5, and fewer joints",
+    ),
+}
+CLEAR = {
+    "it was said that higher is better": of_fewest(FALLING, kept=2, mode="max"),
+    "the curve rises": of_fewest(RISING, kept=8),
+    "few do best": of_fewest({17: 0.8, 8: 0.93, 2: 0.5}, kept=8),
+    "all do as well": of_fewest({17: 0.9, 8: 0.9, 2: 0.895}, kept=2),
+    "within is in per cent too": of_fewest({17: 93.0, 8: 92.5, 2: 50.0}, kept=8, within=1.0),
+    "a loss": of_fewest({17: 1.3, 8: 1.3, 2: 2.5}, kept=8, higher_is_better=False),
+    "enough samples": of_fewest(RISING, kept=8, samples=50),
+    "another budget": replace(of_fewest({17: 93.0}, kept=2, samples=1), settings={}),
+}
+WORDS = ("better with the fewest", "Every number", "beside within", "too few to compare")
+
+
+@pytest.mark.parametrize("name", MISLED)
+def test_a_metric_that_misleads_the_choice_is_a_doubt_with_what_to_type(name: str) -> None:
+    record, level, title, advice = MISLED[name]
+    said = [doubt for doubt in findings(record) if any(words in doubt.title for words in WORDS)]
+    assert [(doubt.level, doubt.title) for doubt in said] == [(level, title)]
+    assert advice in said[0].advice
+    assert [*early_doubts(record), *freeze_doubts(record)].count(said[0]) == 1  # one warning
+
+
+@pytest.mark.parametrize("name", CLEAR)
+def test_a_metric_that_does_not_mislead_is_no_doubt(name: str) -> None:
+    assert not any(words in str(findings(CLEAR[name])) for words in WORDS)
+
+
+def test_per_cent_are_seen_as_soon_as_a_validation_of_the_warm_up_shows_them() -> None:
+    record = selected(of_fewest({}, kept=17), metrics={}, metrics_all_joints={"val_acc": 30.0})
+    [doubt] = early_doubts(record)
+    assert doubt.title == "val_acc is 30.000 beside within=0.01 of Fewest."
 
 
 def test_a_metric_that_improves_after_the_comparison_is_a_doubt() -> None:

@@ -29,6 +29,7 @@ from lightning_jointprune.run.trainer import (
     progress,
     runs_elsewhere,
     search_doubt,
+    stream_doubt,
     validate_again,
     validation_doubt,
     validation_samples,
@@ -49,6 +50,28 @@ class Endless(IterableDataset):
 
     def __iter__(self):
         return iter(torch.randn(BATCHES, 2, 6))
+
+
+@given(st.integers(1, 12), st.floats(0.0, 0.5), st.floats(0.55, 0.9))
+def test_a_stream_of_few_epochs_is_a_doubt_with_as_many_as_have_all_phases(
+    epochs: int, first: float, last: float
+) -> None:
+    def has_all(total: int) -> bool:
+        shares = [round(epoch / total, 9) for epoch in range(total)]
+        phases = {"warmup" if p < first else "search" if p < last else "final" for p in shares}
+        return {"search", "final"} <= phases
+
+    def doubt(total: int, **more: Any) -> str | None:
+        known = {"max_epochs": total, "max_steps": -1, "num_training_batches": math.inf, **more}
+        return stream_doubt(SimpleNamespace(**known), 0.0, (first, last))
+
+    said = doubt(epochs)
+    assert (said is None) == has_all(epochs)
+    if said is not None:
+        (typed,) = map(int, re.findall(r"Trainer\(max_epochs=(\d+)\)", said))
+        assert has_all(typed)
+        assert not any(has_all(total) for total in range(epochs, typed))
+    assert doubt(epochs, num_training_batches=8) is doubt(epochs, max_steps=9) is None
 
 
 # --- progress ------------------------------------------------------------------------------------

@@ -120,6 +120,21 @@ def test_each_phase_is_announced_once_in_order_with_its_mode_and_temperature(
     assert announced == sorted(set(announced), key=order.index)
 
 
+def test_a_search_that_an_older_version_began_goes_on() -> None:
+    search = new_search()
+    losing(search, 100, falls_at=10)
+    state = search.state_dict()
+    for name in ("began", "learned_at", "looks", "waited", "steps"):
+        del state[name]
+    state.update(phase="search", progress=0.3, learned=True)
+    state["layer"]["mask"] = None
+    older = new_search()
+    older.load_state_dict(state)
+    assert older.advance(0.31) is None
+    assert (older.phase, older.learned_at) == ("search", PHASES[0])
+    older.check_learning("x")
+
+
 def test_numbers_are_compared_also_where_no_step_falls_in_the_comparison() -> None:
     search = new_search(Fewest())
     said = []
