@@ -158,3 +158,22 @@ def test_a_model_that_learns_late_keeps_what_it_needs_or_says_that_it_cannot_tel
     doubts = " ".join(finding.title for finding in findings(callback.record))
     told = "had hardly begun to learn" in doubts or "had not begun to learn" in doubts
     assert told or {*INFORMATIVE} <= {*callback.selection.indices}
+
+
+@pytest.mark.parametrize("epoch", [2, 4, 5])
+def test_a_run_that_waits_is_resumed_as_it_was(epoch: int, tmp_path: Path) -> None:
+    """Stopped while it waits, when it has just stopped waiting, and when the model has learned."""
+
+    def run(folder: Path, **more: Any) -> JointPruningCallback:
+        pl.seed_everything(0, verbose=False)
+        callback = JointPruningCallback(J, dirpath=folder)
+        save = ModelCheckpoint(folder, "{epoch}", monitor="val_acc", mode="max", save_top_k=-1)
+        trainer(callback, save, enable_checkpointing=True, max_epochs=10).fit(
+            LearnsLate(), clips(32), clips(2, seed=1), **more
+        )
+        return callback
+
+    whole = run(tmp_path / "whole")
+    assert whole.record.history[2].phase == "warmup"
+    resumed = run(tmp_path / "resumed", ckpt_path=tmp_path / "whole" / f"epoch={epoch - 1}.ckpt")
+    assert resumed.record.to_json() == whole.record.to_json()

@@ -41,6 +41,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_jointprune import (
+    Fewest,
     Groups,
     HardConcrete,
     JointPruningCallback,
@@ -1299,6 +1300,20 @@ def test_every_argument_can_be_written_in_yaml() -> None:
     ("written", "meant"),
     [
         ({"budget": 3}, {"budget": TargetJoints(3)}),
+        ({"budget": "auto"}, {}),
+        (
+            {"budget": {"class_path": f"{PACKAGE}.Fewest", "init_args": {"within": 0.02}}},
+            {"budget": Fewest(within=0.02)},
+        ),
+        (
+            {
+                "budget": {
+                    "class_path": f"{PACKAGE}.Fewest",
+                    "init_args": {"metric": "val_wrong", "mode": "min"},
+                }
+            },
+            {"budget": Fewest("val_wrong", mode="min")},
+        ),
         ({"budget": {"class_path": f"{PACKAGE}.Price"}}, {"budget": Price("auto")}),
         (
             {"budget": {"class_path": f"{PACKAGE}.Price", "init_args": {"value": 0.003}}},
@@ -1413,7 +1428,9 @@ noise = []
 class Note(pl.Callback):
     def on_train_start(self, *args):
         noise.append(callback._search.layer.generator.initial_seed())
-one = trainer(callback, Note(), max_epochs=15, devices=2, strategy="ddp", num_sanity_val_steps=0)
+monitor = pl.callbacks.EarlyStopping("val_acc", mode="max", patience=99)
+settings = dict(max_epochs=15, devices=2, strategy="ddp", num_sanity_val_steps=0)
+one = trainer(callback, Note(), monitor, **settings)
 one.fit(model, clips(16), clips(4, seed=1))
 layer = callback._search.layer
 result = dict(
@@ -1422,6 +1439,9 @@ result = dict(
     mean=layer.fill_mean.flatten().tolist(),
     weights=model.head.weight.flatten().tolist(),
     noise=noise,
+    budget=list(callback.record.settings["budget"]),
+    frontier=callback.frontier,
+    course=callback.record.course,
 )
 open(f"rank{{one.global_rank}}.json", "w").write(json.dumps(result))
 """
@@ -1436,6 +1456,7 @@ open(f"rank{{one.global_rank}}.json", "w").write(json.dumps(result))
         ("3", False),
         ("MetricFloor('val_acc', 0.7)", False),  # one of the two joints reaches 0.5
         ("'auto'", False),
+        ("Fewest('val_acc')", True),
     ],
 )
 @pytest.mark.compatibility("Trainer", 'strategy="ddp", two processes')
@@ -1455,6 +1476,9 @@ def test_two_processes_agree(budget: str, own: bool, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     first, other = (json.loads(Path(f"rank{rank}.json").read_text()) for rank in range(2))
     assert first["noise"] != other["noise"]
-    for name in ("indices", "probabilities", "mean", "weights"):
+    for name in ("indices", "probabilities", "mean", "weights", "frontier", "course"):
         assert first[name] == other[name], name
+    if budget in ("'auto'", "Fewest('val_acc')"):
+        assert first["budget"] == ["Fewest"]
+        assert any(value is not None for _, value, *_ in first["frontier"])
     assert set(INFORMATIVE) <= set(first["indices"]) < set(range(J))
