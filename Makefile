@@ -8,7 +8,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-WORKERS ?= 2
+# One more than a small machine has cores: tests wait for browsers and other processes.
+WORKERS ?= 3
 CPU_INDEX = https://download.pytorch.org/whl/cpu
 
 BIN = $(VENV)/bin

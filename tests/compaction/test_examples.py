@@ -29,11 +29,11 @@ from lightning_jointprune import (
 from lightning_jointprune.attach.hooks import attach, detach
 from lightning_jointprune.attach.layout import Layout
 from lightning_jointprune.attach.target import Target, part_targets
-from tests.runs import QUIET
+from tests.runs import QUIET, SHORT_RUNS
 
 J, C, T, B, SIGNS = 7, 2, 5, 3, 4
 KEPT = (1, 2, 6)
-pytestmark = pytest.mark.usefixtures("one_table_of_operations")
+pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("one_table_of_operations")]
 
 
 class Encoder(nn.Module):

@@ -362,8 +362,7 @@ def test_a_point_of_the_curve_can_be_pressed(browser: Browser, tmp_path: Path, w
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
 def test_axe_finds_no_barrier_while_another_number_is_shown(
     browser: Browser, tmp_path: Path, scheme: str, width: int
 ) -> None:

@@ -93,7 +93,7 @@ def test_the_package_has_modules_to_check() -> None:
     }
 
 
-HEAVY = [
+HEAVY = {
     "plotly",
     "transformers",
     "av",
@@ -105,15 +105,14 @@ HEAVY = [
     "onnx",
     "onnxruntime",
     "onnxscript",
-]
+}
 
 
-@pytest.mark.parametrize("heavy", HEAVY)
-def test_importing_the_package_does_not_load(heavy: str) -> None:
+def test_importing_the_package_loads_nothing_heavy() -> None:
     # Only what the package itself adds counts: Lightning may load some of these on its own.
     ours = modules_after("import lightning_jointprune")
     theirs = modules_after("import lightning.pytorch")
-    assert heavy not in ours - theirs
+    assert (ours - theirs) & HEAVY == set()
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
