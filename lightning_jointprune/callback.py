@@ -281,13 +281,7 @@ class JointPruningCallback(pl.Callback):
         done = trainers.progress(trainer, batch_idx)
         if self._start is None:  # a plain checkpoint may be resumed: the phases share what is left
             self._start = done
-            asked = self._search.phases, self._search.controller
-            doubts = (
-                trainers.validation_doubt(trainer, done, self._search.settles),
-                trainers.search_doubt(trainer, done, *asked),
-                trainers.stream_doubt(trainer, done, self._search.phases),
-            )
-            for doubt in filter(None, doubts):
+            for doubt in self._plan_doubts(trainer, done):
                 rank_zero_warn(doubt)
         self._entrance.meet(batch)
         if not self._entrance.known:  # the first batch passes unchanged, to show where joints are
@@ -362,9 +356,11 @@ class JointPruningCallback(pl.Callback):
         metrics = trainer.strategy.broadcast(trainers.measured(trainer, self._metrics_before))
         with _misconfigured():
             trainers.check_metric(self._search.controller, metrics, trainer.sanity_checking)
-        if metrics or not trainer.sanity_checking:
-            shown = list(trainer.progress_bar_metrics)
-            self._recorder.quote(metrics, other_callbacks.monitored(trainer), shown)
+        monitored = other_callbacks.monitored(trainer)
+        # What is monitored may be logged after the sanity check alone.
+        awaited = monitored and not any(name in metrics for name, _ in monitored)
+        if not trainer.sanity_checking or (metrics and not awaited):
+            self._recorder.quote(metrics, monitored, list(trainer.progress_bar_metrics))
         self._recorder.samples = trainers.validation_samples(trainer)
         if trainer.sanity_checking:
             return
@@ -607,6 +603,16 @@ class JointPruningCallback(pl.Callback):
         phase = self._search.advance(progress)
         if phase is not None:
             self._begin_phase(trainer, phase)
+
+    def _plan_doubts(self, trainer: pl.Trainer, done: float) -> list[str]:
+        """Return what is wrong with a run as it is planned, of which a quick trial has no plan."""
+        search = self._search
+        doubts = (
+            trainers.validation_doubt(trainer, done, search.settles),
+            trainers.search_doubt(trainer, done, search.phases, search.controller),
+            trainers.stream_doubt(trainer, done, search.phases),
+        )
+        return [doubt for doubt in doubts if doubt and trainers.writes_files(trainer)]
 
     def _begin_phase(self, trainer: pl.Trainer, phase: Phase) -> None:
         """Set up a phase that has just begun, and say so."""

@@ -457,7 +457,7 @@ def validation_doubt(trainer: Any, start: float, end: float) -> str | None:
         start: the fraction of the run that is done, 0 to 1.
         end: the fraction of what is left at which the final phase begins, 0 to 1.
     """
-    plan = planned(trainer) if trainer.enable_validation and writes_files(trainer) else None
+    plan = planned(trainer) if trainer.enable_validation else None
     if plan is None or start >= 1.0:
         return None
 

@@ -388,8 +388,10 @@ class JointSearch:
 
     def probabilities(self) -> list[float]:
         """Return the keep probabilities: those when the mask was settled, or what they are now."""
-        if self.controller.compared and self.layer.mask is not None:
-            return self.settled[self.rungs().index(self.layer.mask.tolist())]
+        rungs, mask = self.rungs(), self.layer.mask
+        kept = None if mask is None else mask.tolist()
+        if self.controller.compared and kept in rungs:  # an adopted mask is of another search
+            return self.settled[rungs.index(kept)]
         now: list[float] = self.layer.keep_probabilities().tolist()
         return now
 

@@ -111,6 +111,15 @@ def test_a_checkpoint_loads_with_the_chosen_joints_or_those_of_another_number(
     assert len(analyze_pruning(load_pruned(Classifier, path, joints=5)).indices) == 5
 
 
+@pytest.mark.parametrize("budget", [3, FEWEST], ids=repr)
+def test_a_callback_that_adopts_the_mask_of_another_run_has_its_joints(budget: Any) -> None:
+    model, callback, fresh = Classifier(), pruning(budget), pruning(FEWEST)
+    fit(model, callback)
+    trainer(fresh).test(model, clips(2, seed=1), verbose=False)
+    assert fresh.selection.indices == callback.selection.indices
+    assert [point.joints for point in fresh.frontier] == [len(callback.selection.indices)]
+
+
 def test_other_callbacks_see_no_metric_of_a_compared_number() -> None:
     seen = []
 
@@ -258,6 +267,20 @@ def test_a_run_whose_first_validation_is_the_comparison_chooses(budget: Any) -> 
     assert callback.selection.samples == 16
     assert {*INFORMATIVE} <= {*callback.selection.indices}
     assert len(callback.selection.indices) < J
+
+
+class LogsLater(Classifier):
+    """Logs its accuracy after the sanity check alone."""
+
+    def log(self, name: str, *args: Any, **kwargs: Any) -> None:
+        if name != "val_acc" or not self.trainer.sanity_checking:
+            super().log(name, *args, **kwargs)
+
+
+def test_a_monitored_metric_is_awaited_where_the_sanity_check_has_only_another() -> None:
+    callback = pruning(Fewest())
+    fit(LogsLater(), callback, EarlyStopping("val_acc", mode="max", patience=9))
+    assert callback.selection.metric == "val_acc"
 
 
 class Percent(LogsOne):

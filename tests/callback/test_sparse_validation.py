@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch.utils.data import IterableDataset
 
+from lightning_jointprune import Fewest, MetricFloor
 from tests.runs import SHORT_RUNS, Classifier, clips, fit, pruning, trainer
 
 NONE = "No validation falls in the final phase"
@@ -110,6 +111,14 @@ def test_a_stream_is_validated_at_its_end_too() -> None:
     fitted = trainer(callback, watch, max_epochs=-1, max_steps=14)
     fitted.fit(Classifier(), stream, clips(2, seed=1))
     assert [at for phase, at in watch.seen if phase == "final"] == [fitted.global_step] == [14]
+
+
+@pytest.mark.parametrize("budget", [3, MetricFloor("val_acc", 0.5), Fewest("val_acc")], ids=repr)
+def test_a_quick_trial_is_not_doubted_for_its_plan(
+    budget: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    fit(Classifier(), pruning(budget), fast_dev_run=5)
+    assert not any(words in str(it.message) for it in recwarn for words in (NONE, "needs valid"))
 
 
 @expected_warning
