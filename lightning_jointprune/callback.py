@@ -647,6 +647,9 @@ class JointPruningCallback(pl.Callback):
             higher=recorder.higher_is_better,
             samples=recorder.samples,
         )
+        measured, numbers = sum(map(bool, recorder.rung_metrics)), len(recorder.rung_metrics)
+        if measured < numbers:
+            rank_zero_info(_FEWER.format(measured, numbers, COMPARED_COST))
 
     def _begin_final(self, trainer: pl.Trainer) -> None:
         """Make sure that something was learned."""
@@ -685,6 +688,10 @@ class JointPruningCallback(pl.Callback):
             self.report_path = write(say=rank_zero_info)
 
 
+_FEWER = (
+    "Joint pruning: {} of the {} numbers of joints were validated, since this may cost {:.0%} of the "
+    "run. In a longer run more are."
+)
 _ANEW = (
     "The model was pruned before, to {} of {} joints. The search begins anew with all of them, and "
     "that mask is taken away. To keep it, train without JointPruningCallback."

@@ -344,3 +344,16 @@ def test_a_metric_that_cannot_be_measured_keeps_all_joints_with_a_warning() -> N
     ):
         fit(Breaks(), callback)
     assert callback.selection.indices == tuple(range(J))
+
+
+def test_a_run_that_is_too_short_to_validate_all_numbers_says_how_many_it_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("lightning_jointprune.callback.rank_zero_info", said.append)
+    monkeypatch.setattr(trainers, "affordable_validations", lambda *_: 0)
+    callback = pruning(FEWEST)
+    fit(Classifier(), callback)
+    measured = sum(bool(rung.metrics) for rung in callback.record.rungs)
+    assert measured == 5
+    assert any(f"5 of the {J} numbers of joints were validated" in line for line in said)
