@@ -354,8 +354,10 @@ class JointPruningCallback(pl.Callback):
         if doubt := self._search.evaluation_doubt(self._entrance.where):
             raise MisconfigurationException(doubt)
         metrics = trainer.strategy.broadcast(trainers.measured(trainer, self._metrics_before))
+        budget = self._search.controller
+        seen = any(budget.metric in note.metrics for note in self._recorder.history)
         with _misconfigured():
-            trainers.check_metric(self._search.controller, metrics, trainer.sanity_checking)
+            trainers.check_metric(budget, metrics, trainer.sanity_checking, seen)
         monitored = other_callbacks.monitored(trainer)
         # What is monitored may be logged after the sanity check alone.
         awaited = monitored and not any(name in metrics for name, _ in monitored)

@@ -131,18 +131,24 @@ def _named(trainer: Any) -> str:
     return f"{type(trainer.strategy).__name__} ({how})"
 
 
-def check_metric(budget: Controller, logged: Mapping[str, float], sanity: bool) -> None:
+def check_metric(
+    budget: Controller, logged: Mapping[str, float], sanity: bool, seen: bool = False
+) -> None:
     """Make sure that a validation logged the metric that the budget needs, if it needs one.
 
     Args:
         budget: at work.
         logged: what the validation logged.
         sanity: whether it was the sanity check, in which some models log nothing at all.
+        seen: whether an earlier validation logged the metric; who compares numbers of joints has
+            validations of its own, and needs no other one.
 
     Raises:
         ValueError: if the metric is not among what was logged.
     """
     metric = budget.metric
+    if seen and budget.compared:
+        return
     if metric is not None and metric not in logged and (logged or not sanity):
         raise ValueError(
             f"Expected the validation to log {metric!r} for {budget.budget_name} but it logged "
@@ -230,13 +236,19 @@ def affordable_validations(trainer: Any, share: float) -> int:
 
     A sample that is validated counts as a third of one that is trained on: it has no backward pass.
 
+    Of epochs of unknown length those so far count, and of such a validation the latest one.
+
     Args:
-        trainer: in training.
+        trainer: in training, after its first epoch and its first validation.
         share: 0 to 1.
     """
-    training = planned_steps(trainer) * trainer.accumulate_grad_batches
-    validation = sum(trainer.num_val_batches) * _relative_batch_size(trainer)
-    affordable = share * 3.0 * training / max(1.0, validation)
+    steps, batches = planned_steps(trainer), sum(trainer.num_val_batches)
+    if math.isinf(steps):
+        steps = trainer.global_step / progress(trainer, 0)
+    if math.isinf(batches):
+        batches = trainer.fit_loop.epoch_loop.val_loop.batch_progress.current.completed
+    training = steps * trainer.accumulate_grad_batches
+    affordable = share * 3.0 * training / max(1.0, batches * _relative_batch_size(trainer))
     return int(min(affordable, MANY))
 
 

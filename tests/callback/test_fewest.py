@@ -185,6 +185,11 @@ class Stream(IterableDataset):
 FEW_STEPS: dict[str, dict[str, Any]] = {
     "the comparison ends with the run": {"phases": (0.2, 0.95)},
     "epochs of unknown length": {"train": DataLoader(Stream(), batch_size=8), "max_epochs": 4},
+    "a validation of unknown length, too": {
+        "train": DataLoader(Stream(), batch_size=8),
+        "val": DataLoader(Stream(), batch_size=8),
+        "max_epochs": 4,
+    },
 }
 
 
@@ -267,6 +272,21 @@ def test_a_run_whose_first_validation_is_the_comparison_chooses(budget: Any) -> 
     assert callback.selection.samples == 16
     assert {*INFORMATIVE} <= {*callback.selection.indices}
     assert len(callback.selection.indices) < J
+
+
+class LogsSometimes(Classifier):
+    """Does not log its accuracy in one epoch."""
+
+    def log(self, name: str, *args: Any, **kwargs: Any) -> None:
+        if name != "val_acc" or self.current_epoch != 2:
+            super().log(name, *args, **kwargs)
+
+
+def test_a_metric_that_one_validation_lacks_costs_no_run() -> None:
+    callback = pruning(FEWEST)
+    fit(LogsSometimes(), callback)
+    assert "val_acc" not in callback.record.history[2].metrics
+    assert {*INFORMATIVE} <= {*callback.selection.indices} < {*range(J)}
 
 
 class LogsLater(Classifier):

@@ -15,9 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
-from lightning_jointprune import JointPruningCallback, JointPruningLayer, MetricFloor, Price
+from lightning_jointprune import (
+    Fewest,
+    JointPruningCallback,
+    JointPruningLayer,
+    MetricFloor,
+    Price,
+)
 from lightning_jointprune.run.trainer import (
     Plan,
+    affordable_validations,
     check_alone,
     check_metric,
     check_run,
@@ -39,10 +46,13 @@ from lightning_jointprune.search.budgets import make_controller
 from tests.run.tiny_fit import BATCHES, each_package, fit
 
 PAIRS = torch.randn(7, 6)
-PRICE, FLOOR, DROP = (
+PRICE, FLOOR, DROP, CURVE = (
     make_controller(budget, JointPruningLayer(6))
-    for budget in (Price(), MetricFloor("acc", 0.8), MetricFloor("acc", drop=0.1))
+    for budget in (Price(), MetricFloor("acc", 0.8), MetricFloor("acc", drop=0.1), Fewest("acc"))
 )
+
+
+LOADERS = ("data", "validation")
 
 
 class Endless(IterableDataset):
@@ -155,6 +165,28 @@ def test_nobody_knows_the_steps_of_epochs_of_unknown_length() -> None:
         max_steps=-1, max_epochs=3, num_training_batches=float("inf"), accumulate_grad_batches=2
     )
     assert planned_steps(trainer) == float("inf")
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+@pytest.mark.parametrize(
+    "stream", [(), ("data",), ("validation",), ("data", "validation")], ids=str
+)
+def test_validations_that_are_affordable_are_those_of_a_share_of_the_run(
+    stream: tuple[str, ...], accumulated: int
+) -> None:
+    """Of 40 epochs of 4 batches 5 % are 8, or 24 without a backward pass: 6 validations of 4."""
+    afforded = []
+
+    class Watch(lightning.pytorch.Callback):
+        def on_train_epoch_start(self, trainer, pl_module) -> None:
+            if trainer.current_epoch in (1, 20, 39):
+                afforded.append(affordable_validations(trainer, 0.05))
+
+    known = {name: DataLoader(torch.randn(BATCHES, 2, 6), batch_size=None) for name in LOADERS}
+    data = {**known, **{name: DataLoader(Endless(), batch_size=None) for name in stream}}
+    more = {"accumulate_grad_batches": accumulated, "max_epochs": 40}
+    fit(lightning.pytorch, [0.5] * 40 * BATCHES, [Watch()], **data, **more)
+    assert afforded == [6, 6, 6]
 
 
 # --- validations that are planned ---------------------------------------------------------------
@@ -305,6 +337,11 @@ def test_a_floors_metric_that_was_not_logged_is_refused_with_what_was() -> None:
         check_metric(FLOOR, {}, sanity=False)
     check_metric(FLOOR, {}, sanity=True)  # some models log nothing in the sanity check
     check_metric(FLOOR, {"acc": 0.5}, sanity=False)
+    with pytest.raises(ValueError, match="log 'acc' for MetricFloor but it logged loss"):
+        check_metric(FLOOR, {"loss": 1.0}, sanity=False, seen=True)
+    with pytest.raises(ValueError, match="log 'acc' for Fewest but it logged loss"):
+        check_metric(CURVE, {"loss": 1.0}, sanity=False)
+    check_metric(CURVE, {"loss": 1.0}, sanity=False, seen=True)  # it is measured when it is needed
 
 
 def test_two_callbacks_on_one_input_are_refused_and_on_two_are_not() -> None:
