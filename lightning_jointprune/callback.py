@@ -691,8 +691,8 @@ class JointPruningCallback(pl.Callback):
 
 
 _FEWER = (
-    "Joint pruning: {} of the {} numbers of joints were validated, since this may cost {:.0%} of the "
-    "run. In a longer run more are."
+    "Joint pruning: {} of the {} numbers of joints were validated, at {:.0%} of the run at most. "
+    "Longer runs validate more."
 )
 _ANEW = (
     "The model was pruned before, to {} of {} joints. The search begins anew with all of them, and "
