@@ -17,6 +17,7 @@ from lightning_jointprune.record.selection import beside_floor, is_undecided, sh
 from lightning_jointprune.record.stored import class_of
 from lightning_jointprune.report.comparison import compare
 from lightning_jointprune.report.curve import chosen_of
+from lightning_jointprune.search.metrics import contradicts
 
 STUCK = 0.05  # keep probability by which a gate has to leave its start
 # Smallest fall at the freeze that counts: of a metric in [0, 1], and as a share of any other.
@@ -60,7 +61,7 @@ def findings(
     """
     checks = [_finished]
     if record.phase != "warmup":
-        checks += [_few, _percent, _floor, _moved, _untold, _short, _decided]
+        checks += [_few, _percent, _mode, _floor, _moved, _untold, _short, _decided]
     if record.phase == "final":
         checks += [_number, _uncompared, _reversed, _alike, _improved, _forced, _denied]
         checks += [_measured, _unusable, _beside_all, _frozen]
@@ -75,7 +76,7 @@ def findings(
 
 def early_doubts(record: PruningRecord) -> tuple[Finding, ...]:
     """Return the findings to warn of when the search begins."""
-    return (*_few(record), *_percent(record))
+    return (*_few(record), *_percent(record), *_mode(record))
 
 
 def freeze_doubts(record: PruningRecord) -> tuple[Finding, ...]:
@@ -337,11 +338,29 @@ def _percent(record: PruningRecord) -> Iterator[Finding]:
         )
 
 
+def _mode(record: PruningRecord) -> Iterator[Finding]:
+    arguments, metric = _fewest(record), record.selection.metric
+    higher = record.selection.higher_is_better
+    if not metric or arguments is None or arguments.get("mode") or not contradicts(metric, higher):
+        return
+    other = "min" if higher else "max"
+    yield Finding(
+        "bad",
+        f"Numbers of joints are compared as if {'higher' if higher else 'lower'} values of "
+        f"{metric} were better.",
+        f"That is the mode of what monitors it, and its name says the opposite. Pass "
+        f"`mode={other!r}` to ModelCheckpoint and EarlyStopping, and `Fewest({metric!r}, "
+        f"mode={other!r})` where it is meant.",
+    )
+
+
 def _reversed(record: PruningRecord) -> Iterator[Finding]:
     chosen, arguments, metric = chosen_of(record), _fewest(record), record.selection.metric
     known = [point for point in record.frontier if point.value is not None]
     if chosen is None or not arguments or arguments.get("mode") or chosen.kept != known[0].joints:
         return
+    if any(_mode(record)):
+        return  # that says it
     most, higher = known[-1], record.selection.higher_is_better
     if most.value is not None and _fell(record, chosen.value, most.value):
         yield Finding(

@@ -311,9 +311,17 @@ class Percent(LogsOne):
         self.log("val_acc", 100.0 * (self(x).argmax(1) == sign).float().mean())
 
 
+class Monitored(Classifier):
+    """Monitors its accuracy as Lightning does by default, as if lower were better."""
+
+    def configure_callbacks(self) -> Any:
+        return [EarlyStopping("val_acc", patience=9)]
+
+
 @pytest.mark.parametrize(
     ("model", "budget", "message", "at"),
     [
+        (Monitored, Fewest(), r"as if lower values of val_acc .* Pass `mode='max'`", 1),
         (Percent, Fewest(), r"beside within=0\.01 of Fewest.*pass `Fewest\('val_acc', within=1", 1),
         (Wrong, Fewest(), r"better with the fewest.*pass `Fewest\('val_wrong', mode='min'", 4),
         (Classifier, Fewest("val_acc", within=1.0), r"Every .* within 1 .*Fewest\(within=0\.01", 4),

@@ -234,8 +234,8 @@ MISLED: dict[str, tuple[PruningRecord, str, str, str]] = {
     "higher is better": (
         of_fewest(RISING, kept=2, higher_is_better=False),
         "bad",
-        "val_acc is better with the fewest joints, 2, than with 17.",
-        "where lower values count as better. If they are worse, pass `Fewest('val_acc', mode='max",
+        "Numbers of joints are compared as if lower values of val_acc were better.",
+        "its name says the opposite. Pass `mode='max'` to ModelCheckpoint",
     ),
     "per cent for within": (
         of_fewest(RISING, kept=2, within=2.0),
@@ -268,11 +268,17 @@ CLEAR = {
     "few do best": of_fewest({17: 0.8, 8: 0.93, 2: 0.5}, kept=8),
     "all do as well": of_fewest({17: 0.9, 8: 0.9, 2: 0.895}, kept=2),
     "within is in per cent too": of_fewest({17: 93.0, 8: 92.5, 2: 50.0}, kept=8, within=1.0),
-    "a loss": of_fewest({17: 1.3, 8: 1.3, 2: 2.5}, kept=8, higher_is_better=False),
+    "a loss": of_fewest({17: 1.3, 8: 1.3, 2: 2.5}, 8, mode="min", higher_is_better=False),
     "enough samples": of_fewest(RISING, kept=8, samples=50),
     "another budget": replace(of_fewest({17: 93.0}, kept=2, samples=1), settings={}),
 }
-WORDS = ("better with the fewest", "Every number", "beside within", "too few to compare")
+WORDS = (
+    "compared as if",
+    "better with the fewest",
+    "Every number",
+    "beside within",
+    "too few to compare",
+)
 
 
 @pytest.mark.parametrize("name", MISLED)
