@@ -358,11 +358,9 @@ class JointPruningCallback(pl.Callback):
         seen = any(budget.metric in note.metrics for note in self._recorder.history)
         with _misconfigured():
             trainers.check_metric(budget, metrics, trainer.sanity_checking, seen)
-        monitored = other_callbacks.monitored(trainer)
-        # What is monitored may be logged after the sanity check alone.
-        awaited = monitored and not any(name in metrics for name, _ in monitored)
-        if not trainer.sanity_checking or (metrics and not awaited):
-            self._recorder.quote(metrics, monitored, list(trainer.progress_bar_metrics))
+        if metrics or not trainer.sanity_checking:
+            shown, settled = list(trainer.progress_bar_metrics), not trainer.sanity_checking
+            self._recorder.quote(metrics, other_callbacks.monitored(trainer), shown, settled)
         self._recorder.samples = trainers.validation_samples(trainer)
         if trainer.sanity_checking:
             return

@@ -77,6 +77,7 @@ class Recorder:
         self.metric = metric
         self.floor = floor
         self.higher_is_better, self.told = higher_is_better, told
+        self._settled = metric is not None  # whether the metric to quote no longer changes
         self.history: list[Snapshot] = []
         self.metrics: dict[str, float] = {}
         self.metrics_all_joints: dict[str, float] = {}
@@ -104,6 +105,7 @@ class Recorder:
         logged: Iterable[str],
         monitored: Sequence[tuple[str, bool]],
         shown: Sequence[str],
+        settled: bool = True,
     ) -> None:
         """Choose the metric to quote: one that is monitored, the only one, else one that is shown.
 
@@ -111,9 +113,10 @@ class Recorder:
             logged: names of the metrics of a validation.
             monitored: metrics that other callbacks look at, and whether higher is better.
             shown: names of the metrics in the progress bar.
+            settled: whether the choice is for good; a sanity check may not log all metrics.
         """
         self.logged = list(logged)
-        if self.metric is not None:
+        if self._settled:
             modes = [] if self.told else [mode for name, mode in monitored if name == self.metric]
             self.higher_is_better = next(iter(modes), self.higher_is_better)
             return
@@ -122,7 +125,8 @@ class Recorder:
         for name, higher in candidates:
             if name in self.logged:
                 self.metric, self.higher_is_better = name, higher
-                return
+                break
+        self._settled = settled and self.metric is not None
 
     @property
     def comparable(self) -> bool:
@@ -336,6 +340,7 @@ class Recorder:
         vars(self).update({name: state[name] for name in PLAIN if name in state})
         self.baseline = self.baseline or state.get("baseline", {})  # one that is given anew wins
         self.higher_is_better = state["more_is_better"]
+        self._settled = self.metric is not None
         self.history = [Snapshot(**snapshot) for snapshot in state["history"]]
         watchers: dict[str, FirstBatches] = {"pose": self.pose, "normalisation": self.normalisation}
         for name, watcher in watchers.items():

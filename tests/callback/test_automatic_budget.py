@@ -82,6 +82,12 @@ def test_where_nobody_knows_the_metric_to_go_by_it_is_a_price_and_says_what_to_t
     assert "pass budget=Fewest('top1')" in said(caplog)
 
 
+def test_a_monitor_of_the_training_leaves_the_budget_to_the_sanity_check() -> None:
+    callback = pruning("auto", phases=(0.1, 0.6))  # the search begins before a validation
+    fit(LogsSeveral(), callback, EarlyStopping("train_loss", patience=99))
+    assert budget_of(callback) == "Price"
+
+
 def test_tied_groups_of_several_sizes_have_a_price() -> None:
     callback = pruning("auto", groups=Groups({"pair": [0, 1], "three": [2, 3, 4]}, tied=True))
     fit(Classifier(), callback)

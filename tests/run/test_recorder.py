@@ -140,6 +140,17 @@ def test_a_metric_that_is_already_quoted_stays() -> None:
     assert recorder.metric == "f1"
 
 
+def test_a_metric_of_the_sanity_check_gives_way_to_the_monitored_one_once() -> None:
+    recorder, _ = noted()
+    monitored = [("acc", True)]
+    recorder.quote(["loss"], monitored, [], settled=False)
+    assert (recorder.metric, recorder.higher_is_better) == ("loss", False)
+    recorder.quote(["loss", "acc"], monitored, [])
+    assert (recorder.metric, recorder.higher_is_better) == ("acc", True)
+    recorder.quote(["loss", "acc"], [("loss", False)], [])
+    assert recorder.metric == "acc"
+
+
 @pytest.mark.parametrize(("told", "expected"), [(True, True), (False, False)])
 def test_a_metric_that_is_named_without_a_mode_has_that_of_its_monitor(
     told: bool, expected: bool
