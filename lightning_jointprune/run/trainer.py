@@ -509,8 +509,8 @@ def search_doubt(
     if warmup >= needed[0] and search >= needed[1]:
         return None
     batches = (1.0 - start) * plan.total
-    spans = (phases[0] * batches / max(1, needed[0]), (phases[1] - phases[0]) * batches / needed[1])
-    interval = max(1, int(min(spans)))
+    spans = zip((phases[0], phases[1] - phases[0]), needed, strict=True)
+    interval = max(1, int(min(share * batches / wanted for share, wanted in spans if wanted)))
     least = f"{needed[0]} in the warm-up and " if needed[0] else ""
     planned_ones = f"{warmup} and {search}" if needed[0] else f"{search}"
     return (

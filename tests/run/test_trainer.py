@@ -289,6 +289,8 @@ def test_the_interval_to_type_gives_a_floor_its_validations() -> None:
     assert "at least 10 in the search, but this run plans 5." in doubt
     interval = int(re.findall(r"val_check_interval=(\d+)", doubt)[0])
     assert interval == 50
+    assert "val_check_interval=60," in str(search_doubt(trainer, 0.0, (0.0, 0.6), FLOOR))
+    assert "val_check_interval=20," in str(search_doubt(trainer, 0.0, (0.02, 0.6), DROP))
     trainer.val_check_batch, trainer.check_val_every_n_epoch = interval, None
     assert search_doubt(trainer, 0.0, (0.1, 0.6), FLOOR) is None
 
