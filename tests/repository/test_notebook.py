@@ -47,7 +47,7 @@ def test_it_finds_the_joints_that_carry_the_sign(outputs: dict[str, Any]) -> Non
 
 def test_it_shows_figures_with_something_in_them(outputs: dict[str, Any]) -> None:
     figures = {name: out for name, out in outputs.items() if isinstance(out, go.Figure)}
-    assert set(figures) == {"skeleton", "importance", "history", "classes"}
+    assert set(figures) == {"curve", "skeleton", "importance", "history", "classes"}
     assert all(figure.data for figure in figures.values())
 
 
