@@ -8,8 +8,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# One more than a small machine has cores: tests wait for browsers and other processes.
-WORKERS ?= 3
+WORKERS ?= 2
 CPU_INDEX = https://download.pytorch.org/whl/cpu
 
 BIN = $(VENV)/bin
@@ -51,7 +50,7 @@ demo: $(EXAMPLES)
 	$(BIN)/python -m examples.autsl_fusion
 
 test: lint
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 package: $(DEV)
 	rm -rf dist

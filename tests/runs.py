@@ -25,6 +25,7 @@ SHORT_RUNS = [
     pytest.mark.filterwarnings("ignore:The search had .* steps"),
     pytest.mark.filterwarnings("ignore:The validation has .* sample"),
     pytest.mark.filterwarnings("ignore:MetricFloor needs validations"),
+    pytest.mark.filterwarnings("ignore:.* is better with the fewest joints"),
     pytest.mark.filterwarnings("ignore:.* was not surely at its (floor|ceiling)"),
     pytest.mark.filterwarnings("ignore:.* ended at .* its (floor|ceiling) of"),
 ]

@@ -392,7 +392,8 @@ class JointSearch:
         kept = None if mask is None else mask.tolist()
         if self.controller.compared and kept in rungs:  # an adopted mask is of another search
             return self.settled[rungs.index(kept)]
-        now: list[float] = self.layer.keep_probabilities().tolist()
+        with torch.no_grad():
+            now: list[float] = self.layer.keep_probabilities().tolist()
         return now
 
     def rungs(self) -> list[list[bool]]:

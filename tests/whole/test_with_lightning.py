@@ -1451,7 +1451,6 @@ open(f"rank{{one.global_rank}}.json", "w").write(json.dumps(result))
 @pytest.mark.parametrize(
     ("budget", "own"),
     [
-        ("Price('auto')", True),
         ("MetricFloor('val_acc', 0.7)", False),  # one of the two joints reaches 0.5
         ("'auto'", False),
         ("Fewest('val_acc')", True),

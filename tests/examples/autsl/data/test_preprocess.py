@@ -40,7 +40,9 @@ def test_short_gaps_are_on_the_line_and_long_ones_stay(seed: int, longest: int) 
                 continue
             for axis in range(3):
                 expected = np.interp(frame, around, clip[around, joint, axis])
-                np.testing.assert_allclose(filled[frame, joint, axis], expected, rtol=1e-4)
+                np.testing.assert_allclose(
+                    filled[frame, joint, axis], expected, rtol=1e-4, atol=1e-6
+                )
 
 
 @given(st.integers(0, 1000), st.floats(0.5, 4.0), st.floats(-3.0, 3.0))
