@@ -8,7 +8,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-WORKERS ?= 2
+# One more than a small machine has cores: tests wait for browsers and other processes.
+WORKERS ?= 3
 CPU_INDEX = https://download.pytorch.org/whl/cpu
 
 BIN = $(VENV)/bin
@@ -41,7 +42,7 @@ rm -rf dist/venv dist/lightning_logs
 
 endef
 
-.PHONY: help demo test package docs lint format clean
+.PHONY: help demo test units package docs lint format clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -49,7 +50,10 @@ help:
 demo: $(EXAMPLES)
 	$(BIN)/python -m examples.autsl_fusion
 
-test: lint
+test: $(DEV)
+	@$(MAKE) --no-print-directory --jobs 2 lint units
+
+units: $(DEV)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 package: $(DEV)

@@ -71,7 +71,7 @@ def finished_runs(folder: Path) -> None:
         pl.seed_everything(seed, verbose=False)
         callback = JointPruningCallback(skeleton="mediapipe_hands", budget=[8, 4])
         trainer = pl.Trainer(
-            max_epochs=30,
+            max_epochs=10,
             callbacks=[callback, TQDMProgressBar(refresh_rate=0)],
             default_root_dir=folder,
             accelerator="cpu",
