@@ -1,5 +1,6 @@
 # make demo    train the example on synthetic data and print where its report is
 # make test    run linters, types and tests
+# make slow    run the tests that take long, which make test leaves out
 # make package build wheel and sdist into dist/, and train with each in an environment of its own
 # make docs    build the documentation into site/; a warning or a dead link is an error
 #
@@ -8,8 +9,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# One more than a small machine has cores: tests wait for browsers and other processes.
-WORKERS ?= 3
+WORKERS ?= 2
 CPU_INDEX = https://download.pytorch.org/whl/cpu
 
 BIN = $(VENV)/bin
@@ -42,7 +42,7 @@ rm -rf dist/venv dist/lightning_logs
 
 endef
 
-.PHONY: help demo test units package docs lint format clean
+.PHONY: help demo test units slow package docs lint format clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -54,7 +54,10 @@ test: $(DEV)
 	@$(MAKE) --no-print-directory --jobs 2 lint units
 
 units: $(DEV)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
+
+slow: $(DEV)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
 
 package: $(DEV)
 	rm -rf dist
