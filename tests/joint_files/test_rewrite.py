@@ -103,9 +103,9 @@ def test_a_finished_file_is_not_made_again_unless_input_or_selection_changed(
 ) -> None:
     source, target = tmp_path / name, tmp_path / "small" / name
     rewrite(source, target, SELECTION)
-    first = target.stat()
+    first = target.stat().st_mtime_ns  # not all of stat: reading changes the time of access
     assert not rewrite(source, target, SELECTION).made
-    assert target.stat() == first
+    assert target.stat().st_mtime_ns == first
     assert rewrite(source, target, selection_of((0, 6), 7)).made
     assert np.array_equal(contents(target), data[:, [0, 6]])
     os.utime(source, ns=(0, 1))
