@@ -121,22 +121,9 @@ class SignFusion(pl.LightningModule):
         self.branches = nn.ModuleDict(branches)
         self.unfreeze_epoch = unfreeze_epoch
         self.frozen = freeze_branches(self.branches, freeze)
-        self.project = nn.ModuleDict(
-            {
-                kind: nn.Sequential(
-                    nn.Linear(branch.width, hidden_size),
-                    nn.LayerNorm(hidden_size),
-                )
-                for kind, branch in branches.items()
-            }
-        )
+        self.project = projections(self.branches, hidden_size)
         self.fusion_logits = nn.Parameter(torch.zeros(len(branches)))
-        self.head = nn.Sequential(
-            nn.Linear(hidden_size, hidden_size),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden_size, num_signs),
-        )
+        self.head = classifier(hidden_size, num_signs, dropout)
         self.val_metrics = scores(num_signs, "val_")
         self.test_metrics = scores(num_signs, "test_")
         self.test_detail = TestDetail(num_signs)
@@ -290,6 +277,26 @@ runs need, each with an example; all others follow.
 
 With --print_config, print all settings as a file for --config, and stop.
 """
+
+
+def projections(branches: nn.ModuleDict, width: int) -> nn.ModuleDict:
+    """Return what brings the features of each branch to the same width and scale."""
+    return nn.ModuleDict(
+        {
+            name: nn.Sequential(nn.Linear(branch.width, width), nn.LayerNorm(width))
+            for name, branch in branches.items()
+        }
+    )
+
+
+def classifier(width: int, num_signs: int, dropout: float) -> nn.Sequential:
+    """Return what tells the signs apart by the fused features."""
+    return nn.Sequential(
+        nn.Linear(width, width),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(width, num_signs),
+    )
 
 
 def freeze_branches(branches: nn.ModuleDict, names: Sequence[str]) -> list[nn.Parameter]:

@@ -105,6 +105,7 @@ class JointPruningCallback(pl.Callback):
         dirpath: str | Path | None = None,
     ) -> None:
         self._baseline: dict[str, float] = {}  # figures of a run without the callback, if known
+        self._validated = False  # whether the run is validated: asked for in `setup`
         # The arguments: every run begins with them.
         with _misconfigured():
             self._given = Settings.checked(
@@ -122,7 +123,6 @@ class JointPruningCallback(pl.Callback):
                 fill=fill,
             )
             self._settings = self._given  # those of the model at hand: its own layer brings some
-            self._validated = False  # whether the run is validated: asked for in `setup`
             # The search and what is written down of it: anew with every run, kept when one goes on.
             self._search, self._recorder = self._new_search(self._given.new_layer())
         self.dirpath = dirpath

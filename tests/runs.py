@@ -146,6 +146,22 @@ class InParts(Classifier):
         return super().__call__(x[:, :, :3], hand=x[:, :, 3:])
 
 
+class SteppedByHand(pl.LightningModule):
+    """Steps its optimizer itself; stands before the model in a class of both."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
+        loss: Tensor = super().training_step(batch, batch_idx)
+        self.manual_backward(loss)
+        optimizer.step()
+        return loss
+
+
 def pruning(budget: Any = 3, **settings: Any) -> JointPruningCallback:
     """A callback whose phases end with epochs 1 and 3 of 5, and that prunes in so few steps."""
     joints = {} if "skeleton" in settings else {"num_joints": J}

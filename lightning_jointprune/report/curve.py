@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lightning_jointprune.measure.baseline import baseline_of
 from lightning_jointprune.record.files import PathLike, file_at
@@ -144,12 +144,17 @@ class Chosen(NamedTuple):
         )
 
 
+def fewest_of(record: PruningRecord) -> Mapping[str, Any] | None:
+    """Return the arguments of `Fewest` in a run with it; None with another budget."""
+    name, arguments = class_of(record.settings.get("budget"))
+    return arguments if name == Fewest.__name__ else None
+
+
 def chosen_of(record: PruningRecord) -> Chosen | None:
     """Return how `Fewest` chose the number of joints; None where it did not, or not this one."""
-    selection = record.selection
+    selection, arguments = record.selection, fewest_of(record)
     known = [point for point in record.frontier if point.value is not None]
-    name, arguments = class_of(record.settings.get("budget"))
-    if name != Fewest.__name__ or record.phase != "final" or not known:
+    if arguments is None or record.phase != "final" or not known:
         return None
     values, higher = [float(point.value or 0.0) for point in known], selection.higher_is_better
     within = arguments.get("within")

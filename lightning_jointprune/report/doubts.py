@@ -6,8 +6,8 @@ The callback warns of some in the course of the run; the page and the terminal l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from lightning_jointprune.measure.baseline import baseline_of, unit_doubt
 from lightning_jointprune.record.confounds import confounds
@@ -16,7 +16,7 @@ from lightning_jointprune.record.record import PruningRecord, Snapshot
 from lightning_jointprune.record.selection import beside_floor, is_undecided, show
 from lightning_jointprune.record.stored import class_of
 from lightning_jointprune.report.comparison import compare
-from lightning_jointprune.report.curve import chosen_of
+from lightning_jointprune.report.curve import chosen_of, fewest_of
 from lightning_jointprune.search.metrics import contradicts
 
 STUCK = 0.05  # keep probability by which a gate has to leave its start
@@ -304,15 +304,9 @@ def _short(record: PruningRecord) -> Iterator[Finding]:
 FEW_SAMPLES = 50  # of a validation, with which a share has a standard error of up to 0.07
 
 
-def _fewest(record: PruningRecord) -> Mapping[str, Any] | None:
-    """Return the arguments of `Fewest`; None for another budget."""
-    name, arguments = class_of(record.settings.get("budget"))
-    return arguments if name == "Fewest" else None
-
-
 def _few(record: PruningRecord) -> Iterator[Finding]:
     samples = record.selection.samples
-    if _fewest(record) is not None and samples and 0 < samples < FEW_SAMPLES:
+    if fewest_of(record) is not None and samples and 0 < samples < FEW_SAMPLES:
         yield Finding(
             "check",
             f"The validation has {samples} sample{'' if samples == 1 else 's'}, too few to compare "
@@ -323,7 +317,7 @@ def _few(record: PruningRecord) -> Iterator[Finding]:
 
 
 def _percent(record: PruningRecord) -> Iterator[Finding]:
-    arguments, selection = _fewest(record), record.selection
+    arguments, selection = fewest_of(record), record.selection
     known = [point.value for point in record.frontier if point.value is not None]
     known = known or [selection.metrics_all_joints.get(selection.metric or "", -1.0)]
     within = arguments.get("within") if arguments else None
@@ -340,7 +334,7 @@ def _percent(record: PruningRecord) -> Iterator[Finding]:
 
 
 def _mode(record: PruningRecord) -> Iterator[Finding]:
-    arguments, metric = _fewest(record), record.selection.metric
+    arguments, metric = fewest_of(record), record.selection.metric
     higher = record.selection.higher_is_better
     if not metric or arguments is None or arguments.get("mode") or not contradicts(metric, higher):
         return
@@ -356,7 +350,7 @@ def _mode(record: PruningRecord) -> Iterator[Finding]:
 
 
 def _reversed(record: PruningRecord) -> Iterator[Finding]:
-    chosen, arguments, metric = chosen_of(record), _fewest(record), record.selection.metric
+    chosen, arguments, metric = chosen_of(record), fewest_of(record), record.selection.metric
     known = [point for point in record.frontier if point.value is not None]
     if chosen is None or not arguments or arguments.get("mode") or chosen.kept != known[0].joints:
         return
@@ -391,7 +385,7 @@ def _alike(record: PruningRecord) -> Iterator[Finding]:
 
 def _uncompared(record: PruningRecord) -> Iterator[Finding]:
     metric = record.selection.metric or ""
-    if _fewest(record) is None or not record.rungs:
+    if fewest_of(record) is None or not record.rungs:
         return
     if any(metric in rung.metrics for rung in record.rungs):
         return

@@ -11,9 +11,9 @@ from typing import Any
 from lightning_jointprune.gates.relaxations import GATES, PAPERS, Paper
 from lightning_jointprune.joint_files.mediapipe import extraction_plan
 from lightning_jointprune.record.record import PruningRecord
-from lightning_jointprune.record.stored import as_code, class_of
+from lightning_jointprune.record.stored import as_code
+from lightning_jointprune.report.curve import fewest_of
 from lightning_jointprune.report.numbers import skeleton_of
-from lightning_jointprune.search.budgets.fewest import Fewest
 
 ARGUMENTS = ("input", "axes", "budget", "gate", "groups", "keep", "drop", "phases", "lr", "fill")
 
@@ -40,7 +40,7 @@ def load_code(record: PruningRecord, count: int) -> str:
     model that is as good as the curve says. Other ladders train all their numbers to the end.
     """
     chosen = len(record.selection.indices)
-    fewest = class_of(record.settings.get("budget"))[0] == Fewest.__name__
+    fewest = fewest_of(record) is not None
     if fewest and count != chosen:
         return _train_code(record, count)
     which, of, others = "", "selection", ""

@@ -58,7 +58,7 @@ class Recorder:
         metric: the metric to quote; None chooses one when it is known what is measured.
         floor: of the metric, in its units, if one was asked for and is known.
         higher_is_better: whether higher values of the metric are better.
-        told: whether that counts, also where what monitors the metric has another mode.
+        told: whether the user said so, so that the mode of a monitor does not count.
     """
 
     def __init__(

@@ -421,14 +421,7 @@ class Plan(NamedTuple):
 
     def last_validated(self) -> int:
         """Return the last batch that a validation follows; -1 if there is none."""
-        if self.every is None:
-            return self.total // self.interval * self.interval - 1
-        for number in range(-(-self.total // self.epoch), 0, -1):
-            inside = min(self.epoch, self.total - (number - 1) * self.epoch)
-            batches = inside // self.interval * self.interval
-            if number % self.every == 0 and batches:
-                return (number - 1) * self.epoch + batches - 1
-        return -1
+        return max(self.validated(), default=-1)
 
     def closer(self, first: int) -> str:
         """Return arguments of a trainer with which a validation follows a batch from here on.

@@ -74,7 +74,7 @@ class Controller(ABC):
 
     @property
     def says_direction(self) -> bool:
-        """Return whether that counts, whatever monitors the metric."""
+        """Return whether the user said so, so that the mode of a monitor does not count."""
         return False
 
     @property

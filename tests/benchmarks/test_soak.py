@@ -14,7 +14,6 @@ from lightning_jointprune import JointSelection
 FORKS = "fork" in multiprocessing.get_all_start_methods()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not FORKS, reason="a new interpreter for each process would take a minute")
 @pytest.mark.filterwarnings("ignore:The search had .* steps")
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 
 from lightning_jointprune import Fewest, Groups, JointPruningCallback, Price
 from lightning_jointprune.report.doubts import findings
 from lightning_jointprune.run import trainer as trainers
+from tests.callback.watched import check_resumed
 from tests.runs import INFORMATIVE, SHORT_RUNS, Classifier, J, clips, fit, pruning, trainer
 
 pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
@@ -111,21 +111,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     monitor: str | None, epoch: int, tmp_path: Path
 ) -> None:
     """Stopped in the warm-up, in the search, when numbers are compared, and with a price."""
-
-    def run(folder: Path, **more: Any) -> tuple[JointPruningCallback, Classifier]:
-        pl.seed_everything(0, verbose=False)
-        callback, model = pruning("auto", dirpath=folder), Classifier()
-        save = ModelCheckpoint(folder, "{epoch}", save_top_k=-1, monitor=monitor, mode="max")
-        trainer(callback, save, enable_checkpointing=True).fit(
-            model, clips(), clips(2, seed=1), **more
-        )
-        return callback, model
-
-    whole, model = run(tmp_path / "whole")
-    path = tmp_path / "whole" / f"epoch={epoch - 1}.ckpt"
-    resumed, again = run(tmp_path / "resumed", ckpt_path=path)
-    assert resumed.record.to_json() == whole.record.to_json()
-    assert torch.equal(again.head.weight, model.head.weight)
+    check_resumed(tmp_path, epoch, lambda at: pruning("auto", dirpath=at), monitor=monitor)
 
 
 def test_a_fresh_callback_that_tests_a_checkpoint_has_the_budget_of_its_run(tmp_path: Path) -> None:
@@ -169,17 +155,12 @@ def test_a_model_that_learns_late_keeps_what_it_needs_or_says_that_it_cannot_tel
 @pytest.mark.parametrize("epoch", [2, 4, 5])
 def test_a_run_that_waits_is_resumed_as_it_was(epoch: int, tmp_path: Path) -> None:
     """Stopped while it waits, when it has just stopped waiting, and when the model has learned."""
-
-    def run(folder: Path, **more: Any) -> JointPruningCallback:
-        pl.seed_everything(0, verbose=False)
-        callback = JointPruningCallback(J, dirpath=folder)
-        save = ModelCheckpoint(folder, "{epoch}", monitor="val_acc", mode="max", save_top_k=-1)
-        trainer(callback, save, enable_checkpointing=True, max_epochs=10).fit(
-            LearnsLate(), clips(32), clips(2, seed=1), **more
-        )
-        return callback
-
-    whole = run(tmp_path / "whole")
+    whole = check_resumed(
+        tmp_path,
+        epoch,
+        lambda at: JointPruningCallback(J, dirpath=at),
+        LearnsLate,
+        batches=32,
+        max_epochs=10,
+    )
     assert whole.record.history[2].phase == "warmup"
-    resumed = run(tmp_path / "resumed", ckpt_path=tmp_path / "whole" / f"epoch={epoch - 1}.ckpt")
-    assert resumed.record.to_json() == whole.record.to_json()

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_jointprune import Fewest, PruningRecord, analyze_pruning, load_pruned
 from lightning_jointprune.run import trainer as trainers
+from tests.callback.watched import check_resumed
 from tests.runs import (
     BATCHES,
     INFORMATIVE,
@@ -148,19 +149,7 @@ def test_nothing_is_judged_before_the_choice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("epoch", [1, 2, 3, 4])
 def test_a_run_that_is_resumed_ends_as_without_the_break(epoch: int, tmp_path: Path) -> None:
-    def run(folder: Path, **more: Any) -> tuple[Any, Any]:
-        pl.seed_everything(0, verbose=False)
-        callback, model = pruning(FEWEST, dirpath=folder), Classifier()
-        save = ModelCheckpoint(folder, "{epoch}", save_top_k=-1, monitor=None)
-        one_trainer = trainer(callback, save, enable_checkpointing=True)
-        one_trainer.fit(model, clips(), clips(2, seed=1), **more)
-        return callback, model
-
-    whole, model = run(tmp_path / "whole")
-    path = tmp_path / "whole" / f"epoch={epoch - 1}.ckpt"
-    resumed, again = run(tmp_path / "resumed", ckpt_path=path)
-    assert resumed.record.to_json() == whole.record.to_json()
-    assert torch.equal(again.head.weight, model.head.weight)
+    check_resumed(tmp_path, epoch, lambda at: pruning(FEWEST, dirpath=at), monitor=None)
 
 
 def test_a_run_that_ends_before_the_choice_has_dropped_no_joint() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_jointprune import Price
-from tests.runs import Classifier, fit, pruning
+from lightning_jointprune import JointPruningCallback, Price
+from tests.runs import BATCHES, Classifier, clips, fit, pruning, trainer
 
 
 def kinds(model: Classifier, stage: str) -> dict[int, str]:
@@ -52,6 +56,45 @@ def probabilities(**settings: Any) -> list[float]:
     fit(Indifferent(), callback, **settings)
     assert min(callback.selection.keep_probabilities) < 0.8  # the gates moved
     return list(callback.selection.keep_probabilities)
+
+
+def check_resumed(
+    folder: Path,
+    epoch: int,
+    make: Callable[[Path], JointPruningCallback],
+    model: type[Classifier] = Classifier,
+    monitor: str | None = "val_acc",
+    batches: int = BATCHES,
+    **settings: Any,
+) -> JointPruningCallback:
+    """Make sure that a run goes on from the end of an epoch as without the break.
+
+    Args:
+        folder: of all files.
+        epoch: after which it is broken off, from 1.
+        make: the callback, which writes into a folder.
+        model: the class of the model.
+        monitor: of the checkpoints; None for none.
+        batches: of a training epoch.
+        **settings: of the trainer.
+
+    Returns:
+        The callback of the whole run.
+    """
+
+    def run(name: str, **more: Any) -> tuple[JointPruningCallback, Classifier]:
+        pl.seed_everything(0, verbose=False)
+        callback, trained = make(folder / name), model()
+        save = ModelCheckpoint(folder / name, "{epoch}", save_top_k=-1, monitor=monitor, mode="max")
+        fitting = trainer(callback, save, enable_checkpointing=True, **settings)
+        fitting.fit(trained, clips(batches), clips(2, seed=1), **more)
+        return callback, trained
+
+    whole, first = run("whole")
+    resumed, again = run("resumed", ckpt_path=folder / "whole" / f"epoch={epoch - 1}.ckpt")
+    assert resumed.record.to_json() == whole.record.to_json()
+    assert torch.equal(again.head.weight, first.head.weight)
+    return whole
 
 
 def batches(*xs: Tensor) -> DataLoader[Any]:

@@ -36,7 +36,6 @@ from tests.zoo.skeleton_models import (
 
 pytestmark = [
     pytest.mark.compatibility,
-    pytest.mark.slow,
     pytest.mark.usefixtures("one_table_of_operations"),
 ]
 EXACT = 1e-12  # largest difference in float64 that counts as exact; larger ones are powers of ten

@@ -122,7 +122,6 @@ def test_unfreezing_in_several_processes_is_refused() -> None:
         model.on_fit_start()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["bert", "gru", "st-gcn", "joint-tokens"])
 def test_every_encoder_is_pruned_in_mixed_precision(
     in_tmp: Path, folder: Path, encoder: str

@@ -147,8 +147,8 @@ PROGRAMS = sorted(
 
 @pytest.mark.parametrize("module", [*MODULES, *PROGRAMS], ids=dotted)
 def test_a_function_has_at_most_60_lines(module: Path) -> None:
-    lengths = {function.name: length_of(function) for function in functions_of(module)}
-    long = {name: lines for name, lines in lengths.items() if lines > 60}
+    lengths = [(function.name, length_of(function)) for function in functions_of(module)]
+    long = [(name, lines) for name, lines in lengths if lines > 60]  # a name may come twice
     assert not long, f"Split by function over data: {long}."
 
 

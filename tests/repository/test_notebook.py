@@ -17,7 +17,7 @@ NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "first_look.ipynb"
 CELLS = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
 CODE = {cell["id"]: cell for cell in CELLS if cell["cell_type"] == "code"}
 PLANTED = {"left_hand_index_finger_tip", "right_hand_thumb_tip"}
-pytestmark = [*SHORT_RUNS, pytest.mark.slow]
+pytestmark = SHORT_RUNS
 
 
 def shown(source: str, namespace: dict[str, Any]) -> Any:

@@ -23,6 +23,7 @@ from tests.runs import (
     SIGNS,
     Classifier,
     J,
+    SteppedByHand,
     T,
     clips,
     fit,
@@ -52,20 +53,11 @@ def check_chosen(callback: JointPruningCallback) -> None:
     assert {note.phase for note in record.history} >= {"warmup", "search", "final"}
 
 
-class ByHand(Classifier):
-    """Steps its optimizer itself."""
+class ByHand(SteppedByHand, Classifier):
+    """Steps its optimizer itself, at a rate at which it learns."""
 
     def __init__(self) -> None:
         super().__init__(lr=0.02)
-        self.automatic_optimization = False
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        optimizer: Any = self.optimizers()
-        optimizer.zero_grad()
-        loss = super().training_step(batch, batch_idx)
-        self.manual_backward(loss)
-        optimizer.step()
-        return loss
 
 
 RUNS: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from tests.runs import SHORT_RUNS, Classifier, fit, pruning
+from tests.runs import SHORT_RUNS, Classifier, SteppedByHand, fit, pruning
 
 pytestmark = SHORT_RUNS
 
@@ -31,20 +31,8 @@ class CountsFrames(Classifier):
         return self.head(mean.expand_as(x).flatten(1))
 
 
-class ByHand(CountsFrames):
+class ByHand(SteppedByHand, CountsFrames):
     """Steps its optimizer itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        optimizer: Any = self.optimizers()
-        optimizer.zero_grad()
-        loss = super().training_step(batch, batch_idx)
-        self.manual_backward(loss)
-        optimizer.step()
-        return loss
 
 
 @pytest.mark.parametrize("model_class", [CountsFrames, ByHand])

@@ -51,7 +51,6 @@ def selected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, Any,
     return model, callback, checkpoint
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp_fork", "ddp_spawn", "ddp_notebook"])
 @pytest.mark.compatibility("Trainer", 'strategy="{strategy}", training', refused=True)
 def test_training_in_other_processes_is_refused(strategy: str) -> None:
@@ -60,7 +59,6 @@ def test_training_in_other_processes_is_refused(strategy: str) -> None:
         fit(Classifier(), pruning(), strategy=strategy, train=clips(2))
 
 
-@pytest.mark.slow
 def test_so_is_a_callback_that_the_model_makes_there() -> None:
     class Own(Classifier):
         def configure_callbacks(self) -> list[Any]:
@@ -71,7 +69,6 @@ def test_so_is_a_callback_that_the_model_makes_there() -> None:
         fit(Own(), strategy=DDPStrategy(start_method="fork"), train=clips(2))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp_fork", "ddp_spawn"])
 @pytest.mark.compatibility("Trainer", 'strategy="{strategy}", evaluation of a pruned model')
 def test_an_evaluation_in_other_processes_is_of_the_kept_joints(
@@ -86,7 +83,6 @@ def test_an_evaluation_in_other_processes_is_of_the_kept_joints(
     assert analyze_pruning(model).indices == kept.indices
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("saved", [False, True])
 def test_a_callback_that_learns_the_mask_there_says_that_it_does_not_bring_it_back(
     saved: bool,

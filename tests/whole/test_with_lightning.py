@@ -1447,7 +1447,6 @@ open(f"rank{{one.global_rank}}.json", "w").write(json.dumps(result))
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("budget", "own"),
     [

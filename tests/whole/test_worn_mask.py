@@ -161,7 +161,6 @@ class Owner:
             getattr(trainer(callback), operation.split(maxsplit=1)[0])(model, clips(1, seed=place))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Classifier, Own])
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations=CHOSEN)

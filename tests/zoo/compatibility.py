@@ -76,6 +76,14 @@ def pytest_configure(config: pytest.Config) -> None:
 # --- in the process that runs a test -------------------------------------------------------------
 
 
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Make sure that what `make test` leaves out has no line in the pages."""
+    both = [item for item in items if item.get_closest_marker(MARK)]
+    both = [item.nodeid for item in both if item.get_closest_marker("slow")]
+    if both:
+        raise pytest.UsageError(f"Expected tests marked {MARK} not to be slow but got {both}.")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Note what the test shows in its report, which is all that other processes hear of it."""
@@ -171,7 +179,7 @@ class Outcomes:
 def is_complete(config: pytest.Config) -> bool:
     """Return whether no marked test was left out on the command line."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    whole = whole and config.getoption("markexpr") in ("", MARK)
+    whole = whole and config.getoption("markexpr") in ("", MARK, "not slow")
     return whole and not any(config.getoption(name, None) for name in PARTIAL)
 
 

@@ -16,7 +16,7 @@ __all__ = ["Price", "TargetJoints", "MetricFloor", "Fewest"]
 
 # Of each budget its class, and the controller that is the budget at work.
 Budget = Price | TargetJoints | MetricFloor | Fewest
-CONTROLLERS: dict[type[Any], Callable[[Any, JointPruningLayer], Controller]] = {
+CONTROLLERS: dict[type[Budget], Callable[[Any, JointPruningLayer], Controller]] = {
     Price: Priced,
     TargetJoints: Targeted,
     MetricFloor: Floored,

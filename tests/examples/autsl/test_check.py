@@ -317,7 +317,6 @@ def test_every_kind_has_a_test() -> None:
     assert set(HARMLESS) < set(KINDS)
 
 
-@pytest.mark.slow
 def test_index_of_the_size_of_autsl_is_checked_in_little_memory(tmp_path: Path) -> None:
     signer = 0
     for split, (clips, signers) in PUBLISHED.items():

@@ -46,7 +46,6 @@ def test_best_of_the_trials_is_found_and_trials_are_not_repeated(
         assert 0.01 <= found["pruning"]["lr"] <= 0.2
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The loss did not fall")  # a trial of two epochs
 def test_trial_never_tests_and_what_it_found_is_a_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
