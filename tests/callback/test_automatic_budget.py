@@ -42,14 +42,12 @@ def budget_of(callback: JointPruningCallback) -> str:
     return str(name)
 
 
-def said(caplog: pytest.LogCaptureFixture) -> str:
-    lines = [record.message for record in caplog.records]
-    return " ".join(line for line in lines if 'budget="auto"' in line)
+def which(said: list[str]) -> str:
+    """Return what was said of the budget."""
+    return " ".join(line for line in said if 'budget="auto"' in line)
 
 
-def test_without_a_budget_a_validated_run_is_that_of_fewest(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_without_a_budget_a_validated_run_is_that_of_fewest(said: list[str]) -> None:
     """Joint for joint and weight for weight, and the record has the budget that was taken."""
     runs = []
     for budget in ("auto", Fewest()):
@@ -61,25 +59,25 @@ def test_without_a_budget_a_validated_run_is_that_of_fewest(
     assert automatic == explicit
     assert torch.equal(weight, other)
     assert {*INFORMATIVE} <= {*automatic.selection.indices} < {*range(J)}
-    assert said(caplog).endswith("is Fewest here, since the run is validated by val_acc.")
+    assert which(said).endswith("is Fewest here, since the run is validated by val_acc.")
 
 
-def test_without_a_validation_it_is_a_price(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_validation_it_is_a_price(said: list[str]) -> None:
     callback = pruning("auto")
     fit(Classifier(), callback, limit_val_batches=0)
     assert budget_of(callback) == "Price"
-    assert said(caplog).endswith("since no validation can compare numbers of joints.")
+    assert which(said).endswith("since no validation can compare numbers of joints.")
 
 
 @pytest.mark.parametrize("sanity", [0, 2])
 def test_where_nobody_knows_the_metric_to_go_by_it_is_a_price_and_says_what_to_type(
-    sanity: int, caplog: pytest.LogCaptureFixture
+    sanity: int, said: list[str]
 ) -> None:
     callback = pruning("auto")
     fit(LogsSeveral(), callback, num_sanity_val_steps=sanity)
     assert budget_of(callback) == "Price"
-    assert "the validation logged top1, top5, of which none is monitored" in said(caplog)
-    assert "pass budget=Fewest('top1')" in said(caplog)
+    assert "the validation logged top1, top5, of which none is monitored" in which(said)
+    assert "pass budget=Fewest('top1')" in which(said)
 
 
 def test_a_monitor_of_the_training_leaves_the_budget_to_the_sanity_check() -> None:

@@ -364,10 +364,8 @@ def test_a_metric_that_cannot_be_measured_keeps_all_joints_with_a_warning() -> N
 
 
 def test_a_run_that_is_too_short_to_validate_all_numbers_says_how_many_it_did(
-    monkeypatch: pytest.MonkeyPatch,
+    said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-    monkeypatch.setattr("lightning_jointprune.callback.rank_zero_info", said.append)
     monkeypatch.setattr(trainers, "affordable_validations", lambda *_: 0)
     callback = pruning(FEWEST)
     fit(Classifier(), callback)

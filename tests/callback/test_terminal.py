@@ -18,9 +18,7 @@ from tests.runs import SHORT_RUNS, Classifier, clips, fit, pruning
 pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
 
 
-def test_each_phase_is_one_line_and_the_end_is_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr("lightning_jointprune.callback.rank_zero_info", said.append)
+def test_each_phase_is_one_line_and_the_end_is_the_answer(said: list[str]) -> None:
     callback = pruning()
     fit(Classifier(), callback)
     entered, search, final, closing = said
