@@ -80,18 +80,20 @@ def test_the_page_holds_what_passed_was_refused_and_is_known_to_fail(
     assert "| linear | compacted | a\\|b |" in measured
 
 
+@pytest.mark.parametrize("complete", [[], ["-m", "not slow"]], ids=["all", "all but slow"])
 def test_a_complete_suite_fails_where_the_page_is_out_of_date(
-    pytester: pytest.Pytester, written: Path
+    pytester: pytest.Pytester, written: Path, complete: list[str]
 ) -> None:
-    assert run(pytester) == 1
+    assert run(pytester, *complete) == 1
     run(pytester, "-m", "compatibility", "--write-compatibility")
-    assert run(pytester) == 0
+    assert run(pytester, *complete) == 0
     written.write_text(written.read_text().replace("| EMA |", "| SWA |"))
-    assert run(pytester) == 1
+    assert run(pytester, *complete) == 1
 
 
 @pytest.mark.parametrize(
-    "arguments", [["-k", "ema"], ["-m", "not slow"], ["test_suite.py"], ["--deselect", "test_a"]]
+    "arguments",
+    [["-k", "ema"], ["-m", "slow or compatibility"], ["test_suite.py"], ["--deselect", "test_ema"]],
 )
 def test_a_part_of_the_suite_neither_fails_nor_writes(
     pytester: pytest.Pytester, written: Path, arguments: list[str]
@@ -118,6 +120,16 @@ def test_a_mark_that_cannot_be_right_fails_its_test(
     assert result.ret == 1
     result.stdout.fnmatch_lines([complaint])
     assert not written.exists()
+
+
+def test_a_row_of_the_page_can_not_come_from_a_test_that_is_left_out(
+    pytester: pytest.Pytester, written: Path
+) -> None:
+    pytester.makepyfile(
+        test_suite="import pytest\n\n@pytest.mark.slow\n"
+        '@pytest.mark.compatibility("Trainer", "DDP")\ndef test_it(): pass'
+    )
+    assert run(pytester) == pytest.ExitCode.USAGE_ERROR
 
 
 def test_features_are_in_the_order_of_their_names() -> None:
