@@ -9,7 +9,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from examples.autsl.data.orders import get_order
-from examples.autsl.extract import ORDER, Landmarks
+from examples.autsl.detectors.holistic import ORDER
+from examples.autsl.detectors.landmarks import Landmarks
 
 ARMS = {"shoulder": (0.62, 0.4), "elbow": (0.70, 0.6), "wrist": (0.62, 0.78)}
 
@@ -42,7 +43,18 @@ def person(order: str) -> np.ndarray:
 class StandIn:
     """Finds a person whose depth is the frame's brightness, without a left hand in odd frames."""
 
-    clips = 0  # how many this process has seen
+    clips = 0  # number that this process has seen
+    name = "stand-in"
+    order = ORDER
+
+    def load(self) -> StandIn:
+        return type(self)()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
 
     def __call__(self, frames: Iterable[np.ndarray]) -> Landmarks:
         StandIn.clips += 1

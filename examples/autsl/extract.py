@@ -1,21 +1,23 @@
-"""Skeletons out of videos: MediaPipe Holistic over a folder, one array per clip.
+"""Skeletons out of videos: a detector over a folder, one array per clip.
 
     pip install "lightning-jointprune[extract]"
     python -m examples.autsl.extract AUTSL                   writes beside the videos
     python -m examples.autsl.extract AUTSL -o SKELETONS      a folder that can be trained on alone
     python -m examples.autsl.extract AUTSL --strict true     status 1 where a video was left out
+    python -m examples.autsl.extract AUTSL --detector mediapipe --models '[hand_landmarker.task]'
 
 A finished clip is never computed again: after a crash, start the same command again. Of
 `signer0_sample1_color.mp4` come two files:
 
 `signer0_sample1_skeleton.npy`
-    Coordinates, shape `(frames, 543, 3)`, float32, NaN where nothing was found: x and y as shares
-    of the picture's width and height, z about as x. It is written last, so it means "finished".
+    Coordinates, shape `(frames, joints, coordinates)`, float32, NaN where nothing was found: x and
+    y as shares of the picture's width and height, z about as x. It is written last, so it means
+    "finished".
 `signer0_sample1_found.npz`
-    `found`, shape `(frames, 4)`, bool: whether each of `components` was found. `visibility`, shape
-    `(frames, 33)`, 0 to 1: how surely each joint of the pose is seen, NaN without a pose. `order`:
-    the order of the joints, a name out of `examples.autsl.data.orders`. `detector`: what
-    found them.
+    `found`, shape `(frames, components)`, bool: whether each of `components` was found.
+    `visibility`, shape `(frames, 33)`, 0 to 1: how surely each joint of the pose is seen, NaN
+    without a pose. `order`: the order of the joints, a name out of `examples.autsl.data.orders`.
+    `detector`: what found them.
 """
 
 from __future__ import annotations
@@ -24,12 +26,12 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import av
 import numpy as np
@@ -39,86 +41,25 @@ from rich.progress import track
 
 from examples.autsl.data.files import PARTIAL, save_array, video_problem, write_whole
 from examples.autsl.data.labels import SIGN_LIST, SPLITS, find_labels
-from examples.autsl.data.orders import ORDER_FILE, get_order, save_order, saved_order
+from examples.autsl.data.orders import (
+    ORDER_FILE,
+    get_order,
+    save_order,
+    saved_detector,
+    saved_order,
+)
+from examples.autsl.detectors.holistic import Holistic
+from examples.autsl.detectors.landmarks import Detect, Detector
+from examples.autsl.detectors.tasks import Tasks
 from examples.programs import one_line
 
-ORDER = "face-left-pose-right"  # of the named skeleton mediapipe_holistic
-BLOCKS = get_order(ORDER).blocks
-COMPONENTS = tuple(name for name, _ in BLOCKS)
 OTHER_VIDEOS = (".avi", ".mkv", ".mov", ".mp4", ".m4v", ".webm", ".wmv")
-FIELDS = {  # of MediaPipe's results
-    "face": "face_landmarks",
-    "left": "left_hand_landmarks",
-    "pose": "pose_landmarks",
-    "right": "right_hand_landmarks",
+DetectorName = Literal["mediapipe-legacy", "mediapipe"]
+DETECTORS: dict[DetectorName, Callable[[tuple[Path, ...]], Detector]] = {
+    "mediapipe-legacy": Holistic,
+    "mediapipe": Tasks,
 }
-
-
-# --- the detector --------------------------------------------------------------------------------
-
-
-class Landmarks(NamedTuple):
-    """Hold what was found in a clip of T frames.
-
-    Args:
-        joints: shape `(T, 543, 3)`, NaN where nothing was found.
-        visibility: shape `(T, 33)`, 0 to 1, of the pose's joints; NaN without a pose.
-        found: shape `(T, 4)`, bool, of each of `COMPONENTS`.
-        detector: what found them, and its version.
-    """
-
-    joints: np.ndarray
-    visibility: np.ndarray
-    found: np.ndarray
-    detector: str
-
-
-Detector = Callable[[Iterable[np.ndarray]], Landmarks]  # of frames (height, width, 3), RGB, uint8
-
-
-def read_results(results: Iterable[Any], detector: str) -> Landmarks:
-    """Turn MediaPipe's result of each frame into arrays."""
-    joints, visibility, found = [], [], []
-    for result in results:
-        lists = {name: getattr(result, FIELDS[name]) for name in COMPONENTS}
-        parts = [
-            np.full((size, 3), np.nan)
-            if lists[name] is None
-            else np.array([(mark.x, mark.y, mark.z) for mark in lists[name].landmark])
-            for name, size in BLOCKS
-        ]
-        joints.append(np.concatenate(parts).astype(np.float32))
-        pose = lists["pose"]
-        sure = [np.nan] * 33 if pose is None else [mark.visibility for mark in pose.landmark]
-        visibility.append(np.array(sure, np.float32))
-        found.append([lists[name] is not None for name in COMPONENTS])
-    return Landmarks(np.stack(joints), np.stack(visibility), np.array(found), detector)
-
-
-class Holistic:
-    """MediaPipe Holistic, which follows a person from frame to frame, anew in every clip.
-
-    Raises:
-        ModuleNotFoundError: MediaPipe is not installed.
-    """
-
-    def __init__(self) -> None:
-        os.environ.setdefault("GLOG_minloglevel", "2")  # else it talks into the progress bar
-        try:
-            import mediapipe
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "Expected mediapipe but it is not installed: "
-                'pip install "lightning-jointprune[extract]". It needs Python below 3.13 and numpy '
-                "below 2, so an environment of its own may be best."
-            ) from error
-        self.name = f"MediaPipe Holistic {mediapipe.__version__}"
-        self.solution = mediapipe.solutions.holistic.Holistic()
-
-    def __call__(self, frames: Iterable[np.ndarray]) -> Landmarks:
-        """Find the joints in a clip of at least one frame."""
-        self.solution.reset()
-        return read_results(map(self.solution.process, frames), self.name)
+HOLISTIC = Holistic()
 
 
 # --- one clip ------------------------------------------------------------------------------------
@@ -141,12 +82,17 @@ class Outcome(NamedTuple):
     Args:
         video: the file.
         problem: why it was left out; empty where it was not.
-        found: the share of frames in which each of `COMPONENTS` was found, 0 to 1.
+        found: the share of frames in which each component was found, 0 to 1.
     """
 
     video: Path
     problem: str
     found: tuple[float, ...] = ()
+
+
+def components_of(order: str) -> tuple[str, ...]:
+    """Return the parts of a body that an order has, such as `pose` and `left`."""
+    return tuple(name for name, _ in get_order(order).blocks)
 
 
 def frames_of(video: Path) -> Iterator[np.ndarray]:
@@ -156,8 +102,13 @@ def frames_of(video: Path) -> Iterator[np.ndarray]:
             yield frame.to_ndarray(format="rgb24")
 
 
-def extract_clip(clip: Clip, detect: Detector) -> Outcome:
+def extract_clip(clip: Clip, detect: Detect, order: str) -> Outcome:
     """Write the two files of a clip, the array last; a video that cannot be read writes none.
+
+    Args:
+        clip: the video.
+        detect: finds the joints in its frames.
+        order: their order.
 
     Raises:
         DetectorError: the detector has raised anything; nothing is written.
@@ -178,8 +129,8 @@ def extract_clip(clip: Clip, detect: Detector) -> Outcome:
     more = {
         "found": marks.found,
         "visibility": marks.visibility,
-        "components": np.array(COMPONENTS),
-        "order": np.array(ORDER),
+        "components": np.array(components_of(order)),
+        "order": np.array(order),
         "detector": np.array(marks.detector),
     }
     name = clip.array.name.replace("_skeleton.npy", "_found.npz")
@@ -214,7 +165,7 @@ def extract(
     out: Path | None = None,
     pattern: str = "*_color.mp4",
     workers: int = 1,
-    make_detector: Callable[[], Detector] = Holistic,
+    detector: Detector = HOLISTIC,
     progress: bool = False,
 ) -> Extracted:
     """Extract the skeletons of all videos below `root` that are not finished.
@@ -227,32 +178,43 @@ def extract(
             files; None writes beside the videos. Only one extraction may write there at a time.
         pattern: the names of the videos, with `*` and `?`.
         workers: processes.
-        make_detector: makes the detector of a process; it has to be importable.
+        detector: finds the joints; every process loads it for itself.
         progress: whether to show a progress bar.
 
     Raises:
         ValueError: there is no folder at `root`, no video in it, or the pattern is no file name;
-            two videos would become the same file, or arrays at `out` are in another order.
+            two videos would become the same file, or arrays at `out` are in another order or of
+            another detector.
     """
     out = root if out is None else out
-    there = saved_order(out)
-    if there not in (None, ORDER):
-        raise ValueError(
-            f"Expected joints in the order {ORDER} at {out}, as they are written, but got {there} "
-            f"in its {ORDER_FILE}. Pass -o another folder."
-        )
+    _check_alike(out, detector)
     clips, strangers = find_clips(root, out, pattern)
     left = [clip for clip in clips if not clip.array.is_file()]
     for folder in {clip.array.parent for clip in clips}:
         for unfinished in folder.glob(f".*{PARTIAL}"):  # what a killed run was about to write
             unfinished.unlink()
     _copy_labels(root, out)
-    save_order(out, ORDER)
-    run = partial(_extract, make_detector=make_detector)
+    save_order(out, detector.order, detector.name)
+    run = partial(_extract, detector=detector)
     with _pool(workers) as pool:
         results = map(run, left) if workers == 1 else pool.map(run, left)
         shown = track(results, "Clips", total=len(left), disable=not progress)
         return Extracted([*strangers, *shown], len(clips) - len(left))
+
+
+def _check_alike(out: Path, detector: Detector) -> None:
+    """Refuse to add joints to a folder that has those of another order or detector."""
+    order, before = saved_order(out), saved_detector(out)
+    if order not in (None, detector.order):
+        raise ValueError(
+            f"Expected joints in the order {detector.order} at {out}, as they are written, but got "
+            f"{order} in its {ORDER_FILE}. Pass -o another folder."
+        )
+    if before not in (None, detector.name):
+        raise ValueError(
+            f"Expected joints of {detector.name} at {out} but got those of {before}, as its "
+            f"{ORDER_FILE} says. Pass -o another folder, or the detector of before."
+        )
 
 
 def find_clips(root: Path, out: Path, pattern: str) -> tuple[list[Clip], list[Outcome]]:
@@ -308,17 +270,17 @@ def _copy(path: Path, file: BinaryIO) -> None:
 
 
 @cache
-def _made(make_detector: Callable[[], Detector]) -> Detector:
-    """Return the detector of this process; making one takes seconds."""
-    return make_detector()
+def _loaded(detector: Detector) -> Detect:
+    """Return the detector of this process at work; loading one takes seconds."""
+    return detector.load()
 
 
-def _extract(clip: Clip, make_detector: Callable[[], Detector]) -> Outcome:
-    detector = _made(make_detector)  # where none can be made, no clip can be extracted
+def _extract(clip: Clip, detector: Detector) -> Outcome:
+    detect = _loaded(detector)  # where none can be loaded, no clip can be extracted
     try:
-        return extract_clip(clip, detector)
+        return extract_clip(clip, detect, detector.order)
     except DetectorError as error:
-        _made.cache_clear()  # what has failed once may fail for every clip from now on
+        _loaded.cache_clear()  # what has failed once may fail for every clip from now on
         return Outcome(clip.video, str(error))
 
 
@@ -341,7 +303,7 @@ def _end_with_parent() -> None:
 # --- the command line ----------------------------------------------------------------------------
 
 
-def print_extracted(extracted: Extracted) -> None:
+def print_extracted(extracted: Extracted, components: Sequence[str]) -> None:
     """Print how many clips there are, how often each component was found, and what was left out."""
     console = Console(soft_wrap=True)
     good = [outcome for outcome in extracted.outcomes if not outcome.problem]
@@ -351,7 +313,7 @@ def print_extracted(extracted: Extracted) -> None:
     )
     if good:
         shares = np.mean([outcome.found for outcome in good], axis=0)
-        pairs = zip(COMPONENTS, shares, strict=True)
+        pairs = zip(components, shares, strict=True)
         text = ", ".join(f"{name} {share:.0%}" for name, share in pairs)
         console.print(f"Found, of the frames: {text}.")
     for outcome in good:
@@ -371,6 +333,8 @@ def main(
     pattern: str = "*_color.mp4",
     workers: int = 2,
     strict: bool = False,
+    detector: DetectorName = "mediapipe-legacy",
+    models: tuple[Path, ...] = (),
 ) -> int:
     """Extract the skeletons of a folder of videos.
 
@@ -380,9 +344,13 @@ def main(
         pattern: the names of the videos.
         workers: processes; each takes about a core and 500 MB.
         strict: whether to end with status 1 where a video was left out.
+        detector: what finds the joints: the Holistic of MediaPipe up to 0.10.21, or the landmarkers
+            of today's MediaPipe.
+        models: the detector's model files, in brackets; MediaPipe up to 0.10.21 has its own.
     """
-    extracted = extract(root, out, pattern, workers, progress=True)
-    print_extracted(extracted)
+    chosen = DETECTORS[detector](models)
+    extracted = extract(root, out, pattern, workers, chosen, progress=True)
+    print_extracted(extracted, components_of(chosen.order))
     return int(strict and bool(extracted.problems))
 
 

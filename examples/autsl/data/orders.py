@@ -91,6 +91,11 @@ ORDERS: Mapping[str, Order] = {
     "face-irises-pose-left-right": _mediapipe("face", "irises", "pose", "left", "right"),
     # 75: without the face.
     "pose-left-right": _mediapipe("pose", "left", "right"),
+    # A part by itself, of which no anatomy can be checked without a pose.
+    "left-right": Order(
+        (("left", HAND), ("right", HAND)), skeleton="mediapipe_hands", wanted=("left", "right")
+    ),
+    "pose": Order((("pose", POSE),), skeleton="mediapipe_pose", wanted=("pose",)),
     # The keys of OpenPose's JSON, one after the other; BODY_25, 70 of the face.
     "openpose-137": Order(
         (("pose", 25), ("face", 70), ("left", HAND), ("right", HAND)), OPENPOSE_ARMS
@@ -117,10 +122,20 @@ def get_order(name: str) -> Order:
     return ORDERS[name]
 
 
-def save_order(folder: Path, name: str) -> None:
-    """Write beside the data in which order its joints are, for `saved_order`."""
-    text = json.dumps({"order": name, "blocks": get_order(name).blocks}, indent=1)
+def save_order(folder: Path, name: str, detector: str | None = None) -> None:
+    """Write beside the data in which order its joints are, and what found them where it is known.
+
+    `saved_order` and `saved_detector` read it.
+    """
+    said = {"order": name, "blocks": get_order(name).blocks, "detector": detector}
+    text = json.dumps(said, indent=1)
     write_whole(folder / ORDER_FILE, lambda file: file.write(text.encode()))
+
+
+def saved_detector(folder: Path) -> str | None:
+    """Return what found the joints of a folder; None where nothing says it."""
+    path = folder / ORDER_FILE
+    return json.loads(path.read_text("utf-8")).get("detector") if path.is_file() else None
 
 
 def saved_order(folder: Path) -> str | None:
@@ -204,14 +219,17 @@ def order_doubt(clips: Sequence[np.ndarray], skeleton: str | None) -> str | None
 
 
 def _disagreements(frames: np.ndarray, order: Order) -> list[str]:
-    """Return what speaks against an order."""
+    """Return what speaks against an order; nothing does where it has no pose."""
+    sizes = dict(order.blocks)
+    if "pose" not in sizes:
+        return []
     import torch  # here, since extracting the joints needs neither of them
 
     from lightning_jointprune.measure.anatomy import Anatomy, disagreements
 
-    pose, sizes = order.start("pose"), dict(order.blocks)
+    pose = order.start("pose")
     left, right = ((pose + a, pose + b, pose + c) for a, b, c in order.arms)
-    hands = order.start("left"), order.start("right")
+    hands = (order.start("left"), order.start("right")) if "left" in sizes else None
     face = order.start("face") if "face" in sizes else None
     block = None if face is None else range(face, face + sizes["face"])
     return disagreements(torch.from_numpy(frames), Anatomy((left, right), hands, block))

@@ -8,9 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,16 +20,9 @@ from examples.autsl.check import main as check
 from examples.autsl.data.module import SignData
 from examples.autsl.data.orders import ORDER_FILE, get_order, save_order, saved_order
 from examples.autsl.data.synthetic import SyntheticSettings, make_synthetic, write_video
-from examples.autsl.extract import (
-    COMPONENTS,
-    ORDER,
-    Extracted,
-    Holistic,
-    Landmarks,
-    extract,
-    read_results,
-    run,
-)
+from examples.autsl.detectors.holistic import COMPONENTS, ORDER, Holistic
+from examples.autsl.detectors.landmarks import Landmarks
+from examples.autsl.extract import DETECTORS, Extracted, extract, run
 from examples.autsl.study.study import main as study
 from lightning_jointprune.skeletons import get_skeleton
 from tests.examples.autsl.test_check import cut, cut_after_index, without_frames, write_sound
@@ -57,7 +48,7 @@ def without_arrays(folder: Path) -> Path:
 
 
 def quick(folder: Path, *args: object, **settings: object) -> Extracted:
-    return extract(folder, *args, make_detector=StandIn, **settings)
+    return extract(folder, *args, detector=StandIn(), **settings)
 
 
 def arrays(folder: Path) -> dict[str, int]:
@@ -98,26 +89,6 @@ def test_components_are_those_of_the_named_skeleton_in_its_order() -> None:
     assert names[start("left")] == "left_hand_wrist"
     assert names[start("right")] == "right_hand_wrist"
     assert names[start("pose") + 11] == "pose_left_shoulder"
-
-
-def test_results_of_mediapipe_are_read_block_by_block() -> None:
-    def marks(size: int, at: float) -> SimpleNamespace:
-        points = [SimpleNamespace(x=at, y=i, z=-at, visibility=0.25) for i in range(size)]
-        return SimpleNamespace(landmark=points)
-
-    nothing = dict.fromkeys(
-        ["face_landmarks", "left_hand_landmarks", "pose_landmarks", "right_hand_landmarks"]
-    )
-    some = {"pose_landmarks": marks(33, 1.0), "right_hand_landmarks": marks(21, 2.0)}
-    results = [SimpleNamespace(**nothing), SimpleNamespace(**{**nothing, **some})]
-    found = read_results(results, "x 1")
-    assert np.isnan(found.joints[0]).all()
-    assert np.isnan(found.joints[1, :489]).all()
-    np.testing.assert_array_equal(found.joints[1, 489:522, 1], np.arange(33))
-    np.testing.assert_array_equal(found.joints[1, 522], [2, 0, -2])
-    np.testing.assert_array_equal(found.found, [[False] * 4, [False, False, True, True]])
-    assert np.isnan(found.visibility[0]).all()
-    assert (found.visibility[1] == 0.25).all()
 
 
 def test_folder_of_its_own_can_be_trained_on_in_the_order_it_names(
@@ -167,7 +138,7 @@ def half(file, array, **settings):
         os.kill(os.getpid(), signal.SIGKILL)
     save(file, array, **settings)
 np.save = half
-extract(Path(sys.argv[1]), make_detector=StandIn)
+extract(Path(sys.argv[1]), detector=StandIn())
 """
 
 
@@ -194,7 +165,7 @@ from examples.autsl.extract import extract
 from tests.people import Killer
 
 if __name__ == "__main__":
-    extract(Path(sys.argv[1]), workers=2, make_detector=Killer)
+    extract(Path(sys.argv[1]), workers=2, detector=Killer())
 """
 
 
@@ -249,7 +220,7 @@ def test_broken_video_is_named_and_the_others_are_extracted(folder: Path, case: 
 def test_broken_video_fails_a_strict_run_after_the_others_are_done(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("examples.autsl.extract.extract", partial(extract, make_detector=StandIn))
+    monkeypatch.setitem(DETECTORS, "mediapipe-legacy", lambda models: StandIn())
     videos(folder)[0].write_bytes(b"")
     out = folder.parent / "out"
     assert run([str(folder), "-o", str(out), "--workers=1"]) == 0
@@ -291,7 +262,7 @@ def test_clip_on_which_the_detector_fails_is_named_and_the_others_have_a_new_one
         folder = Path(name)
         lit(folder, dark)
         for attempt in range(2):  # a second run tries the failed ones, and those alone
-            extracted = extract(folder, make_detector=AfraidOfTheDark)
+            extracted = extract(folder, detector=AfraidOfTheDark())
             failed = [f"signer0_sample{n}_color.mp4" for n, is_dark in enumerate(dark) if is_dark]
             assert [outcome.video.name for outcome in extracted.problems] == failed
             assert extracted.finished == attempt * (len(dark) - len(failed))
@@ -304,7 +275,7 @@ def test_clip_on_which_the_detector_fails_is_named_and_the_others_have_a_new_one
 
 def test_detector_that_fails_in_another_process_stops_no_other_clip(tmp_path: Path) -> None:
     lit(tmp_path, [False, True, False, True, False, False])
-    extracted = extract(tmp_path, workers=2, make_detector=AfraidOfTheDark)
+    extracted = extract(tmp_path, workers=2, detector=AfraidOfTheDark())
     assert [outcome.video.name[14] for outcome in extracted.problems] == ["1", "3"]
     assert len(arrays(tmp_path)) == 4
 
@@ -317,8 +288,7 @@ def test_summary_says_when_all_videos_were_left_out_for_one_reason(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    extract_so = partial(extract, make_detector=AfraidOfTheDark)
-    monkeypatch.setattr("examples.autsl.extract.extract", extract_so)
+    monkeypatch.setitem(DETECTORS, "mediapipe-legacy", lambda models: AfraidOfTheDark())
     lit(tmp_path, dark)
     assert run([str(tmp_path), "--workers=1", "--strict=true"]) == 1
     shown = capsys.readouterr().out
@@ -424,7 +394,7 @@ def test_forty_videos_are_checked_extracted_trained_on_studied_and_reported(
             write_video(path, walking(2, number))  # MediaPipe takes its time
     assert check(folder, None, published=False, workers=1, strict=True) == 0
     out = tmp_path / "skeletons"
-    extracted = extract(folder, out, make_detector=detector)
+    extracted = extract(folder, out, detector=detector())
     assert (len(extracted.outcomes), extracted.problems) == (40, [])
 
     args = [

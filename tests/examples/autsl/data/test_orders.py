@@ -20,8 +20,11 @@ from examples.autsl.data.orders import (
 from lightning_jointprune.skeletons import get_skeleton
 from tests.people import person
 
+PARTS = {"left-right", "pose"}  # orders of a part alone, without both the pose and the hands
+WHOLE = [name for name in ORDERS if name not in PARTS]
 
-@pytest.mark.parametrize("order", ORDERS)
+
+@pytest.mark.parametrize("order", WHOLE)
 def test_right_order_is_accepted_also_with_a_hand_that_is_never_seen(order: str) -> None:
     clip = person(order)
     check_anatomy([clip, clip], order)
@@ -46,7 +49,26 @@ def test_wrong_order_of_the_same_size_is_caught_and_the_right_one_proposed(
         check_anatomy([person(saved)], named)
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", sorted(PARTS))
+def test_parts_alone_are_in_the_order_of_their_skeleton(order: str) -> None:
+    known, clip = get_order(order), person(order)
+    check_anatomy([clip], order)
+    assert own_order(known.skeleton) == order
+    np.testing.assert_array_equal(known.to_skeleton(clip), clip)
+    joints = get_skeleton(known.skeleton).joints
+    assert len(joints) == known.num_joints
+    if order == "left-right":
+        assert joints[known.start("right")] == "right_hand_wrist"
+
+
+def test_arms_are_checked_in_a_pose_alone() -> None:
+    clip = person("pose")
+    clip[:, 13, :2] = clip[:, 11, :2] + 0.01
+    with pytest.raises(ValueError, match="the upper arms differ in length"):
+        check_anatomy([clip], "pose")
+
+
+@pytest.mark.parametrize("order", WHOLE)
 def test_exchanged_hands_are_caught(order: str) -> None:
     clip = person(order)
     left, right = (get_order(order).start(side) for side in ("left", "right"))
@@ -73,7 +95,7 @@ def test_other_number_of_joints_and_unknown_name_are_refused() -> None:
         check_anatomy([np.zeros((3, 75, 3))], "pose-left-right")
 
 
-@pytest.mark.parametrize("order", [name for name in ORDERS if ORDERS[name].skeleton])
+@pytest.mark.parametrize("order", [name for name in WHOLE if ORDERS[name].skeleton])
 def test_joints_arrive_in_the_order_of_the_named_skeleton(order: str) -> None:
     known = get_order(order)
     skeleton = get_skeleton(known.skeleton)
@@ -101,7 +123,7 @@ def test_own_order_leaves_the_joints_where_they_are() -> None:
     for skeleton in ("mediapipe_holistic", "mediapipe_body_hands", "coco_wholebody_133"):
         clip = person(own_order(skeleton))
         assert np.array_equal(get_order(own_order(skeleton)).to_skeleton(clip), clip)
-    assert own_order("mediapipe_hands") is None
+    assert own_order("mediapipe_hand") is None
     assert own_order(None) is None
 
 

@@ -1,0 +1,1 @@
+"""Finds joints in the frames of a video; each module has a detector, and all have one interface."""
