@@ -55,8 +55,8 @@ class JointPruningCallback(pl.Callback):
 
     Args:
         num_joints: J, number of joints; not needed with a named skeleton.
-        skeleton: name of a skeleton, such as `"mediapipe_hands"`, or a `Skeleton` of your own: it
-            brings J, the joints' names, groups and a drawing.
+        skeleton: name of a skeleton, such as `"mediapipe_hands"`, the path of a `.pose` file, or a
+            `Skeleton` of your own: it brings J, the joints' names, groups and a drawing.
         input: where the skeleton enters the model: None finds it on the first batch, `"keypoints"`
             is an argument of the module's `forward`, `"batch.keypoints"` a key or attribute in one,
             `"encoder:x"` an argument of a submodule, `"body + left_hand"` are parts of it.

@@ -34,7 +34,7 @@ from lightning_jointprune.report.curve import (
 )
 from lightning_jointprune.report.doubts import findings, verdict
 from lightning_jointprune.report.plotly_script import PLOTLY
-from lightning_jointprune.skeletons import get_skeleton, skeleton_names
+from lightning_jointprune.skeletons import Skeleton, get_skeleton, skeleton_names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,7 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     select.set_defaults(run=_select)
 
     skeletons = commands.add_parser("skeletons", help="list the named skeletons, or one's joints")
-    skeletons.add_argument("name", metavar="NAME", nargs="?", help="one of the listed names")
+    name_help = "one of the listed names, or a .pose file"
+    skeletons.add_argument("name", metavar="NAME", nargs="?", help=name_help)
     skeletons.set_defaults(run=_skeletons)
 
     with_models = add_commands(commands)
@@ -392,7 +393,8 @@ def _skeletons(arguments: argparse.Namespace) -> None:
         ]
         _print_table(["name", "joints", "body parts"], rows)
         return
-    skeleton = get_skeleton(arguments.name)
+    of_file = arguments.name.endswith(".pose")
+    skeleton = Skeleton.from_pose(arguments.name) if of_file else get_skeleton(arguments.name)
     if arguments.json:
         _print_json(
             name=skeleton.name,

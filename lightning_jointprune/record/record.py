@@ -101,6 +101,7 @@ class PruningRecord:
             of one of them.
         history: snapshots in the order of training.
         skeleton: name of the skeleton that the joints are from, for its drawing.
+        skeleton_file: the file that named the joints; None where none did.
         edges: pairs of connected joints, shape `(edges, 2)`, where the skeleton has no known name.
         parts: body parts where the skeleton has no known name, each with its joints.
         pose: mean place of each joint in the data, shape `(J, 2 or 3)`, in units of the input and
@@ -133,6 +134,7 @@ class PruningRecord:
     parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     baseline: Mapping[str, float] = field(default_factory=dict)
     course: Mapping[str, Any] = field(default_factory=dict)
+    skeleton_file: str | None = None
 
     def __post_init__(self) -> None:
         joints = self.selection.num_joints
@@ -145,7 +147,9 @@ class PruningRecord:
             raise ValueError(f"Expected edges between joints 0 to {joints - 1} but got {edges}.")
         set_fields(self, history=tuple(self.history), edges=edges, phase=_phase(self.phase))
         set_fields(self, rungs=tuple(self.rungs), pose=_pose(self.pose, joints))
-        set_fields(self, skeleton=None if self.skeleton is None else str(self.skeleton))
+        for name in ("skeleton", "skeleton_file"):
+            text = getattr(self, name)
+            set_fields(self, **{name: None if text is None else str(text)})
         parts = {str(name): indices_below(sorted(of), joints) for name, of in self.parts.items()}
         set_fields(self, parts=parts, normalisation=plain(dict(self.normalisation)))
         set_fields(self, baseline=finite(self.baseline))

@@ -240,6 +240,7 @@ class Recorder:
             rungs=self.rungs(search),
             history=tuple(self.history),
             skeleton=self.skeleton.name if self.skeleton else None,
+            skeleton_file=(self.skeleton.file if self.skeleton else "") or None,
             edges=own.edges if own else (),
             parts=own.groups if own else {},
             settings=self._settings_of(search),

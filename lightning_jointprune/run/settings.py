@@ -87,8 +87,10 @@ class Settings:
             raise ValueError(f"Expected a learning rate above 0 but got lr={lr}.")
         if axes is not None:
             check_frames(fill, Layout.parse(axes).words)
-            check_parts(as_skeleton(skeleton), [n for n, _ in Layout.parse(axes).blocks])
-        names, own = named_joints(num_joints, skeleton), as_skeleton(skeleton)
+        own = as_skeleton(skeleton)
+        if axes is not None:
+            check_parts(own, [n for n, _ in Layout.parse(axes).blocks])
+        names = named_joints(num_joints, own)
         members, tied = _resolve_groups(groups, own, names)
         parts = {**(own.groups if own else {}), **(members or {})}
         kept, dropped = (resolve_joints(joints, names, parts) for joints in (keep, drop))

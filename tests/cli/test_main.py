@@ -18,6 +18,7 @@ from lightning_jointprune.record.intervals import wilson
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
+from tests.poses import pose_of, write_pose
 from tests.records import compared, evaluated
 
 
@@ -319,6 +320,14 @@ def test_a_skeletons_joints_are_listed_in_order(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.splitlines()[1].split() == ["0", "nose", "head"]
     assert main(["skeletons", "coco_17", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["joints"] == list(get_skeleton("coco_17").joints)
+
+
+def test_the_joints_of_a_pose_file_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_pose(tmp_path / "clip.pose", pose_of("openpose_137"))
+    assert main(["skeletons", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["0", "pose_Nose", "pose_head"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from lightning_jointprune.search.budgets.metric_floor import MetricFloor
 from lightning_jointprune.search.budgets.price import Price
 from lightning_jointprune.search.budgets.target_joints import TargetJoints
 from lightning_jointprune.search.search import JointSearch
+from lightning_jointprune.skeletons import Skeleton, get_skeleton
 
 NAMES = ("wrist", "thumb", "index", "middle")
 pytestmark = pytest.mark.usefixtures("blank_report")  # its own tests are elsewhere
@@ -48,6 +50,22 @@ def new_recorder(metric: str | None = None, floor: float | None = None) -> Recor
 
 def own(path: Path) -> RunFolder:
     return RunFolder(path, RECORD_FILE)
+
+
+@pytest.mark.parametrize("name", ["coco_17", "mine"])
+def test_the_record_says_which_file_named_the_joints(name: str) -> None:
+    skeleton = replace(Skeleton("mine", NAMES), file="clip.pose")
+    if name == "coco_17":
+        skeleton = replace(get_skeleton(name), file="clip.pose")
+    search = JointSearch(
+        JointPruningLayer(skeleton.num_joints),
+        make_controller(Price(0.1), JointPruningLayer(skeleton.num_joints)),
+        PHASES,
+    )
+    record = Recorder(skeleton.joints, skeleton, {}, None, None).record(search)
+    assert (record.skeleton, record.skeleton_file) == (name, "clip.pose")
+    assert PruningRecord.from_json(record.to_json()) == record
+    assert new_recorder().record(new_search()).skeleton_file is None
 
 
 def noted() -> tuple[Recorder, JointSearch]:

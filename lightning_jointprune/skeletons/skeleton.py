@@ -21,13 +21,18 @@ from __future__ import annotations
 import difflib
 import json
 import numbers
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from itertools import accumulate
 from math import isfinite
 from typing import Any
+
+from lightning_jointprune.record.files import place
+from lightning_jointprune.skeletons.described import Described, of_header, of_keypoints
+from lightning_jointprune.skeletons.headers import header_of_file, is_pose_file
 
 _SUBSETS = "published_subsets"
 _NAMES = (
@@ -58,6 +63,8 @@ class Skeleton:
         drawing: a place for each joint, x to the right and y down, both in [0, 1] and in the same
             unit, no two in the same place. If it is empty, the mean pose of the data is drawn.
         source: where names, order, edges and drawing come from.
+        file: path of the file that named the joints; empty where none did. It makes no skeleton
+            another one.
 
     Raises:
         ValueError: if names are not different, an index has no joint, a joint is in two groups, or
@@ -74,6 +81,7 @@ class Skeleton:
     edges: tuple[tuple[int, int], ...] = ()
     drawing: tuple[tuple[float, float], ...] = ()
     source: str = ""
+    file: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         given: Any = self.joints
@@ -109,13 +117,64 @@ class Skeleton:
         """Return whether `get_skeleton` has the same skeleton under this name."""
         return self.name in _NAMES and self == get_skeleton(self.name)
 
+    @classmethod
+    def from_pose(cls, source: Any, name: str | None = None) -> Skeleton:
+        """Return the skeleton of a `.pose` file: the named one if it is that, else its own.
+
+        A joint is called by its component and its point, such as `left_hand_wrist`. Body parts are
+        the components, with the usual parts inside a body, a face and hands; edges are the limbs.
+
+        Args:
+            source: path of the file, or a `Pose` or a `PoseHeader` of pose-format.
+            name: of a skeleton that has no known name; None makes one up.
+
+        Raises:
+            ValueError: if the file is none, or damaged.
+            ModuleNotFoundError: if it is a path and pose-format is not installed.
+        """
+        if isinstance(source, (str, os.PathLike)):
+            return _named(of_header(header_of_file(source)), name, str(source))
+        return _named(of_header(getattr(source, "header", source)), name)
+
+    @classmethod
+    def from_keypoints(cls, meta: Any, name: str | None = None) -> Skeleton:
+        """Return the skeleton that MMPose or COCO describes: the named one, or its own.
+
+        Args:
+            meta: `dataset_info` or `dataset_meta` of MMPose, a category of COCO with `keypoints`
+                and `skeleton`, or the path of a JSON file with one of these in it.
+            name: of a skeleton that has no known name; None takes the one that is given there.
+
+        Raises:
+            ValueError: if no keypoints are described, or several kinds.
+        """
+        if isinstance(meta, (str, os.PathLike)):
+            content = json.loads(place(meta).read_text(encoding="utf-8"))
+            return _named(of_keypoints(content), name, str(meta))
+        return _named(of_keypoints(meta), name)
+
+    def check_pose(self, source: Any) -> None:
+        """Check that a `.pose` file has these joints in this order.
+
+        Args:
+            source: path of the file, or a `Pose` or a `PoseHeader` of pose-format.
+
+        Raises:
+            ValueError: if it has others, or these in another order; says what to pass.
+        """
+        own = Skeleton.from_pose(source)
+        check_order(self.joints, own, f"skeleton {self.name!r}", own.file or "the header")
+
 
 def as_skeleton(skeleton: str | Skeleton | None) -> Skeleton | None:
-    """Return the skeleton of a name, or a skeleton as it is.
+    """Return the skeleton of a name or of a `.pose` file, or a skeleton as it is.
 
     Raises:
         ValueError: if no skeleton has this name, or your own skeleton has the name of a known one.
+        ModuleNotFoundError: if it is a `.pose` file and pose-format is not installed.
     """
+    if isinstance(skeleton, str) and is_pose_file(skeleton):
+        return Skeleton.from_pose(skeleton)
     if isinstance(skeleton, str):
         return get_skeleton(skeleton)
     if skeleton is not None and not isinstance(skeleton, Skeleton):
@@ -227,6 +286,49 @@ def _cut_group(skeleton: Skeleton, sizes: Sequence[int]) -> str | None:
             if 0 < inside < len(members):
                 return group
     return None
+
+
+def check_order(wanted: Sequence[str], own: Skeleton, asked: str, found: str) -> None:
+    """Check that a file has the wanted joints in their order.
+
+    Args:
+        wanted: names of the joints that are expected, in order.
+        own: the file's own skeleton.
+        asked: what wants them, for the message.
+        found: what has its own, for the message.
+
+    Raises:
+        ValueError: if it has others, or these in another order; says what to pass.
+    """
+    if own.joints == tuple(wanted):
+        return
+    pairs = enumerate(zip(wanted, own.joints, strict=False))
+    at = next((n for n, (a, b) in pairs if a != b), min(len(wanted), own.num_joints))
+    missing = [joint for joint in wanted if joint not in own.joints]
+    more = [joint for joint in own.joints if joint not in wanted]
+    what = "the same joints in another order"
+    if missing or more:
+        lists = [f"without {_some(missing)}"] * bool(missing) + [f"with {_some(more)}"] * bool(more)
+        what = f"other joints, {' and '.join(lists)}"
+    here = f"{own.joints[at]!r} and not " if at < own.num_joints else "not there and should be "
+    there = repr(wanted[at]) if at < len(wanted) else "absent"
+    raise ValueError(
+        f"Expected the {len(wanted)} joints of {asked} in their order but got {found} with {what}: "
+        f"joint {at} of {own.num_joints} is {here}{there}. Pass its own skeleton, {paste(own)}, in "
+        "the training on these data."
+    )
+
+
+def paste(skeleton: Skeleton) -> str:
+    """Return an argument that gives a skeleton, to be pasted."""
+    own = skeleton.name if skeleton.known or not skeleton.file else skeleton.file
+    if skeleton.known or skeleton.file:
+        return f"skeleton={json.dumps(own)}"
+    return "skeleton=Skeleton.from_pose(header)"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @dataclass(frozen=True)
@@ -343,6 +445,55 @@ def _resolve(
             "Count from 0, and not from the end."
         )
     return [index]
+
+
+# Skeletons that say the parts and the places of a detector's joints, also of some of them.
+_OF_DETECTOR = {"mediapipe": "mediapipe_holistic", "coco_wholebody": "coco_wholebody_133"}
+_WORLD = "pose_world_"  # prefix of MediaPipe's pose in metres, whose joints are those of its pose
+
+
+def _named(described: Described, name: str | None, file: str = "") -> Skeleton:
+    """Return the skeleton that has the described joints: a named one, or one of its own."""
+    for known in map(get_skeleton, _NAMES):
+        if known.joints in (described.joints, described.bare):
+            return replace(known, file=file)
+    joints, usual = described.joints, _OF_DETECTOR.get(described.detector)
+    parts, places = _of_detector(get_skeleton(usual)) if usual else ({}, {})
+    groups: dict[str, list[int]] = {}
+    for index, (joint, part) in enumerate(zip(joints, described.parts, strict=True)):
+        groups.setdefault(parts.get(joint, part), []).append(index)
+    drawn = [places[joint] for joint in joints if joint in places]
+    return Skeleton(
+        name or described.name,
+        joints,
+        {part: tuple(members) for part, members in groups.items()},
+        described.edges,
+        _in_square(drawn) if len(drawn) == len(joints) else (),
+        described.said,
+        file,
+    )
+
+
+def _of_detector(usual: Skeleton) -> tuple[dict[str, str], dict[str, tuple[float, float]]]:
+    """Return the parts and places of all joints that a detector finds, by name.
+
+    MediaPipe's pose in metres stands at the right of the others.
+    """
+    parts = {usual.joints[joint]: part for part, of in usual.groups.items() for joint in of}
+    places = dict(zip(usual.joints, usual.drawing, strict=True))
+    if usual.name == "mediapipe_holistic":
+        pose = get_skeleton("mediapipe_pose")
+        for joint, (x, y) in zip(pose.joints, pose.drawing, strict=True):
+            parts[_WORLD + joint] = parts[f"pose_{joint}"].replace("pose_", _WORLD)
+            places[_WORLD + joint] = (1.05 + 0.4 * x, 0.3 + 0.4 * y)
+    return parts, places
+
+
+def _in_square(places: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Return places with x and y in [0, 1], of which x may go up to 1.5."""
+    if all(x <= 1 for x, _ in places):
+        return tuple(places)
+    return tuple((round(x / 1.5, 4), round((y + 0.25) / 1.5, 4)) for x, y in places)
 
 
 def _did_you_mean(name: object, known: Sequence[str]) -> str:

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import re
 from importlib import resources
 from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from lightning_jointprune import JointPruningCallback
 from lightning_jointprune.skeletons import (
     Skeleton,
     as_skeleton,
@@ -21,6 +25,7 @@ from lightning_jointprune.skeletons import (
     skeleton_names,
     skeleton_parts,
 )
+from tests.poses import header_of, pose_of, write_pose
 
 COUNTS = {
     "mediapipe_hand": 21,
@@ -505,3 +510,125 @@ def test_an_unknown_part_is_named_with_the_nearest_of_joints_and_parts() -> None
 def test_a_joint_and_its_part_are_the_joint_twice() -> None:
     with pytest.raises(ValueError, match="got 'arm' and 3, which are both joint 3"):
         resolve_joints(["arm", 3], NAMES, PARTS)
+
+
+# --- from files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("detector", "name"),
+    [
+        ("holistic_543", "mediapipe_body_face_hands"),
+        ("alphapose_133", "coco_wholebody_133"),
+        ("mmpose_133", "coco_wholebody_133"),
+    ],
+)
+def test_a_header_of_a_named_skeleton_gives_that(detector: str, name: str) -> None:
+    skeleton = Skeleton.from_pose(header_of(detector))
+    assert skeleton == get_skeleton(name)
+    assert skeleton.known
+
+
+def some_of(detector: str, *components: int) -> Any:
+    return header_of([header_of(detector).components[n] for n in components])
+
+
+@pytest.mark.parametrize(
+    ("components", "name"),
+    [
+        ((0, 2, 3), "mediapipe_body_hands"),
+        ((1, 2, 0, 3), "mediapipe_holistic"),
+        ((1, 0, 2, 3), "mediapipe_face_body_hands"),
+        ((2, 3), "mediapipe_hands"),
+        ((0,), "mediapipe_pose"),
+        ((2,), "mediapipe_hand"),
+    ],
+)
+def test_components_in_any_order_give_the_skeleton_of_that_order(
+    components: tuple[int, ...], name: str
+) -> None:
+    assert Skeleton.from_pose(some_of("holistic_543", *components)) == get_skeleton(name)
+
+
+def test_world_landmarks_are_joints_with_parts_and_places_of_their_own() -> None:
+    skeleton = Skeleton.from_pose(header_of("holistic_576"))
+    named = get_skeleton("mediapipe_body_face_hands")
+    assert skeleton.name == "mediapipe_576_points"
+    assert skeleton.joints[:543] == named.joints
+    assert skeleton.joints[543] == "pose_world_nose"
+    assert {part: of for part, of in skeleton.groups.items() if "world" not in part} == named.groups
+    arm = {skeleton.joints[j] for j in skeleton.groups["pose_world_left_arm"]}
+    assert arm == {f"pose_world_left_{j}" for j in ("elbow", "wrist", "pinky", "index", "thumb")}
+    assert len({*skeleton.drawing}) == 576
+    assert all(0 <= value <= 1 for place in skeleton.drawing for value in place)
+    assert min(x for x, _ in skeleton.drawing[543:]) > max(x for x, _ in skeleton.drawing[:543])
+
+
+def test_a_header_of_kept_joints_has_their_names_parts_and_places() -> None:
+    header = header_of("holistic_543")
+    header.components[0].points = [*header.components[0].points][11:17]
+    header.components[0].limbs = [(0, 1)]
+    some = Skeleton.from_pose(header_of([header.components[0], header.components[2]]))
+    whole = get_skeleton("mediapipe_body_hands")
+    assert some.joints == (*whole.joints[11:17], *whole.joints[33:54])
+    assert some.groups["pose_torso"] == (0, 1)
+    assert some.groups["left_hand"] == tuple(range(6, 27))
+    assert some.drawing[:6] == tuple(
+        get_skeleton("mediapipe_holistic").drawing[
+            get_skeleton("mediapipe_holistic").joints.index(joint)
+        ]
+        for joint in whole.joints[11:17]
+    )
+
+
+def test_another_detectors_header_gives_a_skeleton_of_its_own() -> None:
+    skeleton = Skeleton.from_pose(header_of("openpose_137"))
+    assert (skeleton.name, skeleton.num_joints) == ("openpose_137_points", 137)
+    assert not skeleton.drawing
+    assert sorted(j for of in skeleton.groups.values() for j in of) == list(range(137))
+    assert "640 x 360" in skeleton.source
+    assert as_skeleton(Skeleton.from_pose(header_of("openpose_137"), "mine")).name == "mine"
+
+
+def test_a_path_in_place_of_a_name_is_read(tmp_path: Path) -> None:
+    path = str(write_pose(tmp_path / "clip.pose", pose_of("openpose_137")))
+    skeleton = as_skeleton(path)
+    assert skeleton == Skeleton.from_pose(header_of("openpose_137"))
+    assert skeleton.file == path
+    callback = JointPruningCallback(skeleton=path)
+    assert callback._settings.joint_names == skeleton.joints
+
+
+def test_keypoints_of_a_named_skeleton_give_that(tmp_path: Path) -> None:
+    coco = get_skeleton("coco_17")
+    links = [[a + 1, b + 1] for a, b in coco.edges]
+    meta = {"categories": [{"name": "person", "keypoints": [*coco.joints], "skeleton": links}]}
+    assert Skeleton.from_keypoints(meta) == coco
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(meta))
+    assert Skeleton.from_keypoints(path) == coco
+    assert Skeleton.from_keypoints(path).file == str(path)
+    dog = {"dataset_name": "dog", "keypoint_id2name": {0: "nose", 1: "tail"}}
+    own = Skeleton.from_keypoints(dog)
+    assert (own.name, own.joints, own.file) == ("dog", ("nose", "tail"), "")
+
+
+def test_a_header_of_another_order_is_refused_with_its_own_skeleton_to_paste(
+    tmp_path: Path,
+) -> None:
+    path = write_pose(tmp_path / "clip.pose", pose_of("holistic_543"))
+    get_skeleton("mediapipe_body_face_hands").check_pose(path)
+    with pytest.raises(
+        ValueError, match="the same joints in another order: joint 0 of 543"
+    ) as told:
+        get_skeleton("mediapipe_holistic").check_pose(path)
+    assert 'Pass its own skeleton, skeleton="mediapipe_body_face_hands"' in str(told.value)
+    with pytest.raises(
+        ValueError, match=r"other joints, without face_0, .* and 540 more and with pose_Nose"
+    ):
+        get_skeleton("mediapipe_holistic").check_pose(header_of("openpose_137"))
+    world = write_pose(tmp_path / "world.pose", pose_of("holistic_576"))
+    with pytest.raises(ValueError, match="with pose_world_nose") as told:
+        get_skeleton("mediapipe_body_face_hands").check_pose(world)
+    assert f'skeleton="{world}"' in str(told.value)
+    assert as_skeleton(str(world)).num_joints == 576

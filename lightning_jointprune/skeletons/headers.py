@@ -1,0 +1,72 @@
+"""Reads the header of a `.pose` file, by pose-format."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from lightning_jointprune.record.files import PathLike, place
+from lightning_jointprune.record.versions import check_installed
+
+SUFFIX = ".pose"
+VERSIONS = (0.0, 0.1, 0.2)
+HEADER_BYTES = 1 << 20  # enough for any header: that of 576 points is of 30,000 bytes
+
+
+def is_pose_file(name: object) -> bool:
+    """Return whether a text is the path of a `.pose` file."""
+    return isinstance(name, str) and name.endswith(SUFFIX)
+
+
+def header_of_file(path: PathLike) -> Any:
+    """Return the `PoseHeader` of a `.pose` file, of which nothing else is read.
+
+    Raises:
+        ValueError: if it is none, or cut short.
+        ModuleNotFoundError: if pose-format is not installed.
+    """
+    try:
+        with place(path).open("rb") as file:
+            return header_in(file.read(HEADER_BYTES), str(path))[0]
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"Expected a .pose file but got {path}, which does not exist. Pass the path of a clip."
+        ) from error
+
+
+def header_in(content: bytes, name: str) -> tuple[Any, Any]:
+    """Return the `PoseHeader` that bytes begin with, and the reader that stands behind it.
+
+    Args:
+        content: the bytes of a `.pose` file, or its first ones.
+        name: of the file, for messages.
+    """
+    check_installed("pose", "reads .pose files", "pose_format")
+    from pose_format import PoseHeader
+    from pose_format.pose_header import PoseHeaderCache
+    from pose_format.utils.reader import BufferReader
+
+    check_version(content, name)
+    PoseHeaderCache.clear_cache()  # it would hold the changes that somebody made to a header
+    reader = BufferReader(content)
+    try:
+        header = PoseHeader.read(reader)
+    except (struct.error, ValueError, TypeError) as error:
+        raise ValueError(
+            f"Expected a .pose file but the header of {name} is cut short or damaged: {error}. "
+            "Make it again."
+        ) from error
+    if not header.total_points():
+        raise ValueError(f"Expected points in the header of {name} but got none. Make it again.")
+    return header, reader
+
+
+def check_version(content: bytes, name: str) -> None:
+    """Refuse bytes that do not begin as a `.pose` file of a known version."""
+    version = round(struct.unpack("<f", content[:4])[0], 3) if len(content) >= 4 else None
+    if version not in VERSIONS:
+        found = f"{len(content)} bytes" if version is None else f"version {version:g}"
+        raise ValueError(
+            f"Expected a .pose file of version {', '.join(map(str, VERSIONS))} but got {found} in "
+            f"{name}. Convert it with the pose-format that wrote it, or a newer one."
+        )
