@@ -50,8 +50,8 @@ class JointSelection:
         ValueError: a length, index, name or probability that does not fit.
 
     >>> selection = JointSelection((0, 2), 3, ("wrist", "thumb", "index"), (0.99, 0.02, 0.97))
-    >>> selection.sentence("AUTSL")
-    '2 of 3 joints are kept on AUTSL, a 33.3 % reduction; no metric was measured with them.'
+    >>> selection.sentence()
+    '2 of 3 joints are kept, with 33.3 % of the joints removed; no metric was measured with them.'
     """
 
     indices: tuple[int, ...]
@@ -160,9 +160,8 @@ def _sentence(selection: JointSelection, where: str) -> str:
     """
     kept, total, metric = len(selection.indices), selection.num_joints, selection.metric
     share = f"{kept} of {total} joints" if kept < total else f"all {total} joints"
-    percent = f"{100 * selection.ratio:.1f}"
-    article = "an" if percent[0] == "8" or percent[:3] in ("11.", "18.") else "a"
-    cut = f"{article} {percent} % reduction" if kept < total else "no reduction"
+    percent = f"{100 * selection.ratio:.1f}".removesuffix(".0")
+    cut = f"with {percent} % of the joints removed" if kept < total else "with none removed"
     are = "is" if kept == 1 else "are"
     plain = f"{share[0].upper()}{share[1:]} {are} kept{where}, {cut}"
     value = selection.metrics.get(metric or "")

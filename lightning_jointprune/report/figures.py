@@ -45,7 +45,14 @@ HOVER = (
     "%{customdata[5]}<extra></extra>"
 )
 WIDE = 100  # largest number of joints of an axis that is not logarithmic
-LAYOUT = {"template": "plotly_white", "margin": {"l": 10, "r": 10, "t": 40, "b": 40}}
+# The buttons that no figure has: those that send it to a server, by their names in all versions of
+# Plotly, and selections, which nothing here answers to.
+REMOVED = ("sendChartToCloud", "sendDataToCloud", "editInChartStudio", "select2d", "lasso2d")
+LAYOUT = {
+    "template": "plotly_white",
+    "margin": {"l": 10, "r": 10, "t": 40, "b": 40},
+    "modebar": {"remove": list(REMOVED)},
+}
 
 
 def plot_importance(record: PruningRecord, evaluation: JointEvaluation | None = None) -> go.Figure:
@@ -56,7 +63,7 @@ def plot_importance(record: PruningRecord, evaluation: JointEvaluation | None = 
 
 def draw_importance(joints: Sequence[Joint], parts: Iterable[Part]) -> go.Figure:
     """Draw the figure of `plot_importance` from joints by rank, and their body parts."""
-    figure = go.Figure()
+    figure = go.Figure(layout=LAYOUT)
     for part in parts:
         ranks = [rank for rank, joint in enumerate(joints) if joint.part == part.name]
         shown = [joints[rank] for rank in ranks]
@@ -79,7 +86,7 @@ def draw_importance(joints: Sequence[Joint], parts: Iterable[Part]) -> go.Figure
     _name_ranks(figure, joints)
     figure.update_xaxes(range=[0, 1.08], side="top", title_text="keep probability")
     figure.update_layout(height=100 + 17 * len(joints), barmode="overlay")
-    figure.update_layout(hovermode="y", showlegend=False, **LAYOUT)
+    figure.update_layout(hovermode="y", showlegend=False)
     return figure
 
 
@@ -132,7 +139,7 @@ def canvas_of(drawing: Drawing) -> Canvas:
 
 def draw_skeleton(drawing: Drawing | None) -> go.Figure:
     """Draw the figure of `plot_skeleton`; empty without a drawing."""
-    figure = go.Figure()
+    figure = go.Figure(layout=LAYOUT)
     if drawing is None:
         return figure
     canvas = canvas_of(drawing)
@@ -164,7 +171,7 @@ def draw_skeleton(drawing: Drawing | None) -> go.Figure:
         figure.add_annotation(text=text, x=x, y=y + 0.05, showarrow=False, font={"size": 12})
     figure.update_xaxes(visible=False, range=canvas.across)
     figure.update_yaxes(visible=False, range=canvas.down[::-1], scaleanchor="x")
-    figure.update_layout(**LAYOUT, showlegend=False, meta={"aspect": canvas.aspect}, margin_t=0)
+    figure.update_layout(showlegend=False, meta={"aspect": canvas.aspect}, margin_t=0)
     figure.update_layout(height=canvas.height, margin_b=72)
     return figure
 
@@ -181,7 +188,7 @@ def plot_history(record: PruningRecord, evaluation: JointEvaluation | None = Non
 def draw_history(numbers: History | None) -> go.Figure:
     """Draw the figure of `plot_history`; empty without a history."""
     if numbers is None:
-        return go.Figure()
+        return go.Figure(layout=LAYOUT)
     rows = _history_rows(numbers)
     heights = [min(max(13 * len(numbers.joints), 200), 520), *(110 for _ in rows)]  # pixels
     figure = make_subplots(
@@ -219,7 +226,8 @@ def draw_history(numbers: History | None) -> go.Figure:
     figure.update_xaxes(range=[numbers.steps[0], numbers.steps[-1]])
     figure.update_xaxes(title_text="optimizer steps", row=len(heights), col=1)
     height = sum(heights) + 46 * len(rows) + 130
-    figure.update_layout(**LAYOUT, height=height, showlegend=False, margin_t=70, margin_b=60)
+    figure.update_layout(LAYOUT)
+    figure.update_layout(height=height, showlegend=False, margin_t=70, margin_b=60)
     return figure
 
 
@@ -237,7 +245,7 @@ def plot_comparison(records: Mapping[str, PruningRecord]) -> go.Figure:
 def draw_comparison(numbers: Comparison) -> go.Figure:
     """Draw the figure of `plot_comparison`."""
     rows = [row for row in numbers.rows if row.votes]
-    figure = go.Figure()
+    figure = go.Figure(layout=LAYOUT)
     figure.add_heatmap(
         z=[row.probabilities for row in rows],
         customdata=[[_label(run) for run in numbers.runs]] * len(rows),
@@ -261,7 +269,7 @@ def draw_comparison(numbers: Comparison) -> go.Figure:
     runs = [*map(_label, numbers.runs)]
     figure.update_xaxes(tickvals=list(range(len(runs))), ticktext=runs)
     figure.update_xaxes(side="top", range=[-0.5, len(runs) - 0.5])
-    figure.update_layout(**LAYOUT, showlegend=False, height=120 + 18 * len(rows))
+    figure.update_layout(showlegend=False, height=120 + 18 * len(rows))
     return figure
 
 
@@ -279,7 +287,7 @@ def plot_frontier(
 
 def draw_frontier(numbers: Frontier | None) -> go.Figure:
     """Draw the figure of `plot_frontier`; empty without points."""
-    figure = go.Figure()
+    figure = go.Figure(layout=LAYOUT)
     if numbers is None:
         return figure
     looks = zip(itertools.cycle(COLOURS), itertools.cycle(SYMBOLS), strict=False)
@@ -304,7 +312,7 @@ def draw_frontier(numbers: Frontier | None) -> go.Figure:
     axis = {"type": "log"} if wide else {"rangemode": "tozero"}
     figure.update_xaxes(title_text="joints that the model sees", **axis)
     figure.update_yaxes(title_text=_label(numbers.metric))
-    figure.update_layout(**LAYOUT, height=380, margin_t=60, showlegend=True)
+    figure.update_layout(height=380, margin_t=60, showlegend=True)
     figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
     return figure
 
@@ -341,7 +349,7 @@ def plot_classes(evaluation: JointEvaluation) -> go.Figure:
 
 def draw_classes(numbers: Classes | None) -> go.Figure:
     """Draw the figure of `plot_classes`; empty without classes."""
-    figure = go.Figure()
+    figure = go.Figure(layout=LAYOUT)
     if numbers is None:
         return figure
     few = len(numbers.names) <= 60
@@ -366,7 +374,7 @@ def draw_classes(numbers: Classes | None) -> go.Figure:
     figure.update_xaxes(
         tickvals=columns, ticktext=joints, side="top", showgrid=False, tickangle=-50
     )
-    figure.update_layout(**LAYOUT, height=200 + (18 * len(rows) if few else 430), margin_b=10)
+    figure.update_layout(height=200 + (18 * len(rows) if few else 430), margin_b=10)
     figure.update_layout(meta={"joints": [number for number, _ in numbers.joints]})
     return figure
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    PackageLoader,
+    StrictUndefined,
+)
 from markupsafe import Markup, escape
 
 from lightning_jointprune.measure.baseline import baseline_of
@@ -94,7 +102,7 @@ def write_comparison(
         ValueError: `plotly` is another word, or the runs are fewer than two or of other joints.
     """
     numbers, frontier = compare(records), frontier_numbers(records)
-    text = _page(
+    text = fill_page(
         "comparison.html",
         {"comparison": draw_comparison(numbers), "frontier": draw_frontier(frontier)},
         plotly,
@@ -119,7 +127,7 @@ def render(
     numbers = report_numbers(record, evaluation, points)
     found = findings(record, seeds, evaluation)
     shorter = numbers._replace(history=numbers.history and _in_thousandths(numbers.history))
-    return _page(
+    return fill_page(
         "report.html",
         report_figures(shorter),
         plotly,
@@ -157,12 +165,27 @@ def _write(path: Place, text: str, plotly: str) -> Place:
     return path
 
 
-def _page(template: str, figures: Mapping[str, Any], plotly: str, **values: Any) -> str:
-    """Fill a template with values, the figures that are not empty, and Plotly's script."""
+def fill_page(
+    template: str,
+    figures: Mapping[str, Any],
+    plotly: str = "inline",
+    folder: Path | None = None,
+    **values: Any,
+) -> str:
+    """Return a page: a template with values, figures that are not empty and Plotly's script.
+
+    Args:
+        template: its file name; it includes `head.html`, and `figures.js` where it has figures.
+        figures: by the id of their place in the page.
+        plotly: as in `write_report`.
+        folder: of templates beside those of this package.
+        values: that the template names.
+    """
     if plotly not in PLOTLY:
         raise ValueError(f"Expected plotly to be one of {', '.join(PLOTLY)} but got {plotly!r}.")
+    loaders: list[BaseLoader] = [PackageLoader("lightning_jointprune.report")]
     pages = Environment(
-        loader=PackageLoader("lightning_jointprune.report"),
+        loader=ChoiceLoader([FileSystemLoader(folder), *loaders] if folder else loaders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -107,15 +107,15 @@ def test_the_sentence_of_a_floor_that_is_met() -> None:
     ).sentence("AUTSL")
     assert selection == (
         "Only 12 of 42 joints are needed to stay above 85 % val_acc on AUTSL "
-        "(86.3 % with those joints alone), a 71.4 % reduction."
+        "(86.3 % with those joints alone), with 71.4 % of the joints removed."
     )
 
 
 def test_the_sentence_says_that_a_floor_is_missed() -> None:
     selection = selection_of(12, 42, metrics={"val_acc": 0.831}, metric="val_acc", floor=0.85)
     assert selection.sentence("AUTSL") == (
-        "12 of 42 joints are kept on AUTSL, a 71.4 % reduction, but with those joints alone "
-        "val_acc is 83.1 %, below the floor of 85 %."
+        "12 of 42 joints are kept on AUTSL, with 71.4 % of the joints removed, "
+        "but with those joints alone val_acc is 83.1 %, below the floor of 85 %."
     )
 
 
@@ -166,26 +166,34 @@ def test_without_a_floor_both_measurements_are_told_apart() -> None:
         metric="val_acc",
     )
     assert selection.sentence("AUTSL") == (
-        "With 12 of 42 joints the model reaches val_acc 0.863 on AUTSL, a 71.4 % reduction."
+        "With 12 of 42 joints the model reaches val_acc 0.863 on AUTSL, "
+        "with 71.4 % of the joints removed."
     )
 
 
 def test_what_was_measured_with_all_joints_only_is_not_quoted() -> None:
     selection = selection_of(12, 42, metrics_all_joints={"val_acc": 0.9}, metric="val_acc")
     assert selection.sentence() == (
-        "12 of 42 joints are kept, a 71.4 % reduction; val_acc was not measured with them."
+        "12 of 42 joints are kept, with 71.4 % of the joints removed; "
+        "val_acc was not measured with them."
     )
 
 
 def test_without_any_metric_the_sentence_says_so() -> None:
     assert selection_of(12, 42).sentence("AUTSL") == (
-        "12 of 42 joints are kept on AUTSL, a 71.4 % reduction; no metric was measured with them."
+        "12 of 42 joints are kept on AUTSL, with 71.4 % of the joints removed; "
+        "no metric was measured with them."
     )
+
+
+def test_a_whole_number_of_per_cent_has_no_decimals() -> None:
+    sentence = selection_of(27, 75, metrics={"val_acc": 0.863}, metric="val_acc").sentence()
+    assert sentence.endswith("the model reaches val_acc 0.863, with 64 % of the joints removed.")
 
 
 def test_with_all_joints_kept_nothing_is_claimed_about_fewer() -> None:
     kept = selection_of(4, 4, metrics={"val_acc": 0.9}, metric="val_acc", floor=0.8).sentence()
-    assert kept == "With all 4 joints the model reaches val_acc 0.900, no reduction."
+    assert kept == "With all 4 joints the model reaches val_acc 0.900, with none removed."
 
 
 def test_one_joint_is_singular() -> None:

@@ -101,7 +101,8 @@ def test_the_sentence_of_a_chosen_number_says_what_the_others_do() -> None:
     record = compared(RISING, 8, last=0.96)
     assert chosen_of(record) == Chosen(5, 8, 0.952, 12, 0.957, 0.01, False)
     assert sentence_of(record, "AUTSL") == (
-        "With 8 of 17 joints the model reaches val_acc 0.960 on AUTSL, a 52.9 % reduction; no "
+        "With 8 of 17 joints the model reaches val_acc 0.960 on AUTSL, with 52.9 % of the joints "
+        "removed; no "
         "number of joints did better by more than 0.01 when 5 were compared (0.952 with 8, 0.957 "
         "with 12)."
     )

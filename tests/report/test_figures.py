@@ -17,14 +17,16 @@ from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report import (
     for_paper,
     plot_classes,
+    plot_comparison,
+    plot_frontier,
     plot_history,
     plot_importance,
     plot_skeleton,
 )
-from lightning_jointprune.report.figures import _history_rows
+from lightning_jointprune.report.figures import REMOVED, _history_rows
 from lightning_jointprune.report.numbers import History, history_numbers, importance_numbers
 from lightning_jointprune.skeletons import get_skeleton
-from tests.records import HOSTILE, evaluated, record_of
+from tests.records import HOSTILE, compared, evaluated, record_of, unnamed
 
 
 def history_of(record: PruningRecord) -> History | None:
@@ -80,6 +82,25 @@ def test_the_heat_map_of_classes_has_what_each_loses_without_each_joint() -> Non
     assert list(figure.layout.yaxis.ticktext) == ["2", "1", "0"]
     assert figure.layout.meta["joints"] == [10, 3]
     assert plot_classes(replace(evaluated(record), per_class={}, per_class_drop={})).data == ()
+
+
+FIGURES = {  # every kind, and those with nothing to show
+    "importance": lambda: plot_importance(record_of("coco_17", (5, 7))),
+    "skeleton": lambda: plot_skeleton(record_of("coco_17", (5, 7))),
+    "history": lambda: plot_history(record_of("coco_17", (5, 7))),
+    "classes": lambda: plot_classes(evaluated(record_of("coco_17", (5, 7)))),
+    "comparison": lambda: plot_comparison({n: record_of("coco_17", (5, 7)) for n in "ab"}),
+    "frontier": lambda: plot_frontier(compared({2: 0.8, 5: 0.9}, 5)),
+    "no skeleton": lambda: plot_skeleton(unnamed((0.9, 0.1))),
+    "no history": lambda: plot_history(unnamed((0.9, 0.1))),
+    "no frontier": lambda: plot_frontier(unnamed((0.9, 0.1))),
+    "for a paper": lambda: for_paper(plot_importance(record_of("coco_17", (5, 7)))),
+}
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_no_figure_has_a_button_that_uploads_or_selects(kind: str) -> None:
+    assert set(FIGURES[kind]().layout.modebar.remove) == set(REMOVED)
 
 
 def test_many_classes_fit_a_page() -> None:

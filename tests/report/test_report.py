@@ -14,9 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from examples.autsl.data.statistics import Row
+from examples.autsl.study.tables import write_tables
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord
-from lightning_jointprune.report import Point, write_comparison, write_report
+from lightning_jointprune.report import (
+    Point,
+    for_paper,
+    plot_classes,
+    plot_comparison,
+    plot_frontier,
+    plot_history,
+    plot_importance,
+    plot_skeleton,
+    write_comparison,
+    write_report,
+)
+from lightning_jointprune.report.plotly_script import script_text
 from lightning_jointprune.skeletons import get_skeleton
 from tests.records import HOSTILE, compared, evaluated, record_of, unnamed
 
@@ -586,6 +600,54 @@ def test_the_page_of_a_comparison_is_drawn_without_barrier_and_runs_no_names(
     assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
     assert wrongs == []
     page.close()
+
+
+BUTTONS = {"Zoom", "Pan", "Zoom in", "Zoom out", "Autoscale", "Reset axes"}
+
+
+def pages_with_figures(folder: Path) -> dict[str, int]:
+    """Write every kind of page, and all figures as a notebook shows them; count their figures."""
+    record = record_of("coco_17", (5, 7))
+    runs, worth = {"a": compared(CURVE, 5), "b": record}, evaluated(record)
+    write_report(record, folder / "report.html", evaluation=worth, points=[Point(17, 0.8, "all")])
+    write_comparison(runs, folder / "comparison.html")
+    rows = [Row("gru", "ladder", joints, 1, (Estimate(0.5),)) for joints in (24, 5)]
+    write_tables(rows, [], ["top-1"], folder)
+    figures = [
+        plot_importance(record, worth),
+        plot_skeleton(record),
+        plot_history(record),
+        plot_classes(worth),
+        plot_comparison(runs),
+        plot_frontier(runs),
+        plot_frontier(unnamed((0.9, 0.1))),
+    ]
+    figures += [for_paper(figure) for figure in figures]
+    shown = (figure.to_html(full_html=False, include_plotlyjs=False) for figure in figures)
+    text = f"<script>{script_text()}</script>{''.join(shown)}"
+    (folder / "notebook.html").write_text(f"<meta charset=utf-8>{text}", encoding="utf-8")
+    return {"report": 6, "comparison": 2, "study": 1, "notebook": len(figures)}
+
+
+@pytest.mark.browser
+def test_no_figure_anywhere_can_be_uploaded_or_selected_from(
+    browser: Browser, tmp_path: Path
+) -> None:
+    from playwright.sync_api import expect
+
+    for name, count in pages_with_figures(tmp_path).items():
+        page = new_page(browser, viewport={"width": 1280, "height": 900})
+        wrongs: list[str] = []
+        page.on("console", lambda message, wrongs=wrongs: wrongs.append(message.text))
+        page.on("request", lambda request, wrongs=wrongs: wrongs.append(request.url))
+        page.goto((tmp_path / f"{name}.html").as_uri())
+        expect(page.locator(".js-plotly-plot .modebar")).to_have_count(count)
+        titles = page.locator(".modebar-btn").evaluate_all("of => of.map(e => e.dataset.title)")
+        more = {title for title in titles if title not in BUTTONS}
+        assert all(title.startswith(("Download plot", "Produced with Plotly")) for title in more)
+        assert titles.count("Zoom") == count
+        assert wrongs[1:] == []  # the first request is the page
+        page.close()
 
 
 @pytest.mark.browser

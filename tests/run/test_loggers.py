@@ -129,7 +129,7 @@ def test_a_logger_that_fails_is_a_warning_and_the_others_get_theirs(
 
 def test_the_text_is_the_sentence_and_the_table_of_keep_and_prune() -> None:
     lines = markdown(SELECTION, Path("a_b.html")).splitlines()
-    assert lines[0].startswith("2 of 3 joints are kept, a 33.3 % reduction;")
+    assert lines[0].startswith("2 of 3 joints are kept, with 33.3 % of the joints removed;")
     assert lines[2] == r"The report: a\_b.html"
     assert lines[4:] == [
         "| index | joint | keep probability | verdict |",

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from jinja2 import Environment, FileSystemLoader
-from plotly.offline import get_plotlyjs
+import plotly.graph_objects as go
 
 from examples.autsl.data.statistics import Comparison, Row, kept_of, unfinished_of
 from examples.autsl.study.selections import Cell
@@ -20,6 +18,7 @@ from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.report import Point, plot_frontier
+from lightning_jointprune.report.page import fill_page
 
 
 class Published(NamedTuple):
@@ -104,22 +103,22 @@ def _page(
     folder: Path,
     cells: Sequence[Cell],
 ) -> str:
-    templates = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__).parent))
-    frontier, kept = _frontier(rows, metrics[0]), kept_of(cells, folder)
-    return templates.get_template("study.html").render(
+    kept = kept_of(cells, folder)
+    return fill_page(
+        "study.html",
+        {"frontier": _frontier(rows, metrics[0])},
+        folder=Path(__file__).parent,
         rows=rows,
         tests=tests,
         metrics=metrics,
         published=PUBLISHED,
-        frontier=frontier,
-        plotly=get_plotlyjs() if frontier["data"] else "",
         kept=[(row, kept[row[:3]]) for row in rows if row[:3] in kept],
         unfinished=unfinished_of(cells, folder),
     )
 
 
-def _frontier(rows: Sequence[Row], metric: str) -> dict[str, Any]:
-    """Return the first metric against joints as plain data; without data below two rows."""
+def _frontier(rows: Sequence[Row], metric: str) -> go.Figure:
+    """Return the first metric against joints as a figure; without data below two rows."""
     points = [
         Point(joints, values[0].value, f"{encoder}, {selection}", values[0].low, values[0].high)
         for encoder, selection, joints, _, values, _ in rows
@@ -130,8 +129,7 @@ def _frontier(rows: Sequence[Row], metric: str) -> dict[str, Any]:
     figure.update_layout(height=380 + 12 * len(figure.data))  # its legend is above it
     # 5 and 543 joints in one figure.
     figure.update_xaxes(type="log", tickvals=sorted({point.joints for point in points}))
-    found: dict[str, Any] = json.loads(figure.to_json(engine="json"))
-    return found
+    return figure
 
 
 def _csv(lines: Sequence[Sequence[object]]) -> str:

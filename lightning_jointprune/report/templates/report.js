@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   const byId = (id) => document.getElementById(id);
   const read = (id) => JSON.parse(byId(id).textContent);
@@ -7,13 +6,11 @@
     heat.z = heat.z.map((row) => row.map((p) => p / 1000)); // shorter in the file as whole numbers
     return figure;
   };
-  const narrow = () => document.documentElement.clientWidth < 600;
   const { joints: columns, moments, rungs, edges } = read("page-data");
   // By rank. What depends on how many joints are kept follows `showRung`; `row` is that of the history.
   const joints = columns.map(([number, name, part, probability, kept, cost], rank) => ({ rank, row: rank, number, name, part, probability, kept, cost, measured: cost }));
   const byRow = [...joints];
   const byNumber = new Map(joints.map((joint) => [joint.number, joint]));
-  const config = { displaylogo: false, responsive: true, toImageButtonOptions: { format: "svg" } };
 
   // The number of joints that the run chose, by its place in `rungs`.
   const original = rungs.findIndex(({ kept }) => kept.length === joints.filter((joint) => joint.kept).length);
@@ -28,30 +25,11 @@
 
   const charts = new Map(); // by id: element, data, layout
 
-  function colours() {
-    const style = getComputedStyle(document.documentElement);
-    const colour = (name) => style.getPropertyValue(name).trim();
-    return { text: colour("--text"), soft: colour("--soft"), line: colour("--line"), card: colour("--card"), mark: colour("--mark") };
-  }
-
-  // The page's colours, read when they are needed, so that light and dark are said once, in the
-  // CSS. A narrow screen has no room for the joint names of the history.
+  // A figure's layout with marks on it. A narrow screen has no room for the joint names of the history.
   function dressed(id) {
-    const { layout } = charts.get(id), { text, soft, line, card } = colours(), clear = "rgba(0,0,0,0)";
-    const theme = {
-      ...layout,
-      paper_bgcolor: clear,
-      plot_bgcolor: clear,
-      font: { ...layout.font, color: soft, family: getComputedStyle(document.body).fontFamily, size: 12 },
-      hoverlabel: { bgcolor: card, bordercolor: line, font: { color: text, size: 13 }, align: "left" },
-      modebar: { bgcolor: clear, color: soft, activecolor: text },
-      dragmode: narrow() ? false : "zoom",
-      shapes: [...(layout.shapes ?? []), ...marks(id)],
-    };
-    for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
-      theme[key] = { ...layout[key], gridcolor: line, zeroline: false, linecolor: line };
-      if (narrow() && layout[key].ticktext) Object.assign(theme[key], { showticklabels: id !== "history" && layout[key].showticklabels !== false, tickfont: { size: 10 } });
-    }
+    const { layout } = charts.get(id), theme = themed(layout);
+    theme.shapes = [...(layout.shapes ?? []), ...marks(id)];
+    if (id === "history" && narrow()) theme.yaxis.showticklabels = false;
     return theme;
   }
 
@@ -167,10 +145,10 @@
     requestAnimationFrame(() => setTimeout(next));
   }
   if (typeof Plotly === "undefined") {
-    for (const element of waiting) element.append("The figures need Plotly's script, which could not be loaded. The tables have all values.");
+    for (const element of waiting) element.append(NO_PLOTLY);
   } else {
     next();
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    whenSchemeChanges(() => {
       for (const id of charts.keys()) {
         if (placeOf(joints[0]) && ["skeleton", "replay"].includes(id)) ring(id);
         update(id);

@@ -39,7 +39,7 @@ CONFIGS = Path(examples.__file__).parent / "autsl" / "configs"
 ROOT = Path(examples.__file__).parents[1]
 
 
-VOID = {"meta", "br"}
+VOID = {"meta", "br", "link"}
 
 
 class Outline(HTMLParser):
@@ -57,8 +57,11 @@ class Outline(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         assert "src" not in dict(attributes)  # nothing is fetched
-        assert tag != "link"
-        self.links += [value for name, value in attributes if name == "href" and value]
+        places = [value for name, value in attributes if name == "href" and value]
+        if tag == "link":
+            assert places == ["data:,"]  # an empty icon, so that a browser asks for none
+        else:
+            self.links += [place for place in places if not place.startswith("#")]
         if tag not in VOID:
             self.open.append(tag)
 
