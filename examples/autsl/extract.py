@@ -4,7 +4,7 @@
     python -m examples.autsl.extract AUTSL                   writes beside the videos
     python -m examples.autsl.extract AUTSL -o SKELETONS      a folder that can be trained on alone
     python -m examples.autsl.extract AUTSL --strict true     status 1 where a video was left out
-    python -m examples.autsl.extract AUTSL --detector mediapipe --models '[hand_landmarker.task]'
+    python -m examples.autsl.extract AUTSL --detector mediapipe --models hand_landmarker.task
 
 A finished clip is never computed again: after a crash, start the same command again. Of
 `signer0_sample1_color.mp4` come two files:
@@ -16,8 +16,8 @@ A finished clip is never computed again: after a crash, start the same command a
 `signer0_sample1_found.npz`
     `found`, shape `(frames, components)`, bool: whether each of `components` was found.
     `visibility`, shape `(frames, 33)`, 0 to 1: how surely each joint of the pose is seen, NaN
-    without a pose. `order`: the order of the joints, a name out of `examples.autsl.data.orders`.
-    `detector`: what found them.
+    without a pose; of RTMPose, `(frames, 133)`, the score of each joint. `order`: the order of the
+    joints, a name out of `examples.autsl.data.orders`. `detector`: what found them.
 """
 
 from __future__ import annotations
@@ -50,14 +50,16 @@ from examples.autsl.data.orders import (
 )
 from examples.autsl.detectors.holistic import Holistic
 from examples.autsl.detectors.landmarks import Detect, Detector
+from examples.autsl.detectors.rtmpose import RTMPose
 from examples.autsl.detectors.tasks import Tasks
 from examples.programs import one_line
 
 OTHER_VIDEOS = (".avi", ".mkv", ".mov", ".mp4", ".m4v", ".webm", ".wmv")
-DetectorName = Literal["mediapipe-legacy", "mediapipe"]
+DetectorName = Literal["mediapipe-legacy", "mediapipe", "rtmpose"]
 DETECTORS: dict[DetectorName, Callable[[tuple[Path, ...]], Detector]] = {
     "mediapipe-legacy": Holistic,
     "mediapipe": Tasks,
+    "rtmpose": RTMPose,
 }
 HOLISTIC = Holistic()
 
@@ -334,7 +336,7 @@ def main(
     workers: int = 2,
     strict: bool = False,
     detector: DetectorName = "mediapipe-legacy",
-    models: tuple[Path, ...] = (),
+    models: Sequence[Path] = (),
 ) -> int:
     """Extract the skeletons of a folder of videos.
 
@@ -344,11 +346,11 @@ def main(
         pattern: the names of the videos.
         workers: processes; each takes about a core and 500 MB.
         strict: whether to end with status 1 where a video was left out.
-        detector: what finds the joints: the Holistic of MediaPipe up to 0.10.21, or the landmarkers
-            of today's MediaPipe.
-        models: the detector's model files, in brackets; MediaPipe up to 0.10.21 has its own.
+        detector: what finds the joints: the Holistic of MediaPipe up to 0.10.21, the landmarkers of
+            today's MediaPipe, or RTMPose's whole body.
+        models: the detector's model files; MediaPipe up to 0.10.21 has its own.
     """
-    chosen = DETECTORS[detector](models)
+    chosen = DETECTORS[detector](tuple(models))
     extracted = extract(root, out, pattern, workers, chosen, progress=True)
     print_extracted(extracted, components_of(chosen.order))
     return int(strict and bool(extracted.problems))
@@ -357,8 +359,9 @@ def main(
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = ArgumentParser(description=main.__doc__.partition("\n")[0])
-    parser.add_function_arguments(main, as_positional=True, skip={"out"})
+    parser.add_function_arguments(main, as_positional=True, skip={"out", "models"})
     parser.add_argument("-o", "--out", type=Path | None, help="where to write, if not beside them")
+    parser.add_argument("--models", type=Path, nargs="+", default=[], help="the detector's files")
     return main(**parser.parse_args(args).as_dict())
 
 

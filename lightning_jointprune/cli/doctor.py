@@ -59,17 +59,25 @@ def conflicts(
 
     Args:
         versions: versions of what is installed, by name.
-        required: the requirements; those of extras count only for what is installed.
+        required: the requirements; those of extras count only for what is installed, and where
+            several ask for one package, what one of them accepts is enough.
         others: requirements of other packages, by name; they count only for what is installed.
 
     >>> conflicts({"torch": "2.3.1"}, [Requirement("torch>=2.4"), Requirement("einops>=0.8")])
     ["Expected torch>=2.4 but got 2.3.1. Run `pip install 'torch>=2.4'`.",
      "Expected einops>=0.8 but got none. Run `pip install 'einops>=0.8'`."]
     """
+    required = list(required)
+    accepted = {
+        requirement.name
+        for requirement in required
+        if requirement.marker is not None
+        and not _unmet(requirement, "", versions.get(requirement.name))
+    }
     found = [
         _unmet(requirement, "", versions.get(requirement.name))
         for requirement in required
-        if requirement.name in versions or requirement.marker is None
+        if requirement.marker is None or requirement.name in {*versions} - accepted
     ]
     for name, asked in (others or {}).items():
         for requirement in asked:

@@ -75,6 +75,18 @@ def test_a_conflict_with_several_extras_is_told_once(site: Path) -> None:
     assert found.startswith("Expected transformers>=4.48 but got 4.0.")
 
 
+@pytest.mark.parametrize(("version", "told"), [("0.10.21", 0), ("1.2.3", 0), ("0.10.5", 2)])
+def test_extras_for_two_releases_of_a_package_accept_either(version: str, told: int) -> None:
+    required = [
+        Requirement("mediapipe>=0.10.14,<=0.10.21; python_version > '3'"),
+        Requirement("mediapipe>=1.0; python_version > '3'"),
+        Requirement("numpy>=1.26"),
+    ]
+    assert len(conflicts({"mediapipe": version, "numpy": "2.0"}, required)) == told
+    (needed,) = conflicts({"mediapipe": "1.2.3"}, required)
+    assert needed.startswith("Expected numpy>=1.26 but got none.")
+
+
 @pytest.mark.parametrize(
     ("asked", "numpy", "told"),
     [

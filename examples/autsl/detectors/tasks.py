@@ -95,16 +95,23 @@ class Tasks:
             import mediapipe
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                'Expected mediapipe but it is not installed: pip install "mediapipe>=1.0".'
+                "Expected mediapipe but it is not installed: "
+                'pip install "lightning-jointprune[tasks]".'
             ) from error
         version, blocks = mediapipe.__version__, get_order(self.order).blocks
+        if hasattr(mediapipe, "solutions"):  # its HolisticLandmarker ends the process without hands
+            raise ValueError(
+                f"Expected MediaPipe 1.0 or newer but got {version}: pip install -U mediapipe, or "
+                "pass --detector mediapipe-legacy without --models."
+            )
         for kind, path in self.kinds.items():
             try:
                 _landmarker(mediapipe, kind, path).close()
-            except (RuntimeError, ValueError) as error:
+            except (OSError, RuntimeError, ValueError) as error:
+                said = str(error).partition("\n")[0].rstrip(".")
                 raise ValueError(
-                    f"Expected a model that MediaPipe {version} can load but got "
-                    f"{path}: {error}. It takes {MODELS}."
+                    f"Expected a model that MediaPipe {version} can load but got {path}: {said}. "
+                    f"It takes {MODELS}."
                 ) from error
 
         def detect(frames: Iterable[np.ndarray]) -> Landmarks:
@@ -174,7 +181,8 @@ def _marks(
 def hands_of(result: Any) -> dict[str, Sequence[Any]]:
     """Return the marks of the left and the right hand out of what `HandLandmarker` found.
 
-    One person is looked for, so of two hands of which it says the same side, the surer one is it.
+    Its sides are the person's own in a picture that is not mirrored; the label map of the legacy
+    Hands has them the other way round. A person has one hand on a side: the surer of two is taken.
     """
     hands: dict[str, Sequence[Any]] = {}
     pairs = zip(result.handedness, result.hand_landmarks, strict=True)

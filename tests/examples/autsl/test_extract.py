@@ -323,6 +323,52 @@ def test_two_videos_of_one_array_and_a_folder_in_another_order_are_refused(folde
     assert not arrays(folder)
 
 
+def test_models_are_given_to_the_detector_and_said_where_they_are_missing(folder: Path) -> None:
+    args = [str(folder), "--detector", "rtmpose", "--models", "a.onnx", "b.onnx"]
+    with pytest.raises(ValueError, match=r"Expected a model but got no file at a\.onnx\. It takes"):
+        run(args)
+    with pytest.raises(ValueError, match=r"Expected no model for mediapipe-legacy but got a\.onnx"):
+        run([str(folder), "--models", "a.onnx"])
+
+
+class OnlyHands(StandIn):
+    """Finds the hands alone."""
+
+    name, order = "hands", "left-right"
+
+    def __call__(self, frames: Iterable[np.ndarray]) -> Landmarks:
+        found = super().__call__(frames)
+        joints = np.concatenate([found.joints[:, 468:489], found.joints[:, -21:]], axis=1)
+        return Landmarks(joints, found.visibility, found.found[:, 1::2], self.name)
+
+
+def test_hands_alone_can_be_trained_on_and_another_detector_is_not_mixed_in(
+    folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    extract(folder, out, detector=OnlyHands())
+    data = SignData(str(out), "skeleton", num_frames=8, batch_size=2)
+    data.setup("fit")
+    assert (data.order, data.skeleton, data.joint_shape) == (
+        "left-right",
+        "mediapipe_hands",
+        (42, 3),
+    )
+    with pytest.raises(
+        ValueError, match=r"in the order face-left-pose-right at .* but got left-rig"
+    ):
+        quick(folder, out)
+
+    class OtherHands(OnlyHands):
+        name = "other hands"
+
+    with pytest.raises(
+        ValueError, match=r"Expected joints of other hands at .* got those of hands,"
+    ):
+        extract(folder, out, detector=OtherHands())
+    assert extract(folder, out, detector=OnlyHands()).finished == 8
+
+
 def test_missing_mediapipe_is_named_with_what_to_type(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -208,15 +208,15 @@ def test_model_that_mediapipe_can_not_load_and_a_missing_package_are_said(
     models: dict[str, Path], mediapipe: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(options: SimpleNamespace) -> None:
-        raise RuntimeError("Unable to open zip archive.")
+        raise FileNotFoundError("Unable to open zip archive.\n=== Source Location Trace")
 
+    detector = Tasks((models["hand"],))
     mediapipe.tasks.vision.HandLandmarker.create_from_options = fail
-    with pytest.raises(
-        ValueError, match=r"MediaPipe 1\.2\.3 can load but got .*hand\.task: Unable"
-    ):
-        Tasks((models["hand"],)).load()
+    with pytest.raises(ValueError, match=r"1\.2\.3 can load but got .*: Unable .* archive\. It ta"):
+        detector.load()
+    mediapipe.solutions, mediapipe.__version__ = None, "0.10.21"
+    with pytest.raises(ValueError, match=r"MediaPipe 1\.0 or newer but got 0\.10\.21: pip install"):
+        detector.load()
     monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(
-        ModuleNotFoundError, match=r"Expected mediapipe .* pip install \"mediapipe>="
-    ):
-        Tasks((models["hand"],)).load()
+    with pytest.raises(ModuleNotFoundError, match=r"Expected mediapipe .* pip install .*\[tasks\]"):
+        detector.load()
