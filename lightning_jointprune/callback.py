@@ -601,6 +601,7 @@ class JointPruningCallback(pl.Callback):
         if self._search.is_to_choose(progress):
             self._choose(trainer)
         phase = self._search.advance(progress)
+        self._recorder.redundancy.begin_step(warm=self._search.phase == "warmup")
         if phase is not None:
             self._begin_phase(trainer, phase)
 

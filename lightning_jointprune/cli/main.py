@@ -164,6 +164,7 @@ def _show(arguments: argparse.Namespace) -> None:
             ratio=selection.ratio,
             undecided=selection.undecided,
             keep_probabilities=selection.keep_probabilities,
+            stand_ins=selection.stand_ins,
             metrics=selection.metrics,
             metrics_all_joints=selection.metrics_all_joints,
             trust=said.level,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from lightning_jointprune.record.files import PathLike
@@ -13,6 +13,7 @@ from lightning_jointprune.record.selection import (
     finite,
     indices_below,
     probabilities_of,
+    stand_ins_of,
 )
 from lightning_jointprune.record.stored import (
     RECORD_FILE,
@@ -116,9 +117,12 @@ class PruningRecord:
         course: of the search: `"began"` and `"learned_at"`, the fractions of the run at which it
             began and at which the training loss had fallen by a tenth (None for not yet), and
             `"steps"`, its optimizer steps; empty if that is not known.
+        redundancy: R² with which joint d foretells joint k's coordinates in training frames, shape
+            `(J, J)`, row k, column d, each in [0, 1], to two digits; empty if it is not known.
 
     Raises:
-        ValueError: an unknown phase, an edge to no joint, or a snapshot or a pose of other joints.
+        ValueError: an unknown phase, an edge to no joint, or a snapshot, a pose or a redundancy of
+            other joints.
     """
 
     selection: JointSelection
@@ -135,6 +139,7 @@ class PruningRecord:
     baseline: Mapping[str, float] = field(default_factory=dict)
     course: Mapping[str, Any] = field(default_factory=dict)
     skeleton_file: str | None = None
+    redundancy: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         joints = self.selection.num_joints
@@ -154,6 +159,7 @@ class PruningRecord:
         set_fields(self, parts=parts, normalisation=plain(dict(self.normalisation)))
         set_fields(self, baseline=finite(self.baseline))
         set_fields(self, course=plain(dict(self.course)))
+        set_fields(self, redundancy=_redundancy(self.redundancy, joints))
         set_fields(self, settings=plain(dict(self.settings)), versions=plain(dict(self.versions)))
 
     @property
@@ -167,7 +173,7 @@ class PruningRecord:
         return tuple(sorted((_point(rung) for rung in rungs), key=lambda point: point.joints))
 
     def selection_of(self, joints: int) -> JointSelection:
-        """Return the selection of so many joints, out of those of a ladder.
+        """Return the selection of so many joints, out of those of a ladder, with its stand-ins.
 
         Raises:
             ValueError: if the run has none of so many.
@@ -178,7 +184,8 @@ class PruningRecord:
                 f"Expected joints out of {', '.join(map(str, sorted(known)))} but got {joints}. "
                 f"Train with budget=TargetJoints([{joints}, {min(known)}]) for others."
             )
-        return known[joints]
+        found = known[joints]
+        return replace(found, stand_ins=stand_ins_of(found, self.redundancy) or found.stand_ins)
 
     def to_json(self, path: PathLike | None = None) -> str:
         """Return the record as JSON; also write it to a file, or into a folder.
@@ -228,6 +235,17 @@ def _pose(places: Iterable[Iterable[float]], joints: int) -> tuple[tuple[float, 
             f"Expected 2 or 3 finite coordinates of each of {joints} joints as pose but got {pose}."
         )
     return pose
+
+
+def _redundancy(rows: Iterable[Iterable[float]], joints: int) -> tuple[tuple[float, ...], ...]:
+    table = tuple(tuple(map(float, row)) for row in rows)
+    fits = not table or {len(table), *map(len, table)} == {joints}
+    if not (fits and all(min(row) >= 0 and max(row) <= 1 for row in table)):
+        raise ValueError(
+            f"Expected a redundancy of {joints} times {joints} values in [0, 1] but got "
+            f"{len(table)} rows of {sorted({*map(len, table)})}. Pass an R² for each pair, or ()."
+        )
+    return table
 
 
 def _phase(phase: str) -> str:

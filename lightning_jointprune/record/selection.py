@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,10 @@ from lightning_jointprune.record.stored import (
     whole,
     write_json,
 )
-from lightning_jointprune.record.tables import joint_table
+from lightning_jointprune.record.tables import joint_table, stand_in_table
 
 KIND = "joint_selection"
+STAND_IN = 0.5  # least R² with which a dropped joint foretells a kept one that it can stand in for
 WHOLE = 2e-3  # error of single precision in whole numbers up to some 10,000, in samples
 
 
@@ -45,9 +46,12 @@ class JointSelection:
         floor: the value that `metric` was asked to stay at or above, in units of `metric`.
         higher_is_better: whether more of `metric` is better; where it is not, `floor` is a ceiling.
         samples: how many samples that validation had; None if not known.
+        stand_ins: of each kept joint, the dropped joints that could stand in for it, by name, with
+            the R² in [0, 1] with which each foretells the kept joint's coordinates in the training
+            frames, the best first. A kept joint that has none is left out.
 
     Raises:
-        ValueError: a length, index, name or probability that does not fit.
+        ValueError: a length, index, name, probability or R² that does not fit.
 
     >>> selection = JointSelection((0, 2), 3, ("wrist", "thumb", "index"), (0.99, 0.02, 0.97))
     >>> selection.sentence()
@@ -64,6 +68,7 @@ class JointSelection:
     floor: float | None = None
     higher_is_better: bool = True
     samples: int | None = None
+    stand_ins: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = whole(self.num_joints, "num_joints")
@@ -84,6 +89,7 @@ class JointSelection:
         set_fields(self, keep_probabilities=probabilities_of(self.keep_probabilities, count))
         set_fields(self, metrics=finite(self.metrics), metric=self.metric and str(self.metric))
         set_fields(self, metrics_all_joints=finite(self.metrics_all_joints))
+        set_fields(self, stand_ins=_checked_stand_ins(self.stand_ins, set(names)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,11 +128,12 @@ class JointSelection:
         return sum(map(is_undecided, self.keep_probabilities))
 
     def summary(self, width: int | None = None) -> str:
-        """Return the KEEP / PRUNE table, as wide as the terminal or `width` characters."""
+        """Return the KEEP / PRUNE table and the stand-ins, as wide as the terminal or `width`."""
         counts = f"{len(self.indices)} of {self.num_joints} joints kept, {self.undecided} undecided"
         width = max(width or shutil.get_terminal_size((100, 24)).columns, 40)
         table = joint_table(self.joint_names, self.keep_probabilities, self.mask, width)
-        return f"{counts}, {100 * self.ratio:.1f} % removed\n{table}"
+        others = stand_in_table(self.stand_ins, width) if self.stand_ins else ""
+        return f"{counts}, {100 * self.ratio:.1f} % removed\n{table}{others}"
 
     def sentence(self, title: str | None = None) -> str:
         """Return one sentence for a paper, of measured values only; `title` names the data."""
@@ -202,6 +209,45 @@ def beside_floor(value: float, floor: float, better: bool) -> tuple[str, str]:
         if (got > asked, got < asked) == (value > floor, value < floor):
             break
     return f"{got:.{digits + more}f}{unit}", f"{asked:.9g}{unit}"
+
+
+def stand_ins_of(
+    selection: JointSelection, redundancy: Sequence[Sequence[float]]
+) -> dict[str, dict[str, float]]:
+    """Return the dropped joints that could stand in for each kept joint, the best first.
+
+    Args:
+        selection: the joints.
+        redundancy: R² with which joint d foretells joint k, shape `(J, J)`, row k, column d; empty
+            where it is not known.
+    """
+    names, mask = selection.joint_names, selection.mask
+    found = {
+        names[kept]: {
+            names[joint]: r2
+            for joint, r2 in enumerate(redundancy[kept])
+            if r2 >= STAND_IN and not mask[joint]
+        }
+        for kept in (selection.indices if redundancy else ())
+    }
+    return _checked_stand_ins(found, set(names))
+
+
+def _checked_stand_ins(
+    stand_ins: Mapping[str, Mapping[str, float]], names: set[str]
+) -> dict[str, dict[str, float]]:
+    """Return stand-ins, the best first, without joints that have none; or raise ValueError."""
+    found: dict[str, dict[str, float]] = {}
+    for kept, others in stand_ins.items():
+        values = {str(joint): real(r2, "R²") for joint, r2 in others.items()}
+        if not {str(kept), *values} <= names or not all(0 <= r2 <= 1 for r2 in values.values()):
+            raise ValueError(
+                f"Expected stand-ins of joint_names, each with an R² in [0, 1], but got {values} "
+                f"for {kept!r}. Name other joints of the selection, or none."
+            )
+        if values:
+            found[str(kept)] = dict(sorted(values.items(), key=lambda item: -item[1]))
+    return found
 
 
 def indices_below(values: Iterable[int], count: int) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from rich import box
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+NAMED = 3  # number of stand-ins of a joint that are named, at most
 SCREEN = 48  # largest number of joints whose table fits a screen in one block
 
 
@@ -43,6 +44,33 @@ def joint_table(
             cells += [str(joint), probability, Text(names[joint]), verdicts[joint]]
         table.add_row(*cells)
     return as_text(table, width)
+
+
+def stand_in_table(stand_ins: Mapping[str, Mapping[str, float]], width: int) -> str:
+    """Return the joints that could stand in for each kept one, under a title.
+
+    Args:
+        stand_ins: of each kept joint, the others, the best first, with their R².
+        width: in characters.
+    """
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(2):
+        table.add_column(overflow="fold")
+    for kept, others in stand_ins.items():
+        table.add_row(*map(Text, map(printable, (kept, f"or {named(others)}"))))
+    title = "Stand-ins, with the share of the kept joint's variance that each explains (R²)"
+    return f"\n\n{title}\n{as_text(table, width)}"
+
+
+def named(others: Mapping[str, float]) -> str:
+    """Return stand-ins in words, the best first: at most three with their R², the rest counted.
+
+    >>> named({"dip": 0.97, "pip": 0.91, "mcp": 0.8, "wrist": 0.6})
+    'dip: 0.97, pip: 0.91, mcp: 0.80, and 1 more'
+    """
+    best = [f"{name}: {r2:.2f}" for name, r2 in list(others.items())[:NAMED]]
+    more = len(others) - len(best)
+    return ", ".join([*best, *([f"and {more} more"] if more else [])])
 
 
 def as_text(table: Table, width: int | None = None) -> str:

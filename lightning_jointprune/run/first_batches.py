@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from lightning_jointprune.gates.axes import frames_of, is_there
 from lightning_jointprune.gates.layer import JointPruningLayer, LayerCall
 from lightning_jointprune.measure.anatomy import Doubt, order_doubt
+from lightning_jointprune.measure.redundancy import redundancy
 from lightning_jointprune.skeletons import Skeleton
 
 SAMPLES = 8  # of each batch that are looked at
@@ -48,18 +50,24 @@ class FirstBatches(ABC):
             return
         if not layer.training:
             return
-        if self.calls >= self.limit or layer.mode != "open":
+        if self._has_seen_enough(layer):
             self.over = True
             self._handle.remove()
         else:
             x, axes, joints = LayerCall(*args, **kwargs)
             self.calls += 1
             if x.numel() > 0:
-                self._look(x.detach()[:SAMPLES], axes, joints or range(self.num_joints))
+                self._look(x.detach(), axes, joints or range(self.num_joints))
+
+    def _has_seen_enough(self, layer: JointPruningLayer) -> bool:
+        return self.calls >= self.limit or layer.mode != "open"
 
     def _look(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
+        self._try(lambda: self._add(x[:SAMPLES].float(), axes, joints))
+
+    def _try(self, look: Callable[[], None]) -> None:
         try:
-            self._add(x.float(), axes, joints)
+            look()
         except Exception as error:  # what is only looked at may not cost the run
             self._handle.remove()
             if not dist.is_available() or not dist.is_initialized() or dist.get_rank() == 0:
@@ -303,3 +311,132 @@ def _widest(first: Tensor, second: Tensor) -> Tensor:
     """Return both together: numbers are added, and the ends are the outer ones."""
     least, most = torch.minimum(first, second), torch.maximum(first, second)
     return torch.stack([first[0] + second[0], most[1], least[2], most[3], least[4], most[5]])
+
+
+ROWS = 128  # frames of a step, at most, that `Redundancy` keeps
+KEPT_FRAMES = 4096  # frames of a run, at most
+
+
+class Redundancy(FirstBatches):
+    """Keeps some frames, to say how well each joint foretells each other.
+
+    They are of steps that are spread evenly over the warm-up: of all of them at first, and whenever
+    that is too many frames, of half as many. A run with a short warm-up goes on until it has half
+    of the frames. In a step, they are spread evenly over samples and time. No random number is
+    drawn, and nothing waits for the device before the end.
+
+    Args:
+        num_joints: J.
+
+    Attributes:
+        step: the training step at hand, from 0; -1 before the first.
+        stride: number of steps from one whose frames are kept to the next.
+        frames: of each of these steps, shape `(rows, J, channels)`; a joint that was in no call of
+            the layer is NaN. Empty once there are enough.
+    """
+
+    def __init__(self, num_joints: int) -> None:
+        super().__init__(num_joints)
+        self.step, self.stride = -1, 1
+        self.frames: list[Tensor] = []
+        self._parts: dict[int, Tensor] = {}  # frames of a step, by the first joint of a part
+        self._percent: Tensor | None = None  # what `percent` returns, as long as it holds
+
+    def begin_step(self, warm: bool) -> None:
+        """Begin a training step.
+
+        Args:
+            warm: whether it is one of the warm-up.
+        """
+        if self.over:
+            return
+        self._try(self._gather)
+        self.step += 1
+        if not warm and 2 * sum(map(len, self.frames)) >= KEPT_FRAMES:
+            self.over = True
+            self.percent()
+
+    def percent(self) -> Tensor | None:
+        """Return the R² of all pairs of joints, in per cent; None where nothing is known.
+
+        Returns:
+            See `redundancy`, shape `(J, J)`, uint8.
+        """
+        if self._percent is None and self.frames:
+            self._try(self._measure)
+            self.over = self.over or self._percent is None  # it would fail again
+            self.frames = [] if self.over else self.frames
+        return self._percent
+
+    def _measure(self) -> None:
+        frames = torch.cat([frames.cpu() for frames in self.frames])
+        self._percent = (100 * redundancy(frames)).round().to(torch.uint8)
+
+    def _has_seen_enough(self, layer: JointPruningLayer) -> bool:  # noqa: ARG002 -- of any mode
+        return self.over
+
+    def _look(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
+        if self.step % self.stride == 0 and joints.start not in self._parts:
+            self._try(lambda: self._add(x, axes, joints))
+
+    def _add(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
+        frames = frames_of(x, axes).flatten(0, 1)
+        rows = _spread(len(frames), ROWS, self.step // self.stride, x.device)
+        self._parts[joints.start] = frames[rows].float()
+
+    def _gather(self) -> None:
+        """Put the parts of the step before together, if their frames belong to each other."""
+        parts, self._parts = self._parts, {}
+        if len({len(part) for part in parts.values()}) != 1:
+            return
+        first = next(iter(parts.values()))
+        channels = max(part.shape[2] for part in parts.values())
+        whole = first.new_full((len(first), self.num_joints, channels), torch.nan)
+        for start, part in parts.items():  # channels that a part lacks are constant
+            within = whole[:, start : start + part.shape[1]].zero_()
+            within[..., : part.shape[2]] = part
+        if self.frames and self.frames[0].device != whole.device:  # those of a checkpoint
+            self.frames = [frames.to(whole.device) for frames in self.frames]
+        if self.frames and self.frames[0].shape[1:] != whole.shape[1:]:
+            return
+        self.frames.append(whole)
+        self._percent = None
+        if sum(map(len, self.frames)) > KEPT_FRAMES:
+            self.frames, self.stride = self.frames[::2], 2 * self.stride
+
+    def state_dict(self, goes_on: bool = True) -> dict[str, Any]:
+        """Return what was kept, the frames only as long as they are needed.
+
+        Args:
+            goes_on: whether a run can go on from there.
+        """
+        if not self.over:
+            self._try(self._gather)
+        return {
+            "step": self.step,
+            "stride": self.stride,
+            "over": self.over,
+            "frames": [frames.cpu() for frames in self.frames] if goes_on else [],
+            "percent": self._percent,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.step, self.stride, self.over = state["step"], state["stride"], state["over"]
+        self.frames, self._percent = list(state["frames"]), state["percent"]
+
+
+def _spread(count: int, most: int, turn: int, device: torch.device) -> Tensor:
+    """Return `most` of `count` places, or all, spread evenly and each time others.
+
+    They are multiples of the golden section of `count`, so that a period, such as the frames of a
+    sample, does not lead to the same frame of each.
+
+    >>> _spread(10, 4, 0, torch.device("cpu")).tolist()
+    [0, 7, 4, 1]
+    """
+    step = round(0.618034 * count)
+    while math.gcd(step, count) > 1:
+        step += 1
+    first = turn * most if count > most else 0
+    return (torch.arange(min(most, count), device=device) + first) * step % count

@@ -7,14 +7,14 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.record.files import Place, RunFolder
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord, Snapshot
-from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.record.selection import JointSelection, stand_ins_of
 from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE, as_argument
 from lightning_jointprune.record.tables import SCREEN
 from lightning_jointprune.record.versions import installed
@@ -25,7 +25,13 @@ from lightning_jointprune.report.doubts import (
     floor_doubts,
     freeze_doubts,
 )
-from lightning_jointprune.run.first_batches import FirstBatches, MeanPose, Normalisation, Order
+from lightning_jointprune.run.first_batches import (
+    FirstBatches,
+    MeanPose,
+    Normalisation,
+    Order,
+    Redundancy,
+)
 from lightning_jointprune.run.loggers import hand_over
 from lightning_jointprune.search.budgets import AUTO
 from lightning_jointprune.search.metrics import higher_is_better
@@ -87,6 +93,7 @@ class Recorder:
         self.logged: list[str] | None = None  # names that a validation logged; None before any
         self.pose = MeanPose(len(self.joint_names))
         self.normalisation = Normalisation(len(self.joint_names))
+        self.redundancy = Redundancy(len(self.joint_names))
         self.order = None if skeleton is None or not skeleton.known else Order(skeleton)
         self._written: int | None = None  # the last step that is in the files
         self._refreshed_since: float | None = None
@@ -95,6 +102,7 @@ class Recorder:
     def watch(self, layer: JointPruningLayer) -> None:
         """Watch how the joints reach the layer, and where they are if no skeleton says it."""
         self.normalisation.watch(layer)
+        self.redundancy.watch(layer)
         if self.order is not None:
             self.order.watch(layer)
         if self.skeleton is None or not self.skeleton.drawing:
@@ -207,7 +215,14 @@ class Recorder:
 
     def selection(self, search: JointSearch) -> JointSelection:
         """Return the joints kept so far."""
-        return self._selected(search.mask(), search.probabilities(), self.metrics)
+        kept = self._selected(search.mask(), search.probabilities(), self.metrics)
+        return replace(kept, stand_ins=stand_ins_of(kept, self._redundancy(search)))
+
+    def _redundancy(self, search: JointSearch) -> tuple[tuple[float, ...], ...]:
+        """Return the R² of all pairs of joints; empty in the warm-up, and where it is not known."""
+        percent = None if search.phase == "warmup" else self.redundancy.percent()
+        rows = [] if percent is None else percent.tolist()
+        return tuple(tuple(r2 / 100 for r2 in row) for row in rows)
 
     def rungs(self, search: JointSearch) -> tuple[JointSelection, ...]:
         """Return the joints of every rung of a ladder that was reached so far, the most first."""
@@ -250,6 +265,7 @@ class Recorder:
             pose=(own.drawing if own else ()) or self.pose.places(),
             normalisation=self.normalisation.found(),
             baseline=self.baseline,
+            redundancy=self._redundancy(search),
         )
 
     def _settings_of(self, search: JointSearch) -> dict[str, Any]:
@@ -334,6 +350,7 @@ class Recorder:
             "history": [asdict(snapshot) for snapshot in self.history if goes_on],
             "pose": self.pose.state_dict(),
             "normalisation": self.normalisation.state_dict(),
+            "redundancy": self.redundancy.state_dict(goes_on),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -343,8 +360,8 @@ class Recorder:
         self.higher_is_better = state["more_is_better"]
         self._settled = self.metric is not None
         self.history = [Snapshot(**snapshot) for snapshot in state["history"]]
-        watchers: dict[str, FirstBatches] = {"pose": self.pose, "normalisation": self.normalisation}
-        for name, watcher in watchers.items():
+        for name in ("pose", "normalisation", "redundancy"):
+            watcher: FirstBatches = getattr(self, name)
             if name in state:  # older ones have none
                 watcher.load_state_dict(state[name])
 

@@ -136,6 +136,15 @@ def test_show_as_json_has_the_records_values(run: Path, capsys: pytest.CaptureFi
     assert [finding["level"] for finding in shown["findings"]] == ["good", "good", "note", "note"]
 
 
+def test_show_names_stand_ins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    selection = selection_of((0,), stand_ins={"nose": {"left_eye": 0.97}})
+    PruningRecord(selection).to_json(tmp_path)
+    assert main(["show", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.endswith("explains (R²)\nnose  or left_eye: 0.97\n")
+    main(["show", str(tmp_path), "--json"])
+    assert json.loads(capsys.readouterr().out)["stand_ins"] == {"nose": {"left_eye": 0.97}}
+
+
 def test_report_is_written_beside_the_record_or_where_it_is_asked_for(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -237,3 +237,30 @@ def test_a_snapshot_that_does_not_fit_is_refused(change: dict[str, Any], message
 def test_a_pose_that_does_not_fit_is_refused(pose: Any) -> None:
     with pytest.raises(ValueError, match="2 or 3 finite coordinates of each of 2 joints"):
         PruningRecord(selection_of(1, 2), pose=pose)
+
+
+# --- redundancy ---------------------------------------------------------------------------------
+
+
+def test_a_redundancy_comes_back_from_json_and_gives_a_rung_its_stand_ins() -> None:
+    names = tuple(f"joint_{joint}" for joint in range(3))
+    both = JointSelection((0, 1), 3, names, (1, 1, 0))
+    alone = JointSelection((0,), 3, names, (1, 0, 0))
+    rows = ((1.0, 0.97, 0.3), (0.96, 1.0, 0.2), (0.3, 0.2, 1.0))
+    record = PruningRecord(both, rungs=(both, alone), redundancy=rows)
+    assert PruningRecord.from_json(record.to_json()) == record
+    assert record.selection_of(1).stand_ins == {"joint_0": {"joint_1": 0.97}}
+    assert record.selection_of(2).stand_ins == {}
+
+
+@pytest.mark.parametrize("rows", [((1.0,),), ((1.0, 2.0), (0.0, 1.0)), ((1.0, 0.0), (1.0,))])
+def test_a_redundancy_of_other_joints_or_units_is_refused(rows: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match="redundancy of 2 times 2 values in"):
+        PruningRecord(selection_of(1, 2), redundancy=rows)
+
+
+def test_a_record_of_before_has_no_redundancy() -> None:
+    former = json.loads(PruningRecord(selection_of(1, 2)).to_json())
+    del former["redundancy"], former["selection"]["stand_ins"]
+    record = PruningRecord.from_json(json.dumps(former))
+    assert (record.redundancy, record.selection.stand_ins) == ((), {})

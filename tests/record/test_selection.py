@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightning_jointprune.record.selection import JointSelection, show
+from lightning_jointprune.record.selection import JointSelection, show, stand_ins_of
 
 
 def selection_of(kept: int, total: int, **more: Any) -> JointSelection:
@@ -38,6 +38,9 @@ def test_lists_become_tuples_so_that_selections_compare() -> None:
     [
         ({"indices": (2, 0)}, "ascending"),
         ({"indices": (0, 0)}, "ascending"),
+        ({"stand_ins": {"a": {"nose": 0.9}}}, "stand-ins of joint_names"),
+        ({"stand_ins": {"nose": {"b": 0.9}}}, "stand-ins of joint_names"),
+        ({"stand_ins": {"a": {"b": 1.1}}}, r"an R² in \[0, 1\], but got {'b': 1.1} for 'a'"),
         ({"indices": (3,)}, r"in \[0, 3\) but got \(3,\)"),
         ({"indices": (-1,)}, "ascending"),
         ({"indices": (0.5,)}, "an integer as index but got 0.5"),
@@ -220,3 +223,39 @@ def test_the_table_is_ordered_by_keep_probability() -> None:
 )
 def test_a_value_has_three_decimals_or_as_many_digits(value: float, text: str) -> None:
     assert show(value) == text
+
+
+# --- stand-ins ----------------------------------------------------------------------------------
+
+
+def test_dropped_joints_stand_in_for_kept_ones_the_best_first() -> None:
+    redundancy = ((1.0, 0.99, 0.5, 0.8), (0.9, 1.0, 0.49, 0.3), (0.0,) * 4, (0.0,) * 4)
+    selection = selection_of(2, 4)
+    found = stand_ins_of(selection, redundancy)
+    assert found == {"joint_0": {"joint_3": 0.8, "joint_2": 0.5}}
+    assert list(found["joint_0"]) == ["joint_3", "joint_2"]
+    assert stand_ins_of(selection, ()) == {}
+    assert stand_ins_of(selection_of(4, 4), redundancy) == {}
+
+
+def test_stand_ins_come_back_from_json_in_their_order() -> None:
+    stand_ins = {"joint_0": {"joint_2": 0.6, "joint_10": 0.7}, "joint_1": {}}
+    selection = selection_of(2, 12, stand_ins=stand_ins)
+    again = JointSelection.from_json(selection.to_json())
+    assert again == selection
+    assert [list(others) for others in again.stand_ins.values()] == [["joint_10", "joint_2"]]
+
+
+def test_the_summary_names_at_most_three_stand_ins_of_a_joint() -> None:
+    others = {f"joint_{joint}": 1 - joint / 10 for joint in range(1, 6)}
+    lines = selection_of(1, 6, stand_ins={"joint_0": others}).summary(100).splitlines()
+    assert lines[-2:] == [
+        "Stand-ins, with the share of the kept joint's variance that each explains (R²)",
+        "joint_0  or joint_1: 0.90, joint_2: 0.80, joint_3: 0.70, and 2 more",
+    ]
+    assert "Stand-ins" not in selection_of(1, 6).summary(100)
+
+
+def test_a_stand_in_with_a_hostile_name_moves_no_cursor() -> None:
+    selection = JointSelection((0,), 2, ("a", "b\x1b[2J"), (1, 0), stand_ins={"a": {"b\x1b[2J": 1}})
+    assert "\x1b" not in selection.summary()
