@@ -28,6 +28,7 @@ from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.run.load import analyze_pruning, load_pruned
 from lightning_jointprune.search.budgets.fewest import Fewest
+from lightning_jointprune.search.budgets.given_joints import GivenJoints
 from lightning_jointprune.search.budgets.metric_floor import MetricFloor
 from lightning_jointprune.search.budgets.price import Price
 from lightning_jointprune.search.budgets.target_joints import TargetJoints
@@ -46,6 +47,7 @@ __all__ = [
     "TargetJoints",
     "MetricFloor",
     "Fewest",
+    "GivenJoints",
     "GumbelSigmoid",
     "StraightThroughGumbelSigmoid",
     "HardConcrete",

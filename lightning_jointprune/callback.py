@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -65,7 +65,9 @@ class JointPruningCallback(pl.Callback):
             infers them and refuses when they are ambiguous.
         budget: what limits the joints: an object such as `Price(0.003)` or `MetricFloor`, or just
             a whole number of joints, or several. `"auto"` is `Fewest()` where the run has a
-            validation to compare numbers of joints by, and else `Price("auto")`.
+            validation to compare numbers of joints by, and else `Price("auto")`. A
+            `JointSelection`, or the path of one, is trained with from the first step on: nothing is
+            searched then.
         gate: how a gate is relaxed while it is learned: an object such as `HardConcrete()`, or its
             name, `"hard_concrete"`.
         groups: gates above the joints: `Groups`, a mapping from a group's name to its joints, or
@@ -94,7 +96,7 @@ class JointPruningCallback(pl.Callback):
         skeleton: str | Skeleton | None = None,
         input: str | None = None,  # noqa: A002 -- the field's word
         axes: str | None = None,
-        budget: Budget | int | Sequence[int] | Literal["auto"] = AUTO,
+        budget: Budget | JointSelection | int | Sequence[int] | str = AUTO,
         gate: Gate | str = GumbelSigmoid(),  # noqa: B008 -- frozen
         groups: Groups | Mapping[str, Sequence[int | str]] | str | None = None,
         keep: Sequence[int | str] = (),
@@ -311,7 +313,8 @@ class JointPruningCallback(pl.Callback):
         self._resolve(skipped=True)  # with manual optimization there may be no hook before
         if self._entrance.inside:
             other_callbacks.give_buffers(trainer)
-        if self._entrance.passed_once() and self._settings.drop:  # they were in these gradients
+        hides = self._settings.drop or not self._search.controller.searches
+        if self._entrance.passed_once() and hides:  # joints that are never used were seen
             optimizer.zero_grad(set_to_none=False)
         if not optim.hold_rate(optimizer, self._search.logits, self._rate):
             return

@@ -29,6 +29,7 @@ from lightning_jointprune.report.curve import (
     Frontier,
     chosen_of,
     frontier_numbers,
+    given_of,
     read_points,
     sentence_of,
 )
@@ -156,6 +157,7 @@ def _show(arguments: argparse.Namespace) -> None:
             sentence=sentence,
             extraction=plan and asdict(plan),
             phase=record.phase,
+            given=given_of(record),
             frontier=[point._asdict() for point in record.frontier],
             rungs=[{"indices": rung.indices, "metrics": rung.metrics} for rung in record.rungs],
             num_joints=selection.num_joints,
@@ -173,7 +175,7 @@ def _show(arguments: argparse.Namespace) -> None:
         return
     if record.phase != "final":
         print(f"Not a result yet: this was written in the {record.phase} phase.")
-    asked = TEST_PART if chosen_of(record) else ""
+    asked = TEST_PART if chosen_of(record) else given_of(record) or ""
     ladder = () if count or asked else record.rungs
     said_of = [rung.sentence(arguments.title) for rung in ladder] or [sentence, asked]
     for text in filter(None, said_of):

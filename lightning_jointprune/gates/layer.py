@@ -64,7 +64,8 @@ class JointPruningLayer(nn.Module):
         drop: indices of joints that are never used, not even where all joints are; of a tied group
             all or none.
         fill: what a dropped joint is replaced by: a number in units of the input; `"mean"`, the
-            mean of the joint and channel over the training batches seen until the mask is frozen;
+            mean of the joint and channel over the training batches seen until the mask is frozen
+            (of joints that are given, over all so far);
             `"hold"`, the joint's own first frame, 0 where that is not finite; or a function of the
             joints and their axes, a tuple of words, whose result broadcasts to the joints. Frames
             of nothing but 0 or nothing but NaN are padding: they stay as they are if `fill` is not
@@ -233,7 +234,7 @@ class JointPruningLayer(nn.Module):
         if self.joint_logits.device != x.device:  # `model.to` does not move a hooked layer
             self.to(x.device)
         mode = self.mode or ("sampled" if self.training and self.mask is None else "masked")
-        if mode in ("open", "sampled") and self.fill == "mean" and self.training:
+        if mode in _GATHERING and self.fill == "mean" and self.training:
             self._observe(x.detach(), axes, joints)
         if mode == "open" and not self.drop:
             return x
@@ -428,4 +429,5 @@ def numbered(num_joints: int) -> tuple[str, ...]:
     return tuple(f"joint_{joint}" for joint in range(num_joints))
 
 
-Mode = Literal["open", "sampled", "masked", "rungs"]
+Mode = Literal["open", "sampled", "masked", "rungs", "given"]  # given: masked, gathering means
+_GATHERING: tuple[Mode, ...] = ("open", "sampled", "given")  # modes in which means are gathered

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning_jointprune.record.files import PathLike
@@ -13,6 +13,8 @@ from lightning_jointprune.record.intervals import Estimate, wilson
 from lightning_jointprune.record.stored import (
     SELECTION_FILE,
     build,
+    is_text,
+    plain,
     read_json,
     real,
     set_fields,
@@ -49,6 +51,9 @@ class JointSelection:
         stand_ins: of each kept joint, the dropped joints that could stand in for it, by name, with
             the R² in [0, 1] with which each foretells the kept joint's coordinates in the training
             frames, the best first. A kept joint that has none is left out.
+        source: where the joints are from, as far as it is known: `"file"`, that they were read
+            from; of a consensus `"runs"`, their folders, and `"kept_by"`, how many of the runs kept
+            each joint. Selections from other sources are equal where all else is.
 
     Raises:
         ValueError: a length, index, name, probability or R² that does not fit.
@@ -69,6 +74,7 @@ class JointSelection:
     higher_is_better: bool = True
     samples: int | None = None
     stand_ins: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         count = whole(self.num_joints, "num_joints")
@@ -90,6 +96,7 @@ class JointSelection:
         set_fields(self, metrics=finite(self.metrics), metric=self.metric and str(self.metric))
         set_fields(self, metrics_all_joints=finite(self.metrics_all_joints))
         set_fields(self, stand_ins=_checked_stand_ins(self.stand_ins, set(names)))
+        set_fields(self, source=plain(dict(self.source)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,17 +149,25 @@ class JointSelection:
     def to_json(self, path: PathLike | None = None) -> str:
         """Return the selection as JSON; also write it to a file, or into a folder.
 
-        In a folder it is `selection.json`.
+        In a folder it is `selection.json`. The file that it was read from is left out.
         """
-        return write_json(self, KIND, path, SELECTION_FILE)
+        source = {name: value for name, value in self.source.items() if name != "file"}
+        return write_json(replace(self, source=source), KIND, path, SELECTION_FILE)
 
     @classmethod
     def from_json(cls, path_or_text: PathLike) -> JointSelection:
         """Read a selection from a file, from a folder with `selection.json`, or from JSON text.
 
+        It may be the `budget` of a run that trains with its joints, and `source["file"]` is its
+        path there.
+
         Raises ValueError for what is no selection or a newer one, OSError for what cannot be read.
         """
-        return build(cls, *read_json(path_or_text, KIND, SELECTION_FILE))
+        data, file = read_json(path_or_text, KIND, SELECTION_FILE)
+        selection = build(cls, data, file)
+        if is_text(path_or_text):
+            return selection
+        return replace(selection, source={**selection.source, "file": file})
 
     def __str__(self) -> str:
         return self.summary()

@@ -108,10 +108,15 @@ def write_json(
 # --- reading --------------------------------------------------------------------------------------
 
 
+def is_text(path_or_text: PathLike) -> bool:
+    """Return whether JSON was given as text, and not by its place."""
+    return isinstance(path_or_text, str) and path_or_text.lstrip().startswith(("{", "["))
+
+
 def content_of(path_or_text: PathLike, file: str) -> tuple[bytes, str]:
     """Return JSON that was given as text, as a file or as a folder with `file`, and its source."""
-    if isinstance(path_or_text, str) and path_or_text.lstrip().startswith(("{", "[")):
-        return path_or_text.encode("utf-8", "replace"), "the given text"
+    if is_text(path_or_text):
+        return str(path_or_text).encode("utf-8", "replace"), "the given text"
     path = file_at(path_or_text, file)
     return path.read_bytes(), str(path)
 

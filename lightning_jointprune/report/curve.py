@@ -14,6 +14,7 @@ from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import show
 from lightning_jointprune.record.stored import class_of
 from lightning_jointprune.search.budgets.fewest import Fewest
+from lightning_jointprune.search.budgets.given_joints import GivenJoints
 from lightning_jointprune.search.curve import choose_rung
 
 POINTS_FILE = "frontier.csv"
@@ -148,6 +149,15 @@ def fewest_of(record: PruningRecord) -> Mapping[str, Any] | None:
     """Return the arguments of `Fewest` in a run with it; None with another budget."""
     name, arguments = class_of(record.settings.get("budget"))
     return arguments if name == Fewest.__name__ else None
+
+
+def given_of(record: PruningRecord) -> str | None:
+    """Return the sentence on a run whose joints were given; None where it searched for them."""
+    name, arguments = class_of(record.settings.get("budget"))
+    if name != GivenJoints.__name__:
+        return None
+    source = arguments.get("source")
+    return f"The joints were given{f', by {source}' if source else ''}: this run searched for none."
 
 
 def chosen_of(record: PruningRecord) -> Chosen | None:

@@ -16,7 +16,7 @@ from lightning_jointprune.record.record import PruningRecord, Snapshot
 from lightning_jointprune.record.selection import beside_floor, is_undecided, show
 from lightning_jointprune.record.stored import class_of
 from lightning_jointprune.report.comparison import compare
-from lightning_jointprune.report.curve import chosen_of, fewest_of
+from lightning_jointprune.report.curve import chosen_of, fewest_of, given_of
 from lightning_jointprune.search.metrics import contradicts
 
 STUCK = 0.05  # keep probability by which a gate has to leave its start
@@ -60,17 +60,21 @@ def findings(
         ValueError: if seeds or evaluation have other joints.
     """
     checks = [_finished]
-    if record.phase != "warmup":
+    if given_of(record):
+        checks += [_given, _measured, _unusable, _beside_all]
+    elif record.phase != "warmup":
         checks += [_few, _percent, _mode, _floor, _moved, _untold, _short, _decided]
-    if record.phase == "final":
+    if record.phase == "final" and not given_of(record):
         checks += [_number, _uncompared, _reversed, _alike, _improved, _forced, _denied]
         checks += [_measured, _unusable, _beside_all, _frozen]
     found = [finding for check in checks for finding in check(record)]
     if evaluation is not None:
         found += [*_soft(evaluation), *unseen(record, evaluation), *moving(evaluation)]
     found += normalised(record)
-    if record.phase != "warmup":
-        found += [_agreement(record, seeds)] if seeds else [_SEEDS]
+    if seeds and record.phase != "warmup":
+        found.append(_agreement(record, seeds))
+    elif record.phase != "warmup" and not given_of(record):
+        found.append(_SEEDS)
     return tuple(found)
 
 
@@ -165,6 +169,15 @@ def _finished(record: PruningRecord) -> Iterator[Finding]:
             "finish, then open this page again; a run that was stopped goes on with "
             "`trainer.fit(model, ckpt_path=...)`.",
         )
+
+
+def _given(record: PruningRecord) -> Iterator[Finding]:
+    yield Finding(
+        "note",
+        given_of(record) or "",
+        "It shows what the model reaches with them, and not whether others do as well: that is a "
+        "question to the runs that found them.",
+    )
 
 
 def _floor(record: PruningRecord) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ from lightning_jointprune.report.curve import (
     Point,
     chosen_of,
     frontier_numbers,
+    given_of,
     sentence_of,
 )
 from lightning_jointprune.report.doubts import NO_BASELINE, findings, verdict
@@ -135,6 +136,7 @@ def render(
         selection=record.selection,
         sentence=sentence_of(record, title),
         asked=TEST_PART if chosen_of(record) else "",
+        given=given_of(record),
         numbers=numbers,
         drawn_by_name=skeleton_of(record) is not None,
         evaluation=evaluation,

@@ -12,14 +12,19 @@ from lightning_jointprune.gates.relaxations import GATES, PAPERS, Paper
 from lightning_jointprune.joint_files.mediapipe import extraction_plan
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.stored import as_code
-from lightning_jointprune.report.curve import fewest_of
+from lightning_jointprune.report.curve import fewest_of, given_of
 from lightning_jointprune.report.numbers import skeleton_of
 
 ARGUMENTS = ("input", "axes", "budget", "gate", "groups", "keep", "drop", "phases", "lr", "fill")
 
 
 def papers(record: PruningRecord) -> tuple[Paper, ...]:
-    """Return the papers of the gate that was used, or of the default where it is not known."""
+    """Return the papers of the gate that was used, or of the default where it is not known.
+
+    A run whose joints were given has used none.
+    """
+    if given_of(record):
+        return ()
     gate = re.sub(r"\W|_", "", json.dumps(record.settings.get("gate"))).lower()
     words = {name.replace("_", ""): name for name in GATES}
     words |= {kind.__name__.lower(): name for name, kind in GATES.items()}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lightning_jointprune.record.stored import class_of
+
 STATE_KEY = "JointPruningCallback"
 STATE_SCHEMA = 2  # version of the state; higher with a change that older code cannot read
 
@@ -88,8 +90,14 @@ def check_state(
         return
     then, now = state["journal"]["settings"], resumed
     for name in sorted(now.keys() - {"input", "axes"}):
-        if then[name] != now[name]:
+        if _meant(then[name]) != _meant(now[name]):
             raise ValueError(
                 f"Expected a checkpoint of a search with {name}={now[name]!r} but got one with "
                 f"{name}={then[name]!r}. Resume with that, or start a new run from its weights."
             )
+
+
+def _meant(argument: Any) -> Any:
+    """Return an argument without the file that it is from, which may have been moved since."""
+    name, given = class_of(argument)
+    return {name: {**given, "source": None}} if "source" in given else argument

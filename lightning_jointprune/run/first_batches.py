@@ -60,7 +60,7 @@ class FirstBatches(ABC):
                 self._look(x.detach(), axes, joints or range(self.num_joints))
 
     def _has_seen_enough(self, layer: JointPruningLayer) -> bool:
-        return self.calls >= self.limit or layer.mode != "open"
+        return self.calls >= self.limit or layer.mode not in ("open", "given")
 
     def _look(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
         self._try(lambda: self._add(x[:SAMPLES].float(), axes, joints))

@@ -18,7 +18,7 @@ from lightning_jointprune.record.selection import JointSelection, stand_ins_of
 from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE, as_argument
 from lightning_jointprune.record.tables import SCREEN
 from lightning_jointprune.record.versions import installed
-from lightning_jointprune.report.curve import TEST_PART, chosen_of, sentence_of
+from lightning_jointprune.report.curve import TEST_PART, chosen_of, given_of, sentence_of
 from lightning_jointprune.report.doubts import (
     baseline_doubts,
     early_doubts,
@@ -380,6 +380,8 @@ def _closing(record: PruningRecord, report: Place | None) -> str:
     said = [f"Joint pruning: {sentence_of(record)}"]
     if chosen_of(record):
         said.append(TEST_PART)
+    if given := given_of(record):
+        said.append(given)
     if selection.num_joints <= SCREEN:
         said.append(selection.summary())
     elif report is not None:

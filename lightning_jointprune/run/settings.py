@@ -14,8 +14,10 @@ from lightning_jointprune.gates.fills import Fill, check_frames, checked_fill, f
 from lightning_jointprune.gates.layer import JointPruningLayer, numbered
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, make_gate
+from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.record.stored import as_argument
-from lightning_jointprune.search.budgets import Budget, make_budget
+from lightning_jointprune.search.budgets import AUTO, Budget, make_budget
+from lightning_jointprune.search.budgets.given_joints import GivenJoints
 from lightning_jointprune.search.phases import check_phases
 from lightning_jointprune.skeletons import Skeleton, as_skeleton, check_parts, resolve_joints
 
@@ -65,7 +67,7 @@ class Settings:
         skeleton: str | Skeleton | None,
         *,
         axes: str | None,
-        budget: Budget | int | Sequence[int] | Literal["auto"],
+        budget: Budget | JointSelection | int | Sequence[int] | str,
         gate: Gate | str,
         groups: Groups | Mapping[str, Sequence[int | str]] | str | None,
         keep: Sequence[int | str],
@@ -100,7 +102,7 @@ class Settings:
             names,
             own,
             axes=axes,
-            budget=make_budget(budget),
+            budget=make_budget(_given(budget, names, own)),
             gate=make_gate(gate),
             groups=members,
             tied=tied,
@@ -218,6 +220,59 @@ def named_joints(num_joints: int | None, skeleton: str | Skeleton | None) -> tup
             'or skeleton="mediapipe_hands", say.'
         )
     return numbered(num_joints)
+
+
+def _given(
+    budget: Budget | JointSelection | int | Sequence[int] | str,
+    names: Sequence[str],
+    skeleton: Skeleton | None,
+) -> Budget | int | Sequence[int] | str:
+    """Return a budget as it is, but of a selection, or of a file with one, its joints.
+
+    Args:
+        budget: as the callback takes it.
+        names: of the run's joints, shape `(J,)`.
+        skeleton: of the run, if it is known.
+
+    Raises:
+        ValueError: if a selection is of other joints, or a file holds none.
+    """
+    if isinstance(budget, str):
+        budget = _selection_at(budget) or budget
+    if not isinstance(budget, JointSelection):
+        return budget
+    file = budget.source.get("file")
+    where, theirs = file or "the selection", budget.source.get("skeleton")
+    if budget.joint_names != tuple(names):
+        raise ValueError(_other_joints(budget, names, where))
+    if theirs and skeleton and theirs != skeleton.name:
+        raise ValueError(
+            f"Expected joints of the skeleton {skeleton.name!r} in {where} but got those of "
+            f"{theirs!r}. Pass skeleton={theirs!r}, or another selection."
+        )
+    return GivenJoints(budget.indices, file)
+
+
+def _selection_at(path: str) -> JointSelection | None:
+    """Return the selection in a file, or None if there is no such file."""
+    try:
+        return None if path == AUTO else JointSelection.from_json(path)
+    except FileNotFoundError:
+        return None
+
+
+def _other_joints(selection: JointSelection, names: Sequence[str], where: str) -> str:
+    """Return the message about a selection of other joints than those of the run."""
+    theirs, ours = selection.joint_names, len(names)
+    advice = "Pass the num_joints or skeleton of the run that it is from, or another selection."
+    if len(theirs) != ours:
+        return f"Expected {ours} joints in {where} but got {len(theirs)}. {advice}"
+    pairs = enumerate(zip(names, theirs, strict=True))
+    joint, (mine, other) = next((j, pair) for j, pair in pairs if pair[0] != pair[1])
+    return (
+        f"Expected the joints of this run in {where} but got others: joint {joint} is {mine!r} "
+        f"here, not {other!r}. {advice}"
+    )
 
 
 def _resolve_groups(

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lightning_jointprune.record.files import PathLike, RunFolder
 from lightning_jointprune.search.controller import Controller
+from lightning_jointprune.search.phases import NO_SEARCH
 
 MANY = 1_000_000  # validations, where the run has no end that could be counted
 
@@ -528,7 +529,8 @@ def stream_doubt(trainer: Any, start: float, phases: tuple[float, float]) -> str
 
     def enough(total: int) -> bool:
         shares = [share_of_rest(epoch / total, start) for epoch in range(total)]
-        return any(phases[0] <= share < phases[1] for share in shares) and shares[-1] >= phases[1]
+        searched = any(phases[0] <= share < phases[1] for share in shares)
+        return (searched or phases == NO_SEARCH) and shares[-1] >= phases[1]
 
     if start >= 1.0 or enough(epochs):
         return None

@@ -38,7 +38,8 @@ class Controller(ABC):
         floor: of the metric, where one was asked for and as soon as it is known.
         decided: from when on the joints that would be kept earn the price that the others pay:
             None never, else a tensor of shape `()`, bool.
-        chosen: the mask to freeze where it was already measured, shape `(J,)`; None takes `counts`.
+        chosen: the mask to freeze where it was already measured or given, shape `(J,)`; None takes
+            `counts`.
     """
 
     def __init__(self, budget: Any, num_joints: int, counts: tuple[int, ...] = ()) -> None:
@@ -61,6 +62,11 @@ class Controller(ABC):
     def budget_name(self) -> str:
         """Return the name of the budget's class, for messages."""
         return type(self.budget).__name__
+
+    @property
+    def searches(self) -> bool:
+        """Return whether joints are searched for; else `chosen` is the mask from the first step."""
+        return True
 
     @property
     def metric(self) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 Phase = Literal["warmup", "search", "compare", "final"]
+NO_SEARCH = (0.0, 0.0)  # ends of warm-up and search of a run that is its final phase alone
 
 
 def check_phases(phases: Sequence[float]) -> tuple[float, float]:
@@ -60,12 +61,14 @@ def final_start(phases: tuple[float, float], compared: float = 0.0) -> float:
 
 
 def search_progress(progress: float, phases: tuple[float, float]) -> float:
-    """Return how much of the search is done, 0 before and 1 after it.
+    """Return how much of the search is done, 0 before and 1 after it; 1 where there is none.
 
-    >>> search_progress(0.5, (0.25, 0.75))
-    0.5
+    >>> search_progress(0.5, (0.25, 0.75)), search_progress(0.0, NO_SEARCH)
+    (0.5, 1.0)
     """
     warmup_end, search_end = phases
+    if warmup_end == search_end:
+        return 1.0
     return min(1.0, max(0.0, (progress - warmup_end) / (search_end - warmup_end)))
 
 

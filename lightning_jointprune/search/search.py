@@ -21,6 +21,7 @@ from lightning_jointprune.search.controller import Controller
 from lightning_jointprune.search.curve import spaced
 from lightning_jointprune.search.optimizer import add_penalty_gradient
 from lightning_jointprune.search.phases import (
+    NO_SEARCH,
     Phase,
     final_start,
     phase_at,
@@ -33,6 +34,7 @@ COARSE = 0.6  # share of the validations that is spread over the whole ladder
 PATIENCE = 10  # optimizer steps of the search without any gradient before it is an error
 LOOKS = 40  # of a search at the losses, each of which waits for the device
 LATEST = 0.6  # share of the search that it waits at most for a model that has not learned
+SURE = 40.0  # logit of a gate that is open to the last digit, of every relaxation
 LOOKED_AT = 10  # batches after the freeze whose loss is read, each of which waits for the device
 
 
@@ -43,7 +45,8 @@ class JointSearch:
         layer: the gates.
         controller: the budget at work.
         phases: fractions of the run at which the search may begin, and at which it ends. It waits
-            until the model has learned something, but no longer than for 60 % of that time.
+            until the model has learned something, but no longer than for 60 % of that time. Where
+            the joints are given, the whole run is its final phase.
 
     Attributes:
         logits: the trained parameters of the gates.
@@ -56,7 +59,7 @@ class JointSearch:
     ) -> None:
         self.layer = layer
         self.controller = controller
-        self.phases = phases
+        self.phases = phases if controller.searches else NO_SEARCH
         self.phase: Phase = "warmup"
         self.progress = 0.0
         self.price: Tensor | float = 0.0
@@ -128,12 +131,11 @@ class JointSearch:
         if self.frozen and not was_frozen:
             self.freeze()
         self.layer.temperature = temperature_at(self.done, self.layer.gate.anneal)
-        ladder = self.layer.rungs is not None and not self.controller.compared
         modes: dict[Phase, Mode] = {
             "warmup": "open",
             "search": "sampled",
             "compare": "rungs",
-            "final": "rungs" if ladder else "masked",
+            "final": self._final_mode(),
         }
         self.layer.mode = modes[self.phase]
         return self.phase if self.phase != before else None
@@ -198,7 +200,7 @@ class JointSearch:
                 self.layer.freeze(kept[self.layer.owner] & ~self.layer.closed)
 
     def check_learning(self, where: str) -> None:
-        """Make sure that the gates are trained: after a step, or when the mask is frozen.
+        """Make sure that the gates of a search are trained: after a step, or at the freeze.
 
         Args:
             where: the place they are at, for the message.
@@ -206,6 +208,8 @@ class JointSearch:
         Raises:
             ValueError: if no gradient reached them for long, or in no step of the search.
         """
+        if not self.controller.searches:
+            return
         if self.steps_without_gradient >= PATIENCE or (
             self.frozen and not self.steps and self.steps_without_gradient
         ):
@@ -253,6 +257,8 @@ class JointSearch:
             counts = [sum(rung) for rung in self.rungs()]
             span = f"{counts[-1]} to {counts[0]}"
             return f"Joint pruning: {len(counts)} numbers of joints, {span}, are compared."
+        if not self.controller.searches:
+            return f"Joint pruning: {kept} of {joints} joints are given; the run trains with these."
         if self.controller.compared:
             return f"Joint pruning: {kept} of {joints} joints are chosen; the final phase begins."
         rungs = "".join(f"{sum(rung)}, " for rung in self.rungs()[:-1])
@@ -303,16 +309,27 @@ class JointSearch:
             mask = ~self.layer.closed
         else:
             mask = self._likeliest() if count is None else self._exactly(count)
+        if not self.controller.searches:
+            _decide(self.layer, mask)
         self.layer.freeze(mask)
         self.price = 0.0
         if self.controller.compared and self.layer.rungs is not None:  # none is chosen yet
             self.layer.mask = self.layer.rungs[0]
+
+    def _final_mode(self) -> Mode:
+        """Return the layer's mode in the steps of the final phase."""
+        if not self.controller.searches:
+            return "given"
+        ladder = self.layer.rungs is not None and not self.controller.compared
+        return "rungs" if ladder else "masked"
 
     def _phase_at(self, progress: float) -> Phase:
         return phase_at(progress, self.phases, self.controller.compared)
 
     def _look(self) -> None:
         """Look now and then, until it is so, whether the model has learned something."""
+        if not self.controller.searches:
+            return
         looks = 1 + int(LOOKS * search_progress(self.progress, self.phases))
         if self.learned_at is not None or self.progress < self.phases[0] or looks == self.looks:
             return
@@ -563,6 +580,19 @@ def indecision_slope(probabilities: Tensor) -> Tensor:
     tensor([4., 1., 0.])
     """
     return probabilities.clamp(min=1e-6).rsqrt() - 1.0
+
+
+def _decide(layer: JointPruningLayer, mask: Tensor) -> None:
+    """Open the gates of these joints to the last digit, and close the others.
+
+    Args:
+        layer: the gates; a group is open with any of its joints.
+        mask: shape `(J,)`, bool.
+    """
+    layer.joint_logits.data.copy_(torch.where(mask, SURE, -SURE))
+    if layer.group_logits is not None:
+        kept = torch.stack([mask[list(of)].any() for of in (layer.groups or {}).values()])
+        layer.group_logits.data.copy_(torch.where(kept, SURE, -SURE))
 
 
 def _detached(value: Any) -> Any:

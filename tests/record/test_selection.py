@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,16 @@ def test_a_share_of_the_samples_has_wilsons_interval(
     assert (found is not None) == known
     if samples == 10 and known:  # worked by hand, as in the tests of `proportion`
         assert found == pytest.approx((0.8, 0.49016, 0.94332), abs=1e-4)
+
+
+def test_a_selection_knows_the_file_that_it_was_read_from(tmp_path: Path) -> None:
+    first = selection_of(1, 2, source={"runs": ["a", "b"]})
+    first.to_json(tmp_path)
+    again = JointSelection.from_json(tmp_path)
+    assert again == first
+    assert again.source == {"runs": ["a", "b"], "file": str(tmp_path / "selection.json")}
+    assert again.to_json() == first.to_json()  # where it was read from is no part of it
+    assert JointSelection.from_json(first.to_json()).source == first.source
 
 
 # --- the sentence -----------------------------------------------------------------------------

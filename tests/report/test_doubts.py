@@ -25,6 +25,7 @@ from lightning_jointprune.report.doubts import (
     normalised,
     verdict,
 )
+from lightning_jointprune.report.usage import callback_code, papers
 from tests.records import compared, evaluated, record_of, snapshot, unnamed
 
 GATE = {"GumbelSigmoid": {"initial_keep_probability": 0.9, "temperature": [1.0, 0.3]}}
@@ -53,6 +54,24 @@ def test_a_run_without_doubts_looks_sound() -> None:
     record = record_of("coco_17", (0, 1))
     assert titles(record, "check") == titles(record, "bad") == ""
     assert verdict(findings(record)).level == "good"
+
+
+def test_of_joints_that_were_given_nothing_is_said_of_a_search() -> None:
+    """The gates are where they were put, and no search has done anything wrong."""
+    given = {"budget": {"GivenJoints": {"joints": [0, 1], "source": "c.json"}}, "gate": GATE}
+    for kept in ((0, 1), tuple(range(17))):
+        record = record_of("coco_17", kept, settings=given, course={"began": None, "steps": 0})
+        note = "The joints were given, by c.json: this run searched for none."
+        assert note in titles(record, "note")
+        assert "One run shows which" not in titles(record, "note")
+        assert "decided" not in titles(record, "good")
+        assert titles(record, "check") == titles(record, "bad") == ""
+        assert papers(record) == ()
+    code = callback_code(replace(record, settings={**given, "keep": []}))
+    assert code is not None
+    assert 'budget=GivenJoints(joints=[0, 1], source="c.json"),' in code
+    unknown = replace(record, settings={"budget": {"GivenJoints": {"joints": [0], "source": None}}})
+    assert "The joints were given: this run searched for none." in titles(unknown, "note")
 
 
 @pytest.mark.parametrize("phase", ["warmup", "search"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lightning_jointprune.run.checkpoint import STATE_KEY, STATE_SCHEMA, check_state, find_state
+from lightning_jointprune.search.budgets.given_joints import GivenJoints
 from tests.run.test_settings import checked
 
 
@@ -66,3 +67,17 @@ def test_the_place_of_the_input_may_be_said_in_other_words_when_resuming() -> No
     now, other = checked(num_joints=4), checked(num_joints=4, input="x", axes="b t j c")
     state = {"joint_names": list(now.joint_names), "journal": {"settings": other.as_plain()}}
     check_state(state, now.joint_names, resumed=now.as_plain())
+
+
+def test_the_file_that_joints_are_from_may_be_another_when_resuming_and_the_joints_may_not() -> (
+    None
+):
+    now = checked(num_joints=4, budget=GivenJoints([1], "here.json"))
+    for other in (GivenJoints([1], "there.json"), GivenJoints([1])):
+        then = checked(num_joints=4, budget=other).as_plain()
+        state = {"joint_names": list(now.joint_names), "journal": {"settings": then}}
+        check_state(state, now.joint_names, resumed=now.as_plain())
+    then = checked(num_joints=4, budget=GivenJoints([2], "here.json")).as_plain()
+    state = {"joint_names": list(now.joint_names), "journal": {"settings": then}}
+    with pytest.raises(ValueError, match="a search with budget="):
+        check_state(state, now.joint_names, resumed=now.as_plain())

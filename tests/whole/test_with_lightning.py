@@ -42,9 +42,11 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_jointprune import (
     Fewest,
+    GivenJoints,
     Groups,
     HardConcrete,
     JointPruningCallback,
+    JointSelection,
     MetricFloor,
     Price,
     PruningRecord,
@@ -1301,6 +1303,11 @@ def test_every_argument_can_be_written_in_yaml() -> None:
     [
         ({"budget": 3}, {"budget": TargetJoints(3)}),
         ({"budget": "auto"}, {}),
+        ({"budget": "given.json"}, {"budget": GivenJoints([1, 4], "given.json")}),
+        (
+            {"budget": {"class_path": f"{PACKAGE}.GivenJoints", "init_args": {"joints": [4]}}},
+            {"budget": GivenJoints([4])},
+        ),
         (
             {"budget": {"class_path": f"{PACKAGE}.Fewest", "init_args": {"within": 0.02}}},
             {"budget": Fewest(within=0.02)},
@@ -1369,6 +1376,8 @@ def test_every_argument_can_be_written_in_yaml() -> None:
 def test_every_form_of_an_argument_can_be_written_in_yaml(
     written: dict[str, Any], meant: dict[str, Any]
 ) -> None:
+    names = tuple(f"joint_{joint}" for joint in range(J))
+    JointSelection((1, 4), J, names, (0.5,) * J).to_json("given.json")
     callback = from_yaml({"num_joints": J, **written})
     same = JointPruningCallback(**{"num_joints": J, **meant})
     assert callback.record.settings == same.record.settings

@@ -7,20 +7,22 @@ from typing import Any, Literal
 
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.search.budgets.fewest import Compared, Fewest, comparable
+from lightning_jointprune.search.budgets.given_joints import Given, GivenJoints
 from lightning_jointprune.search.budgets.metric_floor import Floored, MetricFloor
 from lightning_jointprune.search.budgets.price import Price, Priced
 from lightning_jointprune.search.budgets.target_joints import Targeted, TargetJoints, is_whole
 from lightning_jointprune.search.controller import Controller
 
-__all__ = ["Price", "TargetJoints", "MetricFloor", "Fewest"]
+__all__ = ["Price", "TargetJoints", "MetricFloor", "Fewest", "GivenJoints"]
 
 # Of each budget its class, and the controller that is the budget at work.
-Budget = Price | TargetJoints | MetricFloor | Fewest
+Budget = Price | TargetJoints | MetricFloor | Fewest | GivenJoints
 CONTROLLERS: dict[type[Budget], Callable[[Any, JointPruningLayer], Controller]] = {
     Price: Priced,
     TargetJoints: Targeted,
     MetricFloor: Floored,
     Fewest: Compared,
+    GivenJoints: Given,
 }
 
 
@@ -41,7 +43,8 @@ def make_budget(budget: Budget | int | Sequence[int] | str) -> Budget | Literal[
         return TargetJoints(budget)
     raise ValueError(
         f"Expected a budget of {', '.join(kind.__name__ for kind in CONTROLLERS)} or a number of "
-        f"joints but got {budget!r}. Pass Price(0.003), TargetJoints(12), 12 or {AUTO!r}."
+        f"joints but got {budget!r}. Pass Price(0.003), TargetJoints(12), 12 or {AUTO!r}, or the "
+        "path of a JointSelection."
     )
 
 
