@@ -19,7 +19,7 @@ from lightning_jointprune.gates.relaxations import (
     StraightThroughGumbelSigmoid,
 )
 from lightning_jointprune.joint_files import select as _select
-from lightning_jointprune.joint_files.mediapipe import extraction_plan
+from lightning_jointprune.joint_files.extraction import extraction_plan
 from lightning_jointprune.joint_files.select import SelectJoints
 from lightning_jointprune.measure.agreement import frontier, random_masks, stability
 from lightning_jointprune.measure.evaluate import compare_subsets, evaluate_joints

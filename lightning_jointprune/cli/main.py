@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_jointprune.cli.models import add_commands
-from lightning_jointprune.joint_files.mediapipe import extraction_plan
+from lightning_jointprune.joint_files.extraction import extraction_plan
 from lightning_jointprune.measure.baseline import baseline_of, read_baseline
 from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluation
 from lightning_jointprune.record.files import Place, file_at, place

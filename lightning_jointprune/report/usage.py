@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from lightning_jointprune.gates.relaxations import GATES, PAPERS, Paper
-from lightning_jointprune.joint_files.mediapipe import extraction_plan
+from lightning_jointprune.joint_files.extraction import extraction_plan
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.stored import as_code
 from lightning_jointprune.report.curve import fewest_of, given_of

@@ -1,4 +1,4 @@
-"""Test that a plan names the parts that kept joints are in, and saves no more than measured."""
+"""Test that a plan names the models that kept joints need, and saves no more than measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lightning_jointprune
-from lightning_jointprune.joint_files.mediapipe import COSTS, extraction_plan
+from lightning_jointprune.joint_files.extraction import COSTS, NAMES, extraction_plan
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.skeletons import get_skeleton
 
@@ -42,6 +42,63 @@ def test_the_parts_of_the_kept_joints_are_needed_and_no_others(names: set[str]) 
         assert said == (part in plan.idle)
 
 
+@given(st.sets(st.sampled_from(HOLISTIC), min_size=1, max_size=6))
+def test_landmarkers_of_today_are_named_without_a_figure(names: set[str]) -> None:
+    plan = extraction_plan(selection_of(names))
+    assert plan is not None
+    starts = {"pose": ("pose_",), "hand": ("left_hand_", "right_hand_"), "face": ("face_",)}
+    needed = [part for part, begin in starts.items() if any(n.startswith(begin) for n in names)]
+    said = " ".join(plan.models["mediapipe"])
+    if len(needed) == 3:
+        assert said == "holistic_landmarker.task"
+    else:
+        assert [part for part in starts if f"{part}_landmarker" in said] == needed
+    assert plan.models["mediapipe-legacy"] == tuple(NAMES[solution] for solution in plan.solutions)
+    text = plan.sentence().partition("MediaPipe 1.x takes ")[2]
+    assert text == f"{' and '.join(plan.models['mediapipe'])}, which was not measured."
+
+
+@pytest.mark.parametrize(
+    ("names", "model"),
+    [
+        (["nose", "left_wrist"], "17 joints"),
+        (["left_wrist", "left_heel"], "26 joints"),
+        (["left_hand_root"], "133 joints"),
+        (["nose", "face-3"], "133 joints"),
+    ],
+)
+def test_smallest_rtmpose_that_has_the_kept_joints_is_named_without_a_figure(
+    names: list[str], model: str
+) -> None:
+    plan = extraction_plan(selection_of(names, "coco_wholebody_133"))
+    assert plan is not None
+    assert list(plan.components) == ["body", "feet", "face", "left_hand", "right_hand"]
+    assert sum(plan.components.values()) == len(names)
+    (person, found) = plan.models["rtmpose"]
+    assert (person, model in found) == ("a person detector", True)
+    assert (plan.solutions, plan.share, plan.saving, plan.idle_sentences()) == ((), None, None, ())
+    assert "%" not in plan.sentence()
+    told = "It finds all parts at once." if model == "133 joints" else "saves was not measured."
+    assert plan.sentence().endswith(told)
+
+
+def test_parts_of_coco_wholebody_are_where_its_skeleton_has_them() -> None:
+    joints = get_skeleton("coco_wholebody_133").joints
+    for first, part in (
+        ("left_big_toe", "feet"),
+        ("face-0", "face"),
+        ("left_hand_root", "left_hand"),
+    ):
+        plan = extraction_plan(selection_of([first], "coco_wholebody_133"))
+        assert plan is not None
+        assert plan.needed == (part,)
+        plan = extraction_plan(
+            selection_of([joints[joints.index(first) - 1]], "coco_wholebody_133")
+        )
+        assert plan is not None
+        assert plan.needed != (part,)
+
+
 @pytest.mark.parametrize(
     ("names", "solutions"),
     [
@@ -66,11 +123,15 @@ def test_each_part_is_found_by_its_own_solution_at_the_share_that_was_measured(
 
 def test_where_the_parts_cost_as_much_holistic_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
     dear = {**MEASURED, "of_holistic": {n: {"median": 0.4} for n in ("pose", "hands", "face")}}
-    monkeypatch.setattr("lightning_jointprune.joint_files.mediapipe._costs", lambda: dear)
+    monkeypatch.setattr("lightning_jointprune.joint_files.extraction._costs", lambda: dear)
     plan = extraction_plan(selection_of(["pose_nose", "left_hand_wrist", "face_0"]))
     assert plan is not None
     assert (plan.solutions, plan.saving) == (("holistic",), 0)
-    assert plan.sentence().endswith("run MediaPipe's Holistic. Nothing is saved.")
+    assert plan.sentence() == (
+        "Kept joints by part: pose 1, left hand 1, right hand 0, face 1. To extract them, run "
+        "MediaPipe's Holistic. Nothing is saved. MediaPipe 1.x takes holistic_landmarker.task, "
+        "which was not measured."
+    )
 
 
 def test_a_skeleton_has_the_parts_that_it_has_and_others_have_no_plan() -> None:
