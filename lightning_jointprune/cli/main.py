@@ -6,10 +6,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -95,13 +97,16 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--plotly", choices=PLOTLY, default="inline", help=where)
     compare.set_defaults(run=_compare)
 
-    select = commands.add_parser("select", help="rewrite npy, npz and parquet to the kept joints")
-    select.add_argument("files", metavar="FILE", nargs="+", help="one that has all joints")
+    select = commands.add_parser("select", help="rewrite files of joints to the kept ones")
+    files_help = "one that has all joints, or a folder of such files"
+    select.add_argument("files", metavar="FILE", nargs="+", help=files_help)
     of_run = "a run or its selection.json, the joints to keep"
     select.add_argument("--joints", metavar="RUN", required=True, help=of_run)
     select.add_argument("-o", "--output", metavar="FOLDER", required=True, help="for the new files")
     axis_help = "the joints' axis, from 0; default: the only one of their number"
     select.add_argument("--axis", type=int, metavar="N", help=axis_help)
+    workers_help = "processes; default: the processors, but fewer for few files"
+    select.add_argument("--workers", type=int, metavar="N", help=workers_help)
     select.set_defaults(run=_select)
 
     skeletons = commands.add_parser("skeletons", help="list the named skeletons, or one's joints")
@@ -362,18 +367,53 @@ def _print_votes(found: Comparison) -> None:
 
 
 def _select(arguments: argparse.Namespace) -> None:
-    from lightning_jointprune.joint_files.rewrite import outputs_of, rewrite
+    from lightning_jointprune.joint_files.rewrite import Skipped, outputs_of, rewrite_all
 
     selection = _selection(arguments.joints)
     outputs = outputs_of(arguments.files, arguments.output)
-    done = [
-        rewrite(file, output, selection, arguments.axis)
-        for file, output in zip(arguments.files, outputs, strict=True)
-    ]
+    attempts = rewrite_all(outputs, selection, arguments.axis, arguments.workers)
+    results = _watched(attempts, len(outputs))
+    skipped = [result for result in results if isinstance(result, Skipped)]
+    if skipped and len(outputs) == 1:
+        raise ValueError(skipped[0].why)
+    done = [result for result in results if result not in skipped]
     if arguments.json:
-        _print_json(files=[{**file._asdict(), "path": str(file.path)} for file in done])
-        return
-    print("\n".join(printable(str(file)) for file in done))
+        files, left = (
+            [{**result._asdict(), "path": str(result.path)} for result in some]
+            for some in (done, skipped)
+        )
+        _print_json(files=files, skipped=left)
+    else:
+        print("\n".join(printable(str(file)) for file in done))
+    if skipped:
+        for result in skipped:
+            print(printable(str(result)), file=sys.stderr)
+        raise ValueError(
+            f"Expected {len(outputs)} files with the joints of the selection but left out "
+            f"{len(skipped)}, which are named above. Mend them, or leave them out, and type this "
+            "again: what is finished is not made again."
+        )
+
+
+def _watched(results: Iterable[Any], total: int) -> list[Any]:
+    """Return all results; a terminal shows a bar meanwhile."""
+    columns = (TextColumn("{task.completed} of {task.total} files"), BarColumn())
+    # It draws when a file is done: a thread of its own would be in the way of a fork.
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        auto_refresh=False,
+        transient=True,
+        disable=total < 2 or not sys.stderr.isatty(),
+    ) as bar:
+        task, done = bar.add_task("", total=total), []
+        for result in results:
+            done.append(result)
+            bar.advance(task)
+            if len(done) % max(1, total // 200) == 0:
+                bar.refresh()
+    return done
 
 
 def _selection(run: str) -> JointSelection:

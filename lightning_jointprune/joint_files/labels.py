@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, BinaryIO
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
-from lightning_jointprune.joint_files.npy import PARQUET, ZIP, keys_of, kind_of, member
-from lightning_jointprune.joint_files.parquet import parquet_file
 from lightning_jointprune.record.files import PathLike, Place, place
 from lightning_jointprune.record.selection import JointSelection
 
+SIDECAR = ".joints.json"  # end of the name of a file with labels, after that of the labelled one
 SCHEMA, KIND = 1, "joint_labels"
 KEY = "jointprune"  # key in an npz file, and in the metadata of a parquet file's schema
 
@@ -52,7 +51,7 @@ class JointLabels:
 
     def to_json(self) -> str:
         """Return the labels as JSON, on one line."""
-        return json.dumps({"schema": SCHEMA, "kind": KIND, **asdict(self)}, sort_keys=True)
+        return json.dumps({"schema": SCHEMA, "kind": KIND, **vars(self)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> JointLabels:
@@ -75,32 +74,23 @@ class JointLabels:
 
 def digest_of(joint_names: Sequence[str]) -> str:
     """Return the SHA-256 of joint names in their order."""
+    return _digest(tuple(joint_names))
+
+
+@lru_cache(maxsize=8)
+def _digest(joint_names: tuple[str, ...]) -> str:
     return hashlib.sha256(json.dumps(list(joint_names)).encode()).hexdigest()
 
 
 def sidecar(path: PathLike) -> Place:
-    """Return the path of the file beside an npy file that names its joints."""
+    """Return the path of the file beside a file that names its joints."""
     path = place(path)
-    return path.with_name(f"{path.name}.joints.json")
+    return path.with_name(f"{path.name}{SIDECAR}")
 
 
-def labels_of(file: BinaryIO, path: Place | None) -> JointLabels | None:
-    """Return the labels of a file, or None if it has no labels.
-
-    Args:
-        file: an npy, npz or parquet file.
-        path: its path, if it has a name.
-    """
-    kind, text = kind_of(file), None
-    if kind == PARQUET:
-        text = (parquet_file(file).schema_arrow.metadata or {}).get(KEY.encode())
-    elif kind == ZIP:
-        with zipfile.ZipFile(file) as archive:
-            if KEY in keys_of(archive):
-                text = str(member(archive, file, KEY).whole())
-    elif path is not None and sidecar(path).is_file():
-        text = sidecar(path).read_bytes()
-    return None if text is None else JointLabels.from_json(text)
+def is_sidecar(path: Place) -> bool:
+    """Return whether a file is one that `sidecar` names."""
+    return path.name.endswith(SIDECAR)
 
 
 def is_selected(labels: JointLabels | None, selection: JointSelection, name: str) -> bool:

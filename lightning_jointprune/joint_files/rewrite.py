@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import sys
 import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import NamedTuple
 
-import numpy as np
-
-from lightning_jointprune.joint_files.labels import (
-    KEY,
-    JointLabels,
-    is_selected,
-    labels_of,
-    sidecar,
-)
-from lightning_jointprune.joint_files.npy import (
-    NPY,
-    PARQUET,
-    ZIP,
-    StoredArray,
-    keys_of,
-    kind_of,
-    member,
-    stored_array,
-)
-from lightning_jointprune.joint_files.parquet import columns_of, parquet_file, write_columns
-from lightning_jointprune.record.files import PathLike, Place, place, whole_file, write_text
+from lightning_jointprune.joint_files.format import Opened
+from lightning_jointprune.joint_files.formats import SUFFIXES, format_of, new_name
+from lightning_jointprune.joint_files.labels import JointLabels, is_sidecar
+from lightning_jointprune.record.files import PathLike, Place, place
 from lightning_jointprune.record.selection import JointSelection
 
-EPOCH = (1980, 1, 1, 0, 0, 0)  # first date of a zip, so that equal data give equal files
+FILES_PER_WORKER = 32  # smallest number of files for which another process is started
+CHUNK = 8  # number of files that a process takes at once
 
 
 class Rewritten(NamedTuple):
@@ -54,35 +43,132 @@ class Rewritten(NamedTuple):
         return f"{self.path}: {self.after} of {self.before} bytes{there}"
 
 
-def outputs_of(paths: Sequence[PathLike], folder: PathLike) -> list[Place]:
-    """Return the path of each file in a folder, under its own name.
+class Skipped(NamedTuple):
+    """Says which file was left out, and why.
+
+    Attributes:
+        path: the file.
+        why: the error that it caused.
+    """
+
+    path: Place
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: left out. {self.why}"
+
+
+def outputs_of(paths: Sequence[PathLike], folder: PathLike) -> dict[Place, Place]:
+    """Return the new path of each file in a folder, under its own name.
+
+    Args:
+        paths: files, or folders for all files of a known kind in them, at any depth, which keep
+            their places below.
+        folder: takes the new files; what is in it is no input.
 
     Raises:
-        ValueError: if two have the same name.
+        ValueError: if two have the same name, or a folder has no files.
     """
-    names = [place(path).name for path in paths]
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    output = place(folder)
+    found = [pair for path in paths for pair in _files_of(place(path), output)]
+    times = Counter(name for _, name in found)
+    twice = next((name for name, count in times.items() if count > 1), None)
     if twice is not None:
-        both = " and ".join(str(path) for path in paths if place(path).name == twice)
+        both = " and ".join(str(path) for path, name in found if name == twice)
         raise ValueError(
             f"Expected files of different names but got {both}, which would both become "
-            f"{place(folder) / twice}. Pass those of one folder at a time, each with its own -o."
+            f"{output / twice}. Pass those of one folder at a time, each with its own -o."
         )
-    return [place(folder) / name for name in names]
+    return {path: output / name for path, name in found}
+
+
+def _files_of(path: Place, output: Place) -> list[tuple[Place, str]]:
+    """Return a file, or those in a folder, each with its name in the output."""
+    if not path.is_dir():
+        return [(path, new_name(path.name))]
+    ours = f"{str(output).rstrip('/')}/"
+    found = sorted(
+        (
+            file
+            for suffix in SUFFIXES
+            for file in path.glob(f"**/*{suffix}")
+            if not str(file).startswith(ours) and not is_sidecar(file)
+        ),
+        key=str,
+    )
+    if not found:
+        raise ValueError(
+            f"Expected files of {', '.join(SUFFIXES)} in {path} but got none. Pass another folder."
+        )
+    start = len(str(path).rstrip("/")) + 1
+    inside = [str(file)[start:] for file in found]
+    return [
+        (file, f"{name[: len(name) - len(file.name)]}{new_name(file.name)}")
+        for file, name in zip(found, inside, strict=True)
+    ]
+
+
+def rewrite_all(
+    outputs: Mapping[Place, Place],
+    selection: JointSelection,
+    axis: int | None = None,
+    workers: int | None = None,
+) -> Iterator[Rewritten | Skipped]:
+    """Write the kept joints of many files, in their order; a bad one is left out and named.
+
+    Args:
+        outputs: the new path of each file, see `outputs_of`.
+        selection: the joints to keep.
+        axis: see `rewrite`.
+        workers: processes; None takes as many as there are processors, but none for few files.
+
+    Raises:
+        ModuleNotFoundError: if a package is not installed that reads them.
+    """
+    if workers is None:
+        workers = min(_processors(), len(outputs) // FILES_PER_WORKER)
+    attempt = partial(_attempt, selection=selection, axis=axis)
+    if workers < 2:
+        yield from map(attempt, outputs.items())
+        return
+    # A fork needs no imports, and the program has no threads yet; elsewhere it is not safe.
+    context = get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(workers, context) as pool:
+        try:
+            yield from pool.map(attempt, outputs.items(), chunksize=CHUNK)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _attempt(
+    pair: tuple[Place, Place], selection: JointSelection, axis: int | None
+) -> Rewritten | Skipped:
+    path, output = pair
+    try:
+        return rewrite(path, output, selection, axis)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        return Skipped(path, " ".join(str(error).split()))
 
 
 def rewrite(
     path: PathLike, output: PathLike, selection: JointSelection, axis: int | None = None
 ) -> Rewritten:
-    """Write the kept joints of a file to another one of the same kind, in pieces.
+    """Write the kept joints of a file to another one of the same kind.
 
     Of an npz file, arrays of at least two axes with one of J are rewritten, and others copied.
     Labels say which joints the new file holds and which file they are from. They stand beside it
-    (npy), under the key `jointprune` in it (npz), or in the metadata of its schema (parquet). A new
-    file that has the right labels already is left as it is.
+    (npy, .pose), under the key `jointprune` in it (npz), or in the metadata of its schema
+    (parquet). A new file that has the right labels already is left as it is.
 
     Args:
-        path: an npy, npz or parquet file that has all joints.
+        path: a file of a kind in `FORMATS` that has all joints.
         output: the new file.
         selection: the joints to keep.
         axis: the axis of the joints, 0 to ndim - 1; None where only one has their number.
@@ -94,9 +180,10 @@ def rewrite(
     source, target = place(path), place(output)
     _check_place(source, target)
     wanted = JointLabels.of(selection, source, axis)
-    with source.open("rb", buffering=0) as opened:
-        file: Any = opened
-        if is_selected(labels_of(file, source), selection, f"`{source}`"):
+    with source.open("rb", buffering=0) as file:
+        opened = Opened(file, source)
+        format_ = format_of(opened)
+        if format_.is_selected(opened, selection):
             kept = f"{len(selection.indices)} of {selection.num_joints}"
             raise ValueError(
                 f"Expected a file with all joints but got {source}, which has the {kept} that the "
@@ -104,9 +191,7 @@ def rewrite(
             )
         made = not _is_there(target, wanted)
         if made:
-            kind = kind_of(file)
-            write = {NPY: _write_npy, ZIP: _write_npz, PARQUET: _write_parquet}[kind]
-            write(file, target, selection, wanted, axis)
+            format_.write(opened, target, selection, wanted, axis)
     return Rewritten(target, made, source.stat().st_size, target.stat().st_size)
 
 
@@ -122,125 +207,13 @@ def _is_there(target: Place, wanted: JointLabels) -> bool:
     """Return whether the output is finished already."""
     if not target.exists():
         return False
-    with target.open("rb", buffering=0) as opened:
-        file: Any = opened
-        found = labels_of(file, target)
-    if found is None:
-        raise ValueError(
-            f"Expected a place for a new file but got {target}, which is there and was not written "
-            "by jointprune select. Pass -o another folder."
-        )
-    return found == wanted
-
-
-def _write_npy(
-    file: BinaryIO, target: Place, selection: JointSelection, wanted: JointLabels, axis: int | None
-) -> None:
-    array = stored_array(file)
-    axis = axis_of(array.shape, selection, axis)
-    # The sidecar comes first: wherever this stops, an array and a sidecar belong together.
-    target.unlink(missing_ok=True)
-    write_text(sidecar(target), wanted.to_json() + "\n")
-    with whole_file(target) as partial, partial.open("wb") as out:
-        _write_array(array, axis, selection, out)
-
-
-def _write_array(array: StoredArray, axis: int, selection: JointSelection, out: Any) -> None:
-    header = {
-        "descr": np.lib.format.dtype_to_descr(array.dtype),
-        "fortran_order": array.fortran,
-        "shape": array.shape_of(axis, selection.indices),
-    }
-    np.lib.format.write_array_header_2_0(out, header)
-    for block in array.blocks(axis, selection.indices):
-        out.write(block.data)
-
-
-def _write_npz(
-    file: BinaryIO, target: Place, selection: JointSelection, wanted: JointLabels, axis: int | None
-) -> None:
-    joints, kept = selection.num_joints, 0
-    with (
-        zipfile.ZipFile(file) as archive,
-        whole_file(target) as partial,
-        zipfile.ZipFile(partial, "w") as new,
-    ):
-        for key in keys_of(archive):
-            if key == KEY:  # the labels of a file that was rewritten itself
-                continue
-            array, info = member(archive, file, key), archive.getinfo(f"{key}.npy")
-            same = zipfile.ZipInfo(info.filename, EPOCH)
-            same.compress_type = info.compress_type
-            with new.open(same, "w", force_zip64=True) as out:
-                if len(array.shape) < 2 or joints not in array.shape or array.dtype.hasobject:
-                    with archive.open(info) as old:
-                        shutil.copyfileobj(old, out)
-                    continue
-                place = axis_of(array.shape, selection, axis, f"array `{key}` of ")
-                _write_array(array, place, selection, out)
-                kept += 1
-        if not kept:
+    with target.open("rb", buffering=0) as file:
+        opened = Opened(file, target)
+        format_ = format_of(opened)
+        found = format_.labels(opened)
+        if found is None:
             raise ValueError(
-                f"Expected an array with an axis of {joints} joints but got none, of "
-                f"{', '.join(keys_of(archive)) or 'no arrays'}. Pass the selection of a run on "
-                "these data."
+                f"Expected a place for a new file but got {target}, which is there and was not "
+                "written by jointprune select. Pass -o another folder."
             )
-        with new.open(zipfile.ZipInfo(f"{KEY}.npy", EPOCH), "w") as out:
-            np.lib.format.write_array(out, np.array(wanted.to_json()))
-
-
-def _write_parquet(
-    file: BinaryIO, target: Place, selection: JointSelection, wanted: JointLabels, axis: int | None
-) -> None:
-    if axis is not None:
-        raise ValueError(
-            f"Expected no axis for parquet, whose joints are columns, but got {axis}. Leave it out."
-        )
-    parquet = parquet_file(file)
-    names = parquet.schema_arrow.names
-    columns = columns_of(names, selection.joint_names)
-    of_joints = {column for some in columns.values() for column in some}
-    others = [name for name in names if name not in of_joints]
-    kept = [column for joint in selection.names for column in columns[joint]]
-    with whole_file(target) as partial:
-        write_columns(parquet, [*others, *kept], partial, {KEY: wanted.to_json()})
-
-
-def axis_of(
-    shape: Sequence[int], selection: JointSelection, axis: int | None = None, name: str = ""
-) -> int:
-    """Return the axis of an array that has its joints.
-
-    Args:
-        shape: its shape.
-        selection: gives the number of joints.
-        axis: the axis that the user named; None where only one axis has their number.
-        name: name of the array, for the message.
-
-    Raises:
-        ValueError: if there is no such axis, or several.
-    """
-    joints, kept = selection.num_joints, len(selection.indices)
-    places = [place for place, size in enumerate(shape) if size == joints]
-    if axis is not None and axis in places:
-        return axis
-    if axis is None and len(places) == 1:
-        return places[0]
-    if axis is None and places:
-        raise ValueError(
-            f"Expected one axis of {joints} joints but got {name}shape {tuple(shape)} with "
-            f"{len(places)} of them. Pass --axis {places[0]}, or {places[-1]}."
-        )
-    where = "an axis" if axis is None else f"axis {axis}"
-    hint = " It may have been selected already: then read it as it is." if kept in shape else ""
-    flat = next((size for size in shape if size > joints and size % joints == 0), None)
-    if flat is not None:
-        hint = (
-            f" {flat} may be {joints} joints of {flat // joints} coordinates: give them axes of "
-            f"their own first, x.reshape(-1, {joints}, {flat // joints}) where a joint's "
-            "coordinates are side by side."
-        )
-    raise ValueError(
-        f"Expected {where} of {joints} joints but got {name}shape {tuple(shape)}. Pass a selection "
-        f"of a run on these data, or --axis.{hint}"
-    )
+        return found == wanted and format_.is_whole(opened)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -13,18 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_jointprune.attach.layout import Layout
-from lightning_jointprune.joint_files.labels import KEY, is_selected, labels_of
-from lightning_jointprune.joint_files.npy import (
-    PARQUET,
-    ZIP,
-    StoredArray,
-    keys_of,
-    kind_of,
-    member,
-    stored_array,
-)
-from lightning_jointprune.joint_files.parquet import columns_of, parquet_file, pick_columns
-from lightning_jointprune.record.files import PathLike, Place, place
+from lightning_jointprune.joint_files.format import Opened
+from lightning_jointprune.joint_files.formats import format_of
+from lightning_jointprune.joint_files.picking import Picking
+from lightning_jointprune.record.files import PathLike, place
 from lightning_jointprune.record.selection import JointSelection
 
 
@@ -80,7 +71,7 @@ class SelectJoints(nn.Module):
         Raises:
             ValueError: if it has other axes, or other than J joints.
         """
-        axis, picked = self._picked(x.shape)
+        axis, picked = self._picking.of(x.shape)
         if isinstance(x, Tensor):
             return x.index_select(axis, torch.tensor(picked, device=x.device))
         return x.take(picked, axis)
@@ -108,75 +99,19 @@ class SelectJoints(nn.Module):
         if isinstance(source, (str, os.PathLike)):
             path = place(source)
             with path.open("rb", buffering=0) as file:
-                return self._read(file, path, key)
-        return self._read(source, None, key)
+                return self._read(Opened(file, path), key)
+        return self._read(Opened(source), key)
 
-    def _read(self, file: Any, path: Place | None, key: str | None) -> NDArray[Any]:
-        labels = labels_of(file, path)
-        selected = is_selected(labels, self.selection, f"`{path or 'the file'}`")
-        kind = kind_of(file)
-        if kind == PARQUET:
-            return self._read_columns(file, selected)
-        if kind == ZIP:
-            with zipfile.ZipFile(file) as archive:
-                return self._read_array(member(archive, file, _key(archive, key)), selected)
-        return self._read_array(stored_array(file), selected)
+    def _read(self, opened: Opened, key: str | None) -> NDArray[Any]:
+        format_ = format_of(opened)
+        selected = format_.is_selected(opened, self.selection)
+        return format_.read(opened, self._picking, selected, key)
 
-    def _read_array(self, array: StoredArray, selected: bool) -> NDArray[Any]:
-        if selected:
-            kept = self.selection.indices
-            self.layout.of(kept).check(array.shape, len(kept))
-            return array.whole()
-        return array.pick(*self._picked(array.shape))
-
-    def _read_columns(self, file: Any, selected: bool) -> NDArray[Any]:
-        words = self.layout.words
-        if words.index("j") != 1 or len(words) > 3 or len(self.layout.groups[0]) > 1:
-            raise ValueError(
-                f"Expected axes whose words are frames, joints and coordinates, as parquet has "
-                f'them, but got {self.layout.pattern!r}. Pass axes="t j c", or "t (j c)".'
-            )
-        parquet, names = parquet_file(file), self.selection.names
-        known = names if selected else self.selection.joint_names
-        x = pick_columns(parquet, columns_of(parquet.schema_arrow.names, known), names)
-        if x.ndim != len(words):
-            raise ValueError(
-                f"Expected columns with the axes {self.layout.pattern!r} but got an array of "
-                f"frames and joints with {x.ndim} axes. Pass axes={'t j c'[: 2 * x.ndim - 1]!r}."
-            )
-        return x.reshape([x.shape[0], -1]) if len(self.layout.groups) < x.ndim else x
-
-    def _picked(self, shape: Sequence[int]) -> tuple[int, list[int]]:
-        """Return the axis of the joints in an array of this shape, and the kept places on it."""
-        self.layout.check(shape, self.selection.num_joints)
-        axis = next(place for place, group in enumerate(self.layout.groups) if "j" in group)
-        return axis, self._places(self.layout.groups[axis], shape[axis])
-
-    def _places(self, words: tuple[str, ...], size: int) -> list[int]:
-        """Return the places of the kept joints on an axis that they may share with another word."""
-        if self.layout.blocks:
-            return self.layout.places(self.selection.indices)
-        joints, others = self.selection.num_joints, range(size // self.selection.num_joints)
-        if words[0] == "j":
-            return [
-                joint * len(others) + other for joint in self.selection.indices for other in others
-            ]
-        return [other * joints + joint for other in others for joint in self.selection.indices]
+    @property
+    def _picking(self) -> Picking:
+        return Picking(self.selection, self.layout)
 
     def extra_repr(self) -> str:
         """Return the numbers of kept and of all joints, and the axes."""
         selection = self.selection
         return f"{len(selection.indices)} of {selection.num_joints}, axes={self.layout.pattern!r}"
-
-
-def _key(archive: zipfile.ZipFile, key: str | None) -> str:
-    """Return the key of the array that is meant in an npz file."""
-    known = [name for name in keys_of(archive) if name != KEY]
-    if key is None and len(known) == 1:
-        return known[0]
-    if key not in known:
-        raise ValueError(
-            f"Expected the name of an array in the npz file, out of {', '.join(known)}, but got "
-            f"{key!r}. Pass key={known[0] if known else 'keypoints'!r}."
-        )
-    return str(key)

@@ -277,14 +277,14 @@ def file_at(path: PathLike, name: str) -> Place:
     return found / name if address or found.is_dir() else found
 
 
-def write_text(path: PathLike, text: str) -> None:
+def write_text(path: PathLike, text: str, sync: bool = True) -> None:
     """Write a whole file of text or none, see `write_bytes`."""
-    write_bytes(path, text.encode("utf-8", "replace"))
+    write_bytes(path, text.encode("utf-8", "replace"), sync)
 
 
-def write_bytes(path: PathLike, content: bytes) -> None:
+def write_bytes(path: PathLike, content: bytes, sync: bool = True) -> None:
     """Write a whole file or none, see `whole_file`."""
-    with whole_file(path) as partial:
+    with whole_file(path, sync) as partial:
         partial.write_bytes(content)
 
 
@@ -303,10 +303,15 @@ def local_copy(path: PathLike) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_file(path: PathLike) -> Iterator[Path]:
+def whole_file(path: PathLike, sync: bool = True) -> Iterator[Path]:
     """Yield a file to be written beside `path`, whose place it takes at the end.
 
     If something is raised before, nothing is left of it, and the other one stays as it is.
+
+    Args:
+        path: the file.
+        sync: whether to wait for the disk, which takes longer than to write a small file; without,
+            a power cut may leave the name without content.
     """
     found = place(path)
     if isinstance(found, Address):
@@ -319,8 +324,9 @@ def whole_file(path: PathLike) -> Iterator[Path]:
     partial = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         yield partial
-        with partial.open("rb+") as file:  # else a power cut may leave the name without content
-            os.fsync(file.fileno())
+        if sync:
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
         if target.exists():
             shutil.copymode(target, partial)
         partial.replace(target)

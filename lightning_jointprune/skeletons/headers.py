@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from copy import deepcopy
 from typing import Any
 
 from lightning_jointprune.record.files import PathLike, place
@@ -10,6 +11,7 @@ from lightning_jointprune.record.versions import check_installed
 
 SUFFIX = ".pose"
 VERSIONS = (0.0, 0.1, 0.2)
+_LAST: list[tuple[bytes, Any]] = []  # the header that was read last, after its bytes
 HEADER_BYTES = 1 << 20  # enough for any header: that of 576 points is of 30,000 bytes
 
 
@@ -27,15 +29,17 @@ def header_of_file(path: PathLike) -> Any:
     """
     try:
         with place(path).open("rb") as file:
-            return header_in(file.read(HEADER_BYTES), str(path))[0]
+            return deepcopy(header_in(file.read(HEADER_BYTES), str(path))[0])
     except FileNotFoundError as error:
         raise ValueError(
             f"Expected a .pose file but got {path}, which does not exist. Pass the path of a clip."
         ) from error
 
 
-def header_in(content: bytes, name: str) -> tuple[Any, Any]:
-    """Return the `PoseHeader` that bytes begin with, and the reader that stands behind it.
+def header_in(content: bytes, name: str) -> tuple[Any, int]:
+    """Return the `PoseHeader` that bytes begin with, which nobody may change, and its length.
+
+    The last one is remembered, since most clips of a folder have the same.
 
     Args:
         content: the bytes of a `.pose` file, or its first ones.
@@ -46,6 +50,9 @@ def header_in(content: bytes, name: str) -> tuple[Any, Any]:
     from pose_format.pose_header import PoseHeaderCache
     from pose_format.utils.reader import BufferReader
 
+    for known, header in _LAST:
+        if content.startswith(known):
+            return header, len(known)
     check_version(content, name)
     PoseHeaderCache.clear_cache()  # it would hold the changes that somebody made to a header
     reader = BufferReader(content)
@@ -58,7 +65,8 @@ def header_in(content: bytes, name: str) -> tuple[Any, Any]:
         ) from error
     if not header.total_points():
         raise ValueError(f"Expected points in the header of {name} but got none. Make it again.")
-    return header, reader
+    _LAST[:] = [(content[: reader.read_offset], header)]
+    return header, reader.read_offset
 
 
 def check_version(content: bytes, name: str) -> None:

@@ -474,6 +474,40 @@ def test_select_rewrites_files_to_the_kept_joints_once(
     assert "which is the file itself" in capsys.readouterr().err
 
 
+def test_select_names_what_it_leaves_out_and_does_the_rest(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, small = tmp_path / "clips", tmp_path / "small"
+    folder.mkdir()
+    for name, joints in (("a", 17), ("b", 16), ("c", 17)):
+        np.save(folder / f"{name}.npy", np.zeros((5, joints, 3)))
+    command = ["select", str(folder), "--joints", str(run), "-o", str(small), "--workers", "2"]
+    assert main(command) == 2
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 2
+    left, summary = said.err.splitlines()
+    assert f"{folder / 'b.npy'}: left out. Expected an axis of 17 joints" in left
+    assert "Expected 3 files with the joints of the selection but left out 1, which" in summary
+    assert main([*command, "--json"]) == 2
+    printed = json.loads(capsys.readouterr().out)
+    assert [file["path"] for file in printed["skipped"]] == [str(folder / "b.npy")]
+    assert [file["made"] for file in printed["files"]] == [False, False]
+    (folder / "b.npy").unlink()
+    assert main(command) == 0
+
+
+def test_select_shows_a_bar_in_a_terminal(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [str(tmp_path / f"{name}.npy") for name in "ab"]
+    for file in files:
+        np.save(file, np.zeros((5, 17, 3)))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["select", *files, "--joints", str(run), "-o", str(tmp_path / "small")]) == 0
+    assert "2 of 2 files" in capsys.readouterr().err
+
+
 def test_select_takes_a_selection_and_an_axis(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,9 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_jointprune.joint_files import npy as stored_arrays
+from lightning_jointprune.joint_files.formats import npy as stored_arrays
+from lightning_jointprune.joint_files.formats.npy import axis_of
 from lightning_jointprune.joint_files.labels import KEY, JointLabels, sidecar
-from lightning_jointprune.joint_files.rewrite import axis_of, outputs_of, rewrite
+from lightning_jointprune.joint_files.rewrite import (
+    Rewritten,
+    Skipped,
+    outputs_of,
+    rewrite,
+    rewrite_all,
+)
 from lightning_jointprune.record.selection import JointSelection
 from tests.joint_files.written import noise, selection_of, write_parquet
 
@@ -198,9 +205,47 @@ def test_other_joints_are_refused(data: Any, tmp_path: Path) -> None:
 
 
 def test_files_of_the_same_name_are_refused() -> None:
-    assert outputs_of(["a/x.npy", "b/y.npy"], "out") == [Path("out/x.npy"), Path("out/y.npy")]
+    outputs = outputs_of(["a/x.npy", "b/y.npy"], "out")
+    assert [*outputs.values()] == [Path("out/x.npy"), Path("out/y.npy")]
     with pytest.raises(ValueError, match=r"a/x.npy and b/x.npy, which would both become"):
         outputs_of(["a/x.npy", "b/x.npy"], "out")
+
+
+def test_of_a_folder_all_files_of_a_known_kind_are_rewritten_in_their_places(
+    data: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    for name in FILES:
+        shutil.copy(tmp_path / name, tmp_path / "train" / name)
+    shutil.copy(tmp_path / "x.npy", tmp_path / "train" / "a" / "x.npy")
+    (tmp_path / "train" / "readme.txt").write_text("no joints")
+    small = tmp_path / "train" / "small"  # in the folder itself
+    for made in (True, False):
+        outputs = outputs_of([tmp_path / "train"], small)
+        assert {str(new.relative_to(small)) for new in outputs.values()} == {*FILES, "a/x.npy"}
+        done = [*rewrite_all(outputs, SELECTION)]
+        assert [result.made for result in done if isinstance(result, Rewritten)] == [made] * 4
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"Expected files of \.npy, .* in .*empty but got none"):
+        outputs_of([tmp_path / "empty"], small)
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_a_bad_file_is_left_out_by_name_and_the_others_are_written(
+    workers: int | None, data: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "b.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:100])
+    np.save(tmp_path / "c.npy", data[:, :6])
+    names = ["x.npy", "b.npz", "c.npy", "none.npy", "x.npz"]
+    outputs = outputs_of([tmp_path / name for name in names], tmp_path / "small")
+    done = [*rewrite_all(outputs, SELECTION, workers=workers)]
+    left = {result.path.name: result.why for result in done if isinstance(result, Skipped)}
+    assert [*left] == ["b.npz", "c.npy", "none.npy"]
+    assert "an axis of 7 joints" in left["c.npy"]
+    assert {path.name for path in (tmp_path / "small").iterdir()} == {
+        *("x.npy", "x.npy.joints.json", "x.npz")
+    }
+    assert "c.npy: left out. Expected" in str(done[2])
 
 
 @pytest.mark.parametrize("axis", [0, 1])

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_jointprune.joint_files.parquet import (
+from lightning_jointprune.joint_files.formats.parquet import (
     columns_of,
     parquet_file,
     pick_columns,

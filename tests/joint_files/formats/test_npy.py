@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from lightning_jointprune.joint_files import npy as stored_arrays
-from lightning_jointprune.joint_files.npy import keys_of, kind_of, member, stored_array
+from lightning_jointprune.joint_files.formats import npy as stored_arrays
+from lightning_jointprune.joint_files.formats.npy import stored_array
 from tests.joint_files.written import PAGE, Counted, noise
 
 DTYPES = ["<f4", ">f8", "<i2", "|u1", "<f2"]
@@ -73,19 +72,6 @@ def test_where_joints_stand_within_a_frame_the_file_is_read_once_and_whole(tmp_p
     assert file.bytes == (tmp_path / "x.npy").stat().st_size
 
 
-def test_of_a_stored_member_as_little_is_read_and_a_compressed_one_is_read_whole(
-    tmp_path: Path,
-) -> None:
-    x, kept = noise(40, 3000, 2), [0, 5, 6, 39]
-    for save, limit in ((np.savez, 0.11), (np.savez_compressed, 1.1)):
-        save(tmp_path / "x.npz", labels=np.arange(9), x=x)
-        with Counted(tmp_path / "x.npz") as file, zipfile.ZipFile(file) as archive:
-            assert keys_of(archive) == ["labels", "x"]
-            got = member(archive, file, "x").pick(0, kept)
-        assert np.array_equal(got, x[kept])
-        assert file.bytes <= limit * (tmp_path / "x.npz").stat().st_size
-
-
 def test_a_large_array_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_arrays, "CHUNK", 1 << 14)
     np.save(tmp_path / "x.npy", noise(3, 100_000))
@@ -105,8 +91,6 @@ def test_python_objects_and_files_that_are_cut_short_are_refused(tmp_path: Path)
         stored_array(io.BytesIO(content)).pick(0, [3])
 
 
-def test_other_kinds_of_files_are_refused() -> None:
-    with pytest.raises(ValueError, match="Expected an npy, npz or parquet file but got one that"):
-        kind_of(io.BytesIO(b"\x89HDF\r\n"))
+def test_other_versions_are_refused() -> None:
     with pytest.raises(ValueError, match="version 1 or 2"):
         stored_array(io.BytesIO(b"\x93NUMPY\x09\x00"))

@@ -9,6 +9,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_jointprune.joint_files.format import Format, Opened, without_axis
+from lightning_jointprune.joint_files.labels import KEY, JointLabels
+from lightning_jointprune.joint_files.picking import Picking
+from lightning_jointprune.record.files import Place, whole_file
+from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.record.versions import check_installed
 
 BUFFER = 1 << 20  # bytes of a column that are read at once
@@ -142,3 +147,64 @@ def write_columns(
     with ParquetWriter(path, fields, compression=codec) as writer:
         for batch in batches_of(parquet, columns):
             writer.write_batch(batch.select(list(columns)))
+
+
+class ParquetFile(Format):
+    """Is parquet with a row per frame; its labels are in the metadata of its schema."""
+
+    suffix = ".parquet"
+    magic = b"PAR1"
+
+    def labels(self, opened: Opened) -> JointLabels | None:
+        """Return the labels in the metadata of the schema."""
+        return labels_in(parquet_file(opened.file))
+
+    def write(
+        self,
+        opened: Opened,
+        target: Place,
+        selection: JointSelection,
+        labels: JointLabels,
+        axis: int | None,
+    ) -> None:
+        """Write the columns of the kept joints, and those of no joint."""
+        without_axis("parquet", "whose joints are columns", axis)
+        parquet = parquet_file(opened.file)
+        names = parquet.schema_arrow.names
+        columns = columns_of(names, selection.joint_names)
+        of_joints = {column for some in columns.values() for column in some}
+        others = [name for name in names if name not in of_joints]
+        kept = [column for joint in selection.names for column in columns[joint]]
+        with whole_file(target) as partial:
+            write_columns(parquet, [*others, *kept], partial, {KEY: labels.to_json()})
+
+    def read(
+        self,
+        opened: Opened,
+        picking: Picking,
+        selected: bool,
+        key: str | None,  # noqa: ARG002
+    ) -> NDArray[Any]:
+        """Return the kept joints, of which only the columns are read."""
+        layout = picking.layout
+        words = layout.words
+        if words.index("j") != 1 or len(words) > 3 or len(layout.groups[0]) > 1:
+            raise ValueError(
+                f"Expected axes whose words are frames, joints and coordinates, as parquet has "
+                f'them, but got {layout.pattern!r}. Pass axes="t j c", or "t (j c)".'
+            )
+        parquet, names = parquet_file(opened.file), picking.selection.names
+        known = names if selected else picking.selection.joint_names
+        x = pick_columns(parquet, columns_of(parquet.schema_arrow.names, known), names)
+        if x.ndim != len(words):
+            raise ValueError(
+                f"Expected columns with the axes {layout.pattern!r} but got an array of "
+                f"frames and joints with {x.ndim} axes. Pass axes={'t j c'[: 2 * x.ndim - 1]!r}."
+            )
+        return x.reshape([x.shape[0], -1]) if len(layout.groups) < x.ndim else x
+
+
+def labels_in(parquet: Any) -> JointLabels | None:
+    """Return the labels in the metadata of a file's schema, if there are some."""
+    text = (parquet.schema_arrow.metadata or {}).get(KEY.encode())
+    return None if text is None else JointLabels.from_json(text)

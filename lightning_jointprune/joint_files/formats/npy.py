@@ -1,10 +1,8 @@
-"""Reads picked entries of one axis of arrays in npy and npz files, and as little else."""
+"""Reads picked entries of one axis of an array in an npy file, and as little else."""
 
 from __future__ import annotations
 
 import math
-import struct
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,10 +11,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_jointprune.joint_files.format import Format, Opened, write_sidecar
+from lightning_jointprune.joint_files.labels import JointLabels
+from lightning_jointprune.joint_files.picking import Picking
+from lightning_jointprune.record.files import Place, whole_file
+from lightning_jointprune.record.selection import JointSelection
+
 PAGE = 4096  # smallest number of bytes that a disk reads; nearer entries are read in one piece
 CHUNK = 1 << 22  # largest number of bytes that are read at once
-NPY, ZIP, PARQUET = b"\x93NUMPY", b"PK\x03\x04", b"PAR1"
-_LOCAL_HEADER = struct.Struct("<26xHH")  # lengths of name and extra in the header of a zip member
 
 
 @dataclass(frozen=True)
@@ -135,49 +137,107 @@ def stored_array(file: BinaryIO, start: int = 0) -> StoredArray:
     return StoredArray(file, file.tell(), tuple(shape), dtype, fortran)
 
 
-def member(archive: zipfile.ZipFile, file: BinaryIO, key: str) -> StoredArray:
-    """Return an array of an npz file.
-
-    What `np.savez` stored is read in place. What `np.savez_compressed` made has to be decompressed
-    from its first byte on, whichever entries are picked.
-
-    Args:
-        archive: the npz file.
-        file: the same file, opened by itself.
-        key: name of the array.
-    """
-    info = archive.getinfo(f"{key}.npy")
-    if info.compress_type != zipfile.ZIP_STORED:
-        return stored_array(archive.open(info))  # type: ignore[arg-type]
-    file.seek(info.header_offset)
-    name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-    return stored_array(file, info.header_offset + _LOCAL_HEADER.size + name + extra)
-
-
-def keys_of(archive: zipfile.ZipFile) -> list[str]:
-    """Return the names of the arrays of an npz file, in its order."""
-    return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-
-
-def kind_of(file: BinaryIO) -> bytes:
-    """Return the kind of a file by its first bytes: `NPY`, `ZIP` or `PARQUET`.
-
-    Raises:
-        ValueError: if it is none of these.
-    """
-    file.seek(0)
-    head = file.read(len(NPY))
-    for kind in (NPY, ZIP, PARQUET):
-        if head.startswith(kind):
-            return kind
-    raise ValueError(
-        f"Expected an npy, npz or parquet file but got one that begins with {head!r}. Save the "
-        "skeletons by np.save, np.savez or pyarrow.parquet.write_table."
-    )
-
-
 def _runs(picked: Sequence[int]) -> list[tuple[int, int]]:
     """Return ascending places as ranges of places that follow one another."""
     starts = [n for n in range(len(picked)) if n == 0 or picked[n] != picked[n - 1] + 1]
     stops = [*starts[1:], len(picked)]
     return [(picked[a], picked[b - 1] + 1) for a, b in zip(starts, stops, strict=True)]
+
+
+class NpyFile(Format):
+    """Is the format of `np.save`; its labels stand beside the file."""
+
+    suffix = ".npy"
+    magic = b"\x93NUMPY"
+
+    def write(
+        self,
+        opened: Opened,
+        target: Place,
+        selection: JointSelection,
+        labels: JointLabels,
+        axis: int | None,
+    ) -> None:
+        """Write the kept joints, in pieces."""
+        array = stored_array(opened.file)
+        axis = axis_of(array.shape, selection, axis)
+        write_sidecar(target, labels)
+        with whole_file(target) as partial, partial.open("wb") as out:
+            write_array(array, axis, selection, out)
+
+    def read(
+        self,
+        opened: Opened,
+        picking: Picking,
+        selected: bool,
+        key: str | None,  # noqa: ARG002
+    ) -> NDArray[Any]:
+        """Return the kept joints, of which the others are skipped where that is possible."""
+        return read_array(stored_array(opened.file), picking, selected)
+
+
+def read_array(array: StoredArray, picking: Picking, selected: bool) -> NDArray[Any]:
+    """Return the kept joints of an array, which may hold them alone."""
+    if selected:
+        picking.check_kept(array.shape)
+        return array.whole()
+    return array.pick(*picking.of(array.shape))
+
+
+def write_array(array: StoredArray, axis: int, selection: JointSelection, out: Any) -> None:
+    """Write the kept joints of an array as an npy file.
+
+    Args:
+        array: the array.
+        axis: the axis of its joints.
+        selection: the joints to keep.
+        out: takes the bytes.
+    """
+    header = {
+        "descr": np.lib.format.dtype_to_descr(array.dtype),
+        "fortran_order": array.fortran,
+        "shape": array.shape_of(axis, selection.indices),
+    }
+    np.lib.format.write_array_header_2_0(out, header)
+    for block in array.blocks(axis, selection.indices):
+        out.write(block.data)
+
+
+def axis_of(
+    shape: Sequence[int], selection: JointSelection, axis: int | None = None, name: str = ""
+) -> int:
+    """Return the axis of an array that has its joints.
+
+    Args:
+        shape: its shape.
+        selection: gives the number of joints.
+        axis: the axis that the user named; None where only one axis has their number.
+        name: name of the array, for the message.
+
+    Raises:
+        ValueError: if there is no such axis, or several.
+    """
+    joints, kept = selection.num_joints, len(selection.indices)
+    places = [place for place, size in enumerate(shape) if size == joints]
+    if axis is not None and axis in places:
+        return axis
+    if axis is None and len(places) == 1:
+        return places[0]
+    if axis is None and places:
+        raise ValueError(
+            f"Expected one axis of {joints} joints but got {name}shape {tuple(shape)} with "
+            f"{len(places)} of them. Pass --axis {places[0]}, or {places[-1]}."
+        )
+    where = "an axis" if axis is None else f"axis {axis}"
+    hint = " It may have been selected already: then read it as it is." if kept in shape else ""
+    flat = next((size for size in shape if size > joints and size % joints == 0), None)
+    if flat is not None:
+        hint = (
+            f" {flat} may be {joints} joints of {flat // joints} coordinates: give them axes of "
+            f"their own first, x.reshape(-1, {joints}, {flat // joints}) where a joint's "
+            "coordinates are side by side."
+        )
+    raise ValueError(
+        f"Expected {where} of {joints} joints but got {name}shape {tuple(shape)}. Pass a selection "
+        f"of a run on these data, or --axis.{hint}"
+    )
