@@ -97,17 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--plotly", choices=PLOTLY, default="inline", help=where)
     compare.set_defaults(run=_compare)
 
-    select = commands.add_parser("select", help="rewrite files of joints to the kept ones")
-    files_help = "one that has all joints, or a folder of such files"
-    select.add_argument("files", metavar="FILE", nargs="+", help=files_help)
-    of_run = "a run or its selection.json, the joints to keep"
-    select.add_argument("--joints", metavar="RUN", required=True, help=of_run)
-    select.add_argument("-o", "--output", metavar="FOLDER", required=True, help="for the new files")
-    axis_help = "the joints' axis, from 0; default: the only one of their number"
-    select.add_argument("--axis", type=int, metavar="N", help=axis_help)
-    workers_help = "processes; default: the processors, but fewer for few files"
-    select.add_argument("--workers", type=int, metavar="N", help=workers_help)
-    select.set_defaults(run=_select)
+    select = _add_select(commands)
 
     skeletons = commands.add_parser("skeletons", help="list the named skeletons, or one's joints")
     name_help = "one of the listed names, or a .pose file"
@@ -122,6 +112,24 @@ def _parser() -> argparse.ArgumentParser:
     for command in (shown, report, compare, select, skeletons, *with_models, doctor):
         command.add_argument("--json", action="store_true", help="print JSON, for scripts")
     return parser
+
+
+def _add_select(commands: Any) -> argparse.ArgumentParser:
+    """Add the command that rewrites files, and return it."""
+    select: argparse.ArgumentParser = commands.add_parser(
+        "select", help="rewrite files of joints to the kept ones"
+    )
+    files_help = "one that has all joints, or a folder of such files"
+    select.add_argument("files", metavar="FILE", nargs="+", help=files_help)
+    of_run = "a run or its selection.json, the joints to keep"
+    select.add_argument("--joints", metavar="RUN", required=True, help=of_run)
+    select.add_argument("-o", "--output", metavar="FOLDER", required=True, help="for the new files")
+    axis_help = "the joints' axis, from 0; default: the only one of their number"
+    select.add_argument("--axis", type=int, metavar="N", help=axis_help)
+    workers_help = "processes; default: the processors, but fewer for few files"
+    select.add_argument("--workers", type=int, metavar="N", help=workers_help)
+    select.set_defaults(run=_select)
+    return select
 
 
 def _read(run: str) -> PruningRecord:
