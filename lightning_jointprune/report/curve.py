@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -168,8 +169,9 @@ def chosen_of(record: PruningRecord) -> Chosen | None:
         return None
     values, higher = [float(point.value or 0.0) for point in known], selection.higher_is_better
     within = arguments.get("within")
-    within = float(within) if isinstance(within, int | float) else Fewest.within
-    choice = choose_rung(values, within, higher=higher, samples=selection.samples)
+    if not isinstance(within, int | float) or not abs(within) <= sys.float_info.max:
+        within = Fewest.within
+    choice = choose_rung(values, float(within), higher=higher, samples=selection.samples)
     chosen, best = known[choice.rung], values.index((max if higher else min)(values))
     if chosen.joints != len(selection.indices):
         return None

@@ -14,6 +14,7 @@ from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import show
+from lightning_jointprune.record.tables import named
 from lightning_jointprune.report.comparison import Comparison, compare
 from lightning_jointprune.report.curve import Frontier, Point, frontier_numbers
 from lightning_jointprune.report.numbers import (
@@ -42,7 +43,7 @@ SHADES = {"warmup": "#8a919e", "search": "#E69F00", "compare": "#56B4E9", "final
 HOVER = (
     "<b>%{customdata[0]}</b> (joint %{customdata[1]})<br>%{customdata[2]}<br>"
     "keep probability %{customdata[3]}, mean over the search %{customdata[4]}"
-    "%{customdata[5]}<extra></extra>"
+    "%{customdata[5]}%{customdata[6]}<extra></extra>"
 )
 WIDE = 100  # largest number of joints of an axis that is not logarithmic
 # The buttons that no figure has: those that send it to a server, by their names in all versions of
@@ -491,4 +492,5 @@ def _label(name: str) -> str:
 def _hover(joint: Joint) -> tuple[str | int, ...]:
     name, part = escape(joint.name, quote=False), escape(joint.part, quote=False)
     cost = "" if joint.cost is None else f"<br>dropping it costs {joint.cost}"
-    return name, joint.number, part, f"{joint.probability:.3f}", f"{joint.mean:.3f}", cost
+    others = f"<br>or {escape(named(joint.stand_ins), quote=False)}" if joint.stand_ins else ""
+    return name, joint.number, part, f"{joint.probability:.3f}", f"{joint.mean:.3f}", cost, others

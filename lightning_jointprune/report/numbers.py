@@ -10,6 +10,7 @@ from typing import NamedTuple
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord, Snapshot
+from lightning_jointprune.record.selection import stand_ins_of
 from lightning_jointprune.report.curve import Frontier, Point, frontier_numbers
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
 
@@ -22,6 +23,8 @@ class Joint(NamedTuple):
     """Holds a joint as figures and table show it.
 
     `mean` is its keep probability over the search. `cost` is what dropping it costs, if measured.
+    `stand_ins` are the dropped joints that could stand in for it by name, with their R², the best
+    first; None if it has none.
     """
 
     number: int
@@ -31,6 +34,7 @@ class Joint(NamedTuple):
     mean: float
     kept: bool
     cost: Estimate | None = None
+    stand_ins: Mapping[str, float] | None = None
 
 
 class Part(NamedTuple):
@@ -204,7 +208,16 @@ def importance_numbers(
     search = [s.keep_probabilities for s in record.history if s.phase == "search"]
     means = [sum(column) / len(search) for column in zip(*search, strict=True)]
     joints = [
-        Joint(index, name, parts[index], p, means[index] if means else p, kept, costs.get(index))
+        Joint(
+            number=index,
+            name=name,
+            part=parts[index],
+            probability=p,
+            mean=means[index] if means else p,
+            kept=kept,
+            cost=costs.get(index),
+            stand_ins=selection.stand_ins.get(name),
+        )
         for index, (name, p, kept) in enumerate(
             zip(selection.joint_names, selection.keep_probabilities, selection.mask, strict=True)
         )
@@ -228,10 +241,14 @@ def rung_numbers(record: PruningRecord, joints: Sequence[Joint]) -> tuple[Rung, 
     for point in record.frontier:
         if point.value is None or point.joints not in rungs:
             continue
-        kept, probabilities = set(point.indices), rungs[point.joints].keep_probabilities
+        rung = rungs[point.joints]
+        kept, stand_ins = set(point.indices), stand_ins_of(rung, record.redundancy)
         others = (  # costs are those of the model with the chosen joints
             joint._replace(
-                probability=probabilities[joint.number], kept=joint.number in kept, cost=None
+                probability=rung.keep_probabilities[joint.number],
+                kept=joint.number in kept,
+                cost=None,
+                stand_ins=stand_ins.get(joint.name),
             )
             for joint in joints
         )

@@ -22,6 +22,7 @@ from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.files import PathLike, Place, file_at, place, write_text
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
 from lightning_jointprune.record.selection import show
+from lightning_jointprune.record.tables import NAMED, named
 from lightning_jointprune.report.comparison import compare
 from lightning_jointprune.report.curve import (
     TEST_PART,
@@ -40,6 +41,7 @@ from lightning_jointprune.report.figures import (
 )
 from lightning_jointprune.report.numbers import (
     History,
+    Joint,
     Numbers,
     report_numbers,
     short,
@@ -127,6 +129,7 @@ def render(
     """Return the report as HTML, always the same for a record; see `write_report`."""
     numbers = report_numbers(record, evaluation, points)
     found = findings(record, seeds, evaluation)
+    shown = [numbers.joints, *(rung.joints for rung in numbers.rungs)]
     shorter = numbers._replace(history=numbers.history and _in_thousandths(numbers.history))
     return fill_page(
         "report.html",
@@ -139,6 +142,7 @@ def render(
         given=given_of(record),
         numbers=numbers,
         drawn_by_name=skeleton_of(record) is not None,
+        stand_ins=any(joint.stand_ins for ranked in shown for joint in ranked),
         evaluation=evaluation,
         findings=found,
         verdict=verdict(found),
@@ -192,7 +196,7 @@ def fill_page(
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    pages.filters |= {"show": show, "coded": _coded}
+    pages.filters |= {"show": show, "coded": _coded, "named": named}
     return pages.get_template(template).render(
         figures={name: _for_script(text) for name, text in as_json(figures).items()},
         plotly=script_element(plotly),
@@ -208,15 +212,26 @@ def _page_data(record: PruningRecord, numbers: Numbers) -> dict[str, Any]:
     """
     history, columns = numbers.history, ("steps", "epochs", "phase_names", "active", "expected")
     moments = zip(*(getattr(history, name) for name in columns), strict=True) if history else ()
+    places = {joint.name: joint.number for joint in numbers.joints}
+
+    def instead(joint: Joint) -> tuple[str, list[int]] | None:
+        """Return a joint's stand-ins in words, and the numbers of those that are named."""
+        if not joint.stand_ins:
+            return None
+        return named(joint.stand_ins), [places[name] for name in list(joint.stand_ins)[:NAMED]]
+
     costs = [j.cost and short(j.cost.value) for j in numbers.joints]
     rows = zip(numbers.joints, costs, strict=True)
-    shown = [(j.number, j.name, j.part, j.probability, j.kept, cost) for j, cost in rows]
+    shown = [
+        (j.number, j.name, j.part, j.probability, j.kept, cost, instead(j)) for j, cost in rows
+    ]
     rungs = [
         {
             "value": show(rung.value),
             "order": [joint.number for joint in rung.joints],
             "probabilities": [short(joint.probability) for joint in rung.joints],
             "kept": [joint.number for joint in rung.joints if joint.kept],
+            "instead": [instead(joint) for joint in rung.joints],
             "load": load_code(record, rung.kept),
         }
         for rung in numbers.rungs

@@ -66,6 +66,17 @@ def test_the_cost_of_dropping_a_joint_is_in_its_hover() -> None:
         assert "%{customdata[5]}" in figure.data[-1].hovertemplate
 
 
+def test_the_stand_ins_of_a_kept_joint_are_in_its_hover() -> None:
+    record = record_of("coco_17", (3, 10), names=(*HOSTILE, *"abcdefghijkl"))
+    selection = replace(record.selection, stand_ins={HOSTILE[3]: {HOSTILE[0]: 0.97, "a": 0.6}})
+    for plot in (plot_importance, plot_skeleton):
+        figure = plot(replace(record, selection=selection))
+        said = {p[1]: p[6] for trace in figure.data for p in trace.customdata or ()}
+        assert said[3] == "<br>or &lt;img src=x onerror=alert(1)&gt;: 0.97, a: 0.60"
+        assert said[10] == ""
+        assert "%{customdata[6]}" in figure.data[-1].hovertemplate
+
+
 def test_a_training_loss_has_a_row_of_its_own() -> None:
     record = record_of("coco_17", (0,))
     history = tuple(replace(note, loss=1.0) for note in record.history)

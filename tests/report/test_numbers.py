@@ -20,6 +20,7 @@ from lightning_jointprune.report.numbers import (
     history_numbers,
     importance_numbers,
     part_numbers,
+    report_numbers,
     rung_numbers,
     skeleton_numbers,
 )
@@ -67,6 +68,18 @@ def test_every_number_of_joints_that_was_measured_has_its_own_joints_and_ranks()
 )
 def test_without_measured_numbers_there_is_nothing_to_choose_from(record: PruningRecord) -> None:
     assert rung_numbers(record, importance_numbers(record)) == ()
+
+
+def test_a_joint_has_the_stand_ins_of_the_number_that_is_shown() -> None:
+    record = compared({1: 0.8, 3: 0.9}, 3)
+    rows = [[0.0] * 17 for _ in range(17)]
+    rows[0][2], rows[0][5] = 0.9, 0.7
+    selection = replace(record.selection, stand_ins={"nose": {"left_shoulder": 0.7}})
+    numbers = report_numbers(replace(record, selection=selection, redundancy=rows))
+    few, many = numbers.rungs
+    assert few.joints[0].stand_ins == {"right_eye": 0.9, "left_shoulder": 0.7}
+    assert numbers.joints[0].stand_ins == many.joints[0].stand_ins == {"left_shoulder": 0.7}
+    assert {joint.stand_ins for joint in few.joints[1:]} == {None}
 
 
 def test_joints_are_ranked_by_keep_probability() -> None:

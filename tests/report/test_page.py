@@ -161,6 +161,19 @@ def test_the_curve_is_the_first_section_where_there_is_one() -> None:
     assert 'id="rung"' not in plain
 
 
+def test_stand_ins_have_a_column_if_there_are_any() -> None:
+    record = record_of("coco_17", (0,))
+    text = render(replace(record, redundancy=[[0.1] * 17] * 17))
+    assert "or one of" not in text
+    others = {"left_eye": 0.97, "right_eye": 0.9, "left_ear": 0.8, "right_ear": 0.7}
+    selection = replace(record.selection, stand_ins={"nose": others})
+    text = render(replace(record, selection=selection))
+    assert text.count('<td class="instead">') == 17
+    words = "left_eye: 0.97, right_eye: 0.90, left_ear: 0.80, and 1 more"
+    assert f'<td class="instead">{words}</td>' in text
+    assert f'["{words}",[1,2,3]]' in text
+
+
 def test_each_signer_has_a_row_if_they_are_known() -> None:
     record = record_of("coco_17", (3, 10))
     signers = {"ann": Estimate(0.9, 0.8, 0.95), "<b>": Estimate(0.5)}

@@ -155,8 +155,9 @@ def test_hostile_names_are_shown_and_run_nothing(browser: Browser, tmp_path: Pat
 def test_a_chosen_joint_is_marked_in_every_figure_and_in_the_table(
     browser: Browser, tmp_path: Path
 ) -> None:
-    page, wrongs = opened(browser, record_of("coco_17", (5, 7)), tmp_path, 1280)
-    skeleton = get_skeleton("coco_17")
+    record, skeleton = record_of("coco_17", (5, 7)), get_skeleton("coco_17")
+    selection = replace(record.selection, stand_ins={"left_elbow": {"left_wrist": 0.97}})
+    page, wrongs = opened(browser, replace(record, selection=selection), tmp_path, 1280)
 
     def marked() -> dict[str, Any]:
         """Return the places of the marks, by figure, and the names of the table's marked rows."""
@@ -188,6 +189,10 @@ def test_a_chosen_joint_is_marked_in_every_figure_and_in_the_table(
         page.evaluate(f"document.getElementById('{figure}').emit('plotly_click', {event})")
         assert marked() == {**wanted, "table": ["left_elbow"]}
         assert "left_elbow (joint 7, left_arm): KEEP, rank 2 of 17" in page.inner_text("#chosen")
+        assert "; or left_wrist: 0.97" in page.inner_text("#chosen")
+        (rings,) = page.evaluate("[document.getElementById('skeleton').data.at(-1)]")
+        assert (rings["x"][1], rings["y"][1]) == skeleton.drawing[9]  # its stand-in's place
+        assert rings["marker"]["opacity"] == [1, 0.4]
         page.keyboard.press("Escape")
         assert marked()["table"] == []
         assert not page.locator("#chosen").is_visible()
@@ -285,6 +290,7 @@ def shown(page: Page) -> dict[str, Any]:
             ranks: texts('#joints .rank'),
             names: texts('#joints .name'),
             probabilities: texts('#joints .probability'),
+            instead: texts('#joints .instead'),
             parts: texts('[data-part] .count'),
             load: texts('#load')[0],
             pressed: texts('[data-rung][aria-pressed=true]'),
@@ -300,7 +306,9 @@ def shown(page: Page) -> dict[str, Any]:
 def test_another_number_of_joints_is_shown_everywhere_and_the_chosen_one_again(
     browser: Browser, tmp_path: Path, width: int
 ) -> None:
-    record = compared(CURVE, 5)
+    rows = [[0.9 * (abs(k - d) == 1) for d in range(17)] for k in range(17)]
+    record = replace(compared(CURVE, 5), redundancy=rows)
+    record = replace(record, selection=record.selection_of(5))
     page, wrongs = opened(browser, record, tmp_path, width)
     names, start = get_skeleton("coco_17").joints, shown(page)
     assert not page.locator("#rung button").is_visible()
@@ -316,6 +324,8 @@ def test_another_number_of_joints_is_shown_everywhere_and_the_chosen_one_again(
         assert now["names"] == [names[joint] for joint in (*kept, *others)]
         assert now["ranks"] == [str(rank) for rank in range(1, 18)]
         assert now["probabilities"] == ["0.990"] * count + ["0.010"] * len(others)
+        last = f"{names[count]}: 0.90" if others else ""
+        assert now["instead"] == [*[""] * (count - 1), last, *[""] * len(others)]
         head = get_skeleton("coco_17").groups["head"]
         assert now["parts"][:2] == [f"{count}/17", f"{sum(j in kept for j in head)}/{len(head)}"]
         assert (now["pressed"], now["line"]) == ([str(count)], [count, count])

@@ -8,7 +8,7 @@
   };
   const { joints: columns, moments, rungs, edges } = read("page-data");
   // By rank. What depends on how many joints are kept follows `showRung`; `row` is that of the history.
-  const joints = columns.map(([number, name, part, probability, kept, cost], rank) => ({ rank, row: rank, number, name, part, probability, kept, cost, measured: cost }));
+  const joints = columns.map(([number, name, part, probability, kept, cost, instead], rank) => ({ rank, row: rank, number, name, part, probability, kept, cost, measured: cost, instead }));
   const byRow = [...joints];
   const byNumber = new Map(joints.map((joint) => [joint.number, joint]));
 
@@ -51,11 +51,11 @@
     return found;
   }
 
-  // The ring around the chosen joint, the last trace of a skeleton.
+  // The ring around the chosen joint, and pale ones around its stand-ins: the last trace of a skeleton.
   function ring(id) {
-    const { data } = charts.get(id), place = chosen && placeOf(chosen);
-    Object.assign(data.at(-1), { x: place ? [place.x] : [], y: place ? [place.y] : [] });
-    data.at(-1).marker.line.color = colours().mark;
+    const trace = charts.get(id).data.at(-1), marked = chosen ? [chosen.number, ...(chosen.instead?.[1] ?? [])] : [];
+    Object.assign(trace, { x: marked.map((number) => places.get(number).x), y: marked.map((number) => places.get(number).y) });
+    trace.marker = { ...trace.marker, opacity: marked.map((_, place) => place ? 0.4 : 1), line: { width: 3, color: colours().mark } };
   }
 
   let places = new Map(); // by joint number: x and y in the skeleton
@@ -118,7 +118,9 @@
   }
 
   // What is said of a joint at the pointer: as it came, with the values of the number that is shown.
-  const hover = (joint, [name, number, group, , mean, cost]) => [name, number, group, joint.probability.toFixed(3), mean, joint.cost === null ? "" : cost];
+  const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  const others = ({ instead }) => instead ? `<br>or ${escaped(instead[0])}` : "";
+  const hover = (joint, [name, number, group, , mean, cost]) => [name, number, group, joint.probability.toFixed(3), mean, joint.cost === null ? "" : cost, others(joint)];
 
   // The bars of the joints that are shown, and no gaps between them.
   function arrange() {
@@ -172,7 +174,7 @@
       box.scrollTop = row.offsetTop - box.clientHeight / 2;
       const part = joint.part ? `, ${joint.part}` : "";
       byId("chosen").querySelector("span").textContent =
-        `${joint.name} (joint ${joint.number}${part}): ${joint.kept ? "KEEP" : "PRUNE"}, rank ${joint.rank + 1} of ${joints.length}, keep probability ${joint.probability.toFixed(3)}${joint.cost === null ? "" : `, dropping it costs ${joint.cost.toFixed(3)}`}`;
+        `${joint.name} (joint ${joint.number}${part}): ${joint.kept ? "KEEP" : "PRUNE"}, rank ${joint.rank + 1} of ${joints.length}, keep probability ${joint.probability.toFixed(3)}${joint.cost === null ? "" : `, dropping it costs ${joint.cost.toFixed(3)}`}${joint.instead ? `; or ${joint.instead[0]}` : ""}`;
     }
     for (const id of ["skeleton", "replay"]) if (charts.has(id)) { ring(id); update(id); }
     for (const id of ["importance", "history", "classes"]) updateMarks(id);
@@ -202,7 +204,7 @@
     part: (a, b) => parts.indexOf(a.part) - parts.indexOf(b.part) || a.rank - b.rank,
     number: (a, b) => a.number - b.number,
   };
-  const words = (joint) => [...joint.element.cells].map((cell) => cell.textContent).join(" ").toLowerCase();
+  const words = (joint) => [...joint.element.cells].filter((cell) => cell.className !== "instead").map((cell) => cell.textContent).join(" ").toLowerCase();
   let part = -1;
 
   function filter() {
@@ -233,10 +235,10 @@
   function showRung(to) {
     if (to === rung || !rungs[to]) return;
     rung = to;
-    const { kept, order, probabilities, load } = rungs[rung], open = new Set(kept);
+    const { kept, order, probabilities, instead, load } = rungs[rung], open = new Set(kept);
     order.forEach((number, rank) => {
       const joint = byNumber.get(number);
-      Object.assign(joint, { rank, probability: probabilities[rank], kept: open.has(number), cost: rung === original ? joint.measured : null });
+      Object.assign(joint, { rank, probability: probabilities[rank], kept: open.has(number), cost: rung === original ? joint.measured : null, instead: instead[rank] });
     });
     joints.sort((a, b) => a.rank - b.rank);
     for (const joint of joints) {
@@ -245,6 +247,8 @@
       for (const [name, value] of Object.entries({ rank: joint.rank + 1, probability: joint.probability.toFixed(3) })) joint.element.querySelector(`.${name}`).textContent = value;
       const cost = joint.element.querySelector(".cost");
       if (cost) cost.textContent = joint.cost === null ? "" : cost.dataset.cost;
+      const instead = joint.element.querySelector(".instead");
+      if (instead) instead.textContent = joint.instead?.[0] ?? "";
     }
     for (const chip of chips) {
       const of = joints.filter((joint) => chip.dataset.part === "-1" || joint.part === parts[chip.dataset.part]);
