@@ -4,6 +4,7 @@
     python -m examples.autsl.extract AUTSL                   writes beside the videos
     python -m examples.autsl.extract AUTSL -o SKELETONS      a folder that can be trained on alone
     python -m examples.autsl.extract AUTSL --strict true     status 1 where a video was left out
+    python -m examples.autsl.extract AUTSL --format pose     `.pose` files in place of arrays
     python -m examples.autsl.extract AUTSL --detector mediapipe --models hand_landmarker.task
 
 A finished clip is never computed again: after a crash, start the same command again. Of
@@ -18,6 +19,9 @@ A finished clip is never computed again: after a crash, start the same command a
     `visibility`, shape `(frames, 33)`, 0 to 1: how surely each joint of the pose is seen, NaN
     without a pose; of RTMPose, `(frames, 133)`, the score of each joint. `order`: the order of the
     joints, a name out of `examples.autsl.data.orders`. `detector`: what found them.
+
+With `--format pose` it is one file, `signer0_sample1_skeleton.pose`, whose confidence says what
+`_found.npz` does: 0 where nothing was found.
 """
 
 from __future__ import annotations
@@ -48,14 +52,16 @@ from examples.autsl.data.orders import (
     saved_detector,
     saved_order,
 )
+from examples.autsl.data.pose_file import PoseFile, Shot, confidence, pose_file
 from examples.autsl.detectors.holistic import Holistic
-from examples.autsl.detectors.landmarks import Detect, Detector
+from examples.autsl.detectors.landmarks import Detect, Detector, Landmarks
 from examples.autsl.detectors.rtmpose import RTMPose
 from examples.autsl.detectors.tasks import Tasks
 from examples.programs import one_line
 
 OTHER_VIDEOS = (".avi", ".mkv", ".mov", ".mp4", ".m4v", ".webm", ".wmv")
 DetectorName = Literal["mediapipe-legacy", "mediapipe", "rtmpose"]
+Suffix = Literal["npy", "pose"]
 DETECTORS: dict[DetectorName, Callable[[tuple[Path, ...]], Detector]] = {
     "mediapipe-legacy": Holistic,
     "mediapipe": Tasks,
@@ -68,10 +74,10 @@ HOLISTIC = Holistic()
 
 
 class Clip(NamedTuple):
-    """A video, and the array it becomes."""
+    """A video, and the file that it becomes."""
 
     video: Path
-    array: Path
+    skeleton: Path
 
 
 class DetectorError(Exception):
@@ -104,13 +110,22 @@ def frames_of(video: Path) -> Iterator[np.ndarray]:
             yield frame.to_ndarray(format="rgb24")
 
 
-def extract_clip(clip: Clip, detect: Detect, order: str) -> Outcome:
-    """Write the two files of a clip, the array last; a video that cannot be read writes none.
+def shot_of(video: Path) -> Shot:
+    """Return width and height of a video in pixels, and its frames per second."""
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        rate = stream.average_rate or stream.guessed_rate
+        return Shot(stream.width, stream.height, float(rate or 0))
+
+
+def extract_clip(clip: Clip, detect: Detect, order: str, pose: PoseFile | None = None) -> Outcome:
+    """Write the files of a clip, the skeleton last; a video that cannot be read writes none.
 
     Args:
         clip: the video.
         detect: finds the joints in its frames.
         order: their order.
+        pose: what all `.pose` files have in common; None writes an array.
 
     Raises:
         DetectorError: the detector has raised anything; nothing is written.
@@ -128,6 +143,15 @@ def extract_clip(clip: Clip, detect: Detect, order: str) -> Outcome:
             f"Expected joints but got {type(error).__name__} from the detector: {error}. Give the "
             "same command again; if it comes again, look at the video."
         ) from error
+    _write(clip, marks, order, pose)
+    return Outcome(clip.video, "", tuple(marks.found.mean(axis=0).tolist()))
+
+
+def _write(clip: Clip, marks: Landmarks, order: str, pose: PoseFile | None) -> None:
+    if pose is not None:
+        sure, shot = confidence(marks, order), shot_of(clip.video)
+        write_whole(clip.skeleton, lambda file: pose.write(file, marks, sure, shot))
+        return
     more = {
         "found": marks.found,
         "visibility": marks.visibility,
@@ -135,10 +159,9 @@ def extract_clip(clip: Clip, detect: Detect, order: str) -> Outcome:
         "order": np.array(order),
         "detector": np.array(marks.detector),
     }
-    name = clip.array.name.replace("_skeleton.npy", "_found.npz")
-    write_whole(clip.array.with_name(name), lambda file: np.savez(file, **more))
-    save_array(clip.array, marks.joints)
-    return Outcome(clip.video, "", tuple(marks.found.mean(axis=0).tolist()))
+    name = clip.skeleton.name.replace("_skeleton.npy", "_found.npz")
+    write_whole(clip.skeleton.with_name(name), lambda file: np.savez(file, **more))
+    save_array(clip.skeleton, marks.joints)
 
 
 # --- a folder ------------------------------------------------------------------------------------
@@ -169,6 +192,7 @@ def extract(
     workers: int = 1,
     detector: Detector = HOLISTIC,
     progress: bool = False,
+    suffix: Suffix = "npy",
 ) -> Extracted:
     """Extract the skeletons of all videos below `root` that are not finished.
 
@@ -182,6 +206,7 @@ def extract(
         workers: processes.
         detector: finds the joints; every process loads it for itself.
         progress: whether to show a progress bar.
+        suffix: what a clip becomes: an array, or a file of pose-format.
 
     Raises:
         ValueError: there is no folder at `root`, no video in it, or the pattern is no file name;
@@ -189,28 +214,30 @@ def extract(
             another detector.
     """
     out = root if out is None else out
-    _check_alike(out, detector)
-    clips, strangers = find_clips(root, out, pattern)
-    left = [clip for clip in clips if not clip.array.is_file()]
-    for folder in {clip.array.parent for clip in clips}:
+    pose = pose_file(detector.order) if suffix == "pose" else None
+    order = detector.order if pose is None else pose.order
+    _check_alike(out, order, detector)
+    clips, strangers = find_clips(root, out, pattern, suffix)
+    left = [clip for clip in clips if not clip.skeleton.is_file()]
+    for folder in {clip.skeleton.parent for clip in clips}:
         for unfinished in folder.glob(f".*{PARTIAL}"):  # what a killed run was about to write
             unfinished.unlink()
     _copy_labels(root, out)
-    save_order(out, detector.order, detector.name)
-    run = partial(_extract, detector=detector)
+    save_order(out, order, detector.name)
+    run = partial(_extract, detector=detector, pose=pose)
     with _pool(workers) as pool:
         results = map(run, left) if workers == 1 else pool.map(run, left)
         shown = track(results, "Clips", total=len(left), disable=not progress)
         return Extracted([*strangers, *shown], len(clips) - len(left))
 
 
-def _check_alike(out: Path, detector: Detector) -> None:
+def _check_alike(out: Path, order: str, detector: Detector) -> None:
     """Refuse to add joints to a folder that has those of another order or detector."""
-    order, before = saved_order(out), saved_detector(out)
-    if order not in (None, detector.order):
+    there, before = saved_order(out), saved_detector(out)
+    if there not in (None, order):
         raise ValueError(
-            f"Expected joints in the order {detector.order} at {out}, as they are written, but got "
-            f"{order} in its {ORDER_FILE}. Pass -o another folder."
+            f"Expected joints in the order {order} at {out}, as they are written, but got {there} "
+            f"in its {ORDER_FILE}. Pass -o another folder."
         )
     if before not in (None, detector.name):
         raise ValueError(
@@ -219,7 +246,9 @@ def _check_alike(out: Path, detector: Detector) -> None:
         )
 
 
-def find_clips(root: Path, out: Path, pattern: str) -> tuple[list[Clip], list[Outcome]]:
+def find_clips(
+    root: Path, out: Path, pattern: str, suffix: Suffix = "npy"
+) -> tuple[list[Clip], list[Outcome]]:
     """Return the videos below `root`, and those that are left out for the ending of their names."""
     if not root.is_dir():
         raise ValueError(f"Expected a folder with videos but got nothing at {root}. Pass its path.")
@@ -241,20 +270,21 @@ def find_clips(root: Path, out: Path, pattern: str) -> tuple[list[Clip], list[Ou
             f"Expected videos called {pattern} below {root} but got none. "
             "Pass --pattern, such as '*.mp4'."
         )
-    clips: dict[Path, Path] = {}  # array to video
+    clips: dict[Path, Path] = {}  # skeleton to video
     for path in videos:
-        array = _array_of(out / path.relative_to(root))
-        if array in clips:
+        skeleton = _skeleton_of(out / path.relative_to(root), suffix)
+        if skeleton in clips:
             raise ValueError(
-                f"Expected a video for each array but got {clips[array].name} and {path.name}, "
-                f"which would both become {array}. Pass --pattern with one's ending, or rename it."
+                f"Expected a video for each array but got {clips[skeleton].name} and {path.name}, "
+                f"which would both become {skeleton}. Pass --pattern with one's ending, or rename "
+                "it."
             )
-        clips[array] = path
-    return [Clip(path, array) for array, path in clips.items()], strangers
+        clips[skeleton] = path
+    return [Clip(path, skeleton) for skeleton, path in clips.items()], strangers
 
 
-def _array_of(video: Path) -> Path:
-    return video.with_name(f"{video.stem.removesuffix('_color')}_skeleton.npy")
+def _skeleton_of(video: Path, suffix: Suffix) -> Path:
+    return video.with_name(f"{video.stem.removesuffix('_color')}_skeleton.{suffix}")
 
 
 def _copy_labels(root: Path, out: Path) -> None:
@@ -277,10 +307,10 @@ def _loaded(detector: Detector) -> Detect:
     return detector.load()
 
 
-def _extract(clip: Clip, detector: Detector) -> Outcome:
+def _extract(clip: Clip, detector: Detector, pose: PoseFile | None) -> Outcome:
     detect = _loaded(detector)  # where none can be loaded, no clip can be extracted
     try:
-        return extract_clip(clip, detect, detector.order)
+        return extract_clip(clip, detect, detector.order, pose)
     except DetectorError as error:
         _loaded.cache_clear()  # what has failed once may fail for every clip from now on
         return Outcome(clip.video, str(error))
@@ -337,6 +367,7 @@ def main(
     strict: bool = False,
     detector: DetectorName = "mediapipe-legacy",
     models: Sequence[Path] = (),
+    format: Suffix = "npy",  # noqa: A002 (it is the option's name)
 ) -> int:
     """Extract the skeletons of a folder of videos.
 
@@ -349,9 +380,10 @@ def main(
         detector: what finds the joints: the Holistic of MediaPipe up to 0.10.21, the landmarkers of
             today's MediaPipe, or RTMPose's whole body.
         models: the detector's model files; MediaPipe up to 0.10.21 has its own.
+        format: what a clip becomes: an array beside flags of what was found, or a `.pose` file.
     """
     chosen = DETECTORS[detector](tuple(models))
-    extracted = extract(root, out, pattern, workers, chosen, progress=True)
+    extracted = extract(root, out, pattern, workers, chosen, progress=True, suffix=format)
     print_extracted(extracted, components_of(chosen.order))
     return int(strict and bool(extracted.problems))
 
