@@ -591,6 +591,8 @@ class JointPruningCallback(pl.Callback):
             )
         if found:
             rank_zero_info(f"Joint pruning: {self._entrance.announcement(joints)}")
+            if named := asked.named_alike():
+                rank_zero_info(f"Joint pruning: {named}")
 
     def _move_on(self, trainer: pl.Trainer, done: float) -> None:
         """Prepare a training step, and the phase that begins with it.

@@ -36,6 +36,7 @@ from lightning_jointprune.attach.target import (
     part_targets,
     parts_of,
 )
+from lightning_jointprune.skeletons import skeletons_of
 
 MOST = 12  # values of a joint in a flat frame: coordinates, velocities, accelerations and more
 _FEW = 4  # most arguments that are named because they were None
@@ -72,8 +73,12 @@ def resolve(
     """
     layout = None if axes is None else Layout.parse(axes)
     ranked = _likelier_first(seen, num_joints, layout)
-    chosen = _named(ranked, input) if input else _only_candidate(seen, num_joints, layout, labels)
-    better = [s.input for s in ranked if s != chosen and not _rank(s, num_joints, layout)]
+    fitting = [s for s in ranked if not _rank(s, num_joints, layout)]
+    if input:
+        chosen = _named(ranked, input, [s.input for s in fitting])
+    else:
+        chosen = _only_candidate(seen, num_joints, layout, labels)
+    better = [s.input for s in fitting if s != chosen]
     _check_gateable(chosen, better)
     if layout is None:
         layout = Layout.parse(_inferred_axes(chosen, num_joints, labels, better))
@@ -240,10 +245,35 @@ def _inferred_axes(
         )
     usual = shape[{4: 2, 5: 3}.get(len(shape), -1)] if len(shape) > 1 else None
     fix = f"how many it has, perhaps num_joints={usual}" if usual else "the skeleton's input="
+    fix = _number_to_pass(number) if (number := likely_joints(shape)) else fix
     raise ValueError(
         f"Expected an axis of {num_joints} joints but got none in {where}. "
         f"{instead or f'Pass {fix}.'}".rstrip()
     )
+
+
+def likely_joints(shape: Sequence[int]) -> int | None:
+    """Return how many joints a tensor seems to have; None where its shape does not say.
+
+    A named skeleton's number counts on each axis, or on the last one with a few channels of each
+    joint; any other number before the channels alone.
+
+    >>> likely_joints((8, 20, 75, 3)), likely_joints((8, 16, 225)), likely_joints((8, 3, 64, 64))
+    (75, 75, None)
+    """
+    before = len(shape) - 2  # the axis that is usually before the channels
+    channels = len(shape) in (3, 4) and shape[-1] <= CHANNELS
+    flat = [shape[-1] // each for each in (3, 2, 4) if not shape[-1] % each]
+    places = sorted(range(1, len(shape)), key=lambda place: (place != before, place))
+    sizes = flat if len(shape) in (2, 3) and not channels else []
+    sizes = [*sizes, *(shape[place] for place in places)]
+    named = next((size for size in sizes if skeletons_of(size)), None)
+    return named or (shape[before] if channels else None)
+
+
+def _number_to_pass(num_joints: int) -> str:
+    named = alternatives("skeleton", skeletons_of(num_joints))
+    return f"num_joints={num_joints}{f' or {named}' if named else ''}"
 
 
 def _only_candidate(
@@ -329,7 +359,7 @@ def or_absent(
         axes: as in `resolve`.
     """
     layout, names = (None if axes is None else Layout.parse(axes)), list(dict.fromkeys(absent))
-    if any(_rank(s, num_joints, layout) < 2 for s in seen):
+    if any(_rank(s, num_joints, how) < 2 for s in seen for how in (layout, None)):
         return ""
     if 0 < len(names) <= _FEW:
         return f" If the skeleton is what was None here, pass {alternatives('input', names)}."
@@ -428,28 +458,44 @@ def _nothing_fits(
             "training step. Call a submodule with the skeleton, then pass its input=."
         )
     ranked = _likelier_first(seen, num_joints, layout)
+    fix = _fix(seen, ranked, fitting, num_joints, layout, labels)
+    return f"Expected an input with {wanted} but got none. Seen:\n{_listed(ranked)}\n{fix}."
+
+
+def _fix(
+    seen: list[Seen],
+    ranked: list[Seen],
+    fitting: list[Seen],
+    num_joints: int,
+    layout: Layout | None,
+    labels: Collection[int],
+) -> str:
+    """Return what to pass where nothing fits."""
     outer = [s for s in ranked if s.floating and s.depth == 0 and s.enters]
-    near = [s for s in outer if layout is None and _may_share(s, num_joints)]
+    near = [s for s in outer if _may_share(s, num_joints)]
     near = [s for s in near if _is_flat(s, num_joints)] or near
     late = [s.input for s in fitting if s.floating]  # beside or behind what the model computed
     computed = f"If one is the skeleton, pass {alternatives('input', late)}"
+    if layout and (other := [s for s in outer if exact_axes(s.shape, num_joints)]):
+        return f"Pass {_axes_to_pass(exact_axes(other[0].shape, num_joints), other[0].shape, ())}"
     if parts := _parts_among(seen, num_joints, layout):
-        fix = f"If these are its parts, pass {alternatives('input', parts)}"
-    elif near:
+        return f"If these are its parts, pass {alternatives('input', parts)}"
+    if near:
         fix = f"If joints share an axis, pass {_shared_axes(near, num_joints, labels)}"
-        fix += f". {computed}" if late else ""
-    elif uneven := [s for s in outer if uneven_axes(s.shape, num_joints)]:
-        fix = _of_their_own(uneven_axes(uneven[0].shape, num_joints), uneven[0].shape, labels)
-    elif late:
-        fix = computed
-    elif layout is None and (stacked := [s for s in seen if _is_stacked(s, num_joints)]):
+        return fix + (f". {computed}" if late else "")
+    if uneven := [s for s in outer if uneven_axes(s.shape, num_joints)]:
+        return _of_their_own(uneven_axes(uneven[0].shape, num_joints), uneven[0].shape, labels)
+    if late:
+        return computed
+    if layout is None and (stacked := [s for s in seen if _is_stacked(s, num_joints)]):
         pattern = f"(b j){''.join(f' {word}' for word in ('t', 'c')[-len(stacked[0].shape) + 1 :])}"
-        fix = f'If the joints of all samples share the first axis, pass axes="{pattern}"'
-    else:
-        sizes = {str(size): None for s in seen if s.depth == 0 for size in s.shape[1:]}
-        has = f", which has axes of {', '.join(sizes)}" if sizes else ""
-        fix = f"Pass the num_joints= or skeleton= of the data{has}"
-    return f"Expected an input with {wanted} but got none. Seen:\n{_listed(ranked)}\n{fix}."
+        return f'If the joints of all samples share the first axis, pass axes="{pattern}"'
+    if likely := [s for s in outer if s.trains and likely_joints(s.shape)]:
+        joints = likely_joints(likely[0].shape) or 0
+        return f"If {likely[0].input} is the skeleton, pass {_number_to_pass(joints)}"
+    sizes = {str(size): None for s in seen if s.depth == 0 for size in s.shape[1:]}
+    has = f", which has axes of {', '.join(sizes)}" if sizes else ""
+    return f"Pass the num_joints= or skeleton= of the data{has}"
 
 
 def _of_their_own(choices: list[str], shape: Sequence[int], labels: Collection[int]) -> str:
@@ -507,7 +553,14 @@ def _among(seen: list[Seen], text: str) -> list[Seen]:
     return [s for s in found if s.floating] or found
 
 
-def _named(seen: list[Seen], text: str) -> Seen:
+def _named(seen: list[Seen], text: str, fitting: Sequence[str] = ()) -> Seen:
+    """Return the tensor that an input's name means, or raise ValueError.
+
+    Args:
+        seen: likelier ones first.
+        text: as users write it.
+        fitting: the inputs to offer before any others, since they have the joints.
+    """
     found = _among(seen, text)
     if len(found) == 1:
         return found[0]
@@ -520,8 +573,8 @@ def _named(seen: list[Seen], text: str) -> Seen:
     scope = [s for s in seen if s.module == module] if ":" in text else seen
     inside = [s for s in scope if s.path[: len(path)] == path]
     others = inside or seen
-    gateable = [s for s in others if s.floating and s.enters] or others
-    names = [s.input for s in gateable]
+    names = [s.input for s in others if s.floating and s.enters]
+    names = [name for name in names if name in fitting] or names
     close = get_close_matches(text, names, n=1, cutoff=0.5)
     choice = names if inside else list(dict.fromkeys([*close, *names[:1]])) or ["…"]
     raise ValueError(

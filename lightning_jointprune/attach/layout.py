@@ -36,6 +36,7 @@ _USUAL = {
 }
 _POSE = 33  # landmarks of MediaPipe's pose, which have a visibility beside their coordinates
 _PARTS = 8  # the most parts whose joints are counted
+LETTERS = 5  # the most letters of axes that are written without spaces
 CHANNELS = 4  # largest number of values of a joint in a frame: three coordinates, a confidence
 
 
@@ -76,6 +77,7 @@ class Layout:
             ValueError: a word is malformed or repeated, `b` or `j` is missing, or a composed axis
                 has more than one word of unknown length.
         """
+        _check_string(pattern)
         if _TOKEN.sub("", pattern).strip():
             raise ValueError(
                 f"Expected words and simple parentheses in axes but got {pattern!r}. "
@@ -171,10 +173,11 @@ class Layout:
             if "j" not in group or size == num_joints:
                 continue
             if len(group) == 1:
+                found = " or ".join(f'axes="{axes}"' for axes in exact_axes(shape, num_joints))
                 raise ValueError(
                     f"Expected {num_joints} joints on axis j of {self.pattern!r} but got {size} in "
-                    f"input `{name}` of shape {tuple(shape)}. Pass num_joints={size}, or axes= "
-                    "with j where the joints are."
+                    f"input `{name}` of shape {tuple(shape)}. Pass "
+                    f"{found or f'num_joints={size}, or axes= with j where the joints are'}."
                 )
             if size % num_joints or not size:
                 raise ValueError(
@@ -312,6 +315,15 @@ def _written(group: tuple[str, ...]) -> str:
     return group[0] if len(group) == 1 else f"({' '.join(group)})"
 
 
+def _check_string(pattern: Any) -> None:
+    if not isinstance(pattern, str):
+        words = [str(word) for word in pattern] if isinstance(pattern, list | tuple) else []
+        raise ValueError(
+            f"Expected axes as a string but got {pattern!r}. "
+            f'Pass axes="{" ".join(words) or "b t j c"}".'
+        )
+
+
 def _validate(pattern: str, groups: tuple[tuple[str, ...], ...]) -> None:
     words = [word for group in groups for word in group]
     wrong = [word for word in words if not _WORD.fullmatch(word)]
@@ -319,12 +331,12 @@ def _validate(pattern: str, groups: tuple[tuple[str, ...], ...]) -> None:
         found = f"{wrong[0]!r}" if wrong else "()"
         raise ValueError(
             f"Expected words of letters and digits in axes but got {found} in {pattern!r}. "
-            "Name every axis by a word."
+            f"{_respelled(pattern) or 'Name every axis by a word.'}"
         )
     if words.count("j") != 1:
         raise ValueError(
             f"Expected exactly one axis j in axes but got {words.count('j')} in {pattern!r}. "
-            "Call the axis of the joints j, and no other."
+            f"{_respelled(pattern) or 'Call the axis of the joints j, and no other.'}"
         )
     if len(set(words)) < len(words):
         raise ValueError(
@@ -332,8 +344,8 @@ def _validate(pattern: str, groups: tuple[tuple[str, ...], ...]) -> None:
         )
     if "b" not in words:
         raise ValueError(
-            f"Expected a batch axis b in axes but got {pattern!r}. Call the axis of the samples b, "
-            "wherever it stands."
+            f"Expected a batch axis b in axes but got {pattern!r}. "
+            + (_respelled(pattern) or "Call the axis of the samples b, wherever it stands.")
         )
     for group in groups:
         if len(group) - ("j" in group) > 1:
@@ -341,6 +353,24 @@ def _validate(pattern: str, groups: tuple[tuple[str, ...], ...]) -> None:
                 f"Expected at most one word of unknown length in parentheses but got "
                 f"{_written(group)} in {pattern!r}. Only the length of j is known."
             )
+
+
+def _respelled(pattern: str) -> str:
+    """Return what to pass where a pattern is spelled in another way, as `"N C T V M"`; else "".
+
+    >>> _respelled("NCTVM"), _respelled("b,t,j,c"), _respelled("b t c")
+    ('Pass axes="b c t j m".', 'Pass axes="b t j c".', '')
+    """
+    text = re.sub(r"\s*[,;/]\s*", " ", pattern).strip().lower()
+    words = list(text) if text.isalpha() and len(text) <= LETTERS else text.split()
+    for word, others in (("j", ("v", "k", "joints", "joint", "keypoints")), ("b", ("n", "batch"))):
+        if word not in words and (known := [other for other in others if other in words]):
+            words[words.index(known[0])] = word
+    plain = all(word.isidentifier() for word in words) and len({*words}) == len(words)
+    found = " ".join(words)
+    if not plain or found == pattern or not {"b", "j"}.issubset(words):
+        return ""
+    return f'Pass axes="{found}".'
 
 
 def readings(shape: Sequence[int], place: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,6 +118,28 @@ def parse_input(text: str) -> tuple[str, tuple[str, ...]]:
             'Write it like input="encoder.net:x" or input="batch.keypoints".'
         )
     return module.strip(), path
+
+
+def check_written(input: Any) -> None:  # noqa: A002 -- the users' word
+    """Refuse an `input` that is no string, or malformed, before there is a model.
+
+    Raises:
+        ValueError: if it is; proposes how it is written.
+    """
+    if input is None:
+        return
+    if not isinstance(input, str):
+        parts = [str(part) for part in input] if isinstance(input, list | tuple) else []
+        fix = " + ".join(parts) or "keypoints"
+        raise ValueError(f'Expected input as a string but got {input!r}. Pass input="{fix}".')
+    dotted = re.sub(r"""\[\s*["']?(\w+)["']?\s*\]""", r".\1", input)
+    if dotted != input:
+        raise ValueError(
+            f"Expected input as [module path:]argument[.key…] but got {input!r}. "
+            f'Pass input="{dotted}".'
+        )
+    for part in parts_of(input):
+        parse_input(part)
 
 
 def alternatives(argument: str, values: Sequence[str]) -> str:

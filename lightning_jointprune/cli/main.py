@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -35,7 +36,7 @@ from lightning_jointprune.report.curve import (
     read_points,
     sentence_of,
 )
-from lightning_jointprune.report.doubts import findings, verdict
+from lightning_jointprune.report.doubts import findings, in_brief, verdict
 from lightning_jointprune.report.plotly_script import PLOTLY
 from lightning_jointprune.skeletons import Skeleton, get_skeleton, skeleton_names
 
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="draw the HTML report again")
     report.add_argument("record", metavar="RUN", help=run_help)
     report.add_argument("-o", "--output", metavar="FILE", help="default: beside the record")
+    report.add_argument("--joints", type=int, metavar="N", help="of several numbers, the N joints")
     report.add_argument("--title", help="the data set or task, for the sentence")
     where = "where Plotly's script is: in the page (default), on its server, or beside the page"
     report.add_argument("--plotly", choices=PLOTLY, default="inline", help=where)
@@ -162,8 +164,6 @@ def _show(arguments: argparse.Namespace) -> None:
     if count is not None:
         record = replace(record, selection=record.selection_of(count))
     found, selection = findings(record), record.selection
-    said = verdict(found)
-    worst = [finding.title for finding in found if finding.level == said.level != "good"]
     sentence, plan = sentence_of(record, arguments.title), extraction_plan(selection)
     if arguments.json:
         _print_json(
@@ -182,7 +182,7 @@ def _show(arguments: argparse.Namespace) -> None:
             stand_ins=selection.stand_ins,
             metrics=selection.metrics,
             metrics_all_joints=selection.metrics_all_joints,
-            trust=said.level,
+            trust=verdict(found).level,
             findings=[finding._asdict() for finding in found],
         )
         return
@@ -194,8 +194,7 @@ def _show(arguments: argparse.Namespace) -> None:
     for text in filter(None, said_of):
         print(printable(text), end="\n\n")
     _print_curve(record, chosen)
-    print(said.title if worst else f"{said.title} {said.advice}")
-    print("".join(f"- {printable(title)}\n" for title in worst))
+    print(in_brief(found), end="\n\n")
     if plan:
         print(plan.sentence(), end="\n\n")
     print(selection.summary())
@@ -236,8 +235,12 @@ def _report(arguments: argparse.Namespace) -> None:
     if arguments.baseline:
         figures = read_baseline(arguments.baseline, record.selection.metric)
         record = replace(record, baseline=figures)
+    name = REPORT_FILE
+    if (count := arguments.joints) is not None:
+        record = replace(record, selection=record.selection_of(count))
+        name = f"{Path(REPORT_FILE).stem}_{count}.html"  # beside that of the run's own joints
     folder = file_at(arguments.record, RECORD_FILE).parent
-    output = place(arguments.output) if arguments.output else folder / REPORT_FILE
+    output = place(arguments.output) if arguments.output else folder / name
     worth = _or_beside(arguments.evaluation, folder / EVALUATION_FILE)
     points = _or_beside(arguments.points, folder / POINTS_FILE)
     written = write_report(

@@ -22,12 +22,12 @@ def checked_fill(fill: Any) -> Fill:
     Raises:
         ValueError: if it is none of the kinds of `Fill`.
     """
-    if fill in ("mean", "hold") or callable(fill):
+    if (isinstance(fill, str) and fill in ("mean", "hold")) or callable(fill):
         return fill  # type: ignore[no-any-return]
     if not isinstance(fill, Real) or not math.isfinite(fill):
         raise ValueError(
             'Expected fill to be a finite number, "mean", "hold" or a function of the joints and '
-            f"their axes but got {fill!r}."
+            f"their axes but got {fill!r}. Pass fill=0.0 for zeros."
         )
     return float(fill)
 

@@ -51,11 +51,7 @@ def memberships(
     group_of = torch.full((num_joints,), len(groups))
     for number, (name, joints) in enumerate(groups.items()):
         members = _checked(joints, num_joints)
-        if not members or (group_of[members] != len(groups)).any():
-            raise ValueError(
-                f"Expected groups that are not empty and share no joint but got {name!r} with "
-                f"{list(joints)}. Leave out what is in two groups."
-            )
+        _check_free(name, members, group_of, tuple(groups))
         group_of[members] = number
         if tied:
             owner[members] = min(members)  # `hard_mask` prefers the first of equal joints
@@ -69,6 +65,27 @@ def memberships(
             f"group, but got drop={list(drop)} with keep={list(keep)}. Shorten one of them."
         )
     return Membership(owner, group_of, always, never)
+
+
+def _check_free(name: str, members: Sequence[int], group_of: Tensor, names: Sequence[str]) -> None:
+    """Make sure that a group has joints, and none of another group's.
+
+    Args:
+        name: of the group.
+        members: its joints.
+        group_of: the number of each joint's group so far; of none, the number of groups.
+        names: of all groups.
+    """
+    if not members:
+        raise ValueError(
+            f"Expected groups that are not empty but got {name!r} without a joint. Leave it out."
+        )
+    others = [joint for joint in members if int(group_of[joint]) < len(names)]
+    if others:
+        raise ValueError(
+            f"Expected groups that share no joint but got {names[int(group_of[others[0]])]!r} and "
+            f"{name!r}, which both have {others}. Leave out what is in two groups."
+        )
 
 
 def _checked(joints: Sequence[int], num_joints: int) -> list[int]:

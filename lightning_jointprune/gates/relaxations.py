@@ -334,7 +334,7 @@ PAPERS: dict[str, tuple[Paper, ...]] = {  # papers of each gate, by its name in 
 }
 
 
-def make_gate(gate: Gate | str) -> Gate:
+def make_gate(gate: Any) -> Gate:
     """Return the gate itself, or the gate of that name with its defaults.
 
     Raises:
@@ -342,6 +342,11 @@ def make_gate(gate: Gate | str) -> Gate:
     """
     if isinstance(gate, Gate):
         return gate
-    if gate not in GATES:
-        raise ValueError(f"Expected a gate out of {', '.join(GATES)} but got {gate!r}.")
-    return GATES[gate]()
+    if isinstance(gate, str) and gate in GATES:
+        return GATES[gate]()
+    named = {kind: f"{kind.__name__}()" for kind in GATES.values()}
+    fix = named.get(gate) if isinstance(gate, type) else None
+    raise ValueError(
+        f"Expected a gate out of {', '.join(GATES)} but got {gate!r}. Pass "
+        f"{fix or 'one of these names, or an object such as HardConcrete()'}."
+    )

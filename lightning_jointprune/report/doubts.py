@@ -15,6 +15,7 @@ from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.record import PruningRecord, Snapshot
 from lightning_jointprune.record.selection import beside_floor, is_undecided, show
 from lightning_jointprune.record.stored import class_of
+from lightning_jointprune.record.tables import printable
 from lightning_jointprune.report.comparison import compare
 from lightning_jointprune.report.curve import chosen_of, fewest_of, given_of
 from lightning_jointprune.search.metrics import contradicts
@@ -22,6 +23,8 @@ from lightning_jointprune.search.metrics import contradicts
 STUCK = 0.05  # keep probability by which a gate has to leave its start
 # Smallest fall at the freeze that counts: of a metric in [0, 1], and as a share of any other.
 FALL, SHARE = 0.02, 0.05
+# Levels of doubts, the worst first, each with the words of a verdict.
+LEVELS = {"bad": "Do not rely on this yet", "check": "Read this with care"}
 STABLE = 0.75  # excellent agreement beyond chance, by the scale that Nogueira et al. 2018 use
 
 
@@ -102,12 +105,21 @@ def baseline_doubts(record: PruningRecord) -> tuple[Finding, ...]:
 
 def verdict(found: Sequence[Finding]) -> Finding:
     """Return one finding for all, at the level of the worst."""
-    for level, words in (("bad", "Do not rely on this yet"), ("check", "Read this with care")):
+    for level, words in LEVELS.items():
         titles = [finding.title.rstrip(".") for finding in found if finding.level == level]
         if titles:
             more = f" And {len(titles) - 2} more." if len(titles) > 2 else ""
             return Finding(level, f"{words}:", f"{'. '.join(titles[:2])}.{more}")
     return Finding("good", "This looks sound:", "the run's own checks found nothing against it.")
+
+
+def in_brief(found: Sequence[Finding]) -> str:
+    """Return the verdict, and below it each doubt in a line of its own, for a terminal."""
+    said = verdict(found)
+    doubts = [finding for level in LEVELS for finding in found if finding.level == level]
+    if not doubts:
+        return f"{said.title} {said.advice}"
+    return "\n".join([said.title, *(f"- {printable(doubt.title)}" for doubt in doubts)])
 
 
 _SEEDS = Finding(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
+from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 import torch
@@ -43,13 +45,11 @@ def load_pruned(
         The model, in evaluation mode.
 
     Raises:
-        ValueError: if the checkpoint holds no mask, or several, or none of so many joints, or if a
-            function is missing.
+        ValueError: if the path is of no checkpoint, or of one that holds no mask, or several, or
+            none of so many joints, or if a function is missing.
     """
-    device = kwargs.get("map_location", "cpu")
-    safe = kwargs.get("weights_only", True)  # False for hyperparameters that are pickled objects
-    with place(path).open("rb") as file:
-        checkpoint = torch.load(file, map_location=device, weights_only=safe)
+    _check_class(model_class)
+    checkpoint = _read(path, kwargs.get("map_location", "cpu"), kwargs.get("weights_only", True))
     state = find_state(checkpoint, STATE_KEY)
     if state is None or state["input"] is None:
         raise ValueError(
@@ -73,6 +73,48 @@ def load_pruned(
     layer.mode = "masked"
     layer.to(next(model.parameters()).device)
     return model.eval()
+
+
+def _check_class(model_class: object) -> None:
+    """Make sure that a class was given, before anything is read."""
+    if not (isinstance(model_class, type) and issubclass(model_class, nn.Module)):
+        kind = type(model_class).__name__
+        name = kind if isinstance(model_class, nn.Module) else "MyModel"
+        got = f"an object of {kind}" if name == kind else repr(model_class)
+        raise ValueError(
+            f"Expected the LightningModule's class but got {got}. Pass "
+            f'load_pruned({name}, "best.ckpt"), the class first.'
+        )
+
+
+def _read(path: PathLike, device: Any, safe: bool) -> Mapping[str, Any]:
+    """Return a checkpoint.
+
+    Args:
+        path: its file.
+        device: as of `torch.load`.
+        safe: whether to read tensors and plain values alone; False also reads pickled objects.
+
+    Raises:
+        ValueError: if it is a folder, or no checkpoint.
+    """
+    file = place(path)
+    if file.is_dir():
+        found = next((str(file) for file in sorted(file.glob("**/*.ckpt"), key=str)), "best.ckpt")
+        raise ValueError(f"Expected a checkpoint but got the folder {path}. Pass {found!r}, say.")
+    with file.open("rb") as opened:
+        try:
+            checkpoint: Mapping[str, Any] = torch.load(
+                opened, map_location=device, weights_only=safe
+            )
+        except (EOFError, UnpicklingError, RuntimeError) as error:
+            if zipfile.is_zipfile(opened):
+                raise
+            raise ValueError(
+                f"Expected a checkpoint but got {path}, which is none, or cut off. Pass what "
+                "Lightning saved, such as best.ckpt; from_compact reads what save_compact wrote."
+            ) from error
+    return checkpoint
 
 
 def _rung_of(state: Mapping[str, Any], joints: int | None) -> tuple[Tensor, list[float]]:

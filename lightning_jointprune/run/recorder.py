@@ -22,8 +22,11 @@ from lightning_jointprune.report.curve import TEST_PART, chosen_of, given_of, se
 from lightning_jointprune.report.doubts import (
     baseline_doubts,
     early_doubts,
+    findings,
     floor_doubts,
     freeze_doubts,
+    in_brief,
+    verdict,
 )
 from lightning_jointprune.run.first_batches import (
     FirstBatches,
@@ -372,16 +375,19 @@ def _recent_loss(search: JointSearch) -> float | None:
 
 
 def _closing(record: PruningRecord, report: Place | None) -> str:
-    """Return what is read at the end of a run: the sentence, the table and where the report is.
+    """Return what is read at the end of a run: sentence, doubts, table and where the report is.
 
     Instead of the table of more joints than a screen has lines, it says what shows it.
     """
-    selection = record.selection
+    selection, found = record.selection, findings(record)
     said = [f"Joint pruning: {sentence_of(record)}"]
     if chosen_of(record):
         said.append(TEST_PART)
     if given := given_of(record):
         said.append(given)
+    said.append(in_brief(found))
+    if report is not None and verdict(found).level != "good":
+        said.append("The report says what to do about each.")
     if selection.num_joints <= SCREEN:
         said.append(selection.summary())
     elif report is not None:

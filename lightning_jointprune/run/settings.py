@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import Any, Literal
 
 import torch
 
 from lightning_jointprune.attach.layout import Layout, readings
-from lightning_jointprune.attach.target import Target
+from lightning_jointprune.attach.target import Target, alternatives, check_written
 from lightning_jointprune.gates.fills import Fill, check_frames, checked_fill, fill_name
 from lightning_jointprune.gates.layer import JointPruningLayer, numbered
 from lightning_jointprune.gates.membership import Groups
@@ -18,8 +20,18 @@ from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.record.stored import as_argument
 from lightning_jointprune.search.budgets import AUTO, Budget, make_budget
 from lightning_jointprune.search.budgets.given_joints import GivenJoints
+from lightning_jointprune.search.budgets.target_joints import is_whole
 from lightning_jointprune.search.phases import check_phases
-from lightning_jointprune.skeletons import Skeleton, as_skeleton, check_parts, resolve_joints
+from lightning_jointprune.skeletons import (
+    Skeleton,
+    as_skeleton,
+    check_apart,
+    check_parts,
+    near_names,
+    resolve_joints,
+    skeleton_names,
+    skeletons_of,
+)
 
 # Axis patterns that are unambiguous: no other usual pattern puts the joints there.
 _CERTAIN = ("b t j c", "b j c", "b j")
@@ -66,6 +78,7 @@ class Settings:
         num_joints: int | None,
         skeleton: str | Skeleton | None,
         *,
+        input: str | None,  # noqa: A002 -- the users' word
         axes: str | None,
         budget: Budget | JointSelection | int | Sequence[int] | str,
         gate: Gate | str,
@@ -75,7 +88,6 @@ class Settings:
         phases: Sequence[float],
         lr: float | None,
         fill: Fill,
-        **others: Any,
     ) -> Settings:
         """Return the callback's arguments, checked one by one and resolved.
 
@@ -85,8 +97,8 @@ class Settings:
             ValueError: if one is out of range, or names what is not there.
         """
         fill = checked_fill(fill)
-        if lr is not None and not lr > 0.0:
-            raise ValueError(f"Expected a learning rate above 0 but got lr={lr}.")
+        _check_rate(lr)
+        check_written(input)
         if axes is not None:
             check_frames(fill, Layout.parse(axes).words)
         own = as_skeleton(skeleton)
@@ -95,12 +107,16 @@ class Settings:
         names = named_joints(num_joints, own)
         members, tied = _resolve_groups(groups, own, names)
         parts = {**(own.groups if own else {}), **(members or {})}
+        for joints in (keep, drop):
+            _check_named(joints, own, names, parts)
         kept, dropped = (resolve_joints(joints, names, parts) for joints in (keep, drop))
+        _check_drop(kept, dropped, names)
         if members and tied and own is None:
             names = _names_of_nodes(names, members)
         return cls(
             names,
             own,
+            input=input,
             axes=axes,
             budget=make_budget(_given(budget, names, own)),
             gate=make_gate(gate),
@@ -111,7 +127,6 @@ class Settings:
             phases=check_phases(phases),
             lr=None if lr is None else float(lr),
             fill=fill,
-            **others,
         )
 
     def with_layer(self, layer: JointPruningLayer | None) -> Settings:
@@ -193,6 +208,17 @@ class Settings:
             lengths = layout.split(torch.empty(tuple(shape), device="meta"), joints)[0].shape
         check_frames(self.fill, target.layout.words, lengths)
 
+    def named_alike(self) -> str:
+        """Return a line that offers the named skeletons of as many joints, where none is known."""
+        joints = len(self.joint_names)
+        known = alternatives("skeleton", skeletons_of(joints))
+        if self.skeleton is not None or not known:
+            return ""
+        return (
+            f"these {joints} joints have no names. If it is theirs, pass {known} for names, body "
+            "parts and a drawing."
+        )
+
     def as_plain(self) -> dict[str, Any]:
         """Return the settings as plain values, without what a record says elsewhere."""
         names = {field.name for field in fields(self)} - {"joint_names", "skeleton"}
@@ -209,17 +235,63 @@ def named_joints(num_joints: int | None, skeleton: str | Skeleton | None) -> tup
     if known is not None:
         names = known.joints
         if num_joints not in (None, len(names)):
+            others = alternatives("skeleton", skeletons_of(num_joints or 0))
             raise ValueError(
                 f"Expected {len(names)} joints (skeleton {known.name!r}) but got "
-                f"num_joints={num_joints}. Leave num_joints out, or name another skeleton."
+                f"num_joints={num_joints}. Leave num_joints out"
+                f", or {f'pass {others}' if others else 'name another skeleton'}."
             )
         return names
-    if isinstance(num_joints, bool) or not isinstance(num_joints, int) or num_joints < 1:
+    if not is_whole(num_joints) or num_joints < 1:
         raise ValueError(
-            f"Expected the number of joints but got num_joints={num_joints!r}. Pass num_joints=42 "
-            'or skeleton="mediapipe_hands", say.'
+            f"Expected the number of joints but got num_joints={num_joints!r}. Pass "
+            f"{_number_to_pass(num_joints)}, say."
         )
-    return numbered(num_joints)
+    return numbered(int(num_joints))
+
+
+def _number_to_pass(num_joints: object) -> str:
+    """Return what may have been meant by what is no number of joints."""
+    if isinstance(num_joints, str) and (near := near_names(num_joints, skeleton_names())):
+        return f'skeleton="{near[0]}"'
+    return 'num_joints=42 or skeleton="mediapipe_hands"'
+
+
+def _check_rate(lr: Any) -> None:
+    if lr is not None and not (isinstance(lr, Real) and math.isfinite(lr) and float(lr) > 0.0):
+        raise ValueError(
+            f"Expected a learning rate above 0 but got lr={lr!r}. Leave lr out to have it chosen, "
+            "or pass lr=0.05, say."
+        )
+
+
+def _check_named(
+    joints: Any,
+    skeleton: Skeleton | None,
+    names: Sequence[str],
+    parts: Mapping[str, Sequence[int]],
+) -> None:
+    """Make sure that joints are named only where they have names."""
+    if skeleton is not None or isinstance(joints, str) or not isinstance(joints, Iterable):
+        return
+    unknown = [joint for joint in joints if isinstance(joint, str) and joint not in names]
+    if unknown and not any(part.startswith(unknown[0]) for part in parts):
+        known = alternatives("skeleton", skeletons_of(len(names)))
+        raise ValueError(
+            f"Expected indices of joints, which have no names without a skeleton, but got "
+            f"{unknown[0]!r}. Pass {known or 'skeleton=Skeleton(name, joints)'}, or an index."
+        )
+
+
+def _check_drop(keep: Sequence[int], drop: Sequence[int], names: Sequence[str]) -> None:
+    """Make sure that what is never used leaves what is never dropped, and a joint at all."""
+    both = [names[joint] for joint in drop if joint in keep]
+    if both or len(drop) == len(names):
+        got = f"{', '.join(both[:4])} in both of keep and drop" if both else "all of them in drop"
+        raise ValueError(
+            f"Expected drop to leave a joint, those of keep among them, but got {got}. Shorten "
+            f"{'one of them' if both else 'drop'}."
+        )
 
 
 def _given(
@@ -283,21 +355,32 @@ def _resolve_groups(
     """Return the groups by index, and whether they are tied."""
     if groups is None:
         return None, False
-    if groups in ("hierarchical", "tied"):
+    if isinstance(groups, str) and groups in ("hierarchical", "tied"):
         groups = Groups(tied=groups == "tied")
     elif isinstance(groups, Mapping):
         groups = Groups(groups)
     if not isinstance(groups, Groups):
         raise ValueError(
-            f'Expected groups of "hierarchical", "tied", Groups or a mapping but got {groups!r}.'
+            f'Expected groups of "hierarchical", "tied", Groups or a mapping but got {groups!r}. '
+            'Pass groups="hierarchical", or groups={"left_hand": range(21)}, say.'
         )
     if groups.members is not None:
-        members = {name: resolve_joints(joints, names) for name, joints in groups.members.items()}
+        parts = skeleton.groups if skeleton else {}
+        members = {
+            name: resolve_joints(joints, names, parts) for name, joints in groups.members.items()
+        }
+        check_apart(members, names)
         return members, groups.tied
-    if skeleton is None or not skeleton.groups:
+    if skeleton is None:
         raise ValueError(
             "Expected a skeleton whose groups to take but got none. Pass skeleton=... or "
             "Groups({'left_hand': range(21), ...})."
+        )
+    if not skeleton.groups:
+        raise ValueError(
+            f"Expected a skeleton with groups but got {skeleton.name!r}, which has none. Give it "
+            f"some, Skeleton({skeleton.name!r}, joints, groups={{'left_hand': range(21), ...}}), "
+            "or pass the mapping as groups=."
         )
     return dict(skeleton.groups), groups.tied
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 Phase = Literal["warmup", "search", "compare", "final"]
 NO_SEARCH = (0.0, 0.0)  # ends of warm-up and search of a run that is its final phase alone
+USUAL = (0.1, 0.6)  # ends of warm-up and search to type, as fractions of the run
 
 
 def check_phases(phases: Sequence[float]) -> tuple[float, float]:
@@ -18,12 +19,28 @@ def check_phases(phases: Sequence[float]) -> tuple[float, float]:
     Raises:
         ValueError: unless they are two fractions in order.
     """
-    if len(phases) != 2 or not 0.0 <= phases[0] < phases[1] < 1.0:
+    try:
+        ends = [float(end) for end in phases]
+    except (TypeError, ValueError):
+        ends = []
+    if len(ends) != 2 or not 0.0 <= ends[0] < ends[1] < 1.0:
         raise ValueError(
             f"Expected phases as two fractions of the run in order, 0 <= warm-up's end < search's "
-            f"end < 1, but got {tuple(phases)}. The default is (0.1, 0.6)."
+            f"end < 1, but got {phases!r}. Pass a pair such as phases={_nearest(phases, ends)}."
         )
-    return float(phases[0]), float(phases[1])
+    return ends[0], ends[1]
+
+
+def _nearest(phases: object, ends: Sequence[float]) -> tuple[float, float]:
+    """Return the phases that may have been meant: one end, per cent, or another order."""
+    if isinstance(phases, int | float):
+        ends = [USUAL[0], float(phases)]
+    if all(end == 0.0 or 1.0 <= end <= 100.0 for end in ends):
+        ends = [round(end / 100.0, 6) for end in ends]
+    ordered = tuple(sorted(ends))
+    if len(ordered) == 2 and 0.0 <= ordered[0] < ordered[1] < 1.0:
+        return ordered
+    return USUAL
 
 
 def phase_at(progress: float, phases: tuple[float, float], compared: float = 0.0) -> Phase:

@@ -6,6 +6,7 @@ from lightning_jointprune.skeletons.skeleton import (
     PublishedSubset,
     Skeleton,
     as_skeleton,
+    check_apart,
     check_order,
     check_parts,
     get_skeleton,
@@ -13,17 +14,22 @@ from lightning_jointprune.skeletons.skeleton import (
     resolve_joints,
     skeleton_names,
     skeleton_parts,
+    skeletons_of,
 )
+from lightning_jointprune.skeletons.spelling import near_names
 
 __all__ = [
     "PublishedSubset",
     "Skeleton",
     "as_skeleton",
+    "check_apart",
     "check_order",
     "check_parts",
     "get_skeleton",
+    "near_names",
     "published_subsets",
     "resolve_joints",
     "skeleton_names",
     "skeleton_parts",
+    "skeletons_of",
 ]

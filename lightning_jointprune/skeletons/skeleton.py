@@ -18,11 +18,10 @@ Published subsets are joints that others chose, as baselines for a selection. Th
 
 from __future__ import annotations
 
-import difflib
 import json
 import numbers
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
@@ -33,6 +32,7 @@ from typing import Any
 from lightning_jointprune.record.files import place
 from lightning_jointprune.skeletons.described import Described, of_header, of_keypoints
 from lightning_jointprune.skeletons.headers import header_of_file, is_pose_file
+from lightning_jointprune.skeletons.spelling import near_names
 
 _SUBSETS = "published_subsets"
 _NAMES = (
@@ -85,14 +85,16 @@ class Skeleton:
 
     def __post_init__(self) -> None:
         given: Any = self.joints
-        joints = () if isinstance(given, str) else tuple(map(str, given))
+        several = isinstance(given, Iterable) and not isinstance(given, str)
+        joints = tuple(map(str, given)) if several else ()
         if len(set(joints)) != len(joints) or not joints:
             raise ValueError(
                 f"Expected different names of joints for skeleton {self.name!r} but got "
                 f"{self.joints!r}. Name every joint once, in the order of the data."
             )
+        _check_named(self.name, self.groups)
         groups = {part: resolve_joints(members, joints) for part, members in self.groups.items()}
-        resolve_joints([joint for members in groups.values() for joint in members], joints)
+        check_apart(groups, joints)
         edges = [resolve_joints(edge, joints) for edge in self.edges]
         drawing = tuple(tuple(map(float, place)) for place in self.drawing)
         wrong: list[Any] = [edge for edge in edges if len(edge) != 2]
@@ -166,6 +168,14 @@ class Skeleton:
         check_order(self.joints, own, f"skeleton {self.name!r}", own.file or "the header")
 
 
+def _check_named(skeleton: str, groups: Any) -> None:
+    if not isinstance(groups, Mapping):
+        raise ValueError(
+            f"Expected groups of skeleton {skeleton!r} by their names but got {groups!r}. Pass "
+            "groups={'left_hand': (0, 1)}, say."
+        )
+
+
 def as_skeleton(skeleton: str | Skeleton | None) -> Skeleton | None:
     """Return the skeleton of a name or of a `.pose` file, or a skeleton as it is.
 
@@ -180,7 +190,7 @@ def as_skeleton(skeleton: str | Skeleton | None) -> Skeleton | None:
     if skeleton is not None and not isinstance(skeleton, Skeleton):
         raise ValueError(
             f"Expected the name of a skeleton or a Skeleton but got {skeleton!r}. Pass "
-            "Skeleton(name, joints, ...)."
+            'num_joints=42, or Skeleton("mine", ["nose", "neck"]), say.'
         )
     if skeleton is not None and skeleton.name in _NAMES and not skeleton.known:
         raise ValueError(
@@ -193,6 +203,15 @@ def as_skeleton(skeleton: str | Skeleton | None) -> Skeleton | None:
 def skeleton_names() -> tuple[str, ...]:
     """Return the names that `get_skeleton` knows."""
     return _NAMES
+
+
+def skeletons_of(num_joints: int) -> tuple[str, ...]:
+    """Return the names of the skeletons that have so many joints.
+
+    >>> skeletons_of(75), skeletons_of(7)
+    (('mediapipe_body_hands',), ())
+    """
+    return tuple(name for name in _NAMES if get_skeleton(name).num_joints == num_joints)
 
 
 @cache
@@ -399,8 +418,10 @@ def resolve_joints(
     >>> resolve_joints(["arm"], names=["neck", "elbow", "wrist"], parts={"arm_left": (1, 2)})
     (1, 2)
     """
-    if isinstance(joints, str):
+    if isinstance(joints, str | numbers.Integral):
         raise ValueError(f"Expected a list of joints but got {joints!r}. Pass [{joints!r}].")
+    if not isinstance(joints, Iterable):
+        raise ValueError(f"Expected a list of joints but got {joints!r}. Pass [0, 1], say.")
     known = tuple(names)
     found: dict[int, int | str] = {}
     for joint in joints:
@@ -412,6 +433,27 @@ def resolve_joints(
                 )
             found[index] = joint
     return tuple(found)
+
+
+def check_apart(groups: Mapping[str, Sequence[int]], names: Sequence[str]) -> None:
+    """Make sure that no joint is in two groups.
+
+    Args:
+        groups: group name to the indices of its joints.
+        names: the names of all joints.
+
+    Raises:
+        ValueError: if one is; names both groups.
+    """
+    group_of: dict[int, str] = {}
+    for group, members in groups.items():
+        if twice := [joint for joint in members if joint in group_of]:
+            first, shared = group_of[twice[0]], ", ".join(repr(names[joint]) for joint in twice)
+            raise ValueError(
+                f"Expected groups that share no joint but got {first!r} and {group!r}, which both "
+                f"have {shared}. Take it out of one."
+            )
+        group_of.update(dict.fromkeys(members, group))
 
 
 def _resolve(
@@ -497,9 +539,9 @@ def _in_square(places: Sequence[tuple[float, float]]) -> tuple[tuple[float, floa
 
 
 def _did_you_mean(name: object, known: Sequence[str]) -> str:
-    """Return a sentence that proposes the nearest known name, or an empty one if none is near."""
-    near = difflib.get_close_matches(str(name), known, n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    """Return a sentence that proposes the nearest known names, or an empty one if none is near."""
+    near = near_names(str(name), known)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -193,7 +193,7 @@ def test_a_wrong_number_of_joints_is_refused() -> None:
     with pytest.raises(
         ValueError,
         match=r"Expected an axis of 75 joints but got none in input `x` of shape "
-        r"\(8, 16, 543, 3\)\. Pass how many it has, perhaps num_joints=543",
+        r"\(8, 16, 543, 3\)\. Pass num_joints=543 or skeleton=\"mediapipe_holistic\"",
     ):
         resolve([saw(8, 16, 543, 3)], 75, "x")
     with pytest.raises(
@@ -359,5 +359,5 @@ def test_parts_are_proposed_where_no_tensor_fits_but_several_do_together() -> No
 
 
 def test_a_wrong_number_of_joints_is_answered_with_the_sizes_that_there_are() -> None:
-    with pytest.raises(ValueError, match=r"skeleton= of the data, which has axes of 60, 27, 3\.$"):
-        resolve([saw(16, 60, 27, 3)], 26)
+    with pytest.raises(ValueError, match=r"skeleton= of the data, which has axes of 60, 27, 8\.$"):
+        resolve([saw(16, 60, 27, 8)], 26)

@@ -249,7 +249,7 @@ def test_input_of_another_form_is_refused(x: torch.Tensor, message: str) -> None
         ({"num_joints": 4, "fill": "median"}, "\"mean\".* but got 'median'"),
         ({"num_joints": 4, "keep": [4]}, r"joints from 0 to 3 but got \[4\]"),
         ({"num_joints": 4, "keep": [1, 1]}, r"different joints .* but got \[1, 1\]"),
-        ({"num_joints": 4, "groups": {"a": [0], "b": [0]}}, "share no joint but got 'b'"),
+        ({"num_joints": 4, "groups": {"a": [0], "b": [0]}}, "'a' and 'b', which both have"),
         ({"num_joints": 4, "groups": {"a": []}}, "not empty"),
     ],
 )

@@ -59,7 +59,7 @@ def test_temperature_is_geometric_between_its_two_ends(first: float, last: float
 
 def test_phases_come_back_as_a_pair_of_floats_whatever_held_them() -> None:
     assert check_phases([0, 0.5]) == (0.0, 0.5)
-    with pytest.raises(ValueError, match=r"search.s end < 1, but got \(0.1, 1\)"):
+    with pytest.raises(ValueError, match=r"search.s end < 1, but got \[0.1, 1\]"):
         check_phases([0.1, 1])
 
 

@@ -27,6 +27,14 @@ CONTROLLERS: dict[type[Budget], Callable[[Any, JointPruningLayer], Controller]] 
 
 
 AUTO: Literal["auto"] = "auto"
+# Of each budget, a call to type.
+CALLS: dict[type[Budget], str] = {
+    Price: 'Price("auto")',
+    TargetJoints: "TargetJoints(12)",
+    MetricFloor: 'MetricFloor("val_acc", 0.85)',
+    Fewest: "Fewest()",
+    GivenJoints: "GivenJoints([0, 4, 8])",
+}
 
 
 def make_budget(budget: Budget | int | Sequence[int] | str) -> Budget | Literal["auto"]:
@@ -37,15 +45,32 @@ def make_budget(budget: Budget | int | Sequence[int] | str) -> Budget | Literal[
     """
     if isinstance(budget, Budget):
         return budget
-    if budget == AUTO:
+    if isinstance(budget, str) and budget == AUTO:
         return AUTO
     if is_whole(budget) or (isinstance(budget, list | tuple) and all(map(is_whole, budget))):
         return TargetJoints(budget)
     raise ValueError(
         f"Expected a budget of {', '.join(kind.__name__ for kind in CONTROLLERS)} or a number of "
-        f"joints but got {budget!r}. Pass Price(0.003), TargetJoints(12), 12 or {AUTO!r}, or the "
-        "path of a JointSelection."
+        f"joints but got {budget!r}. {_budget_to_pass(budget)}"
     )
+
+
+def _budget_to_pass(budget: object) -> str:
+    """Return what to pass in place of what is no budget."""
+    if isinstance(budget, type) and budget in CALLS:
+        return f"Pass {CALLS[budget]}."
+    if isinstance(budget, str):
+        if budget.strip().isdecimal():
+            return f"Pass budget={int(budget)}, without quotes."
+        return (
+            f'The only word is "{AUTO}", and no selection is in a file of this name. Else pass 12, '
+            f"{', '.join(CALLS.values())}."
+        )
+    if isinstance(budget, float) and budget.is_integer():
+        return f"Pass budget={int(budget)}."
+    if isinstance(budget, float):
+        return f"Pass Price({budget:g}) for a price, or a whole number of joints such as 12."
+    return f'Pass "{AUTO}", 12, {", ".join(CALLS.values())}.'
 
 
 def make_controller(

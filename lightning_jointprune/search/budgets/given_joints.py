@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -34,7 +34,8 @@ class GivenJoints:
     source: str | None = None
 
     def __post_init__(self) -> None:
-        joints = () if isinstance(self.joints, str) else tuple(self.joints)
+        several = isinstance(self.joints, Iterable) and not isinstance(self.joints, str)
+        joints = tuple(self.joints) if several else ()
         known = all(isinstance(joint, int | str) for joint in joints)
         if not joints or not known or len(set(joints)) < len(joints):
             raise ValueError(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 from operator import itemgetter
 from statistics import fmean, median
 from typing import Literal
@@ -46,16 +47,24 @@ class MetricFloor:
     drop: float | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.metric, str):
+            raise ValueError(
+                f"Expected the name of a logged metric but got {self.metric!r}. Pass "
+                'MetricFloor("val_acc", 0.85), say.'
+            )
         if (self.floor is None) == (self.drop is None):
             raise ValueError(
                 f"Expected one of floor and drop for {self.metric!r} but got floor={self.floor} "
                 f"and drop={self.drop}. Pass MetricFloor({self.metric!r}, 0.85), say, or drop=0.01."
             )
-        if self.floor is not None and not math.isfinite(self.floor):
-            raise ValueError(f"Expected a finite floor for {self.metric!r} but got {self.floor}.")
-        if self.drop is not None and not (math.isfinite(self.drop) and self.drop >= 0.0):
+        if self.floor is not None and not _is_finite(self.floor):
             raise ValueError(
-                f"Expected a finite drop of {self.metric!r}, at least 0, but got {self.drop}. It "
+                f"Expected a finite floor for {self.metric!r} but got {self.floor!r}. Pass "
+                f"MetricFloor({self.metric!r}, 0.85), say, in the metric's own units."
+            )
+        if self.drop is not None and not (_is_finite(self.drop) and self.drop >= 0.0):
+            raise ValueError(
+                f"Expected a finite drop of {self.metric!r}, at least 0, but got {self.drop!r}. It "
                 "is how much worse than with all joints the metric may be."
             )
         if self.mode not in ("max", "min", None):
@@ -103,6 +112,10 @@ class MetricFloor:
             "is one of them in per cent and the other a fraction? If so, pass "
             f"MetricFloor({self.metric!r}, {name}={other:.6g})."
         )
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 class Floored(Steered):

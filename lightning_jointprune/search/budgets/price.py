@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
 
 from torch import Tensor
 from typing_extensions import override
@@ -40,19 +42,25 @@ class Price:
     groups: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if isinstance(self.value, str):
-            if self.value != "auto":
-                raise ValueError(f'Expected a price or "auto" but got {self.value!r}.')
-        elif not (math.isfinite(self.value) and self.value >= 0.0):
+        groups: Any = self.groups
+        if self.value != "auto" and not _is_price(self.value):
+            number = " of at least 0, in units of the loss,"
+            kind = ' or "auto"' if isinstance(self.value, str) else number
             raise ValueError(
-                f"Expected a price of at least 0, in units of the loss, but got {self.value}. Pass "
+                f"Expected a price{kind} but got {self.value!r}. Pass "
                 'Price("auto") or a number such as Price(0.003).'
             )
-        wrong = {k: v for k, v in self.groups.items() if not (math.isfinite(v) and v >= 0.0)}
-        if wrong:
+        costs = groups if isinstance(groups, Mapping) else {}
+        wrong = {name: cost for name, cost in costs.items() if not _is_price(cost)}
+        if wrong or not isinstance(groups, Mapping):
             raise ValueError(
-                f"Expected groups to cost at least 0, in prices of a joint, but got {wrong}."
+                "Expected groups to cost at least 0, in prices of a joint, but got "
+                f'{wrong or groups!r}. Pass Price(groups={{"face": 50}}), say.'
             )
+
+
+def _is_price(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value) and float(value) >= 0.0
 
 
 class Priced(Controller):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TypeGuard
 
 from lightning_jointprune.gates.layer import JointPruningLayer
@@ -42,8 +43,9 @@ class TargetJoints:
                 f"Expected a number of joints, or different ones, of at least 1 but got "
                 f"{self.count!r}. Pass TargetJoints(12), say, or TargetJoints([48, 24, 12])."
             )
-        if isinstance(self.count, Sequence):
-            object.__setattr__(self, "count", tuple(sorted(counts, reverse=True)))
+        several = isinstance(self.count, Sequence)
+        ordered = tuple(sorted(map(int, counts), reverse=True))
+        object.__setattr__(self, "count", ordered if several else ordered[0])
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -52,8 +54,8 @@ class TargetJoints:
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Return whether a value is a whole number, which True and False are not."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Return whether a value is a whole number, also numpy's; True and False are not."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 class Targeted(Descending):
@@ -68,13 +70,19 @@ class Targeted(Descending):
 
 def _check_counts(budget: TargetJoints, layer: JointPruningLayer, usable: int) -> None:
     """Make sure that the numbers are between those of the joints always kept and ever used."""
-    always_kept = int(layer.always.sum())
+    least = max(1, int(layer.always.sum()))
     for count in budget.counts:
-        if not max(1, always_kept) <= count <= usable:
+        if not least <= count <= usable:
             raise ValueError(
-                f"Expected TargetJoints from {max(1, always_kept)} (joints always kept) to "
-                f"{usable} (all usable joints) but got {count}. Lower it, or shorten keep or drop."
+                f"Expected TargetJoints from {least} (joints always kept) to {usable} (all usable "
+                f"joints) but got {count}. "
+                + (f"Raise it to {least}, or keep fewer." if count < least else "")
+                + (f"Lower it to {usable}{_or_drop_fewer(layer)}." if count > usable else "")
             )
+
+
+def _or_drop_fewer(layer: JointPruningLayer) -> str:
+    return ", or drop fewer" if layer.never.any() else ""
 
 
 def _check_units(budget: TargetJoints, layer: JointPruningLayer) -> None:
