@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from typing_extensions import override
@@ -34,8 +35,9 @@ class GivenJoints:
     source: str | None = None
 
     def __post_init__(self) -> None:
-        several = isinstance(self.joints, Iterable) and not isinstance(self.joints, str)
-        joints = tuple(self.joints) if several else ()
+        given: Any = self.joints
+        several = isinstance(given, Iterable) and not isinstance(given, str)
+        joints = tuple(given) if several else ()
         known = all(isinstance(joint, int | str) for joint in joints)
         if not joints or not known or len(set(joints)) < len(joints):
             raise ValueError(
