@@ -23,9 +23,9 @@ from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluat
 from lightning_jointprune.record.files import Place, file_at, place
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
 from lightning_jointprune.record.selection import JointSelection, show
-from lightning_jointprune.record.stored import RECORD_FILE
+from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE
 from lightning_jointprune.record.tables import as_text, printable
-from lightning_jointprune.report.comparison import Comparison, compare
+from lightning_jointprune.report.comparison import Comparison, Consensus, compare, consensus
 from lightning_jointprune.report.curve import (
     POINTS_FILE,
     TEST_PART,
@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--plotly", choices=PLOTLY, default="inline", help=where)
     compare.set_defaults(run=_compare)
 
+    agreed = _add_consensus(commands, run_help)
     select = _add_select(commands)
 
     skeletons = commands.add_parser("skeletons", help="list the named skeletons, or one's joints")
@@ -111,9 +112,24 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="print versions and conflicts, for bug reports")
     doctor.set_defaults(run=_doctor)
 
-    for command in (shown, report, compare, select, skeletons, *with_models, doctor):
+    for command in (shown, report, compare, agreed, select, skeletons, *with_models, doctor):
         command.add_argument("--json", action="store_true", help="print JSON, for scripts")
     return parser
+
+
+def _add_consensus(commands: Any, run_help: str) -> argparse.ArgumentParser:
+    """Add the command that finds the joints which most runs keep."""
+    agreed: argparse.ArgumentParser = commands.add_parser(
+        "consensus", help="the joints that most of several runs keep"
+    )
+    agreed.add_argument("records", metavar="RUN", nargs="+", help=run_help)
+    agreed.add_argument("--joints", type=int, metavar="K", help="default: the runs' median number")
+    pairs = "the runs are pairs on the two halves of the data: bound the wrongly kept joints"
+    agreed.add_argument("--halves", action="store_true", help=pairs)
+    budget = "write the selection, which a run takes as its budget"
+    agreed.add_argument("-o", "--output", metavar="FILE", help=budget)
+    agreed.set_defaults(run=_consensus)
+    return agreed
 
 
 def _add_select(commands: Any) -> argparse.ArgumentParser:
@@ -200,6 +216,7 @@ def _show(arguments: argparse.Namespace) -> None:
     print(selection.summary())
 
 
+STABILITY = "1 if all runs keep the same joints, 0 by chance (Nogueira et al. 2018)"
 PLOT = 28  # width of a curve in the terminal, in characters
 
 
@@ -352,10 +369,7 @@ def _print_overlaps(found: Comparison) -> None:
     print("Overlap (Jaccard: joints that both keep, over joints that either keeps; how many both)")
     _print_table(["", *(str(number + 1) for number in numbers)], rows)
     if found.stability is not None:
-        print(
-            f"Stability {found.stability:.2f}: 1 if all runs keep the same joints, 0 by chance "
-            "(Nogueira et al. 2018)\n"
-        )
+        print(f"Stability {found.stability:.2f}: {STABILITY}\n")
 
 
 def _print_votes(found: Comparison) -> None:
@@ -375,6 +389,72 @@ def _print_votes(found: Comparison) -> None:
     )
     numbers = [str(number + 1) for number in range(len(found.runs))]
     _print_table(["index", "joint", "kept by", *numbers], rows)
+
+
+def _consensus(arguments: argparse.Namespace) -> None:
+    runs = arguments.records
+    if twice := [run for run in runs if runs.count(run) > 1]:
+        raise ValueError(f"Expected different runs but got {twice[0]} twice. Name it once.")
+    output = None if arguments.output is None else _file_apart(arguments.output)
+    named = {run: _read(run) for run in runs}
+    found = consensus(named, arguments.joints, halves=arguments.halves)
+    if output is not None:
+        found.selection.to_json(output)
+    if arguments.json:
+        rows = zip(found.selection.joint_names, found.votes, found.shares, strict=True)
+        _print_json(
+            runs=runs,
+            num_joints=found.selection.num_joints,
+            indices=found.selection.indices,
+            names=found.selection.names,
+            kept_by={name: votes for name, votes, _ in rows},
+            shares=[share._asdict() for share in found.shares],
+            keep_probabilities=found.selection.keep_probabilities,
+            stability=found.stability and found.stability._asdict(),
+            bounds=[bound._asdict() for bound in found.bounds],
+        )
+        return
+    _print_consensus(found, len(runs))
+    if output is not None:
+        print(f"\nWritten to {output}. Train with these joints by budget={str(output)!r}.")
+
+
+def _file_apart(path: str) -> Place:
+    """Return the file to write, which may not be that of a run's own joints."""
+    found = file_at(path, SELECTION_FILE)
+    if (found.parent / RECORD_FILE).is_file() and found.name in (SELECTION_FILE, RECORD_FILE):
+        raise ValueError(
+            f"Expected a file that no run has written but got {found}. Pass -o consensus.json, say."
+        )
+    return found
+
+
+def _print_consensus(found: Consensus, runs: int) -> None:
+    selection = found.selection
+    print(f"{len(selection.indices)} of {selection.num_joints} joints, of {runs} runs:\n")
+    order = sorted(
+        range(selection.num_joints),
+        key=lambda joint: (-found.votes[joint], -selection.keep_probabilities[joint], joint),
+    )
+    rows = [
+        [
+            str(joint),
+            selection.joint_names[joint],
+            str(found.votes[joint]),
+            str(found.shares[joint]),
+            f"{selection.keep_probabilities[joint]:.3f}",
+            "KEEP" if selection.mask[joint] else "",
+        ]
+        for joint in order
+        if found.votes[joint] or selection.mask[joint]
+    ]
+    titles = ["index", "joint", "kept by", "share [95 % interval]", "mean keep prob.", ""]
+    _print_table(titles, rows)
+    if len(rows) < selection.num_joints:
+        print(f"{selection.num_joints - len(rows)} joints that no run keeps are left out.\n")
+    if found.stability is not None:
+        print(f"Stability {found.stability}: {STABILITY}\n")
+    print(found.words())
 
 
 def _select(arguments: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightning_jointprune.callback import JointPruningCallback
 from lightning_jointprune.cli.main import main
 from lightning_jointprune.record.intervals import wilson
 from lightning_jointprune.record.record import PruningRecord
@@ -257,6 +258,53 @@ def test_compare_counts_overlaps_and_votes(
     assert "the 2 joints that they disagree on are what another seed changes" in out
 
 
+@pytest.fixture
+def third(tmp_path: Path) -> Path:
+    folder = tmp_path / "third"
+    selection = selection_of((1, 2, 5), metrics={"val_acc": 0.8}, metric="val_acc")
+    PruningRecord(selection, skeleton="coco_17").to_json(folder / "pruning_record.json")
+    return folder
+
+
+def test_a_consensus_is_printed_written_and_read_as_a_budget(
+    run: Path, third: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "consensus.json"
+    assert main(["consensus", str(run), str(third), "--joints", "2", "-o", str(output)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("2 of 17 joints, of 2 runs:")
+    rows = {line.split()[1]: line.split()[2:] for line in out.splitlines() if "[0." in line}
+    low = wilson(1.0, 2).low
+    assert rows["left_eye"] == ["2", "1.000", f"[{low:.3f},", "1.000]", "0.990", "KEEP"]
+    assert rows["nose"][0] == "1"
+    assert "KEEP" not in rows["nose"]
+    assert "13 joints that no run keeps are left out" in out
+    assert "Stability 0.595 [" in out
+    assert "is not bounded" in out
+    assert f"Train with these joints by budget={str(output)!r}." in out
+    written = JointSelection.from_json(output)
+    assert written.names == ("left_eye", "right_eye")
+    assert written.source["runs"] == [str(run), str(third)]
+    callback = JointPruningCallback(skeleton="coco_17", budget=str(output))
+    assert callback.record.settings["budget"]["GivenJoints"]["joints"] == [1, 2]
+
+
+def test_a_consensus_as_json_and_of_halves(
+    run: Path, third: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["consensus", str(run), str(third), "--halves", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["indices"] == [0, 1, 2]
+    assert found["kept_by"]["left_eye"] == 2
+    assert found["stability"]["value"] == pytest.approx(0.595, abs=1e-3)
+    assert found["bounds"][1]["joints"] == [1, 2]
+    assert found["bounds"][1]["wrong"] == pytest.approx(9 / (0.5 * 17))
+    assert main(["consensus", str(run), str(third), "--halves"]) == 0
+    assert "at least 75 % of the runs kept, at most 1.1 are expected to be wrong." in (
+        capsys.readouterr().out
+    )
+
+
 def test_compare_writes_a_page_with_what_it_prints(
     run: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -355,6 +403,10 @@ def test_the_joints_of_a_pose_file_are_listed(
         (["compare", "{tmp}/first", "{tmp}/first"], "at least 2 runs to compare but got 1"),
         (["compare", "{tmp}/first", "{tmp}/three"], "Expected the 17 joints of first but got 3"),
         (["compare", "{tmp}/three", "{tmp}/named"], "joint 1 is 'b', not 'x', in named"),
+        (["consensus", "{tmp}/first", "{tmp}/first"], "first twice. Name it once"),
+        (["consensus", "{tmp}/first", "{tmp}/first/"], "are the same to the last digit"),
+        (["consensus", "{tmp}/three", "{tmp}/named"], "joint 1 is 'b', not 'x', in"),
+        (["consensus", "{tmp}/three", "{tmp}/three/", "-o", "{tmp}/first"], "no run has written"),
         (["skeletons", "coco_71"], "Did you mean 'coco_17'"),
     ],
 )
@@ -524,8 +576,9 @@ def test_select_takes_a_selection_and_an_axis(
     assert "which does not exist" in capsys.readouterr().err
 
 
-def test_what_draws_nothing_loads_no_plotly(run: Path, other: Path) -> None:
+def test_what_draws_nothing_loads_no_plotly(run: Path, other: Path, third: Path) -> None:
     commands = [["show", str(run)], ["compare", str(run), str(other)], ["report", "--help"]]
+    commands.append(["consensus", str(run), str(third)])
     code = (
         "import contextlib, sys\n"
         "from lightning_jointprune.cli.main import main\n"
