@@ -29,6 +29,7 @@ class Opened:
     def __init__(self, file: Any, path: Place | None = None) -> None:
         self.file = file
         self.path = path
+        self.memo: dict[str, Any] = {}  # what a format has read of it, so that it reads it once
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_jointprune.attach.layout import Layout
 from lightning_jointprune.joint_files.format import Opened
 from lightning_jointprune.joint_files.formats import format_of
+from lightning_jointprune.joint_files.formats.detector_json import clip_in
 from lightning_jointprune.joint_files.picking import Picking
 from lightning_jointprune.record.files import PathLike, place
 from lightning_jointprune.record.selection import JointSelection
@@ -84,9 +85,13 @@ class SelectJoints(nn.Module):
         which a disk reads at once. In files of `np.savez_compressed` nothing can be skipped.
 
         Args:
-            source: path of an npy, npz or parquet file, or one that is open for reading bytes. In
+            source: path of a file, or an npy, npz or parquet file that is open for reading. In
                 parquet a row is a frame. A column has the name of a joint, alone or with a
-                coordinate, such as `nose_x`; the array has the axes `"t j"`, or `"t j c"`.
+                coordinate, such as `nose_x`; the array has the axes `"t j"`, or `"t j c"`. Of
+                `.pose` files, of JSON by OpenPose, AlphaPose and MMPose, of NTU's `.skeleton` and
+                of parquet with a row per landmark, the axes are any of t, j and c, and m for
+                people; the last coordinate is the detector's confidence, where it says one. A
+                folder is a clip by OpenPose, with a file for each frame.
             key: name of the array in an npz file; None where it has only one.
 
         Returns:
@@ -94,10 +99,12 @@ class SelectJoints(nn.Module):
 
         Raises:
             ValueError: if the file has other joints, or these in another order, or other axes.
-            ModuleNotFoundError: if it is parquet and pyarrow is not installed.
+            ModuleNotFoundError: if a package is not installed that reads it.
         """
         if isinstance(source, (str, os.PathLike)):
             path = place(source)
+            if path.is_dir():
+                return clip_in(path, self._picking)
             with path.open("rb", buffering=0) as file:
                 return self._read(Opened(file, path), key)
         return self._read(Opened(source), key)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from lightning_jointprune.joint_files.format import Format, Opened
+from lightning_jointprune.joint_files.formats.detector_json import DetectorJson
+from lightning_jointprune.joint_files.formats.long_parquet import LongParquetFile
 from lightning_jointprune.joint_files.formats.npy import NpyFile
 from lightning_jointprune.joint_files.formats.npz import NpzFile
+from lightning_jointprune.joint_files.formats.ntu import NtuFile
 from lightning_jointprune.joint_files.formats.parquet import ParquetFile
 from lightning_jointprune.joint_files.formats.pose import PoseFile
 
-FORMATS: tuple[Format, ...] = (NpyFile(), NpzFile(), ParquetFile(), PoseFile())
+FORMATS: tuple[Format, ...] = (  # the first that a file fits
+    NpyFile(),
+    NpzFile(),
+    LongParquetFile(),
+    ParquetFile(),
+    PoseFile(),
+    DetectorJson(),
+    NtuFile(),
+)
 SUFFIXES = tuple(dict.fromkeys(format_.suffix for format_ in FORMATS))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import zipfile
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -75,8 +76,7 @@ class NpzFile(Format):
                     f"{', '.join(keys_of(archive)) or 'no arrays'}. Pass the selection of a run on "
                     "these data."
                 )
-            with new.open(zipfile.ZipInfo(f"{KEY}.npy", EPOCH), "w") as out:
-                np.lib.format.write_array(out, np.array(labels.to_json()))
+            _write_labels(new, labels)
 
     def read(
         self, opened: Opened, picking: Picking, selected: bool, key: str | None
@@ -85,6 +85,20 @@ class NpzFile(Format):
         with zipfile.ZipFile(opened.file) as archive:
             array = member(archive, opened.file, _key(archive, key))
             return read_array(array, picking, selected)
+
+
+def write_arrays(target: Place, arrays: Mapping[str, NDArray[Any]], labels: JointLabels) -> None:
+    """Write arrays of kept joints, and their labels, to an npz file."""
+    with whole_file(target) as partial, zipfile.ZipFile(partial, "w") as new:
+        for key, array in arrays.items():
+            with new.open(zipfile.ZipInfo(f"{key}.npy", EPOCH), "w", force_zip64=True) as out:
+                np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)
+        _write_labels(new, labels)
+
+
+def _write_labels(new: zipfile.ZipFile, labels: JointLabels) -> None:
+    with new.open(zipfile.ZipInfo(f"{KEY}.npy", EPOCH), "w") as out:
+        np.lib.format.write_array(out, np.array(labels.to_json()))
 
 
 def member(archive: zipfile.ZipFile, file: BinaryIO, key: str) -> StoredArray:

@@ -133,6 +133,29 @@ def write_columns(
         path: the new file.
         label: keys and values to add to the metadata of its schema.
     """
+    with _writer(parquet, columns, path, label) as writer:
+        for batch in batches_of(parquet, columns):
+            writer.write_batch(batch.select(list(columns)))
+
+
+def write_rows(parquet: Any, kept: NDArray[np.bool_], path: Any, label: Mapping[str, str]) -> None:
+    """Write some rows of a file to another one.
+
+    Args:
+        parquet: the file.
+        kept: which rows to write, shape `(rows,)`.
+        path: the new file.
+        label: keys and values to add to the metadata of its schema.
+    """
+    columns, first = parquet.schema_arrow.names, 0
+    with _writer(parquet, columns, path, label) as writer:
+        for batch in batches_of(parquet, columns):
+            writer.write_batch(batch.filter(kept[first : first + batch.num_rows]))
+            first += batch.num_rows
+
+
+def _writer(parquet: Any, columns: Sequence[str], path: Any, label: Mapping[str, str]) -> Any:
+    """Return what writes some columns in the way in which a file is written."""
     from pyarrow import schema
     from pyarrow.parquet import ParquetWriter
 
@@ -144,9 +167,14 @@ def write_columns(
     metadata = {**(old.metadata or {}), **new}
     fields = schema([old.field(column) for column in columns], metadata=metadata)
     codec = "none" if codec == "uncompressed" else codec
-    with ParquetWriter(path, fields, compression=codec) as writer:
-        for batch in batches_of(parquet, columns):
-            writer.write_batch(batch.select(list(columns)))
+    return ParquetWriter(path, fields, compression=codec)
+
+
+def parquet_of(opened: Opened) -> Any:
+    """Return an open file as a `ParquetFile`, whose footer is read once."""
+    if "parquet" not in opened.memo:
+        opened.memo["parquet"] = parquet_file(opened.file)
+    return opened.memo["parquet"]
 
 
 class ParquetFile(Format):
@@ -157,7 +185,7 @@ class ParquetFile(Format):
 
     def labels(self, opened: Opened) -> JointLabels | None:
         """Return the labels in the metadata of the schema."""
-        return labels_in(parquet_file(opened.file))
+        return labels_in(parquet_of(opened))
 
     def write(
         self,
@@ -169,7 +197,7 @@ class ParquetFile(Format):
     ) -> None:
         """Write the columns of the kept joints, and those of no joint."""
         without_axis("parquet", "whose joints are columns", axis)
-        parquet = parquet_file(opened.file)
+        parquet = parquet_of(opened)
         names = parquet.schema_arrow.names
         columns = columns_of(names, selection.joint_names)
         of_joints = {column for some in columns.values() for column in some}
@@ -193,7 +221,7 @@ class ParquetFile(Format):
                 f"Expected axes whose words are frames, joints and coordinates, as parquet has "
                 f'them, but got {layout.pattern!r}. Pass axes="t j c", or "t (j c)".'
             )
-        parquet, names = parquet_file(opened.file), picking.selection.names
+        parquet, names = parquet_of(opened), picking.selection.names
         known = names if selected else picking.selection.joint_names
         x = pick_columns(parquet, columns_of(parquet.schema_arrow.names, known), names)
         if x.ndim != len(words):
