@@ -216,22 +216,28 @@ def extract(
     out = root if out is None else out
     pose = pose_file(detector.order) if suffix == "pose" else None
     order = detector.order if pose is None else pose.order
-    _check_alike(out, order, detector)
     clips, strangers = find_clips(root, out, pattern, suffix)
     left = [clip for clip in clips if not clip.skeleton.is_file()]
+    finished = len(clips) - len(left)
+    _check_alike(out, order, detector.name if finished else None)
     for folder in {clip.skeleton.parent for clip in clips}:
         for unfinished in folder.glob(f".*{PARTIAL}"):  # what a killed run was about to write
             unfinished.unlink()
     _copy_labels(root, out)
     save_order(out, order, detector.name)
     run = partial(_extract, detector=detector, pose=pose)
-    with _pool(workers) as pool:
-        results = map(run, left) if workers == 1 else pool.map(run, left)
-        shown = track(results, "Clips", total=len(left), disable=not progress)
-        return Extracted([*strangers, *shown], len(clips) - len(left))
+    try:
+        with _pool(workers) as pool:
+            results = map(run, left) if workers == 1 else pool.map(run, left)
+            shown = track(results, "Clips", total=len(left), disable=not progress)
+            return Extracted([*strangers, *shown], finished)
+    except Exception:  # no detector could be loaded: the folder is left to another one
+        if not any(clip.skeleton.is_file() for clip in clips):
+            (out / ORDER_FILE).unlink()
+        raise
 
 
-def _check_alike(out: Path, order: str, detector: Detector) -> None:
+def _check_alike(out: Path, order: str, detector: str | None) -> None:
     """Refuse to add joints to a folder that has those of another order or detector."""
     there, before = saved_order(out), saved_detector(out)
     if there not in (None, order):
@@ -239,9 +245,9 @@ def _check_alike(out: Path, order: str, detector: Detector) -> None:
             f"Expected joints in the order {order} at {out}, as they are written, but got {there} "
             f"in its {ORDER_FILE}. Pass -o another folder."
         )
-    if before not in (None, detector.name):
+    if None not in (before, detector) and before != detector:
         raise ValueError(
-            f"Expected joints of {detector.name} at {out} but got those of {before}, as its "
+            f"Expected joints of {detector} at {out} but got those of {before}, as its "
             f"{ORDER_FILE} says. Pass -o another folder, or the detector of before."
         )
 

@@ -369,6 +369,22 @@ def test_hands_alone_can_be_trained_on_and_another_detector_is_not_mixed_in(
     assert extract(folder, out, detector=OnlyHands()).finished == 8
 
 
+class Unloadable(StandIn):
+    """Lacks a package or a model."""
+
+    name, order = "unloadable", "pose"
+
+    def load(self) -> StandIn:
+        raise ValueError("Expected a model")
+
+
+def test_detector_that_can_not_be_loaded_leaves_the_folder_to_another(folder: Path) -> None:
+    with pytest.raises(ValueError, match="Expected a model"):
+        extract(folder, detector=Unloadable())
+    assert saved_order(folder) is None
+    assert len(quick(folder).outcomes) == 8
+
+
 def test_missing_mediapipe_is_named_with_what_to_type(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,10 +402,16 @@ def test_module_needs_neither_mediapipe_nor_torch_to_be_imported() -> None:
 # --- the real detector, and all commands in a row ------------------------------------------------
 
 
+def needs_holistic() -> None:
+    mediapipe = pytest.importorskip("mediapipe", reason="the extra `extract` is not installed")
+    if not hasattr(mediapipe, "solutions"):
+        pytest.skip("this MediaPipe brings no models along")
+
+
 def test_mediapipe_writes_what_this_module_says_and_starts_anew_in_every_clip(
     folder: Path,
 ) -> None:
-    pytest.importorskip("mediapipe", reason="the extra `extract` is not installed")
+    needs_holistic()
     extracted = extract(folder / "val")
     assert len(extracted.outcomes) == 2
     assert extracted.problems == []
@@ -414,7 +436,7 @@ def walking(frames: int, start: int) -> np.ndarray:
 
 
 def test_mediapipe_finds_a_real_person_where_she_is(tmp_path: Path) -> None:
-    pytest.importorskip("mediapipe", reason="the extra `extract` is not installed")
+    needs_holistic()
     for name, start in (("a", 0), ("b", 24)):
         write_video(tmp_path / f"{name}.mp4", walking(4, start))
     extracted = extract(tmp_path, pattern="*.mp4")
@@ -435,7 +457,7 @@ def test_forty_videos_are_checked_extracted_trained_on_studied_and_reported(
     settings = SyntheticSettings(signs=2, clips=(24, 8, 8), signers=(3, 2, 2), size=32)
     folder = without_arrays(make_synthetic(tmp_path, settings))
     if detector is Holistic:
-        pytest.importorskip("mediapipe", reason="the extra `extract` is not installed")
+        needs_holistic()
         for number, path in enumerate(sorted(folder.rglob("*_color.mp4"))):
             write_video(path, walking(2, number))  # MediaPipe takes its time
     assert check(folder, None, published=False, workers=1, strict=True) == 0
