@@ -16,6 +16,7 @@ from examples.autsl.data.orders import get_order
 from examples.autsl.detectors.landmarks import Detect, Landmarks, check_models
 
 ORDER = "coco-wholebody-133"
+JOINTS = get_order(ORDER).num_joints
 MODELS = (
     "two ONNX files of MMPose's model zoo: a YOLOX that finds persons, and an RTMPose, RTMW or "
     "DWPose for 133 joints"
@@ -63,7 +64,7 @@ class RTMPose:
                 f"Expected rtmlib but {error.name} is not installed: "
                 'pip install "lightning-jointprune[rtmpose]".'
             ) from error
-        found = dict(_kind_and_size(onnxruntime, path) for path in self.models)
+        found = dict(kind_and_size(onnxruntime, path) for path in self.models)
         if len(found) != 2:
             raise ValueError(
                 f"Expected one model of each kind but got two {next(iter(found))} models, "
@@ -88,7 +89,7 @@ def read_people(
 ) -> Landmarks:
     """Turn the joints and scores of a person in each frame, where there is one, into arrays."""
     order = get_order(ORDER)
-    nobody = np.full((order.num_joints, 2), np.nan), np.full(order.num_joints, np.nan)
+    nobody = np.full((JOINTS, 2), np.nan), np.full(JOINTS, np.nan)
     pairs = [nobody if person is None else person for person in people]
     joints = np.stack([joints for joints, _ in pairs]).astype(np.float32)
     scores = np.stack([scores for _, scores in pairs]).astype(np.float32)
@@ -108,11 +109,13 @@ def _largest(
         return None
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     joints, scores = find_joints(picture, bboxes=boxes[[areas.argmax()]])
+    if len(joints[0]) != JOINTS:
+        raise ValueError(f"{len(joints[0])} joints in place of {JOINTS}; it takes {MODELS}")
     height, width = frame.shape[:2]
     return joints[0] / (width, height), scores[0]
 
 
-def _kind_and_size(onnxruntime: Any, path: Path) -> tuple[str, tuple[Path, tuple[int, int]]]:
+def kind_and_size(onnxruntime: Any, path: Path) -> tuple[str, tuple[Path, tuple[int, int]]]:
     """Return what a model finds, `person` or `pose`, its file, and height and width of its input.
 
     Raises:
@@ -128,15 +131,20 @@ def _kind_and_size(onnxruntime: Any, path: Path) -> tuple[str, tuple[Path, tuple
     given = [list(tensor.shape) for tensor in session.get_inputs()]
     made = [list(tensor.shape) for tensor in session.get_outputs()]
     height, width = given[0][2:] if len(given[0]) == 4 else (None, None)
-    joints = get_order(ORDER).num_joints
     if isinstance(height, int) and isinstance(width, int):
+        axes = [len(shape) for shape in made]
         # The joints' places along x and along y, (people, joints, bins) each.
-        if len(made) == 2 and all(len(shape) == 3 and shape[1] == joints for shape in made):
+        if axes == [3, 3] and all(_may_be(shape[1], JOINTS) for shape in made):
             return "pose", (path, (height, width))
-        # Boxes with a score, (1, boxes, 5), and perhaps their classes.
-        if len(made[0]) == 3 and made[0][2] == 5:
+        # Boxes with a score, (1, boxes, 5), and perhaps their classes, (1, boxes).
+        if axes in ([3], [3, 2]) and _may_be(made[0][2], 5):
             return "person", (path, (height, width))
     raise ValueError(
-        f"Expected a model that finds persons or {joints} joints but got {path}, which makes "
+        f"Expected a model that finds persons or {JOINTS} joints but got {path}, which makes "
         f"{made} of {given}. It takes {MODELS}."
     )
+
+
+def _may_be(size: int | str | None, wanted: int) -> bool:
+    """Return whether an axis has a size; in many exports it has a name instead."""
+    return size == wanted or not isinstance(size, int)

@@ -44,7 +44,6 @@ ORDERS = {  # the smallest order that has the parts; the others are of all
 }
 ALL = "face-left-pose-right"
 FRAME = 100 / 3  # milliseconds, as MediaPipe's legacy solutions count the frames of any video
-Marks = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,11 @@ def kind_of(path: Path) -> str:
     Raises:
         ValueError: it is for none of them.
     """
-    names = set(zipfile.ZipFile(path).namelist()) if zipfile.is_zipfile(path) else set()
+    try:
+        with zipfile.ZipFile(path) as file:
+            names = set(file.namelist())
+    except zipfile.BadZipFile:
+        names = set()
     parts = [part for part, network in NETWORKS.items() if network in names]
     if len(parts) == len(NETWORKS):
         return "holistic"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 from examples.autsl.data.orders import get_order
 from examples.autsl.detectors import rtmpose
-from examples.autsl.detectors.rtmpose import RTMPose, read_people
+from examples.autsl.detectors.rtmpose import RTMPose, kind_and_size, read_people
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
@@ -184,6 +185,47 @@ def test_models_that_are_missing_or_of_another_kind_are_named(
         RTMPose((things, models[1])).load()
     with pytest.raises(ValueError, match=r"one model of each kind but got two pose models, .* and"):
         RTMPose((models[1], models[1])).load()
+
+
+def session(inputs: list[Any], outputs: list[list[Any]]) -> SimpleNamespace:
+    return SimpleNamespace(
+        get_inputs=lambda: [SimpleNamespace(shape=inputs)],
+        get_outputs=lambda: [SimpleNamespace(shape=shape) for shape in outputs],
+    )
+
+
+@pytest.mark.parametrize(
+    ("outputs", "kind"),
+    [
+        ([["batch", 133, 384], ["batch", 133, 512]], "pose"),
+        ([["a", "b", "c"], ["d", "e", "f"]], "pose"),  # in many exports, axes have names alone
+        ([["batch", "num_dets", 5], ["batch", "num_dets"]], "person"),
+        ([["batch", "num_dets", "c"], ["batch", "num_dets"]], "person"),
+        ([[1, 100, 5]], "person"),
+        ([["a", 133, "c"], ["a", 133, "c"], ["a", 133, "c"]], None),  # in three dimensions
+        ([["batch", "num_dets", 5], ["batch", "num_dets", 17, 3]], None),  # RTMO
+        ([[1, 8400, 85]], None),
+    ],
+)
+def test_kind_of_a_model_is_told_by_its_outputs(
+    outputs: list[list[Any]], kind: str | None, tmp_path: Path
+) -> None:
+    made = session(["batch", 3, 256, 192], outputs)
+    onnxruntime = SimpleNamespace(InferenceSession=lambda path, providers: made)
+    if kind is None:
+        with pytest.raises(ValueError, match="Expected a model that finds persons or 133 joints"):
+            kind_and_size(onnxruntime, tmp_path)
+    else:
+        assert kind_and_size(onnxruntime, tmp_path) == (kind, (tmp_path, (256, 192)))
+
+
+def test_other_number_of_joints_is_found_out_in_the_first_frame(
+    models: tuple[Path, Path], rtmlib: StandIns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = np.zeros((1, 17, 2)), np.ones((1, 17))
+    monkeypatch.setattr(rtmlib, "RTMPose", lambda *_, **__: lambda image, bboxes: body)
+    with pytest.raises(ValueError, match=r"17 joints in place of 133; it takes two ONNX files"):
+        RTMPose(models).load()([np.full((60, 80, 3), 200, np.uint8)])
 
 
 def test_missing_package_is_said(

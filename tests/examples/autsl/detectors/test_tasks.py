@@ -196,6 +196,10 @@ def test_models_that_are_missing_or_of_another_kind_are_named(
     text.write_text("<html>")
     with pytest.raises(ValueError, match=r"a landmarker but got another file at .*page\.task"):
         Tasks((text,))
+    cut = tmp_path / "cut.task"
+    cut.write_bytes(models["holistic"].read_bytes()[:-30])
+    with pytest.raises(ValueError, match=r"a landmarker but got another file at .*cut\.task"):
+        Tasks((cut,))
     gestures = model(tmp_path, "gesture_recognizer", ["hand_landmarker.task"])
     with pytest.raises(ValueError, match=r"but got one with hand_landmarker\.task at .*gesture"):
         kind_of(gestures)
