@@ -69,6 +69,11 @@ SCRIPTS = {
     "overhead": (*MODELS, "benchmarks/overhead.py", "tests/zoo/twins.py", *EXAMPLE),
     "penalties": (*MODELS, *SELECTORS, "benchmarks/selectors/penalties.py"),
     "planted": MODELS,
+    "pose_files": (
+        "benchmarks/pose_files.py",
+        "lightning_jointprune/joint_files/**/*.py",
+        "lightning_jointprune/skeletons/*.py",
+    ),
     "run_cost": (*MODELS, *FIRST_RUN, "lightning_jointprune/report/*.py"),
     "scores": (*MODELS, *SELECTORS, "benchmarks/selectors/scores.py"),
     "soak": (*MODELS, "benchmarks/soak.py"),

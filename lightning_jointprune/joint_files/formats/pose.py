@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
+from io import BytesIO
 from itertools import accumulate
 from typing import Any
 
@@ -45,17 +46,17 @@ class PoseFile(Format):
         axis: int | None,
     ) -> None:
         """Write the kept points, the limbs among them, their confidence and all else as it is."""
-        from pose_format import Pose
-
         without_axis("a .pose file", "whose points are on the third", axis)
         header, body = read_pose(opened)
         body = _kept(body, selection.indices, selection, opened.name)
-        small = _small_header(header, selection.indices)
-        body.data = body.data[..., : small.num_dims()]
+        small, dimensions = _small_header(header, selection.indices)
+        if dimensions < body.data.shape[-1]:
+            body.data = body.data[..., :dimensions]
         # Waiting for the disk would take several times as long as all else: see `is_whole`.
         write_sidecar(target, labels, sync=False)
         with whole_file(target, sync=False) as partial, partial.open("wb") as out:
-            Pose(small, body).write(out)
+            out.write(small)
+            body.write(header.version, out)
 
     def is_whole(self, opened: Opened) -> bool:
         """Return whether a file has all the bytes that its header says."""
@@ -141,7 +142,7 @@ def _kept(body: Any, places: Sequence[int], selection: JointSelection, name: str
     """
     from numpy import ma
 
-    data, confidence = body.data.data[:, :, places], body.confidence[:, :, places]
+    data, confidence = body.data.data.take(places, 2), body.confidence.take(places, 2)
     if not np.isfinite(data).all():
         wrong = ~np.isfinite(data).all(axis=-1) & ~(confidence == 0)
         if wrong.any():
@@ -156,8 +157,11 @@ def _kept(body: Any, places: Sequence[int], selection: JointSelection, name: str
 
 
 @lru_cache(maxsize=8)
-def _small_header(header: Any, kept: tuple[int, ...]) -> Any:
-    """Return a header of the kept points, and of the limbs among them with their colours."""
+def _small_header(header: Any, kept: tuple[int, ...]) -> tuple[bytes, int]:
+    """Return a header of the kept points, as it is written, and the number of its dimensions.
+
+    It has the limbs among these points, with their colours where each limb has its own.
+    """
     from pose_format import PoseHeader
     from pose_format.pose_header import PoseHeaderComponent
 
@@ -180,4 +184,6 @@ def _small_header(header: Any, kept: tuple[int, ...]) -> Any:
                     component.format,
                 )
             )
-    return PoseHeader(header.version, header.dimensions, components)
+    small, written = PoseHeader(header.version, header.dimensions, components), BytesIO()
+    small.write(written)
+    return written.getvalue(), small.num_dims()
