@@ -291,6 +291,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         from lightning_jointprune.report import write_comparison
 
         write_comparison(named, arguments.output, arguments.plotly)
+    names = records[0].selection.joint_names
     if arguments.json:
         _print_json(
             runs=[
@@ -304,6 +305,11 @@ def _compare(arguments: argparse.Namespace) -> None:
             ],
             jaccard=[{"runs": pair, "overlap": share} for pair, share in found.jaccard.items()],
             stability=found.stability,
+            effective_stability=found.effective,
+            exchanges=[
+                {**pair._asdict(), "joints": [names[joint] for joint in pair.joints]}
+                for pair in found.exchanges
+            ],
             kept_by={row.name: row.votes for row in sorted(found.rows, key=lambda r: r.number)},
             disputed=[row._asdict() for row in found.disputed],
             settings=found.settings,
@@ -318,6 +324,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     if frontier and any(record.rungs for record in records):
         _print_frontier(found.runs, frontier)
     _print_overlaps(found)
+    _print_exchanges(found, records[0].selection.joint_names)
     _print_votes(found)
     print(printable(found.words()))
 
@@ -370,6 +377,30 @@ def _print_overlaps(found: Comparison) -> None:
     _print_table(["", *(str(number + 1) for number in numbers)], rows)
     if found.stability is not None:
         print(f"Stability {found.stability:.2f}: {STABILITY}\n")
+    if found.effective is not None:
+        print(
+            f"Stability {found.effective:.2f} if a joint and its stand-in count as agreement "
+            "(Sechidis et al. 2019)\n"
+        )
+
+
+EXCHANGES = 10  # largest number of pairs of redundant joints that are printed
+
+
+def _print_exchanges(found: Comparison, names: Sequence[str]) -> None:
+    if not found.exchanges:
+        return
+    shown = found.exchanges[:EXCHANGES]
+    rows = []
+    for (first, second), similarity, (alone, other), both in shown:
+        pair = [names[first], str(alone), names[second], str(other)]
+        rows.append([*pair, str(both), f"{similarity:.2f}"])
+    of = f"the first {len(shown)} of " if len(shown) < len(found.exchanges) else ""
+    print(
+        f"Redundant joints that are kept in place of each other ({of}{len(found.exchanges)}): by "
+        "how many runs without the other, and R²"
+    )
+    _print_table(["joint", "runs", "or", "runs", "both", "R²"], rows)
 
 
 def _print_votes(found: Comparison) -> None:

@@ -1,4 +1,4 @@
-"""Compares several runs: the stability of their selections, their metric, and random joints."""
+"""Compares several runs: the stability of their selections, stand-ins, metrics, random joints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate, Z
-from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.record.selection import STAND_IN, JointSelection
 
 
 class FrontierPoint(NamedTuple):
@@ -43,6 +43,22 @@ class SeedAgreement(NamedTuple):
     same_seed: float | None
 
 
+class Exchange(NamedTuple):
+    """Holds how often runs keep one of two redundant joints in place of the other.
+
+    Attributes:
+        joints: both, by index.
+        similarity: R² with which each foretells the other, as `similarity_of` has it.
+        kept: the number of runs that keep the first and not the second, and the reverse.
+        both: the number of runs that keep both.
+    """
+
+    joints: tuple[int, int]
+    similarity: float
+    kept: tuple[int, int]
+    both: int
+
+
 def stability(selections: Sequence[JointSelection] | Tensor) -> Estimate:
     """Return how far the selections of several runs agree: 1 if equal, about 0 if at random.
 
@@ -64,28 +80,106 @@ def stability(selections: Sequence[JointSelection] | Tensor) -> Estimate:
     >>> stability(masks).value
     0.0
     """
-    if not isinstance(selections, Tensor):
-        _check_joints(selections)
-        selections = torch.tensor([selection.mask for selection in selections])
-    if selections.ndim != 2 or len(selections) < 2:
-        raise ValueError(
-            f"Expected selections of at least two runs but got masks of shape "
-            f"{tuple(selections.shape)}. Train with more seeds."
-        )
-    z = selections.double()
+    z = _indicators(selections)
     runs, frequency, share = len(z), z.mean(0), z.mean(1)
     mean = share.mean()
     chance = mean * (1 - mean)
-    if chance == 0:
-        raise ValueError(
-            "Expected runs that drop some joints and keep some but got all or none in every run, "
-            "of which no stability is defined."
-        )
     value = 1 - runs / (runs - 1) * (frequency * (1 - frequency)).mean() / chance
     together = (z * frequency).mean(1) - share * mean
     influence = (together + value / 2 * (2 * share * mean - share - mean + 1)) / chance
     error = Z * 2 / runs * (influence - influence.mean()).square().sum().sqrt()
     return Estimate(value.item(), (value - error).item(), (value + error).item())
+
+
+def effective_stability(selections: Sequence[JointSelection] | Tensor, similarity: Tensor) -> float:
+    """Return the stability of several runs that counts a joint and its stand-in as agreement.
+
+    It is `1 - tr(C S) / tr(C S0)`, the effective stability of Sechidis et al. 2019 (ECML PKDD,
+    doi:10.1007/978-3-030-46150-8_20). C are the similarities, S is the unbiased covariance, over
+    the runs, of whether joints are kept, and S0 that of random sets of the same sizes: with k the
+    number of kept joints, `mean(k)/J (1 - mean(k)/J)` for a joint, and
+    `mean(k² - k)/(J² - J) - (mean(k)/J)²` for two. With the unit matrix it is `stability`.
+
+    Args:
+        selections: as in `stability`.
+        similarity: of all pairs of joints, in [0, 1], shape `(J, J)`; see `similarity_of`.
+
+    Returns:
+        The stability, at most about 1; about 0 for random sets.
+
+    Raises:
+        ValueError: as in `stability`, for a similarity that does not fit, or where all joints are
+            so similar that no two sets differ.
+
+    >>> masks = torch.tensor([[True, True, False, False], [True, False, True, False]])
+    >>> alike = torch.eye(4)
+    >>> alike[1, 2] = alike[2, 1] = 0.6
+    >>> stability(masks).value, round(effective_stability(masks, alike), 3)
+    (0.0, 0.556)
+    """
+    z, c = _indicators(selections), similarity.double()
+    joints = z.shape[1]
+    symmetric = c.shape == (joints, joints) and torch.equal(c, c.T)
+    if not (symmetric and (c.diagonal() == 1).all() and ((c >= 0) & (c <= 1)).all()):
+        raise ValueError(
+            f"Expected a symmetric similarity of {joints} joints, in [0, 1] and with ones on its "
+            f"diagonal, but got shape {tuple(c.shape)}. Pass similarity_of(redundancies)."
+        )
+    sizes = z.sum(1)
+    share = sizes.mean() / joints
+    other = (sizes.square() - sizes).mean() / max(joints**2 - joints, 1) - share.square()
+    alone = joints * share * (1 - share)
+    by_chance = alone + other * (c.sum() - joints)
+    if by_chance < 1e-6 * alone:
+        raise ValueError(
+            "Expected joints of which some differ but got a similarity by which any set is as "
+            "good as another. Centre the joints on the body, so that they do not move as one."
+        )
+    return 1 - ((c * z.T.cov()).sum() / by_chance).item()
+
+
+def similarity_of(redundancies: Sequence[Sequence[Sequence[float]]]) -> Tensor:
+    """Return the similarity of all pairs of joints that several runs saw, shape `(J, J)`, double.
+
+    It is the R² with which either joint foretells the other, the lower of both ways, in the mean
+    over the runs; 0 below `STAND_IN`, where neither could stand in for the other, and 1 for a
+    joint and itself.
+
+    Args:
+        redundancies: `PruningRecord.redundancy` of the runs, each of shape `(J, J)`.
+    """
+    mean = torch.tensor(redundancies, dtype=torch.float64).mean(0)
+    similarity = torch.minimum(mean, mean.T)
+    similarity = torch.where(similarity >= STAND_IN, similarity, 0.0)
+    return similarity.fill_diagonal_(1.0)
+
+
+def exchanges(
+    selections: Sequence[JointSelection] | Tensor, similarity: Tensor
+) -> tuple[Exchange, ...]:
+    """Return the pairs of similar joints of which some runs keep one, and some the other.
+
+    Args:
+        selections: as in `stability`.
+        similarity: as `similarity_of` returns it.
+
+    Returns:
+        The pairs, those first that were exchanged most often, then the most similar.
+    """
+    z = _indicators(selections)
+    alone = z.T @ (1 - z)  # row: runs that keep this joint, column: and drop that one
+    pairs = ((alone > 0) & (alone.T > 0) & (similarity > 0)).triu(1).nonzero().tolist()
+    both = z.T @ z
+    found = [
+        Exchange(
+            (first, second),
+            similarity[first, second].item(),
+            (int(alone[first, second]), int(alone[second, first])),
+            int(both[first, second]),
+        )
+        for first, second in pairs
+    ]
+    return tuple(sorted(found, key=lambda pair: (-min(pair.kept), -pair.similarity, pair.joints)))
 
 
 def seed_agreement(
@@ -239,6 +333,25 @@ def _reached(run: JointSelection | JointEvaluation, metric: str | None) -> tuple
             'Pass a metric that was logged when the run validated, such as metric="val_acc".'
         )
     return name, run.metrics[name]
+
+
+def _indicators(selections: Sequence[JointSelection] | Tensor) -> Tensor:
+    """Return whether each joint is kept in each run, shape `(runs, J)`, double, or raise."""
+    if not isinstance(selections, Tensor):
+        _check_joints(selections)
+        selections = torch.tensor([selection.mask for selection in selections])
+    if selections.ndim != 2 or len(selections) < 2:
+        raise ValueError(
+            f"Expected selections of at least two runs but got masks of shape "
+            f"{tuple(selections.shape)}. Train with more seeds."
+        )
+    z = selections.double()
+    if z.mean() in (0, 1):
+        raise ValueError(
+            "Expected runs that drop some joints and keep some but got all or none in every run, "
+            "of which no stability is defined."
+        )
+    return z
 
 
 def _check_joints(selections: Sequence[JointSelection]) -> None:

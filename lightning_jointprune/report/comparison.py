@@ -10,7 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from lightning_jointprune.gates.masks import hard_mask_of_units
-from lightning_jointprune.measure.agreement import jaccard, stability
+from lightning_jointprune.measure.agreement import (
+    Exchange,
+    effective_stability,
+    exchanges,
+    jaccard,
+    similarity_of,
+    stability,
+)
 from lightning_jointprune.record.intervals import Estimate, wilson
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
@@ -37,6 +44,10 @@ class Comparison(NamedTuple):
         jaccard: that number over the number of joints that either keeps, in [0, 1].
         stability: agreement beyond chance, at most 1; None where it is not defined.
         settings: number of each run's settings; runs with the same number differ in their seed.
+        effective: the stability that counts a joint and its stand-in as agreement; None where it
+            is not defined, or a run does not know how joints foretell each other.
+        exchanges: pairs of redundant joints of which some runs keep one, and some the other, those
+            first that were exchanged most often.
     """
 
     runs: tuple[str, ...]
@@ -45,6 +56,8 @@ class Comparison(NamedTuple):
     jaccard: dict[tuple[int, int], float]
     stability: float | None
     settings: tuple[int, ...]
+    effective: float | None = None
+    exchanges: tuple[Exchange, ...] = ()
 
     @property
     def disputed(self) -> tuple[Row, ...]:
@@ -134,6 +147,7 @@ def compare(records: Mapping[str, PruningRecord]) -> Comparison:
         {(a, b): jaccard(selections[a].indices, selections[b].indices) for a, b in pairs},
         None if (found := _stability(selections)) is None else found.value,
         _settings(records.values()),
+        *_with_stand_ins(records.values()),
     )
 
 
@@ -148,6 +162,22 @@ def _stability(selections: Sequence[JointSelection]) -> Estimate | None:
     if all(selection.ratio in (0.0, 1.0) for selection in selections):
         return None
     return stability(selections)
+
+
+def _with_stand_ins(
+    records: Iterable[PruningRecord],
+) -> tuple[float | None, tuple[Exchange, ...]]:
+    """Return the effective stability and the exchanges; None and none where they are not known."""
+    records = list(records)
+    selections = [record.selection for record in records]
+    if _stability(selections) is None or not all(record.redundancy for record in records):
+        return None, ()
+    similarity = similarity_of([record.redundancy for record in records])
+    found = exchanges(selections, similarity)
+    try:
+        return effective_stability(selections, similarity), found
+    except ValueError:  # all joints move as one
+        return None, found
 
 
 def _check_joints(first: str, expected: JointSelection, run: str, got: JointSelection) -> None:

@@ -111,6 +111,7 @@ def write_comparison(
         plotly,
         numbers=numbers,
         selections=[record.selection for record in records.values()],
+        names=next(iter(records.values())).selection.joint_names,
         baselines=[baseline_of(record) for record in records.values()],
         always=sum(row.votes == len(records) for row in numbers.rows),
         frontier=frontier,

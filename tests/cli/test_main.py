@@ -146,6 +146,28 @@ def test_show_names_stand_ins(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out)["stand_ins"] == {"nose": {"left_eye": 0.97}}
 
 
+def test_compare_names_joints_that_are_kept_in_place_of_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [[float(k == d) for d in range(17)] for k in range(17)]
+    rows[0][1], rows[1][0] = 0.97, 0.96
+    for name, kept in (("a", (0, 5)), ("b", (1, 5))):
+        record = PruningRecord(selection_of(kept), redundancy=rows)
+        record.to_json(tmp_path / name / "pruning_record.json")
+    runs = [str(tmp_path / name) for name in "ab"]
+    assert main(["compare", *runs, "-o", str(tmp_path / "page.html")]) == 0
+    said = capsys.readouterr().out
+    assert "Stability 0.98 if a joint and its stand-in count as agreement" in said
+    assert "in place of each other (1): by how many runs" in said
+    assert "nose   1     left_eye  1     0     0.96" in said
+    assert "In place of each other" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    main(["compare", *runs, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["effective_stability"] == pytest.approx(0.98, abs=0.005)
+    pair = {"joints": ["nose", "left_eye"], "similarity": 0.96, "kept": [1, 1], "both": 0}
+    assert found["exchanges"] == [pair]
+
+
 def test_report_is_written_beside_the_record_or_where_it_is_asked_for(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

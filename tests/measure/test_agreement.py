@@ -10,6 +10,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import t as student
+from torch import Tensor
 
 from lightning_jointprune import (
     JointEvaluation,
@@ -19,10 +20,14 @@ from lightning_jointprune import (
     stability,
 )
 from lightning_jointprune.measure.agreement import (
+    Exchange,
     FrontierPoint,
+    effective_stability,
+    exchanges,
     jaccard,
     mean_of_runs,
     seed_agreement,
+    similarity_of,
 )
 from lightning_jointprune.record.intervals import Estimate
 
@@ -114,6 +119,85 @@ def test_where_it_is_not_defined_it_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         stability(selections)
+
+
+# --- stability with stand-ins ---------------------------------------------------------------------
+
+
+def alike(*pairs: tuple[int, int, float], joints: int = 6) -> Tensor:
+    """Return the unit matrix with these similarities in it."""
+    similarity = torch.eye(joints, dtype=torch.float64)
+    for first, second, value in pairs:
+        similarity[first, second] = similarity[second, first] = value
+    return similarity
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=2, max_size=8))
+def test_without_stand_ins_it_is_the_plain_stability(rows: list[list[bool]]) -> None:
+    masks = torch.tensor(rows)
+    assume(masks.any() and not masks.all())
+    found = effective_stability(masks, alike(joints=5))
+    assert found == pytest.approx(stability(masks).value, abs=1e-9)
+
+
+def test_the_effective_stability_of_a_small_case_by_hand() -> None:
+    # Two of six joints in each run; joint 0 always, and 1, 1, 2. Variances 0, 1/3 and 1/3, their
+    # covariance -1/3: tr(C S) = 2/3 - 2/3 c. By chance 6 (1/3)(2/3) = 4/3 on the diagonal, and
+    # beside it 2/30 - 1/9 = -2/45: tr(C S0) = 4/3 - 4/45 c.
+    runs = [selection(0, 1), selection(0, 1), selection(0, 2)]
+    for c in (0.0, 0.5, 0.97, 1.0):
+        expected = 1 - (2 / 3 - 2 / 3 * c) / (4 / 3 - 4 / 45 * c)
+        assert effective_stability(runs, alike((1, 2, c))) == pytest.approx(expected)
+    assert effective_stability(runs, alike((1, 2, 1.0))) == pytest.approx(1.0)
+    assert stability(runs).value == pytest.approx(0.5)
+
+
+def test_the_effective_stability_of_other_sizes_by_hand() -> None:
+    # Sets of 1 and 3 of four joints, {0} and {1, 2, 3}; 0 and 1 are alike. Variances 1/2 each,
+    # covariance of 0 and 1 -1/2: tr(C S) = 2 - c. Mean size 2, so 1/4 each by chance; pairs
+    # ((0 + 6)/2)/12 - 1/4 = 0: tr(C S0) = 1.
+    masks = torch.tensor([[True, False, False, False], [False, True, True, True]])
+    assert effective_stability(masks, alike((0, 1, 0.8), joints=4)) == pytest.approx(1 - 1.2)
+
+
+def test_random_sets_have_an_effective_stability_of_0_in_the_mean_of_all_pairs_of_them() -> None:
+    sets = list(combinations(range(5), 2))
+    masks = [torch.tensor([joint in kept for joint in range(5)]) for kept in sets]
+    similarity = alike((0, 1, 0.9), (1, 2, 0.7), (3, 4, 0.6), joints=5)
+    found = [effective_stability(torch.stack([a, b]), similarity) for a in masks for b in masks]
+    assert sum(found) / len(found) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("similarity", "message"),
+    [
+        (alike(joints=5), "of 6 joints"),
+        (alike((0, 1, 1.2)), r"in \[0, 1\]"),
+        (torch.eye(6) + torch.eye(6).roll(1, 0) / 2, "symmetric"),
+        (torch.zeros(6, 6), "ones on its diagonal"),
+        (torch.ones(6, 6), "any set is as good as another"),
+    ],
+)
+def test_a_similarity_that_does_not_fit_is_refused(similarity: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        effective_stability([selection(0, 1), selection(0, 2)], similarity)
+
+
+def test_the_similarity_is_the_lower_r2_of_both_ways_in_the_mean_of_the_runs() -> None:
+    first = [[1.0, 0.9, 0.4], [0.8, 1.0, 0.0], [0.9, 0.0, 0.0]]
+    second = [[1.0, 0.7, 0.4], [0.8, 1.0, 0.0], [0.9, 0.0, 0.0]]
+    assert torch.allclose(similarity_of([first, second]), alike((0, 1, 0.8), joints=3))
+
+
+def test_exchanges_count_which_of_two_redundant_joints_runs_keep() -> None:
+    runs = [selection(0, 2), selection(0, 2, 5), selection(1, 2), selection(0, 1, 3, 5)]
+    similarity = alike((0, 1, 0.9), (2, 3, 0.6), (2, 5, 0.8), (1, 4, 1.0))
+    assert exchanges(runs, similarity) == (
+        Exchange((0, 1), 0.9, (2, 1), 1),
+        Exchange((2, 5), 0.8, (2, 1), 1),
+        Exchange((2, 3), 0.6, (3, 1), 0),
+    )
+    assert exchanges(runs, alike()) == ()
 
 
 # --- agreement of seeds ---------------------------------------------------------------------------

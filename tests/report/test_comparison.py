@@ -45,6 +45,23 @@ def test_what_cannot_be_compared_is_refused(runs: dict[str, PruningRecord], mess
         compare(runs)
 
 
+def test_a_joint_and_its_stand_in_count_as_agreement() -> None:
+    rows = [[1.0, 0.9, 0.0, 0.0], [0.9, 1.0, 0.0, 0.0], [0.0] * 4, [0.0] * 4]
+    kept = {"a": (0.9, 0.1, 0.9, 0.1), "b": (0.1, 0.9, 0.9, 0.1)}
+    runs = {name: replace(unnamed(p), redundancy=rows) for name, p in kept.items()}
+    found = compare(runs)
+    assert found.stability == 0.0
+    assert found.effective == pytest.approx(1 - 0.1 / (1 - 0.15))  # as in the doctest
+    (pair,) = found.exchanges
+    assert (pair.joints, pair.similarity, pair.kept, pair.both) == ((0, 1), 0.9, (1, 1), 0)
+    former = compare({**runs, "c": unnamed(kept["a"])})  # of a run that does not know it
+    assert (former.effective, former.exchanges) == (None, ())
+    rigid = compare({name: replace(run, redundancy=[[1.0] * 4] * 4) for name, run in runs.items()})
+    assert (rigid.effective, len(rigid.exchanges)) == (None, 1)
+    every = compare({name: replace(unnamed((0.9,) * 4), redundancy=rows) for name in "ab"})
+    assert (every.effective, every.exchanges) == (None, ())
+
+
 def seeds_of(settings: dict[str, object], *runs: tuple[float, ...]) -> list[PruningRecord]:
     return [replace(unnamed(run), settings=settings) for run in runs]
 

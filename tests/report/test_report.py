@@ -590,8 +590,9 @@ def test_the_page_of_a_comparison_is_drawn_without_barrier_and_runs_no_names(
     from playwright.sync_api import expect
 
     names = (*HOSTILE, *get_skeleton("coco_17").joints[5:])
+    alike = [[0.9] * 17] * 17
     runs = {
-        name: record_of("coco_17", (0, 1, place), names=names)
+        name: record_of("coco_17", (0, 1, place), names=names, redundancy=alike)
         for place, name in enumerate(HOSTILE[:3], start=2)
     }
     page = new_page(browser, viewport={"width": 390, "height": 900}, color_scheme=scheme)
@@ -604,6 +605,7 @@ def test_the_page_of_a_comparison_is_drawn_without_barrier_and_runs_no_names(
     assert "2 joints are kept by all 3 runs, and on 3 they disagree." in page.inner_text("h1")
     table = page.locator("#joints-title ~ .table").inner_text()
     assert [name for name in HOSTILE if name not in table] == []
+    assert page.locator("#exchanges-title ~ .table tbody tr").count() == 3
     assert page.locator("main img, main script, main a").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     found = Axe().run(page).response["violations"]

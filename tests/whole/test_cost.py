@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from lightning_jointprune import MetricFloor, Price
+from lightning_jointprune.run.first_batches import KEPT_FRAMES, ROWS
 from lightning_jointprune.search.search import LOOKED_AT
 from tests.runs import BATCHES, SHORT_RUNS, Classifier, fit, pruning
 
@@ -240,28 +241,43 @@ def tensors(value: Any, found: dict[int, Tensor]) -> None:
         tensors(vars(value), found)
 
 
-def bytes_held(frames: int, joints: int) -> int:
-    """Bytes of the callback's tensors and of the optimizer's for the logits, at most."""
-    most = 0
+def stored(found: dict[int, Tensor]) -> int:
+    return sum(tensor.untyped_storage().nbytes() for tensor in found.values())
+
+
+def bytes_held(frames: int, joints: int) -> tuple[int, int]:
+    """Bytes of the callback's tensors and of the optimizer's for the logits, at most.
+
+    Returns:
+        All but those of the frames that tell redundant joints, and these.
+    """
+    most = kept = 0
 
     class Watch(pl.Callback):
         def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
-            nonlocal most
+            nonlocal most, kept
             found: dict[int, Tensor] = {}
+            apart: dict[int, Tensor] = {}
             tensors(callback, found)
+            tensors(callback._recorder.redundancy, apart)
+            kept = max(kept, stored(apart))
             tensors(
                 [trainer.optimizers[0].state[logit] for logit in callback._search.logits], found
             )
-            most = max(most, sum(tensor.untyped_storage().nbytes() for tensor in found.values()))
+            most = max(most, stored({of: found[of] for of in found.keys() - apart.keys()}))
 
     model = Sized(frames, joints)
     callback = pruning(Price("auto"), num_joints=joints)
     fit(model, callback, Watch(), train=model.data(), val=model.data())
-    return most
+    return most, kept
 
 
 def test_the_callback_holds_a_hundred_bytes_per_joint_whatever_the_clips() -> None:
-    few, more, most = (bytes_held(4, joints) for joints in (10, 20, 40))
+    runs = [bytes_held(4, joints) for joints in (10, 20, 40)]
+    few, more, most = (held for held, _ in runs)
     assert most - more == 2 * (more - few)
     assert (more - few) / 10 <= 64 + 4 * SIZE  # the last is a step's noise
-    assert bytes_held(40, 10) == few
+    long, frames = bytes_held(40, 10)
+    assert long == few
+    for kept, joints in zip((frames, *(kept for _, kept in runs)), (10, 10, 20, 40), strict=True):
+        assert kept <= (KEPT_FRAMES + 2 * ROWS) * joints * C * 4
