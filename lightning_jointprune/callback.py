@@ -346,6 +346,8 @@ class JointPruningCallback(pl.Callback):
         if trainer.state.fn != "fit":
             self.on_test_start(trainer, pl_module)
             return
+        if self._search.gathers:
+            self._search.share(trainer.strategy.broadcast)
         self._search.evaluate(all_joints=trainer.sanity_checking)
         self._companions.expect(trainer, self._search.changes)
 

@@ -201,7 +201,8 @@ NO_BOUND = (
     "How many of them are kept wrongly is not bounded. Runs that differ by their seed alone share "
     "their data, so all of them may keep a joint that tells the classes apart in these data by "
     "chance. The bound of stability selection is for pairs of runs on the two halves of the data, "
-    "split at random for each pair, and without tied groups. After such runs, pass --halves."
+    "split at random for each pair, and without tied groups. After such runs, pass --halves, or in "
+    "Python halves=True."
 )
 BOUNDED = (
     "How many joints are kept wrongly, for a threshold that was chosen before the runs (Shah and "

@@ -97,6 +97,11 @@ class JointSearch:
         return self.phase in ("search", "compare")
 
     @property
+    def gathers(self) -> bool:
+        """Return whether the step gathered means of the joints, which differ between processes."""
+        return self.layer.mode == "given" and self.layer.fill == "mean"
+
+    @property
     def frozen(self) -> bool:
         """Return whether the gates are no longer trained."""
         return self.phase in ("compare", "final")

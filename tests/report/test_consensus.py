@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_jointprune.record.record import PruningRecord
@@ -107,15 +107,15 @@ def test_pairs_of_runs_on_halves_of_the_data_have_a_bound() -> None:
 
 
 def test_joints_that_are_always_or_never_kept_do_not_count_for_the_bound() -> None:
-    settings = {"keep": [0], "drop": [4]}
-    runs = {name: replace(record, settings=settings) for name, record in FOUR.items()}
+    asked = {"keep": [0], "drop": [4]}
+    runs = {name: replace(record, settings=asked) for name, record in FOUR.items()}
     _, bound, _ = consensus(runs, halves=True).bounds
     assert bound == (0.75, (), pytest.approx(1 / (0.5 * 3)))  # q = 1 of p = 3
 
 
 def test_tied_groups_have_no_bound() -> None:
-    settings = {"groups": {"x": [0, 1]}, "tied": True}
-    runs = [replace(run(kept), settings=settings) for kept in ("ab", "abc")]
+    asked = {"groups": {"x": [0, 1]}, "tied": True}
+    runs = [replace(run(kept), settings=asked) for kept in ("ab", "abc")]
     assert consensus(runs, halves=True).bounds == ()
 
 
@@ -139,6 +139,7 @@ masks = st.integers(1, 6).flatmap(
 )
 
 
+@settings(max_examples=25)
 @given(masks, st.randoms(), st.data())
 def test_a_consensus_of_any_runs(
     drawn: list[tuple[list[bool], list[float]]], order: random.Random, data: st.DataObject
@@ -173,12 +174,12 @@ def test_a_consensus_of_any_runs(
 
 
 def test_whole_groups_are_taken_of_tied_ones() -> None:
-    settings = {"groups": {"x": [0, 1], "y": [2, 3]}, "tied": True}
-    runs = [replace(run(kept), settings=settings) for kept in ("abcd", "ab", "cde")]
+    asked = {"groups": {"x": [0, 1], "y": [2, 3]}, "tied": True}
+    runs = [replace(run(kept), settings=asked) for kept in ("abcd", "ab", "cde")]
     assert consensus(runs).selection.names == ("a", "b", "e")
     assert consensus(runs, 2).selection.names == ("a", "b")
     assert consensus(runs, 4).selection.names == ("a", "b", "c", "d")
-    runs = [replace(record, settings={**settings, "drop": [4]}) for record in runs[:2]]
+    runs = [replace(record, settings={**asked, "drop": [4]}) for record in runs[:2]]
     with pytest.raises(ValueError, match="whole groups add up to but got 3"):
         consensus(runs, 3)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 from torch import Tensor
 from typing_extensions import override
@@ -37,9 +37,8 @@ class GivenJoints:
     def __post_init__(self) -> None:
         given: Any = self.joints
         several = isinstance(given, Iterable) and not isinstance(given, str)
-        joints = tuple(given) if several else ()
-        known = all(isinstance(joint, int | str) for joint in joints)
-        if not joints or not known or len(set(joints)) < len(joints):
+        joints = tuple(map(_index_or_name, given)) if several else ()
+        if not joints or None in joints or len(set(joints)) < len(joints):
             raise ValueError(
                 f"Expected a list of different joints to keep but got {self.joints!r}. Pass "
                 "GivenJoints([0, 4, 8]), say, or their names."
@@ -66,6 +65,14 @@ class Given(Controller):
     @override
     def price(self, expected: Tensor, done: float) -> float:
         return 0.0
+
+
+def _index_or_name(joint: Any) -> int | str | None:
+    """Return a joint as a Python int or str; None for what is neither, such as a mask's True."""
+    if isinstance(joint, str):
+        return joint
+    whole = isinstance(joint, SupportsIndex) and not isinstance(joint, bool)
+    return int(joint) if whole else None
 
 
 def _indices(budget: GivenJoints, names: Sequence[str]) -> set[int]:

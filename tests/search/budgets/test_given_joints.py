@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,7 +21,18 @@ def search_of(joints: Any, **settings: Any) -> JointSearch:
     return JointSearch(layer, make_controller(GivenJoints(joints), layer), (0.1, 0.6))
 
 
-@pytest.mark.parametrize("joints", [[0, 2], (2, 0), ["wrist", "index"], ["index", 0]])
+@pytest.mark.parametrize(
+    "joints",
+    [
+        [0, 2],
+        (2, 0),
+        {0, 2},
+        np.array([0, 2]),
+        torch.tensor([2, 0]),
+        ["wrist", "index"],
+        ["index", 0],
+    ],
+)
 def test_joints_are_given_by_index_or_name_in_any_order(joints: Any) -> None:
     search = search_of(joints)
     assert search.advance(0.0) == "final"
@@ -60,6 +72,19 @@ def test_means_of_dropped_joints_are_those_of_the_batches_so_far() -> None:
     torch.testing.assert_close(search.layer(batches[0])[..., 1:, :], mean[1:].expand(5, 2, 3, 3))
 
 
+def test_a_validation_has_the_means_of_the_first_process_in_all() -> None:
+    first, second = (search_of([0], fill="mean") for _ in range(2))
+    assert not first.gathers
+    for search in (first, second):
+        search.advance(0.1)
+        search.layer(torch.randn(5, 2, 4, 3))
+    assert first.gathers
+    second.share(lambda _: first.layer.export_state())
+    assert torch.equal(first.layer.fill_mean, second.layer.fill_mean)  # type: ignore[arg-type]
+    second.evaluate()
+    assert not second.gathers
+
+
 @pytest.mark.parametrize(
     ("joints", "settings", "message"),
     [
@@ -67,6 +92,8 @@ def test_means_of_dropped_joints_are_those_of_the_batches_so_far() -> None:
         ("wrist", {}, "list of different joints to keep but got 'wrist'"),
         ([1, 1], {}, r"but got \[1, 1\]. Pass GivenJoints"),
         ([0.5], {}, r"but got \[0\.5\]"),
+        ([True, False], {}, r"but got \[True, False\]. Pass GivenJoints"),
+        (4, {}, "but got 4. Pass GivenJoints"),
         (["wrist", 0], {}, "got wrist by its name and by its index, 0. Leave one out"),
         ([4], {}, "joints of 0 to 3, or their names, but got 4. The names begin with wrist"),
         ([-1], {}, "but got -1"),
