@@ -7,7 +7,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lightning_jointprune.gates.masks import hard_mask_of_units
 from lightning_jointprune.measure.agreement import (
@@ -372,21 +372,33 @@ def _most_kept(
             f"Expected from {max(1, len(always))} to {total - len(never)} joints, which is what "
             f"the runs' keep and drop leave, but got {count}. Pass another number."
         )
-    units = list(range(total))
-    groups = record.settings.get("groups")
-    for members in groups.values() if record.settings.get("tied") and groups else ():
-        for joint in members:
-            units[joint] = min(members)
-    usable = [joint for joint in range(total) if joint not in never]
+    units, usable = _units(record), [joint for joint in range(total) if joint not in never]
     # Means decide ties alone, and what the runs had to keep comes first.
     worth = [votes[j] + means[j] / 2 + (runs if j in always else 0) for j in usable]
     mask = hard_mask_of_units(worth, [units[joint] for joint in usable], count)
     return tuple(joint for joint, kept in zip(usable, mask, strict=True) if kept)
 
 
+def _units(record: PruningRecord) -> list[int]:
+    """Return the first joint of each joint's tied group, or the joint itself."""
+    units, groups = list(range(record.selection.num_joints)), record.settings.get("groups")
+    if not (record.settings.get("tied") and isinstance(groups, Mapping)):
+        return units
+    for members in groups.values():
+        joints = _among(units, members)
+        for joint in joints:
+            units[joint] = min(joints)
+    return units
+
+
 def _named(record: PruningRecord, setting: str) -> list[int]:
     """Return the joints that `keep` or `drop` names."""
-    return list(record.settings.get(setting) or ())
+    return _among(range(record.selection.num_joints), record.settings.get(setting))
+
+
+def _among(joints: Iterable[int], named: Any) -> list[int]:
+    """Return those joints that a list in a record names, which may hold anything."""
+    return [joint for joint in joints if joint in named] if isinstance(named, list) else []
 
 
 def _check_alike(records: Mapping[str, PruningRecord]) -> None:

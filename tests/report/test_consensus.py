@@ -247,6 +247,13 @@ def test_folds_of_one_data_set_differ_by_a_sample() -> None:
     assert consensus(runs).votes[0] == 2
 
 
+@pytest.mark.parametrize("junk", [None, "x", {}, [None], [99], {"a": {"b": [1]}}, {"a": [99]}, 3])
+def test_settings_that_no_run_has_are_passed_over(junk: Any) -> None:
+    asked = {"keep": junk, "drop": junk, "groups": junk, "tied": True, "budget": junk}
+    runs = [replace(FOUR[name], settings=asked) for name in "12"]
+    assert consensus(runs).selection.names == ("a", "b")
+
+
 @pytest.mark.parametrize("joints", [0, 6, -1])
 def test_a_number_of_joints_that_there_cannot_be_is_refused(joints: int) -> None:
     with pytest.raises(ValueError, match=f"from 1 to 5 joints.*but got {joints}"):

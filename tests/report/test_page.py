@@ -174,6 +174,15 @@ def test_stand_ins_have_a_column_if_there_are_any() -> None:
     assert f'["{words}",[1,2,3]]' in text
 
 
+def test_the_page_of_given_joints_says_so_and_cites_no_gate() -> None:
+    budget = {"GivenJoints": {"joints": [0, 1], "source": "<b>consensus.json"}}
+    record = record_of("coco_17", (0, 1), settings={"budget": budget, "gate": {}})
+    page = render(record, plotly="cdn")
+    said = "The joints were given, by &lt;b&gt;consensus.json: this run searched for none."
+    assert page.count(said) == 2  # on top, and among the findings
+    assert "How to cite" not in page
+
+
 def test_each_signer_has_a_row_if_they_are_known() -> None:
     record = record_of("coco_17", (3, 10))
     signers = {"ann": Estimate(0.9, 0.8, 0.95), "<b>": Estimate(0.5)}

@@ -1305,6 +1305,15 @@ def test_every_argument_can_be_written_in_yaml() -> None:
         ({"budget": "auto"}, {}),
         ({"budget": "given.json"}, {"budget": GivenJoints([1, 4], "given.json")}),
         (
+            {
+                "budget": {
+                    "class_path": f"{PACKAGE}.JointSelection.from_json",
+                    "init_args": {"path_or_text": "given.json"},
+                }
+            },
+            {"budget": GivenJoints([1, 4], "given.json")},
+        ),
+        (
             {"budget": {"class_path": f"{PACKAGE}.GivenJoints", "init_args": {"joints": [4]}}},
             {"budget": GivenJoints([4])},
         ),
