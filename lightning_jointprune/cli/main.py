@@ -462,7 +462,9 @@ def _file_apart(path: str) -> Place:
 
 def _print_consensus(found: Consensus, runs: int) -> None:
     selection = found.selection
-    print(f"{len(selection.indices)} of {selection.num_joints} joints, of {runs} runs:\n")
+    print(
+        f"{len(selection.indices)} of {selection.num_joints} joints, the most often kept in {runs} runs:\n"
+    )
     order = sorted(
         range(selection.num_joints),
         key=lambda joint: (-found.votes[joint], -selection.keep_probabilities[joint], joint),
@@ -472,14 +474,14 @@ def _print_consensus(found: Consensus, runs: int) -> None:
             str(joint),
             selection.joint_names[joint],
             str(found.votes[joint]),
-            str(found.shares[joint]),
-            f"{selection.keep_probabilities[joint]:.3f}",
+            "{:.2f} [{:.2f}, {:.2f}]".format(*found.shares[joint]),
+            f"{selection.keep_probabilities[joint]:.2f}",
             "KEEP" if selection.mask[joint] else "",
         ]
         for joint in order
         if found.votes[joint] or selection.mask[joint]
     ]
-    titles = ["index", "joint", "kept by", "share [95 % interval]", "mean keep prob.", ""]
+    titles = ["index", "joint", "kept by", "share [95 %]", "mean prob.", ""]
     _print_table(titles, rows)
     if len(rows) < selection.num_joints:
         print(f"{selection.num_joints - len(rows)} joints that no run keeps are left out.\n")

@@ -294,10 +294,10 @@ def test_a_consensus_is_printed_written_and_read_as_a_budget(
     output = tmp_path / "consensus.json"
     assert main(["consensus", str(run), str(third), "--joints", "2", "-o", str(output)]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("2 of 17 joints, of 2 runs:")
+    assert out.startswith("2 of 17 joints, the most often kept in 2 runs:")
     rows = {line.split()[1]: line.split()[2:] for line in out.splitlines() if "[0." in line}
     low = wilson(1.0, 2).low
-    assert rows["left_eye"] == ["2", "1.000", f"[{low:.3f},", "1.000]", "0.990", "KEEP"]
+    assert rows["left_eye"] == ["2", "1.00", f"[{low:.2f},", "1.00]", "0.99", "KEEP"]
     assert rows["nose"][0] == "1"
     assert "KEEP" not in rows["nose"]
     assert "13 joints that no run keeps are left out" in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -91,6 +92,24 @@ def test_the_bound_is_that_of_the_paper(joints: int, alpha: float) -> None:
     """Meinshausen and Bühlmann 2010, after theorem 1: q = sqrt(0.8 α p) and π = 0.9 give α."""
     assert expected_wrong((0.8 * alpha * joints) ** 0.5, joints, 0.9) == pytest.approx(alpha)
     assert expected_wrong(3.0, 9, 1.0) == 1.0  # all runs: q² / p
+
+
+@pytest.mark.parametrize(
+    ("runs", "joints", "threshold", "wrong"),
+    [(2, 4, 1.0, 1.0), (2, 5, 1.0, 0.8), (4, 4, 0.75, 1.25), (4, 4, 1.0, 0.25)],
+)
+def test_where_no_joint_is_worth_anything_all_are_wrong_and_no_more_than_the_bound(
+    runs: int, joints: int, threshold: float, wrong: float
+) -> None:
+    """Runs keep two joints by chance: all that they can keep, counted. For a pair it is exact."""
+    choices = list(itertools.combinations(range(joints), 2))
+    counts = [
+        sum(sum(joint in kept for kept in drawn) >= threshold * runs for joint in range(joints))
+        for drawn in itertools.product(choices, repeat=runs)
+    ]
+    assert sum(counts) / len(counts) == pytest.approx(wrong)
+    bound = expected_wrong(2.0, joints, threshold)
+    assert wrong == pytest.approx(bound) if runs == 2 else wrong <= bound
 
 
 def test_pairs_of_runs_on_halves_of_the_data_have_a_bound() -> None:
