@@ -37,6 +37,7 @@ from lightning_jointprune.report.curve import (
     sentence_of,
 )
 from lightning_jointprune.report.doubts import findings, in_brief, verdict
+from lightning_jointprune.report.numbers import costs_of, is_of
 from lightning_jointprune.report.plotly_script import PLOTLY
 from lightning_jointprune.skeletons import Skeleton, get_skeleton, skeleton_names
 
@@ -179,7 +180,8 @@ def _show(arguments: argparse.Namespace) -> None:
     chosen = len(record.selection.indices)
     if count is not None:
         record = replace(record, selection=record.selection_of(count))
-    found, selection = findings(record), record.selection
+    worth = _fitting(record, file_at(arguments.record, RECORD_FILE).parent / EVALUATION_FILE)
+    found, selection = findings(record, (), worth), record.selection
     sentence, plan = sentence_of(record, arguments.title), extraction_plan(selection)
     if arguments.json:
         _print_json(
@@ -195,6 +197,7 @@ def _show(arguments: argparse.Namespace) -> None:
             ratio=selection.ratio,
             undecided=selection.undecided,
             keep_probabilities=selection.keep_probabilities,
+            drop_costs=worth.drop if worth else {},
             stand_ins=selection.stand_ins,
             metrics=selection.metrics,
             metrics_all_joints=selection.metrics_all_joints,
@@ -213,7 +216,8 @@ def _show(arguments: argparse.Namespace) -> None:
     print(in_brief(found), end="\n\n")
     if plan:
         print(plan.sentence(), end="\n\n")
-    print(selection.summary())
+    costs = {joint: cost.value for joint, cost in costs_of(worth).items()} if worth else {}
+    print(selection.summary(costs=costs or None))
 
 
 STABILITY = "1 if all runs keep the same joints, 0 by chance (Nogueira et al. 2018)"
@@ -258,14 +262,17 @@ def _report(arguments: argparse.Namespace) -> None:
         name = f"{Path(REPORT_FILE).stem}_{count}.html"  # beside that of the run's own joints
     folder = file_at(arguments.record, RECORD_FILE).parent
     output = place(arguments.output) if arguments.output else folder / name
-    worth = _or_beside(arguments.evaluation, folder / EVALUATION_FILE)
+    evaluation = None if count is None else _fitting(record, folder / EVALUATION_FILE)
+    if count is None or arguments.evaluation:  # what does not fit is refused
+        worth = _or_beside(arguments.evaluation, folder / EVALUATION_FILE)
+        evaluation = JointEvaluation.from_json(worth) if worth else None
     points = _or_beside(arguments.points, folder / POINTS_FILE)
     written = write_report(
         record,
         output,
         arguments.title,
         arguments.plotly,
-        evaluation=JointEvaluation.from_json(worth) if worth else None,
+        evaluation=evaluation,
         points=read_points(points) if points else (),
         seeds=[_read(other) for other in arguments.seeds],
     )
@@ -273,6 +280,14 @@ def _report(arguments: argparse.Namespace) -> None:
         _print_json(report=str(written), bytes=written.stat().st_size)
     else:
         print(written)
+
+
+def _fitting(record: PruningRecord, path: Place) -> JointEvaluation | None:
+    """Return the evaluation beside a record, if there is one and it is of the record's joints."""
+    if not path.is_file():
+        return None
+    evaluation = JointEvaluation.from_json(path)
+    return evaluation if is_of(record, evaluation) else None
 
 
 def _or_beside(given: str | None, usual: Place) -> Place | None:

@@ -113,6 +113,8 @@ class PruningRecord:
         normalisation: how the joints were normalised before the gates, as far as the first batches
             show it: `"centred"` and `"scaled"` by all of them in each `"frame"` or `"sequence"`,
             `"origin"`, the joint that is always at 0, `"standardised"`.
+        unseen: joints that were `"undetected"` in most frames of the first batches, or there and
+            `"outside"` the picture, where coordinates are shares of it; empty if it is not known.
         baseline: finite figures of a run without the callback, by name; empty if not known.
         course: of the search: `"began"` and `"learned_at"`, the fractions of the run at which it
             began and at which the training loss had fallen by a tenth (None for not yet), and
@@ -140,6 +142,7 @@ class PruningRecord:
     course: Mapping[str, Any] = field(default_factory=dict)
     skeleton_file: str | None = None
     redundancy: tuple[tuple[float, ...], ...] = ()
+    unseen: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         joints = self.selection.num_joints
@@ -157,7 +160,8 @@ class PruningRecord:
             set_fields(self, **{name: None if text is None else str(text)})
         parts = {str(name): indices_below(sorted(of), joints) for name, of in self.parts.items()}
         set_fields(self, parts=parts, normalisation=plain(dict(self.normalisation)))
-        set_fields(self, baseline=finite(self.baseline))
+        unseen = {str(kind): indices_below(of, joints) for kind, of in self.unseen.items()}
+        set_fields(self, baseline=finite(self.baseline), unseen=unseen)
         set_fields(self, course=plain(dict(self.course)))
         set_fields(self, redundancy=_redundancy(self.redundancy, joints))
         set_fields(self, settings=plain(dict(self.settings)), versions=plain(dict(self.versions)))

@@ -134,11 +134,14 @@ class JointSelection:
         """Count the keep probabilities strictly between 0.1 and 0.9."""
         return sum(map(is_undecided, self.keep_probabilities))
 
-    def summary(self, width: int | None = None) -> str:
-        """Return the KEEP / PRUNE table and the stand-ins, as wide as the terminal or `width`."""
+    def summary(self, width: int | None = None, costs: Mapping[int, float] | None = None) -> str:
+        """Return the KEEP / PRUNE table and the stand-ins, as wide as the terminal or `width`.
+
+        The order is by keep probability, or by what dropping joints costs, if `costs` has that.
+        """
         counts = f"{len(self.indices)} of {self.num_joints} joints kept, {self.undecided} undecided"
         width = max(width or shutil.get_terminal_size((100, 24)).columns, 40)
-        table = joint_table(self.joint_names, self.keep_probabilities, self.mask, width)
+        table = joint_table(self.joint_names, self.keep_probabilities, self.mask, width, costs)
         others = stand_in_table(self.stand_ins, width) if self.stand_ins else ""
         return f"{counts}, {100 * self.ratio:.1f} % removed\n{table}{others}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -16,32 +17,64 @@ NAMED = 3  # number of stand-ins of a joint that are named, at most
 SCREEN = 48  # largest number of joints whose table fits a screen in one block
 
 
+def ranked(probabilities: Sequence[float], costs: Mapping[int, float]) -> list[int]:
+    """Return the joints by rank, for every table and figure.
+
+    Joints whose cost is known are first, the dearest on top; the others follow by keep probability,
+    the likeliest first. Where these are the same, the order is that of the joints.
+
+    Args:
+        probabilities: keep probabilities of all joints, shape `(J,)`.
+        costs: of those joints whose drop was measured; empty before.
+
+    >>> ranked([0.2, 0.99, 0.6], {})
+    [1, 2, 0]
+    >>> ranked([0.2, 0.99, 0.6], {2: 0.3, 1: 0.1})
+    [2, 1, 0]
+    """
+    known = {joint: cost for joint, cost in costs.items() if math.isfinite(cost)}
+
+    def key(joint: int) -> tuple[bool, float, float, int]:
+        return joint not in known, -known.get(joint, 0.0), -probabilities[joint], joint
+
+    return sorted(range(len(probabilities)), key=key)
+
+
 def joint_table(
-    names: Sequence[str], probabilities: Sequence[float], mask: Sequence[bool], width: int
+    names: Sequence[str],
+    probabilities: Sequence[float],
+    mask: Sequence[bool],
+    width: int,
+    costs: Mapping[int, float] | None = None,
 ) -> str:
-    """Return the KEEP / PRUNE table, the likeliest joints first; of many joints in several blocks.
+    """Return the KEEP / PRUNE table by rank; of many joints in several blocks.
 
     Args:
         names: names of the joints, shape `(J,)`.
         probabilities: their keep probabilities, shape `(J,)`, each in [0, 1].
         mask: whether each is kept, shape `(J,)`.
         width: in characters.
+        costs: of dropping joints, by their number; None leaves out the column.
     """
     verdicts = ["KEEP" if kept else "PRUNE" for kept in mask]
     names = [printable(name) for name in names]
-    order = sorted(range(len(names)), key=lambda joint: (-probabilities[joint], joint))
-    blocks = max(1, width // (33 + max(map(cell_len, names)))) if len(order) > SCREEN else 1
+    order = ranked(probabilities, costs or {})
+    titles = ["index", *([] if costs is None else ["drop costs"]), "keep prob.", "joint", ""]
+    taken = 33 + (0 if costs is None else 13) + max(map(cell_len, names))
+    blocks = max(1, width // taken) if len(order) > SCREEN else 1
     table = Table(box=box.ASCII2, show_edge=False, pad_edge=False)
     for _ in range(blocks):
-        for title in ("index", "keep prob.", "joint", ""):
+        for title in titles:
             name = title == "joint"
             side = cast(Any, "left" if name else "right")
             table.add_column(title, justify=side, overflow="fold", no_wrap=not name)
     for row in range(rows := -(-len(order) // blocks)):
         cells: list[str | Text] = []
         for joint in order[row::rows]:
-            probability = f"{probabilities[joint]:.3f}"
-            cells += [str(joint), probability, Text(names[joint]), verdicts[joint]]
+            cells.append(str(joint))
+            if costs is not None:
+                cells.append(f"{costs[joint]:.3f}" if joint in costs else "")
+            cells += [f"{probabilities[joint]:.3f}", Text(names[joint]), verdicts[joint]]
         table.add_row(*cells)
     return as_text(table, width)
 

@@ -25,6 +25,7 @@ STUCK = 0.05  # keep probability by which a gate has to leave its start
 FALL, SHARE = 0.02, 0.05
 # Levels of doubts, the worst first, each with the words of a verdict.
 LEVELS = {"bad": "Do not rely on this yet", "check": "Read this with care"}
+LOSS = 0.01  # largest loss against a baseline that raises no doubt, in the same two units
 STABLE = 0.75  # excellent agreement beyond chance, by the scale that Nogueira et al. 2018 use
 
 
@@ -72,7 +73,9 @@ def findings(
         checks += [_measured, _unusable, _beside_all, _frozen]
     found = [finding for check in checks for finding in check(record)]
     if evaluation is not None:
-        found += [*_soft(evaluation), *unseen(record, evaluation), *moving(evaluation)]
+        found += [*_soft(evaluation), *moving(evaluation)]
+    if record.phase != "warmup":
+        found += _seen(record, evaluation)
     found += normalised(record)
     if seeds and record.phase != "warmup":
         found.append(_agreement(record, seeds))
@@ -110,6 +113,9 @@ def verdict(found: Sequence[Finding]) -> Finding:
         if titles:
             more = f" And {len(titles) - 2} more." if len(titles) > 2 else ""
             return Finding(level, f"{words}:", f"{'. '.join(titles[:2])}.{more}")
+    if any(finding.title == _UNKNOWN.title for finding in found):
+        more = "yet nothing says what the model reaches without pruning."
+        return Finding("note", "The run's own checks found nothing against it:", more)
     return Finding("good", "This looks sound:", "the run's own checks found nothing against it.")
 
 
@@ -539,40 +545,59 @@ NO_BASELINE = (
     "There is no baseline yet: train once without the callback, and pass its figures, by "
     "`callback.baseline(trainer.callback_metrics)` or `jointprune report RUN --baseline FILE`."
 )
+_UNKNOWN = Finding("note", "There is no baseline yet.", f"T{NO_BASELINE.partition(': t')[2]}")
 
 
 def _beside_all(record: PruningRecord) -> Iterator[Finding]:
-    """Find whether the kept joints do as well as all: as the baseline, else as the curve's end."""
+    """Find what the kept joints do beside the baseline, and beside all joints of a curve."""
     alone = record.selection.metrics.get(record.selection.metric or "")
     if alone is None:
         return
-    baseline, points = baseline_of(record), record.frontier
+    baseline = baseline_of(record)
     if baseline is not None:
-        yield _comparison(record, alone, baseline, "without pruning", "")
+        yield _beside_baseline(record, alone, baseline)
         return
-    most, kept = points[-1], len(record.selection.indices)
+    yield from _beside_most(record)
+    if not record.baseline:
+        yield _UNKNOWN
+
+
+def _beside_baseline(record: PruningRecord, alone: float, baseline: float) -> Finding:
+    """Return a finding on a metric with the kept joints beside that of a run without pruning."""
+    metric, higher = record.selection.metric, record.selection.higher_is_better
+    lost = baseline - alone if higher else alone - baseline
+    fraction = 0 <= baseline <= 1 and 0 <= alone <= 1
+    allowed = LOSS if fraction else (LOSS if higher else SHARE) * abs(baseline)
+    within = (fewest_of(record) or {}).get("within")
+    allowed = max(allowed, within) if isinstance(within, float) else allowed
+    beyond = lost > allowed + 1e-9  # of rounding
+    title = f"{metric} is the same as without pruning."
+    if lost:
+        title = f"{metric} is {show(abs(lost))} {'worse' if lost > 0 else 'better'} than without "
+        title += "pruning."
+    return Finding(
+        "check" if beyond else "note",
+        title,
+        f"It is {show(alone)} against {show(baseline)}."
+        + (" Keep more joints, by a lower price or a larger number." if beyond else ""),
+    )
+
+
+def _beside_most(record: PruningRecord) -> Iterator[Finding]:
+    """Find whether a curve's chosen number is worse than all joints, as the run trained them."""
+    points, kept = record.frontier, len(record.selection.indices)
+    most, metric = points[-1], record.selection.metric
     chosen = next((point.value for point in points if point.joints == kept), None)
     usable = record.selection.num_joints - len(_fixed(record, "drop"))
-    if most.value is not None and chosen is not None and kept < most.joints == usable:
-        than = f"with all {usable} joints, as this run trained them"
-        yield _comparison(record, chosen, most.value, than, f" {NO_BASELINE}")
-    elif not record.baseline:
-        title, _, advice = NO_BASELINE.partition(": ")
-        yield Finding("note", f"{title}.", f"{advice[0].upper()}{advice[1:]}")
-
-
-def _comparison(
-    record: PruningRecord, alone: float, others: float, than: str, more: str
-) -> Finding:
-    """Return a finding on a metric with the kept joints beside that of all of them."""
-    metric, worse = record.selection.metric, _fell(record, others, alone)
-    return Finding(
-        "check" if worse else "note",
-        f"{metric} is {'worse' if worse else 'no worse'} than {than}.",
-        f"It is {show(alone)} against {show(others)}."
-        + (" Keep more joints, by a lower price or a larger number." if worse else "")
-        + more,
-    )
+    if most.value is None or chosen is None or not kept < most.joints == usable:
+        return
+    if _fell(record, most.value, chosen):
+        yield Finding(
+            "check",
+            f"{metric} is worse than with all {usable} joints, as this run trained them.",
+            f"It is {show(chosen)} against {show(most.value)}. Keep more joints, by a lower price "
+            "or a larger number.",
+        )
 
 
 def _frozen(record: PruningRecord) -> Iterator[Finding]:
@@ -647,6 +672,33 @@ def unseen(record: PruningRecord, evaluation: JointEvaluation) -> Iterator[Findi
             "good",
             "Every kept joint is there to be seen.",
             "None is undetected or interpolated in most frames of the data that were evaluated.",
+        )
+
+
+def _seen(record: PruningRecord, evaluation: JointEvaluation | None) -> list[Finding]:
+    """Return findings on kept joints that are not seen, by the evaluation or the first batches."""
+    first = [*unseen_at_first(record)]
+    now = [] if evaluation is None else [*unseen(record, evaluation)]
+    return first if first and all(finding.level == "good" for finding in now) else now
+
+
+UNSEEN = {"undetected": "undetected", "outside": "outside the picture"}
+
+
+def unseen_at_first(record: PruningRecord) -> Iterator[Finding]:
+    """Find kept joints that were not there, or not in the picture, in the first batches."""
+    for kind, words in UNSEEN.items():
+        joints = [joint for joint in record.unseen.get(kind, ()) if record.selection.mask[joint]]
+        if not joints:
+            continue
+        verb = "was" if len(joints) == 1 else "were"
+        yield Finding(
+            "check",
+            f"{len(joints)} of the {len(record.selection.indices)} kept joints {verb} {words} in "
+            "most frames of the first batches.",
+            "What the model reads there may be a detector's guess and not the movement: "
+            f"{names_of(record, joints)}. Look at such clips, or train without these joints by "
+            f"`drop={joints[:NAMED]}`, and compare.",
         )
 
 

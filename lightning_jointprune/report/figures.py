@@ -19,12 +19,14 @@ from lightning_jointprune.report.comparison import Comparison, compare
 from lightning_jointprune.report.curve import Frontier, Point, frontier_numbers
 from lightning_jointprune.report.numbers import (
     COLOURS,
+    Bars,
     Classes,
     Drawing,
     History,
     Joint,
     Numbers,
     Part,
+    bar_numbers,
     class_numbers,
     history_numbers,
     importance_numbers,
@@ -45,6 +47,7 @@ HOVER = (
     "keep probability %{customdata[3]}, mean over the search %{customdata[4]}"
     "%{customdata[5]}%{customdata[6]}<extra></extra>"
 )
+NARROW_SPACE = "\u2009"  # between a bar's end, or its whisker's, and its value
 WIDE = 100  # largest number of joints of an axis that is not logarithmic
 # The buttons that no figure has: those that send it to a server, by their names in all versions of
 # Plotly, and selections, which nothing here answers to.
@@ -57,19 +60,23 @@ LAYOUT = {
 
 
 def plot_importance(record: PruningRecord, evaluation: JointEvaluation | None = None) -> go.Figure:
-    """Draw the keep probability of every joint, by rank and body part; dropped ones are pale."""
+    """Draw the joints by rank and body part.
+
+    Bars are keep probabilities, pale where a joint is dropped. With an evaluation that measured
+    what dropping joints costs, they are those costs, with their intervals.
+    """
     joints = importance_numbers(record, evaluation)
-    return draw_importance(joints, part_numbers(joints))
+    return draw_importance(joints, part_numbers(joints), bar_numbers(joints, evaluation))
 
 
-def draw_importance(joints: Sequence[Joint], parts: Iterable[Part]) -> go.Figure:
-    """Draw the figure of `plot_importance` from joints by rank, and their body parts."""
+def draw_importance(joints: Sequence[Joint], parts: Iterable[Part], bars: Bars) -> go.Figure:
+    """Draw the figure of `plot_importance` from joints by rank, their parts and their bars."""
     figure = go.Figure(layout=LAYOUT)
     for part in parts:
         ranks = [rank for rank, joint in enumerate(joints) if joint.part == part.name]
         shown = [joints[rank] for rank in ranks]
         figure.add_bar(
-            x=[short(joint.probability) for joint in shown],
+            x=[bars.values[rank] if rank < len(bars.values) else None for rank in ranks],
             y=ranks,
             orientation="h",
             name=_label(part.name or "joints"),
@@ -77,18 +84,38 @@ def draw_importance(joints: Sequence[Joint], parts: Iterable[Part]) -> go.Figure
             marker={"color": part.colour, "opacity": [1 if j.kept else 0.35 for j in shown]},
             marker_line_width=0,
             marker_pattern={"shape": part.pattern, "fgcolor": "#fff", "fgopacity": 0.6, "size": 7},
-            text=[f"{joint.probability:.2f}" for joint in shown],
-            textposition="outside",
-            textfont_size=10,
+            error_x=_whiskers([bars.ends[rank] for rank in ranks if rank < len(bars.values)]),
             customdata=[_hover(joint) for joint in shown],
             hovertemplate=HOVER,
         )
-    figure.add_vline(x=0.5, line={"color": GREY, "dash": "dot", "width": 1})
+    figure.add_scatter(  # beside bars and whiskers, where no edge cuts them
+        x=[
+            max(0, value, value + up) for value, (_, up) in zip(bars.values, bars.ends, strict=True)
+        ],
+        y=list(range(len(bars.values))),
+        mode="text",
+        text=[f"{NARROW_SPACE}{value:.{bars.decimals}f}" for value in bars.values],
+        textposition="middle right",
+        textfont_size=10,
+        cliponaxis=False,
+        hoverinfo="skip",
+    )
+    figure.add_vline(x=bars.axis.line, line={"color": GREY, "dash": "dot", "width": 1})
     _name_ranks(figure, joints)
-    figure.update_xaxes(range=[0, 1.08], side="top", title_text="keep probability")
-    figure.update_layout(height=100 + 17 * len(joints), barmode="overlay")
-    figure.update_layout(hovermode="y", showlegend=False)
+    figure.update_yaxes(range=[len(bars.values) - 0.4, -0.6])
+    figure.update_xaxes(range=bars.axis.span, side="top", title_text=_label(bars.axis.title))
+    figure.update_layout(height=100 + 17 * len(bars.values), barmode="overlay")
+    figure.update_layout(hovermode="y", showlegend=False, margin_r=44)
     return figure
+
+
+def _whiskers(ends: Sequence[tuple[float, float]]) -> dict[str, Any] | None:
+    """Return bars of error, from how far the ends are below and above each value; or None."""
+    if not any(map(any, ends)):
+        return None
+    down, up = zip(*ends, strict=True)
+    look = {"color": GREY, "thickness": 1.5, "width": 3}
+    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, **look}
 
 
 def plot_skeleton(record: PruningRecord, evaluation: JointEvaluation | None = None) -> go.Figure:
@@ -214,7 +241,7 @@ def draw_history(numbers: History | None) -> go.Figure:
                 else "lines+markers"
                 if few
                 else "lines",
-                line={"color": COLOURS[place % len(COLOURS)], "dash": ("solid", "dot")[place % 2]},
+                line={"color": COLOURS[place % len(COLOURS)], "dash": _dash(place)},
                 marker={"size": 10 if lone else 4},
                 cliponaxis=not lone,
                 connectgaps=True,
@@ -396,7 +423,8 @@ def for_paper(figure: go.Figure, width: float = 88.0) -> go.Figure:
     if "aspect" in meta:  # a skeleton, whose height follows from its width
         height = 60 + width * pixels * meta["aspect"]
     copy.update_layout(width=round(width * pixels), height=round(min(height, 230 * pixels)))
-    copy.update_layout(font=text, margin={"l": 4, "r": 4, "t": 36, "b": 32})
+    right = max(4, (copy.layout.margin.r or 0) - 10)  # where values beside bars need it
+    copy.update_layout(font=text, margin={"l": 4, "r": right, "t": 36, "b": 32})
     copy.update_annotations(font=text)
     copy.update_traces(marker_size=4, selector={"type": "scatter", "mode": "lines+markers"})
     for trace in copy.select_traces({"type": "scatter", "mode": "markers"}):
@@ -409,7 +437,7 @@ def report_figures(numbers: Numbers) -> dict[str, go.Figure]:
     """Return the figures of a report, by the id of their place in the page."""
     return {
         "skeleton": draw_skeleton(numbers.drawing),
-        "importance": draw_importance(numbers.joints, numbers.parts),
+        "importance": draw_importance(numbers.joints, numbers.parts, numbers.bars),
         "history": draw_history(numbers.history),
         "frontier": draw_frontier(numbers.frontier),
         "classes": draw_classes(numbers.classes),
@@ -433,16 +461,32 @@ def _history_rows(numbers: History) -> list[Lines]:
     return [row for row in known if row]
 
 
+def _dash(place: int) -> str:
+    """Return a line's dash: dots for every second one, and others once colours come again."""
+    return ("solid", "dot", "dash", "dashdot")[2 * (place // len(COLOURS) % 2) + place % 2]
+
+
 def _is_lone(values: Sequence[float | None]) -> bool:
     """Return whether a line is a single point."""
     return sum(value is not None for value in values) == 1
 
 
+LINE = 36  # characters of a row's title that a phone has room for, in at most two lines
+
+
 def _row_title(lines: Iterable[str]) -> str:
     """Return the names of a row's lines, each behind a square of its line's colour."""
-    shown = list(zip(lines, itertools.cycle(COLOURS), strict=False))
-    names = [f'<span style="color:{colour}">■</span> {_label(name)}' for name, colour in shown[:4]]
-    return "  ".join(names) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
+    text, names, taken = "", list(lines), 0
+    for place, (name, colour) in enumerate(zip(names, itertools.cycle(COLOURS), strict=False)):
+        label = f'<span style="color:{colour}">■</span> {_label(name)}'
+        taken += min(len(name), 28) + 4
+        if taken <= LINE or place == 0:
+            text += ("  " if text else "") + label
+        elif "<br>" not in text:
+            text, taken = f"{text}<br>{label}", min(len(name), 28) + 4
+        else:
+            return f"{text} and {len(names) - place} more"
+    return text
 
 
 def _add_heat(figure: go.Figure, numbers: History) -> None:

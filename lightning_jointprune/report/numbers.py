@@ -11,11 +11,19 @@ from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord, Snapshot
 from lightning_jointprune.record.selection import stand_ins_of
+from lightning_jointprune.record.tables import ranked
 from lightning_jointprune.report.curve import Frontier, Point, frontier_numbers
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
 
-# Okabe and Ito's colours that stand out on white and on black; repeated with a pattern.
-COLOURS = ("#1F7FBF", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+# Okabe and Ito's colours that stand out on white and on black.
+COLOURS = ("#1F7FBF", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+# Colours of body parts, each the farthest from those before it in OKLab, without greys: grey is
+# what was dropped. More parts than colours repeat them with a pattern.
+PART_COLOURS = (
+    *COLOURS,
+    *("#9122C2", "#6D5D14", "#B41C62", "#3747F2", "#9079FE", "#10C72E"),
+    *("#EC5DFA", "#FA0760", "#77568B", "#998B09", "#D21FB7", "#FE8674"),
+)
 PATTERNS = ("", "/", ".")
 
 
@@ -35,6 +43,38 @@ class Joint(NamedTuple):
     kept: bool
     cost: Estimate | None = None
     stand_ins: Mapping[str, float] | None = None
+
+
+class Axis(NamedTuple):
+    """Holds the title of an axis, its two ends, and a value to compare with."""
+
+    title: str
+    span: tuple[float, float]
+    line: float
+
+
+PROBABILITY = Axis("keep probability", (0.0, 1.0), 0.5)
+
+
+class Bars(NamedTuple):
+    """Holds the bars of joints: costs where they were measured, else keep probabilities.
+
+    Attributes:
+        axis: of the values.
+        values: of the first joints by rank; others have none.
+        ends: how far the interval of each value goes below and above it; 0 where none is known.
+        decimals: of the values as text.
+    """
+
+    axis: Axis
+    values: tuple[float, ...]
+    ends: tuple[tuple[float, float], ...]
+    decimals: int
+
+    @property
+    def measured(self) -> bool:
+        """Return whether they are costs."""
+        return self.axis != PROBABILITY
 
 
 class Part(NamedTuple):
@@ -85,8 +125,9 @@ class Classes(NamedTuple):
 class History(NamedTuple):
     """Holds the run over time.
 
-    `heat` has shape (joints by rank, snapshots), with None for unknown values. `phase_names` is the
-    phase of each snapshot, `phases` each phase with its first and last step.
+    `heat` has shape (joints by rank, snapshots): keep probabilities, and once the mask is frozen
+    the gates themselves, 1 or 0. `phase_names` is the phase of each snapshot, `phases` each phase
+    with its first and last step.
     """
 
     steps: tuple[int, ...]
@@ -122,6 +163,7 @@ class Numbers(NamedTuple):
 
     joints: tuple[Joint, ...]
     parts: tuple[Part, ...]
+    bars: Bars
     drawing: Drawing | None
     history: History | None
     frontier: Frontier | None
@@ -148,6 +190,7 @@ def report_numbers(
     return Numbers(
         joints=joints,
         parts=part_numbers(joints),
+        bars=bar_numbers(joints, evaluation),
         drawing=skeleton_numbers(record, joints),
         history=history_numbers(record, joints, evaluation),
         frontier=frontier_numbers(record, points),
@@ -184,11 +227,7 @@ def check_evaluation(record: PruningRecord, evaluation: JointEvaluation) -> None
         ValueError: if they are others, or a joint or class is missing.
     """
     ours, theirs = record.selection, evaluation
-    fit = (ours.num_joints, ours.indices) == (len(theirs.joint_names), theirs.indices)
-    known = set(theirs.joint_names) >= set(theirs.drop) >= set(theirs.per_class_drop)
-    known = known and set(theirs.inputs) in (set(), set(theirs.joint_names))
-    lengths = {len(theirs.per_class), *map(len, theirs.per_class_drop.values())}
-    if not (fit and known and len(lengths) == 1):
+    if not is_of(record, evaluation):
         raise ValueError(
             f"Expected an evaluation of the {len(ours.indices)} of {ours.num_joints} joints that "
             f"the run kept but got one of {len(theirs.indices)} of {len(theirs.joint_names)}, or "
@@ -196,14 +235,28 @@ def check_evaluation(record: PruningRecord, evaluation: JointEvaluation) -> None
         )
 
 
+def is_of(record: PruningRecord, evaluation: JointEvaluation) -> bool:
+    """Return whether an evaluation is of the joints that a run kept, and complete."""
+    ours, theirs = record.selection, evaluation
+    fit = (ours.num_joints, ours.indices) == (len(theirs.joint_names), theirs.indices)
+    known = set(theirs.joint_names) >= set(theirs.drop) >= set(theirs.per_class_drop)
+    known = known and set(theirs.inputs) in (set(), set(theirs.joint_names))
+    lengths = {len(theirs.per_class), *map(len, theirs.per_class_drop.values())}
+    return fit and known and len(lengths) == 1
+
+
+def costs_of(evaluation: JointEvaluation) -> dict[int, Estimate]:
+    """Return what dropping each joint costs, by its number, where that is a finite number."""
+    numbers = {name: number for number, name in enumerate(evaluation.joint_names)}
+    known = evaluation.drop.items()
+    return {numbers[name]: cost for name, cost in known if math.isfinite(cost.value)}
+
+
 def importance_numbers(
     record: PruningRecord, evaluation: JointEvaluation | None = None
 ) -> tuple[Joint, ...]:
-    """Return the joints by keep probability to two decimals, then by its mean over the search."""
-    costs = {}
-    if evaluation is not None:
-        numbers = {name: number for number, name in enumerate(evaluation.joint_names)}
-        costs = {numbers[name]: cost for name, cost in evaluation.drop.items()}
+    """Return the joints by rank: by what dropping them costs if it was measured, see `ranked`."""
+    costs = {} if evaluation is None else costs_of(evaluation)
     selection, parts = record.selection, _part_names(record)
     search = [s.keep_probabilities for s in record.history if s.phase == "search"]
     means = [sum(column) / len(search) for column in zip(*search, strict=True)]
@@ -225,8 +278,31 @@ def importance_numbers(
     return _ranked(joints)
 
 
-def _ranked(joints: Iterable[Joint]) -> tuple[Joint, ...]:
-    return tuple(sorted(joints, key=lambda j: (-round(j.probability, 2), -j.mean, j.number)))
+def _ranked(joints: Sequence[Joint]) -> tuple[Joint, ...]:
+    """Return joints, in the order of their numbers, by rank."""
+    costs = {joint.number: joint.cost.value for joint in joints if joint.cost is not None}
+    return tuple(joints[number] for number in ranked([j.probability for j in joints], costs))
+
+
+def bar_numbers(joints: Sequence[Joint], evaluation: JointEvaluation | None = None) -> Bars:
+    """Return the bars of joints: what dropping each costs, and keep probabilities before that.
+
+    Args:
+        joints: by rank, with the costs of the evaluation.
+        evaluation: names the metric of the costs.
+    """
+    costs = [joint.cost for joint in joints if joint.cost is not None]
+    if evaluation is None or not costs:
+        shares = tuple(short(joint.probability) or 0.0 for joint in joints)
+        return Bars(PROBABILITY, shares, ((0.0, 0.0),) * len(shares), 2)
+    ends = [
+        (0.0, 0.0) if c.low is None or c.high is None else (c.value - c.low, c.high - c.value)
+        for c in costs
+    ]
+    least = min(cost.value - down for cost, (down, _) in zip(costs, ends, strict=True))
+    most = max(cost.value + up for cost, (_, up) in zip(costs, ends, strict=True))
+    axis = Axis(f"cost in {evaluation.metric}", (min(0.0, least), max(1e-3, most)), 0.0)
+    return Bars(axis, tuple(cost.value for cost in costs), tuple(ends), 3)
 
 
 def rung_numbers(record: PruningRecord, joints: Sequence[Joint]) -> tuple[Rung, ...]:
@@ -243,15 +319,15 @@ def rung_numbers(record: PruningRecord, joints: Sequence[Joint]) -> tuple[Rung, 
             continue
         rung = rungs[point.joints]
         kept, stand_ins = set(point.indices), stand_ins_of(rung, record.redundancy)
-        others = (  # costs are those of the model with the chosen joints
+        others = [  # costs are those of the model with the chosen joints
             joint._replace(
                 probability=rung.keep_probabilities[joint.number],
                 kept=joint.number in kept,
                 cost=None,
                 stand_ins=stand_ins.get(joint.name),
             )
-            for joint in joints
-        )
+            for joint in sorted(joints, key=lambda joint: joint.number)
+        ]
         ranked = tuple(joints) if point.joints == chosen else _ranked(others)
         found.append(Rung(point.joints, point.value, ranked))
     known = {rung.kept for rung in found}
@@ -263,7 +339,7 @@ def part_numbers(joints: Iterable[Joint]) -> tuple[Part, ...]:
     members: dict[str, list[bool]] = {}
     for joint in sorted(joints, key=lambda j: j.number):
         members.setdefault(joint.part, []).append(joint.kept)
-    looks = itertools.cycle((colour, pattern) for pattern in PATTERNS for colour in COLOURS)
+    looks = itertools.cycle((colour, pattern) for pattern in PATTERNS for colour in PART_COLOURS)
     parts = zip(members.items(), looks, strict=False)
     return tuple(Part(name, sum(kept), len(kept), *look) for (name, kept), look in parts)
 
@@ -364,7 +440,7 @@ def history_numbers(
         epochs=tuple(s.epoch for s in history),
         phase_names=tuple(s.phase for s in history),
         joints=tuple(joints),
-        heat=[[round(s.keep_probabilities[j.number], 3) for s in history] for j in joints],
+        heat=[[_openness(joint, note) for note in history] for joint in joints],
         loss=[short(s.loss) for s in history],
         expected=[short(s.expected_joints) for s in history],
         active=[s.active_joints for s in history],
@@ -373,6 +449,13 @@ def history_numbers(
         metrics=metrics | _at_the_end(evaluation, len(history)),
         phases=_phase_spans(history),
     )
+
+
+def _openness(joint: Joint, note: Snapshot) -> float:
+    """Return the probability that a joint's gate was open at one moment of the run."""
+    if note.phase == "final":
+        return float(joint.kept)
+    return round(note.keep_probabilities[joint.number], 3)
 
 
 def _at_the_end(evaluation: JointEvaluation | None, moments: int) -> dict[str, list[float | None]]:

@@ -40,6 +40,7 @@ from lightning_jointprune.report.figures import (
     report_figures,
 )
 from lightning_jointprune.report.numbers import (
+    PROBABILITY,
     History,
     Joint,
     Numbers,
@@ -55,7 +56,13 @@ from lightning_jointprune.report.plotly_script import (
     script_element,
     script_text,
 )
-from lightning_jointprune.report.usage import callback_code, idle_components, load_code, papers
+from lightning_jointprune.report.usage import (
+    MEASURE_CODE,
+    callback_code,
+    idle_components,
+    load_code,
+    papers,
+)
 
 
 def write_report(
@@ -153,6 +160,7 @@ def render(
         sketch=skeleton_sketch(numbers.drawing) if numbers.drawing else "",
         page_data=_for_script(json.dumps(_page_data(record, numbers), separators=(",", ":"))),
         load=load_code(record, len(record.selection.indices)),
+        measure=MEASURE_CODE,
         baseline=baseline_of(record),
         no_baseline=NO_BASELINE,
         settings={name: json.dumps(value) for name, value in record.settings.items()},
@@ -221,7 +229,7 @@ def _page_data(record: PruningRecord, numbers: Numbers) -> dict[str, Any]:
             return None
         return named(joint.stand_ins), [places[name] for name in list(joint.stand_ins)[:NAMED]]
 
-    costs = [j.cost and short(j.cost.value) for j in numbers.joints]
+    costs = [j.cost and [short(value) for value in j.cost] for j in numbers.joints]
     rows = zip(numbers.joints, costs, strict=True)
     shown = [
         (j.number, j.name, j.part, j.probability, j.kept, cost, instead(j)) for j, cost in rows
@@ -239,7 +247,14 @@ def _page_data(record: PruningRecord, numbers: Numbers) -> dict[str, Any]:
     ]
     drawing = numbers.drawing if rungs else None
     edges = (*drawing.kept_edges, *drawing.other_edges) if drawing else ()
-    return {"joints": shown, "moments": list(moments), "rungs": rungs, "edges": edges}
+    axes = {"probability": PROBABILITY, "cost": numbers.bars.axis}
+    return {
+        "joints": shown,
+        "axes": {name: axis._asdict() for name, axis in axes.items()},
+        "moments": list(moments),
+        "rungs": rungs,
+        "edges": edges,
+    }
 
 
 def _for_script(text: str) -> Markup:

@@ -18,6 +18,13 @@ from lightning_jointprune.report.numbers import skeleton_of
 ARGUMENTS = ("input", "axes", "budget", "gate", "groups", "keep", "drop", "phases", "lr", "fill")
 
 
+# What measures the costs of joints, with RUN for the folder of the run.
+MEASURE_CODE = """from lightning_jointprune import evaluate_joints, load_pruned
+
+model = load_pruned(MyModel, "best.ckpt")
+evaluate_joints(model, val_dataloader).to_json("RUN")  # then: jointprune report RUN"""
+
+
 def papers(record: PruningRecord) -> tuple[Paper, ...]:
     """Return the papers of the gate that was used, or of the default where it is not known.
 

@@ -16,6 +16,7 @@ from lightning_jointprune.gates.axes import frames_of, is_there
 from lightning_jointprune.gates.layer import JointPruningLayer, LayerCall
 from lightning_jointprune.measure.anatomy import Doubt, order_doubt
 from lightning_jointprune.measure.redundancy import redundancy
+from lightning_jointprune.record.confounds import MOSTLY
 from lightning_jointprune.skeletons import Skeleton
 
 SAMPLES = 8  # of each batch that are looked at
@@ -192,6 +193,68 @@ class MeanPose(FirstBatches):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         self.calls, self.sums = state["calls"], state["sums"]
+
+
+class Presence(FirstBatches):
+    """Counts the frames in which each joint is there, and those where it is outside the picture.
+
+    The picture goes from 0 to 1 in both channels, as shares of its width and height do.
+
+    Args:
+        num_joints: J.
+
+    Attributes:
+        counts: frames with the joint, and those with it outside, shape `(2, J)`; None before the
+            first batch.
+    """
+
+    limit = 24
+
+    def __init__(self, num_joints: int) -> None:
+        super().__init__(num_joints)
+        self.counts: Tensor | None = None
+
+    def _add(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
+        x = frames_of(x, axes)
+        there = is_there(x)
+        outside = ((x[..., :2] < 0) | (x[..., :2] > 1)).any(-1) & there
+        if x.shape[-1] < 2:  # no places
+            outside = torch.zeros_like(outside)
+        counts = torch.stack([there.sum((0, 1)), outside.sum((0, 1))]).float()
+        if self.counts is None:
+            self.counts = counts.new_zeros(2, self.num_joints)
+        self.counts = self.counts.to(x.device)
+        self.counts[:, joints.start : joints.stop] += counts
+
+    def found(self) -> dict[str, tuple[int, ...]]:
+        """Return the joints that were seldom seen, and nothing where nothing was.
+
+        Returns:
+            `"undetected"`: those missing in most of the frames that had any joint, but for one that
+            was never there, on which others may be centred; `"outside"`: those that were mostly
+            outside, where most places of all joints are in the picture, as no other units have it.
+        """
+        if self.counts is None:
+            return {}
+        there, outside = self.counts.cpu()
+        missing = there <= (1 - MOSTLY) * there.max()
+        if int((there == 0).sum()) == 1:
+            missing &= there > 0
+        off = (there > 0) & (outside >= MOSTLY * there)
+        if outside.sum() >= MOSTLY * there.sum():
+            off = torch.zeros_like(off)
+        kinds = {"undetected": missing, "outside": off}
+        found = {kind: tuple(of.nonzero().flatten().tolist()) for kind, of in kinds.items()}
+        return {kind: joints for kind, joints in found.items() if joints and there.max() > 0}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was counted."""
+        counts = None if self.counts is None else self.counts.cpu().clone()
+        return {"calls": self.calls, "counts": counts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.calls, self.counts = state["calls"], state["counts"]
 
 
 EXACT = 1e-3  # most that is left of a centre or a scale that was taken out, in skeleton sizes

@@ -33,6 +33,7 @@ from lightning_jointprune.run.first_batches import (
     MeanPose,
     Normalisation,
     Order,
+    Presence,
     Redundancy,
 )
 from lightning_jointprune.run.loggers import hand_over
@@ -97,6 +98,7 @@ class Recorder:
         self.pose = MeanPose(len(self.joint_names))
         self.normalisation = Normalisation(len(self.joint_names))
         self.redundancy = Redundancy(len(self.joint_names))
+        self.presence = Presence(len(self.joint_names))
         self.order = None if skeleton is None or not skeleton.known else Order(skeleton)
         self._written: int | None = None  # the last step that is in the files
         self._refreshed_since: float | None = None
@@ -106,6 +108,7 @@ class Recorder:
         """Watch how the joints reach the layer, and where they are if no skeleton says it."""
         self.normalisation.watch(layer)
         self.redundancy.watch(layer)
+        self.presence.watch(layer)
         if self.order is not None:
             self.order.watch(layer)
         if self.skeleton is None or not self.skeleton.drawing:
@@ -267,6 +270,7 @@ class Recorder:
             phase=search.phase,
             pose=(own.drawing if own else ()) or self.pose.places(),
             normalisation=self.normalisation.found(),
+            unseen=self.presence.found(),
             baseline=self.baseline,
             redundancy=self._redundancy(search),
         )
@@ -354,6 +358,7 @@ class Recorder:
             "pose": self.pose.state_dict(),
             "normalisation": self.normalisation.state_dict(),
             "redundancy": self.redundancy.state_dict(goes_on),
+            "presence": self.presence.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -363,7 +368,7 @@ class Recorder:
         self.higher_is_better = state["more_is_better"]
         self._settled = self.metric is not None
         self.history = [Snapshot(**snapshot) for snapshot in state["history"]]
-        for name in ("pose", "normalisation", "redundancy"):
+        for name in ("pose", "normalisation", "redundancy", "presence"):
             watcher: FirstBatches = getattr(self, name)
             if name in state:  # older ones have none
                 watcher.load_state_dict(state[name])

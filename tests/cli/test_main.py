@@ -18,6 +18,7 @@ from lightning_jointprune.cli.main import main
 from lightning_jointprune.record.intervals import wilson
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.report.numbers import importance_numbers
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
 from tests.poses import pose_of, write_pose
 from tests.records import compared, evaluated
@@ -133,8 +134,30 @@ def test_show_as_json_has_the_records_values(run: Path, capsys: pytest.CaptureFi
     assert shown["indices"] == [0, 1, 2]
     assert shown["names"] == list(get_skeleton("coco_17").joints[:3])
     assert (shown["phase"], shown["metrics"]) == ("final", {"val_acc": 0.9})
-    assert shown["trust"] == "good"
+    assert shown["trust"] == "note"  # there is no baseline
     assert [finding["level"] for finding in shown["findings"]] == ["good", "good", "note", "note"]
+
+
+def test_show_ranks_by_cost_once_that_was_measured_as_the_report_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = compared({2: 0.8, 5: 0.9}, 5)
+    worth = evaluated(record)  # the later a joint, the more it costs
+    record.to_json(tmp_path)
+    worth.to_json(tmp_path)
+    main(["show", str(tmp_path)])
+    head, _, *rows = capsys.readouterr().out.split("% removed\n")[1].splitlines()
+    assert head.split() == ["index", "|", "drop", "costs", "|", "keep", "prob.", "|", "joint", "|"]
+    order = [joint.number for joint in importance_numbers(record, worth)]
+    assert [int(row.split("|")[0]) for row in rows] == order == [4, 3, 2, 1, 0, *range(5, 17)]
+    assert [row.split("|")[1].strip() for row in rows[4:6]] == ["0.100", ""]
+    main(["show", str(tmp_path), "--json"])
+    assert json.loads(capsys.readouterr().out)["drop_costs"]["nose"] == pytest.approx(
+        [0.1, 0.05, 0.15]
+    )
+    for command in ("show", "report"):  # the costs are not those of two joints
+        assert main([command, str(tmp_path), "--joints", "2"]) == 0
+        assert "drop costs" not in capsys.readouterr().out
 
 
 def test_show_names_stand_ins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from lightning_jointprune.report.doubts import (
     freeze_doubts,
     names_of,
     normalised,
+    unseen_at_first,
     verdict,
 )
 from lightning_jointprune.report.usage import callback_code, papers
@@ -50,10 +51,26 @@ def measured(search: tuple[float, ...], final: tuple[float, ...], **more: Any) -
     return selected(record, metric="val", metrics={"val": final[-1]}, **more)
 
 
-def test_a_run_without_doubts_looks_sound() -> None:
+def test_a_run_without_doubts_looks_sound_beside_a_baseline_and_not_without_one() -> None:
     record = record_of("coco_17", (0, 1))
     assert titles(record, "check") == titles(record, "bad") == ""
-    assert verdict(findings(record)).level == "good"
+    said = verdict(findings(replace(record, baseline={"val_acc": 0.87})))
+    assert (said.level, said.title) == ("good", "This looks sound:")
+    alone = verdict(findings(record))
+    assert alone.level == "note"
+    assert "nothing says what the model reaches without pruning" in alone.advice
+    assert "sound" not in alone.title
+
+
+def test_a_run_that_loses_against_its_baseline_does_not_look_sound() -> None:
+    record = selected(record_of("coco_17", (0, 1)), metrics={"val_acc": 0.914})
+    said = verdict(findings(replace(record, baseline={"val_acc": 0.93})))
+    assert (said.level, said.advice) == ("check", "val_acc is 0.016 worse than without pruning.")
+    fewest = {"budget": {"Fewest": {"metric": None, "within": 0.02}}}  # as much was allowed
+    allowed = replace(record, baseline={"val_acc": 0.93}, settings=fewest)
+    assert "0.016 worse" in titles(allowed, "note")
+    percent = selected(record, metrics={"val_acc": 91.4})
+    assert "1.600 worse" in titles(replace(percent, baseline={"val_acc": 93.0}), "check")
 
 
 def test_of_joints_that_were_given_nothing_is_said_of_a_search() -> None:
@@ -346,12 +363,14 @@ def test_none_and_all_are_no_answers(
 
 def test_a_metric_that_is_worse_than_without_pruning_is_said() -> None:
     record = replace(record_of("coco_17", (0,)), baseline={"val_acc": 0.95})
-    assert "val_acc is worse than without pruning." in titles(record, "check")
+    assert "val_acc is 0.087 worse than without pruning." in titles(record, "check")
     assert "It is 0.863 against 0.950." in str(findings(record))
     loss = selected(record, higher_is_better=False)
-    assert "val_acc is no worse than without pruning." in titles(loss, "note")
-    near = replace(record, baseline={"val_acc": 0.88})  # validations differ by as much
-    assert "val_acc is no worse than without pruning." in titles(near, "note")
+    assert "val_acc is 0.087 better than without pruning." in titles(loss, "note")
+    near = replace(record, baseline={"val_acc": 0.872})
+    assert "val_acc is 0.009 worse than without pruning." in titles(near, "note")
+    same = replace(record, baseline={"val_acc": 0.863})
+    assert "val_acc is the same as without pruning." in titles(same, "note")
 
 
 def test_without_a_baseline_the_curves_right_end_is_all_joints_as_the_run_trained_them() -> None:
@@ -365,9 +384,10 @@ def test_without_a_baseline_the_curves_right_end_is_all_joints_as_the_run_traine
     worse = "val_acc is worse than with all 17 joints, as this run trained them."
     assert worse in titles(beside(0.9), "check")
     assert "It is 0.800 against 0.900." in str(findings(beside(0.9)))
-    assert worse.replace("worse", "no worse") in titles(beside(0.81), "note")
+    assert "worse" not in str(findings(beside(0.81)))  # no run without pruning says how it is
     for known in (beside(0.9), beside(0.81)):
-        assert "There is no baseline yet: train once without" in str(findings(known))
+        assert "There is no baseline yet." in titles(known, "note")
+        assert "Train once without the callback" in str(findings(known))
         assert "this run" not in str(findings(replace(known, baseline={"val_acc": 0.9})))
     assert "as this run trained" not in str(findings(beside(0.9, joints=12)))
     dropped = replace(beside(0.9, joints=12), settings={"drop": [*range(12, 17)]})
@@ -528,6 +548,32 @@ def test_kept_joints_that_are_seldom_there_are_named() -> None:
     assert "right_eye (0.99)." in str(findings(record, (), numbered))
     record, evaluation = watched({})
     assert "Every kept joint is there to be seen" in str(findings(record, (), evaluation))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("undetected", "were undetected in most"), ("outside", "were outside the picture in most")],
+)
+def test_kept_joints_that_the_first_batches_do_not_show_are_a_doubt(kind: str, words: str) -> None:
+    record = record_of("coco_17", (5, 13, 15), unseen={kind: (13, 14, 15)})
+    [doubt] = unseen_at_first(record)
+    assert doubt in findings(record)
+    assert doubt.level == "check"
+    assert doubt.title == f"2 of the 3 kept joints {words} frames of the first batches."
+    assert "left_knee (0.99), left_ankle (0.99)." in doubt.advice
+    assert "`drop=[13, 15]`" in doubt.advice
+    assert list(unseen_at_first(record_of("coco_17", (5,), unseen={kind: (13, 14)}))) == []
+    assert doubt not in findings(replace(record, phase="warmup"))
+
+
+def test_an_evaluation_that_does_not_know_the_picture_leaves_what_the_first_batches_show() -> None:
+    record, evaluation = watched({})
+    outside = replace(record, unseen={"outside": (3,)})
+    said = str(findings(outside, (), evaluation))
+    assert "outside the picture" in said
+    assert "there to be seen" not in said
+    _, missing = watched({2: JointInput(1.0, 0.3, 0.0, 0.9)})
+    assert "first batches" not in str(findings(outside, (), missing))
 
 
 def test_costs_that_go_with_motion_are_said() -> None:

@@ -29,6 +29,12 @@ from lightning_jointprune.skeletons import get_skeleton
 from tests.records import HOSTILE, compared, evaluated, record_of, unnamed
 
 
+def hovers_of(figure: go.Figure) -> list[Any]:
+    """Return what a figure says of each joint at the pointer."""
+    known = (trace.customdata for trace in figure.data if trace.customdata is not None)
+    return [row for rows in known for row in rows]
+
+
 def history_of(record: PruningRecord) -> History | None:
     return history_numbers(record, importance_numbers(record))
 
@@ -48,9 +54,31 @@ def test_metrics_of_different_scales_are_in_different_rows() -> None:
 def test_importance_shows_every_joint_once_with_its_value() -> None:
     record = record_of("mediapipe_hands", (3, 30))
     figure = plot_importance(record)
-    shown = {point[1]: x for bar in figure.data for point, x in zip(bar.customdata, bar.x)}  # noqa: B905
+    *bars, values = figure.data
+    shown = {point[1]: x for bar in bars for point, x in zip(bar.customdata, bar.x)}  # noqa: B905
     assert shown == dict(enumerate(record.selection.keep_probabilities))
-    assert sorted(y for bar in figure.data for y in bar.y) == list(range(42))
+    assert sorted(y for bar in bars for y in bar.y) == list(range(42))
+    assert [text.strip() for text in values.text] == ["0.99"] * 2 + ["0.01"] * 40
+    assert values.cliponaxis is False
+
+
+def test_bars_are_of_costs_once_these_were_measured_with_their_intervals() -> None:
+    record = record_of("coco_17", (3, 10))
+    *bars, values = plot_importance(record, evaluated(record)).data
+    shown = {
+        point[1]: (x, y)
+        for bar in bars
+        for point, x, y in zip(bar.customdata, bar.x, bar.y, strict=True)
+    }
+    assert shown[10] == (pytest.approx(0.2), 0)
+    assert shown[3] == (pytest.approx(0.1), 1)
+    assert {x for joint, (x, _) in shown.items() if joint not in (3, 10)} == {None}
+    whiskers = [bar.error_x for bar in bars if bar.error_x.array is not None]
+    assert [end for of in whiskers for end in of.array] == pytest.approx([0.05, 0.05])
+    assert [text.strip() for text in values.text] == ["0.200", "0.100"]
+    assert list(values.x) == pytest.approx([0.25, 0.15])  # beside the whiskers
+    unknown = plot_importance(record, replace(evaluated(record), drop={}, per_class_drop={}))
+    assert unknown.layout.xaxis.title.text == "keep probability"
 
 
 def test_the_cost_of_dropping_a_joint_is_in_its_hover() -> None:
@@ -60,10 +88,10 @@ def test_the_cost_of_dropping_a_joint_is_in_its_hover() -> None:
         plot_importance(record, evaluated(record)),
         plot_skeleton(record, evaluated(record)),
     ):
-        hovers = {p[0]: p[5] for trace in figure.data for p in trace.customdata or ()}
+        hovers = {p[0]: p[5] for p in hovers_of(figure)}
         assert hovers[names[3]] == "<br>dropping it costs 0.100 [0.050, 0.150]"
         assert hovers[names[4]] == ""
-        assert "%{customdata[5]}" in figure.data[-1].hovertemplate
+        assert "%{customdata[5]}" in figure.data[-2].hovertemplate
 
 
 def test_the_stand_ins_of_a_kept_joint_are_in_its_hover() -> None:
@@ -71,10 +99,10 @@ def test_the_stand_ins_of_a_kept_joint_are_in_its_hover() -> None:
     selection = replace(record.selection, stand_ins={HOSTILE[3]: {HOSTILE[0]: 0.97, "a": 0.6}})
     for plot in (plot_importance, plot_skeleton):
         figure = plot(replace(record, selection=selection))
-        said = {p[1]: p[6] for trace in figure.data for p in trace.customdata or ()}
+        said = {p[1]: p[6] for p in hovers_of(figure)}
         assert said[3] == "<br>or &lt;img src=x onerror=alert(1)&gt;: 0.97, a: 0.60"
         assert said[10] == ""
-        assert "%{customdata[6]}" in figure.data[-1].hovertemplate
+        assert "%{customdata[6]}" in figure.data[-2].hovertemplate
 
 
 def test_a_training_loss_has_a_row_of_its_own() -> None:

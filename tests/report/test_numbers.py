@@ -15,6 +15,7 @@ from lightning_jointprune.report import plot_history, plot_skeleton
 from lightning_jointprune.report.numbers import (
     Drawing,
     History,
+    bar_numbers,
     check_evaluation,
     class_numbers,
     history_numbers,
@@ -49,10 +50,7 @@ def test_every_number_of_joints_that_was_measured_has_its_own_joints_and_ranks()
     ]
     assert chosen.joints == ranked
     assert {joint.number for joint in few.joints if joint.kept} == {4, 9}
-    # By keep probability, and of the same ones by the mean over the search.
-    means = {joint.number: joint.mean for joint in ranked}
-    order = sorted(range(17), key=lambda joint: (joint < 9, -means[joint], joint))
-    assert [joint.number for joint in few.joints] == order
+    assert [joint.number for joint in few.joints] == [*range(9, 17), *range(9)]
     assert [joint.probability for joint in few.joints] == [0.7] * 8 + [0.1] * 9
     assert {joint.cost for joint in few.joints} == {None}
     assert all(joint.kept for joint in most.joints)
@@ -89,7 +87,15 @@ def test_joints_are_ranked_by_keep_probability() -> None:
     assert [joint.kept for joint in joints] == [True, True, False]
 
 
-def test_near_ties_are_ranked_by_the_mean_over_the_search() -> None:
+def test_ranks_are_those_of_the_table_in_the_terminal() -> None:
+    values = (0.9914, 0.9912, 0.5, 0.9914, 0.02)
+    joints = importance_numbers(unnamed(values))
+    lines = unnamed(values).selection.summary(80).splitlines()[3:]
+    assert [joint.number for joint in joints] == [int(line.split("|")[0]) for line in lines]
+    assert [joint.number for joint in joints] == [0, 3, 1, 2, 4]
+
+
+def test_near_ties_are_ranked_as_they_are_shown_and_know_their_mean_over_the_search() -> None:
     history = (
         snapshot(0, "warmup", (0.9, 0.1, 0.9)),  # does not count
         snapshot(10, "search", (0.5, 0.8, 0.4)),
@@ -97,8 +103,8 @@ def test_near_ties_are_ranked_by_the_mean_over_the_search() -> None:
         snapshot(30, "final", (0.9, 0.1, 0.9)),  # nor does this
     )
     joints = importance_numbers(unnamed((0.991, 0.989, 0.02), history))
-    assert [joint.number for joint in joints] == [1, 0, 2]
-    assert [joint.mean for joint in joints] == pytest.approx([0.8, 0.6, 0.4])
+    assert [joint.number for joint in joints] == [0, 1, 2]
+    assert [joint.mean for joint in joints] == pytest.approx([0.6, 0.8, 0.4])
 
 
 def test_body_parts_are_the_skeletons_and_count_kept_joints() -> None:
@@ -129,7 +135,16 @@ def test_groups_that_are_no_indices_are_no_body_parts(groups: Any) -> None:
 def test_body_parts_look_different() -> None:
     record = record_of("coco_wholebody_133", (0,))
     parts = part_numbers(importance_numbers(record))
-    assert len({(part.colour, part.pattern) for part in parts}) == len(parts) == 17
+    assert len({part.colour for part in parts}) == len(parts) == 17
+    for part in parts:  # no colour is near grey, which is what was dropped
+        shades = [int(part.colour[place : place + 2], 16) for place in (1, 3, 5)]
+        assert max(shades) - min(shades) > 48
+
+
+def test_more_parts_than_colours_differ_by_a_pattern() -> None:
+    record = replace(unnamed((0.9,) * 40), settings={"groups": {f"g{j}": [j] for j in range(40)}})
+    parts = part_numbers(importance_numbers(record))
+    assert len({(part.colour, part.pattern) for part in parts}) == len(parts) == 40
 
 
 def test_the_drawing_is_the_skeletons_and_tells_kept_edges() -> None:
@@ -154,6 +169,23 @@ def test_the_costs_of_an_evaluation_are_those_of_the_joints() -> None:
     assert [(joint.number, joint.cost) for joint in joints if joint.cost] == [
         (10, (0.5, None, None))
     ]
+
+
+def test_ranks_are_by_cost_once_that_was_measured() -> None:
+    record = record_of("coco_17", (3, 10, 12))
+    names = record.selection.joint_names
+    drop = {names[3]: 0.01, names[10]: -0.02, names[12]: 0.3}
+    worth = replace(evaluated(record), drop={n: Estimate(c) for n, c in drop.items()})
+    joints = importance_numbers(record, worth)
+    assert [joint.number for joint in joints[:4]] == [12, 3, 10, 0]
+    bars = bar_numbers(joints, worth)
+    assert bars.measured
+    assert bars.values == (0.3, 0.01, -0.02)
+    assert bars.axis.span == (-0.02, 0.3)
+    assert bars.axis.title == "cost in accuracy"
+    unknown = replace(worth, drop=dict.fromkeys(drop, Estimate(float("nan"))))
+    assert not bar_numbers(importance_numbers(record, unknown), unknown).measured
+    assert not bar_numbers(importance_numbers(record)).measured
 
 
 def test_classes_are_ordered_by_what_they_lose_and_joints_by_what_they_cost() -> None:
@@ -235,7 +267,7 @@ def test_history_is_ordered_by_rank_and_knows_its_phases() -> None:
     )
     numbers = history_of(unnamed((0.1, 0.95), history))
     assert numbers is not None
-    assert numbers.heat == [[0.9, 0.9, 0.95, 0.95], [0.9, 0.123, 0.1, 0.1]]
+    assert numbers.heat == [[0.9, 0.9, 1.0, 1.0], [0.9, 0.123, 0.0, 0.0]]
     assert numbers.steps == (0, 10, 30, 40)
     assert numbers.phase_names == ("warmup", "search", "final", "final")
     assert numbers.active == [2, 1, 1, 1]

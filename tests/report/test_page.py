@@ -40,7 +40,8 @@ def text_of(page: str) -> str:
 
 
 def test_the_answer_is_on_top_with_the_runs_figures() -> None:
-    page = render(record_of("mediapipe_hands", tuple(range(12))), "AUTSL")
+    record = replace(record_of("mediapipe_hands", tuple(range(12))), baseline={"val_acc": 0.86})
+    page = render(record, "AUTSL")
     text = text_of(page)
     assert "With 12 of 42 joints the model reaches val_acc 0.863 on AUTSL" in text
     assert "0.863 val_acc with the kept joints only, at the end" in text
@@ -49,7 +50,7 @@ def test_the_answer_is_on_top_with_the_runs_figures() -> None:
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
     assert headings == [
         "The skeleton",
-        "Importance",
+        "Joints by keep probability",
         "How it was found",
         "Can you trust it?",
         "What next",
@@ -135,7 +136,7 @@ def test_an_evaluation_and_other_points_bring_their_sections() -> None:
     assert "The classes that lose most class accuracy loses most without" in text
     assert f"2 0.700 0.200 {name} 1 0.800 0.133 {name}" in text
     plain = render(record)
-    for absent in ("Frontier", "Class by class", "dropping", "200 samples"):
+    for absent in ("Frontier", "Class by class", "dropping costs", "200 samples"):
         assert absent not in text_of(plain)
 
 
@@ -221,7 +222,7 @@ def test_an_unfinished_run_is_not_presented_as_a_result(phase: str, words: str) 
 def test_the_verdict_is_beside_the_answer_and_its_reasons_are_linked() -> None:
     page = render(unnamed((0.99, 0.62, 0.01)))
     text = text_of(page)
-    assert text.index("Read this with care: 1 of 3 joints is undecided") < text.index("Importance")
+    assert text.index("Read this with care: 1 of 3 joints is undecided") < text.index("Joints by")
     assert 'href="#trust"' in page
     assert 'id="trust"' in page
 
@@ -229,6 +230,22 @@ def test_the_verdict_is_beside_the_answer_and_its_reasons_are_linked() -> None:
 def test_code_in_advice_is_code_and_a_name_with_a_backtick_is_a_name() -> None:
     assert _coded("pass `lr` <now>") == "pass <code>lr</code> &lt;now&gt;"
     assert _coded("a`<b>") == "a`&lt;b&gt;"
+
+
+def test_until_joints_are_measured_the_page_says_what_to_type_and_claims_no_importance() -> None:
+    record = record_of("coco_17", (3, 10))
+    text = text_of(unescape(render(record)))
+    assert "evaluate_joints(model, val_dataloader)" in text
+    assert "Joints by keep probability" in text
+    assert "important" not in text.lower()
+    page = render(record, evaluation=evaluated(record))
+    measured = text_of(unescape(page))
+    assert "evaluate_joints(" not in measured
+    assert "What each joint is worth" in measured
+    assert re.findall(r'rank">\d+</td><td class="number">(\d+)', page)[:3] == ["10", "3", "0"]
+    assert '<option value="rank">by cost</option>' in page
+    assert '<option value="rank">by keep probability</option>' in render(record)
+    assert "evaluate_joints(" not in text_of(render(record_of("coco_17", (3,), phase="search")))
 
 
 def test_the_page_tells_how_to_go_on() -> None:

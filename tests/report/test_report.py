@@ -135,10 +135,12 @@ def test_hostile_names_are_shown_and_run_nothing(browser: Browser, tmp_path: Pat
         page.evaluate("Plotly.Fx.hover('frontier', [{curveNumber: 1, pointNumber: 0}])")
         for figure in ("importance", "history"):
             hover = page.locator(f"#{figure} .hoverlayer .hovertext").first
-            assert HOSTILE[0][:18] in (hover.text_content() or "")
+            text = hover.text_content() or ""
+            assert any(name[:18] in text for name in HOSTILE[:3])
         table = page.locator("#joints").inner_text()
         assert [name for name in HOSTILE if name not in table] == []
-        assert HOSTILE[0] in (page.locator("#importance .ytick").first.text_content() or "")
+        tick = page.locator("#importance .ytick").first.text_content() or ""
+        assert HOSTILE[2][:18] in tick
         page.locator("#frontier").press("End")
         assert f"4 of 17 joints are shown, with {HOSTILE[0]} 0.950" in page.inner_text("#rung")
         for button in page.locator("#joints .name button").all()[:5]:
@@ -265,7 +267,7 @@ def test_every_section_is_linked_from_the_top(browser: Browser, tmp_path: Path) 
     assert links[:2] == ["#frontier-title", "#skeleton-title"]
     page.close()
     page, wrongs = opened(browser, unnamed((0.9, 0.1)), tmp_path, 390)
-    assert page.locator("nav a").all_inner_texts() == ["Importance", "Trust", "Next"]
+    assert page.locator("nav a").all_inner_texts() == ["Joints", "Trust", "Next"]
     assert wrongs == []
     page.close()
 
@@ -285,7 +287,7 @@ def shown(page: Page) -> dict[str, Any]:
             hollow: data('skeleton')[2].customdata.map((row) => row[1]),
             edges: data('skeleton')[1].x.filter((x) => x === null).length,
             bold: document.getElementById('importance').layout.yaxis.ticktext,
-            bars: data('importance').map(({ x, y, text, marker }) => [x, y, text, marker.opacity]),
+            bars: data('importance').map(({ x, y, text, marker }) => [x, y, text, marker?.opacity]),
             verdicts: texts('#joints .mark'),
             ranks: texts('#joints .rank'),
             names: texts('#joints .name'),
@@ -438,12 +440,14 @@ def test_the_slider_replays_the_records_history(browser: Browser, tmp_path: Path
         page.keyboard.press("ArrowLeft")
         note = record.history[moment]
         shown = page.evaluate("document.getElementById('replay').data.at(-2).marker.color")
-        assert shown == pytest.approx(note.keep_probabilities, abs=0.0005)
+        frozen = [float(kept) for kept in record.selection.mask]
+        gates = frozen if note.phase == "final" else note.keep_probabilities
+        assert shown == pytest.approx(list(gates), abs=0.0005)
         assert f"step {note.step}, epoch {note.epoch}, {note.phase}" in page.inner_text("#when")
         line = page.evaluate("document.getElementById('history').layout.shapes.at(-1).x0")
         assert line == note.step
     page.keyboard.press("Home")
-    assert "warm-up: all joints in use" in page.inner_text("#when")
+    assert page.inner_text("#when").endswith("warm-up: all joints in use")
     page.click("#play")
     expect(slider).to_have_value("7")
     expect(page.locator("#play")).to_have_text("▶ Replay")

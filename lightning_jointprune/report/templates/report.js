@@ -6,8 +6,9 @@
     heat.z = heat.z.map((row) => row.map((p) => p / 1000)); // shorter in the file as whole numbers
     return figure;
   };
-  const { joints: columns, moments, rungs, edges } = read("page-data");
+  const { joints: columns, axes, moments, rungs, edges } = read("page-data");
   // By rank. What depends on how many joints are kept follows `showRung`; `row` is that of the history.
+  // A cost is its value and the ends of its interval, or null.
   const joints = columns.map(([number, name, part, probability, kept, cost, instead], rank) => ({ rank, row: rank, number, name, part, probability, kept, cost, measured: cost, instead }));
   const byRow = [...joints];
   const byNumber = new Map(joints.map((joint) => [joint.number, joint]));
@@ -36,7 +37,7 @@
   // The chosen joint and the moment, as lines over a figure.
   function marks(id) {
     const { mark } = colours(), line = { color: mark, width: 2 }, found = [];
-    const row = id === "importance" ? shown.indexOf(chosen) : id === "history" && chosen ? chosen.row : -1;
+    const row = id === "importance" ? rowOf(chosen) : id === "history" && chosen ? chosen.row : -1;
     if (row >= 0) found.push({ type: "rect", xref: "x domain", x0: 0, x1: 1, yref: "y", y0: row - 0.5, y1: row + 0.5, line });
     const column = id === "classes" && chosen ? charts.get(id).layout.meta.joints.indexOf(chosen.number) : -1;
     if (column >= 0) found.push({ type: "rect", yref: "y domain", y0: 0, y1: 1, xref: "x", x0: column - 0.5, x1: column + 0.5, line });
@@ -122,20 +123,31 @@
   const others = ({ instead }) => instead ? `<br>or ${escaped(instead[0])}` : "";
   const hover = (joint, [name, number, group, , mean, cost]) => [name, number, group, joint.probability.toFixed(3), mean, joint.cost === null ? "" : cost, others(joint)];
 
-  // The bars of the joints that are shown, and no gaps between them.
+  // The bars of the joints that are shown, and no gaps between them: costs where they are known of
+  // the number of joints that is shown, else keep probabilities.
+  let bars = []; // the joints that have a bar, from the top
+  const rowOf = (joint) => joint ? bars.indexOf(joint) : -1;
   function arrange() {
-    const { data, layout, full } = charts.get("importance");
-    const rows = new Map(shown.map((joint, row) => [joint.number, row]));
-    data.forEach((trace, index) => {
+    const { data, layout, full } = charts.get("importance"), costly = joints.some(({ cost }) => cost), { title, span, line } = axes[costly ? "cost" : "probability"];
+    bars = shown.filter(({ cost }) => cost || !costly);
+    const rows = new Map(bars.map((joint, row) => [joint.number, row]));
+    const value = (joint) => costly ? joint.cost[0] : joint.probability, end = (joint, place) => costly ? joint.cost[place] ?? joint.cost[0] : joint.probability;
+    const whiskers = (of) => ({ array: of.map((joint) => end(joint, 2) - value(joint)), arrayminus: of.map((joint) => value(joint) - end(joint, 1)) });
+    data.slice(0, -1).forEach((trace, index) => {
       const all = full[index], wanted = all.customdata.filter((row) => rows.has(row[1]));
       const of = wanted.map((row) => byNumber.get(row[1]));
-      Object.assign(trace, { x: of.map((joint) => joint.probability), y: of.map((joint) => rows.get(joint.number)), customdata: of.map((joint, place) => hover(joint, wanted[place])), text: of.map((joint) => joint.probability.toFixed(2)) });
+      Object.assign(trace, { x: of.map(value), y: of.map((joint) => rows.get(joint.number)), customdata: of.map((joint, place) => hover(joint, wanted[place])) });
       trace.marker = { ...all.marker, opacity: of.map((joint) => joint.kept ? 1 : 0.35) };
+      if (all.error_x) trace.error_x = { ...all.error_x, ...whiskers(of) };
     });
+    Object.assign(data.at(-1), { x: bars.map((joint) => Math.max(0, value(joint), end(joint, 2))), y: [...bars.keys()], text: bars.map((joint) => `\u2009${value(joint).toFixed(costly ? 3 : 2)}`) });
     layout.full ??= layout.yaxis.ticktext.map((text) => text.replace(/^<b>(.*)<\/b>$/s, "$1")); // by row
+    layout.measured ??= layout.xaxis.title.text; // escaped, as names of metrics are
     const label = (joint) => joint.kept ? `<b>${layout.full[joint.row]}</b>` : layout.full[joint.row];
-    layout.yaxis = { ...layout.yaxis, tickvals: [...shown.keys()], ticktext: shown.map(label), range: [Math.max(shown.length, 4) - 0.4, -0.6] };
-    layout.height = 100 + 17 * Math.max(shown.length, 4);
+    layout.yaxis = { ...layout.yaxis, tickvals: [...bars.keys()], ticktext: bars.map(label), range: [Math.max(bars.length, 4) - 0.4, -0.6] };
+    layout.xaxis = { ...layout.xaxis, range: [...span], title: { ...layout.xaxis.title, text: costly ? layout.measured : title } };
+    Object.assign(layout.shapes[0], { x0: line, x1: line });
+    layout.height = 100 + 17 * Math.max(bars.length, 4);
   }
 
   // One figure per frame: the first can be read while the others are drawn.
@@ -174,7 +186,7 @@
       box.scrollTop = row.offsetTop - box.clientHeight / 2;
       const part = joint.part ? `, ${joint.part}` : "";
       byId("chosen").querySelector("span").textContent =
-        `${joint.name} (joint ${joint.number}${part}): ${joint.kept ? "KEEP" : "PRUNE"}, rank ${joint.rank + 1} of ${joints.length}, keep probability ${joint.probability.toFixed(3)}${joint.cost === null ? "" : `, dropping it costs ${joint.cost.toFixed(3)}`}${joint.instead ? `; or ${joint.instead[0]}` : ""}`;
+        `${joint.name} (joint ${joint.number}${part}): ${joint.kept ? "KEEP" : "PRUNE"}, rank ${joint.rank + 1} of ${joints.length}, keep probability ${joint.probability.toFixed(3)}${joint.cost === null ? "" : `, dropping it costs ${joint.cost[0].toFixed(3)}`}${joint.instead ? `; or ${joint.instead[0]}` : ""}`;
     }
     for (const id of ["skeleton", "replay"]) if (charts.has(id)) { ring(id); update(id); }
     for (const id of ["importance", "history", "classes"]) updateMarks(id);
@@ -250,6 +262,9 @@
       const instead = joint.element.querySelector(".instead");
       if (instead) instead.textContent = joint.instead?.[0] ?? "";
     }
+    const costly = joints.some(({ cost }) => cost);
+    byId("joints").classList.toggle("measured", costly);
+    byId("order").options[0].text = costly ? "by cost" : "by keep probability";
     for (const chip of chips) {
       const of = joints.filter((joint) => chip.dataset.part === "-1" || joint.part === parts[chip.dataset.part]);
       chip.querySelector(".count").textContent = `${of.filter((joint) => joint.kept).length}/${of.length}`;
@@ -293,7 +308,7 @@
     const numbers = [...places.keys()].sort((a, b) => a - b), at = numbers.map((number) => places.get(number));
     return {
       ...trace, name: "joints", x: at.map(({ x }) => x), y: at.map(({ y }) => y), customdata: at.map(({ hover }) => hover),
-      hovertemplate: "<b>%{customdata[0]}</b> (joint %{customdata[1]})<br>keep probability %{marker.color:.3f}<extra></extra>",
+      hovertemplate: "<b>%{customdata[0]}</b> (joint %{customdata[1]})<br>gate open with probability %{marker.color:.3f}<extra></extra>",
       marker: { ...trace.marker, opacity: 1, line: { width: 0 }, full: trace.marker.size, ...looks(trace.marker.size, numbers) },
     };
   }
@@ -306,8 +321,13 @@
 
   function replay() {
     const [step, epoch, phase, active, expected] = moments[moment];
-    const count = phase === "warmup" || phase === "compare" ? "all joints in use" : `${active} of ${joints.length} joints ${phase === "final" ? "kept" : "would be kept"}`;
-    byId("when").textContent = `step ${step}, epoch ${epoch}, ${phase === "warmup" ? "warm-up" : phase}: ${count}, ${expected ?? "–"} expected`;
+    const count = {
+      warmup: "all joints in use",
+      search: `${active} of ${joints.length} joints would be kept${expected === null ? "" : `; their keep probabilities add up to ${expected}`}`,
+      compare: "numbers of joints are compared, and the gates stand still",
+      final: `${active} of ${joints.length} joints kept`,
+    }[phase];
+    byId("when").textContent = `step ${step}, epoch ${epoch}, ${phase === "warmup" ? "warm-up" : phase}: ${count}`;
     const chart = charts.get("replay");
     if (chart) {
       const trace = chart.data.at(-2);
@@ -336,7 +356,7 @@
   // --- take the table along --------------------------------------------------------------------
 
   const costs = joints.some(({ cost }) => cost !== null) ? ["drop_cost"] : []; // a column where any is known
-  const rank = ({ rank: place, number, name, part: group, probability, kept, cost }) => [place + 1, number, name, group, probability, kept ? "KEEP" : "PRUNE", ...costs.map(() => cost ?? "")];
+  const rank = ({ rank: place, number, name, part: group, probability, kept, cost }) => [place + 1, number, name, group, probability, kept ? "KEEP" : "PRUNE", ...costs.map(() => cost?.[0] ?? "")];
   // A spreadsheet runs what begins like a formula, so such a name gets an apostrophe in front.
   const cell = (value) => typeof value === "string" ? `"${value.replace(/^(?=[=+\-@\t\r])/, "'").replaceAll('"', '""')}"` : String(value);
   const TEX = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}" };
@@ -344,7 +364,7 @@
   const indices = () => joints.filter(({ kept }) => kept).map(({ number }) => number).sort((a, b) => a - b);
   const texts = {
     csv: () => [["rank", "index", "joint", "body_part", "keep_probability", "verdict", ...costs], ...joints.map(rank)].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n",
-    json: () => JSON.stringify({ kept: indices(), joints: joints.map(({ rank: place, number: index, name, part: body_part, probability: keep_probability, kept, cost: drop_cost }) => ({ rank: place + 1, index, name, body_part, keep_probability, kept, ...(costs.length && { drop_cost }) })) }, null, 1) + "\n",
+    json: () => JSON.stringify({ kept: indices(), joints: joints.map(({ rank: place, number: index, name, part: body_part, probability: keep_probability, kept, cost: drop_cost }) => ({ rank: place + 1, index, name, body_part, keep_probability, kept, ...(costs.length && { drop_cost: drop_cost?.[0] ?? null }) })) }, null, 1) + "\n",
     py: () => `kept = [${indices().join(", ")}]  # ${indices().length} of ${joints.length} joints\n`,
     tex: () => joints.map((joint) => `${joint.number} & ${tex(joint.name)} & ${tex(joint.part)} & ${joint.probability.toFixed(3)} & ${joint.kept ? "keep" : "prune"} \\\\\n`).join(""),
   };
