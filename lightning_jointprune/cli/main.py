@@ -477,9 +477,8 @@ def _file_apart(path: str) -> Place:
 
 def _print_consensus(found: Consensus, runs: int) -> None:
     selection = found.selection
-    print(
-        f"{len(selection.indices)} of {selection.num_joints} joints, the most often kept in {runs} runs:\n"
-    )
+    kept = f"{len(selection.indices)} of {selection.num_joints} joints"
+    print(f"{kept}, the most often kept in {runs} runs:\n")
     order = sorted(
         range(selection.num_joints),
         key=lambda joint: (-found.votes[joint], -selection.keep_probabilities[joint], joint),
