@@ -125,11 +125,31 @@ def _refuse_options_of_compact(arguments: argparse.Namespace) -> None:
 
 def _smaller(source: Place, arguments: argparse.Namespace) -> tuple[nn.Module, Any]:
     """Return the compact model of a checkpoint, and an example with all joints."""
-    model = load_pruned(_class_of(arguments.model), source, joints=arguments.joints)
+    model = _loaded(source, arguments)
     example = _example(model, arguments.shape)
     takes = "all" if arguments.all else "kept"
     selection = analyze_pruning(model)
     return compact(model, selection, example, takes=takes, whole=arguments.whole), example
+
+
+def _loaded(source: Place, arguments: argparse.Namespace) -> nn.Module:
+    """Return the pruned model of a checkpoint, or say that its class does not fit."""
+    model_class = _class_of(arguments.model)
+    try:
+        return load_pruned(model_class, source, joints=arguments.joints)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"Expected the class that was trained but got {arguments.model}: {_said(error)}. Pass "
+            "that class, whose arguments save_hyperparameters keeps; others can be loaded by "
+            "load_pruned(Class, path, **arguments) in Python."
+        ) from error
+
+
+def _said(error: Exception) -> str:
+    """Return an error in a line, with its kind where that is not said."""
+    text = " ".join(str(error).split())
+    known = isinstance(error, (ImportError, AttributeError, ValueError))
+    return (text if known else f"{type(error).__name__}: {text}").rstrip(".")
 
 
 def _kept(example: Any, model: nn.Module) -> Call:
@@ -155,10 +175,10 @@ def _class_of(name: str) -> type[nn.Module]:
         sys.path.insert(0, "")  # the current folder, as in `python -m`
     try:
         found = getattr(importlib.import_module(module), word) if word else None
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever their module raises when it is imported
         raise ValueError(
-            f"Expected a class as package.module:Class but got {name}: {error}. Run the command "
-            "where `python -c 'import package.module'` works."
+            f"Expected a class as package.module:Class but got {name}: {_said(error)}. Run the "
+            "command where `python -c 'import package.module'` works."
         ) from error
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ValueError(

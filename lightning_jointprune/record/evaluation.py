@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -119,33 +120,48 @@ class JointEvaluation:
 # --- text -----------------------------------------------------------------------------------------
 
 
+TITLES = ("joint", "drop costs", "most in class", "permuting costs", "adding gains")
+
+
 def _text(estimate: Estimate | None) -> str:
     return "" if estimate is None else str(estimate)
 
 
 def _table(evaluation: JointEvaluation, width: int) -> str:
-    table = Table(box=box.ASCII2, show_edge=False, pad_edge=False)
-    for title in ("joint", "drop costs", "most in class", "permuting costs", "adding gains"):
-        table.add_column(title, justify="left" if title == "joint" else "right", overflow="fold")
     kept = [evaluation.joint_names[index] for index in evaluation.indices]
     dearest = evaluation.drop or evaluation.permute
     rows = sorted(kept, key=lambda name: -dearest[name].value if name in dearest else 0.0)
     rows += sorted(evaluation.add, key=lambda name: -evaluation.add[name].value)
+    lines = []
     for name in rows:
         lost = dict(
             zip(evaluation.per_class, evaluation.per_class_drop.get(name, ()), strict=False)
         )
         most = max(lost, key=lambda label: lost[label], default=None)
-        table.add_row(
-            Text(name),
+        cells = (
+            name,
             _text(evaluation.drop.get(name)),
             "" if most is None else f"{lost[most]:.3f} ({most})",
             _text(evaluation.permute.get(name)),
             _text(evaluation.add.get(name)),
         )
-    for name, cost in evaluation.groups.items():
-        table.add_row(Text(f"group {name}"), _text(cost), "", "", "")
-    return as_text(table, width)
+        lines.append(cells)
+    lines += [
+        (f"group {name}", _text(cost), "", "", "") for name, cost in evaluation.groups.items()
+    ]
+    return as_text(_without_empty_columns(lines), width)
+
+
+def _without_empty_columns(lines: Sequence[Sequence[str]]) -> Table:
+    """Return the table of these lines, in which no name is broken as long as others can be."""
+    table = Table(box=box.ASCII2, show_edge=False, pad_edge=False)
+    used = [at for at in range(len(TITLES)) if at == 0 or any(line[at] for line in lines)]
+    for at in used:
+        side: Any = "right" if at else "left"
+        table.add_column(TITLES[at], justify=side, overflow="fold", no_wrap=not at)
+    for line in lines:
+        table.add_row(*(Text(line[at]) for at in used))
+    return table
 
 
 def _read(path_or_text: PathLike) -> JointEvaluation:

@@ -82,6 +82,20 @@ def test_show_tells_every_rung_of_a_ladder_or_the_one_asked_for(
     assert "joints out of 1, 3 but got 2" in capsys.readouterr().err
 
 
+def test_report_of_another_number_of_joints_stands_beside_that_of_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rungs = (selection_of((0, 1, 2)), selection_of((1,)))
+    PruningRecord(rungs[1], rungs=rungs).to_json(tmp_path)
+    assert main(["report", str(tmp_path), "--joints", "3"]) == 0
+    written = Path(capsys.readouterr().out.strip())
+    assert written == tmp_path / "joint_importance_3.html"
+    assert "3 of 17 joints are kept" in written.read_text(encoding="utf-8")
+    assert not (tmp_path / "joint_importance.html").exists()
+    assert main(["report", str(tmp_path), "--joints", "2"]) == 2
+    assert "joints out of 1, 3 but got 2" in capsys.readouterr().err
+
+
 def test_show_draws_the_curve_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = {1: 0.5, 2: 0.75, 3: None, 8: 0.99, 17: 1.0}
     compared(values, 8, samples=100).to_json(tmp_path)

@@ -92,14 +92,49 @@ def test_a_checkpoint_is_exported_as_it_is_asked_for(
         (["compact", "a.ckpt", "--model", "tests.zoo.models:B"], "a module's class as"),
         (["compact", "a.ckpt", "--model", ":A"], "package.module:Class but got :A"),
         (["compact", "a.ckpt", "--model", ".models:A"], "package.module:Class but got .models:A"),
+        (["compact", "a.ckpt", "--model", "broken:A"], "broken:A: SyntaxError: "),
+        (["compact", "a.ckpt", "--model", "failing:A"], "failing:A: ZeroDivisionError: "),
+        (["compact", "a.ckpt", *MODEL], "a.ckpt, which is none, or cut off"),
     ],
 )
 def test_says_in_one_line_what_to_type_instead(
     words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.ckpt").touch() if "a.ckpt" in words else None
+    (tmp_path / "broken.py").write_text("class A(")
+    (tmp_path / "failing.py").write_text("1 / 0")
     assert main(words) == 2
-    assert said in capsys.readouterr().err
+    found = capsys.readouterr().err
+    assert said in found
+    assert found.count("\n") == 1
+
+
+class Larger(CallsItself):
+    """Has a layer that the checkpoint has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more = torch.nn.Linear(2, 2)
+
+
+class Told(CallsItself):
+    """Needs an argument that the checkpoint has not."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+
+def test_a_class_that_was_not_trained_is_said_in_one_line(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, said in (("Larger", "RuntimeError: "), ("Told", "'width'. Pass that class")):
+        assert main(["compact", str(checkpoint), "--model", f"{__name__}:{name}", *SHAPE]) == 2
+        found = capsys.readouterr().err
+        assert found.startswith(
+            f"jointprune: Expected the class that was trained but got {__name__}"
+        )
+        assert said in found
+        assert found.count("\n") == 1
 
 
 class WithExample(WholeBatch):

@@ -12,6 +12,7 @@ import pytest
 from lightning_jointprune.record.confounds import JointInput, confounds
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
+from lightning_jointprune.skeletons import get_skeleton
 
 EVALUATION = JointEvaluation(
     joint_names=("wrist", "thumb", "[index]"),
@@ -116,3 +117,16 @@ def test_the_table_begins_with_the_joint_that_costs_most() -> None:
         "",
     ]
     assert str(EVALUATION).splitlines()[0] == lines[0]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_the_table_breaks_no_name_and_has_no_empty_column(width: int) -> None:
+    names = get_skeleton("mediapipe_hands").joints
+    costs = dict.fromkeys(names, Estimate(0.25, 0.125, 0.375))
+    evaluation = JointEvaluation(names, (*range(42),), "accuracy", 40, Estimate(0.9), costs)
+    _, head, _, *rows = evaluation.summary(width).splitlines()
+    assert [title.strip() for title in head.split("|")] == ["joint", "drop costs"]
+    assert [row.split("|")[0].strip() for row in rows] == list(names)
+    more = dataclasses.replace(evaluation, permute=costs, add=costs)
+    shown = {row.split("|")[0].strip() for row in more.summary(width).splitlines()[3:]}
+    assert shown - {"joint", ""} - {row for row in shown if set(row) <= {"-", "+"}} == set(names)

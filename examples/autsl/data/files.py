@@ -64,7 +64,10 @@ def _stream_problem(
     if found < promised:
         return "truncated", f"Expected {promised} frames but got {found}. Extract it again."
     if size is not None and (width, height) != (size, size):
-        return "wrong-size", f"Expected {size} x {size} pixels but got {width} x {height}."
+        return "wrong-size", (
+            f"Expected {size} x {size} pixels but got {width} x {height}. Extract it again; for "
+            "data of other sizes, which the training scales itself, pass --size null."
+        )
     return None
 
 

@@ -102,6 +102,11 @@ def runs_of(cells: Iterable[Cell], folder: Path) -> list[Run]:
     return found
 
 
+def num_signs_of(runs: Iterable[Run]) -> int:
+    """Return how many signs the runs were tested on; 0 without a run."""
+    return max((len({*run.result["test"]["signs"]}) for run in runs), default=0)
+
+
 def rows_of(runs: Iterable[Run]) -> list[Row]:
     """Return means over seeds, with 95 % intervals where several; the most joints first."""
 

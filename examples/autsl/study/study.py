@@ -25,11 +25,12 @@ from typing import Any
 
 from rich.console import Console
 
-from examples.autsl.data.statistics import comparisons_of, rows_of, runs_of
+from examples.autsl.data.labels import NUM_SIGNS
+from examples.autsl.data.statistics import comparisons_of, num_signs_of, rows_of, runs_of
 from examples.autsl.study.cell import METRICS
 from examples.autsl.study.engines import run_commands
 from examples.autsl.study.selections import LADDER, MATCHED, Cell, cells_of, path_of
-from examples.autsl.study.tables import write_tables
+from examples.autsl.study.tables import PUBLISHED, write_tables
 
 
 def main(
@@ -69,7 +70,8 @@ def main(
             run_commands(engine, _commands(ready, out), out, engine_settings)
     finally:
         runs = runs_of(cells, out)
-        write_tables(rows_of(runs), comparisons_of(runs), tuple(METRICS.values()), out, cells)
+        tables = rows_of(runs), comparisons_of(runs), tuple(METRICS.values()), out, cells
+        write_tables(*tables, PUBLISHED if num_signs_of(runs) == NUM_SIGNS else ())
         done = sum(path_of(cell, out).is_file() for cell in cells)
         console.print(f"{done} of {len(cells)} cells are finished. Tables: {out / 'study.html'}")
 

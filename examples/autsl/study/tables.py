@@ -71,6 +71,7 @@ def write_tables(
     metrics: Sequence[str],
     folder: Path,
     cells: Sequence[Cell] = (),
+    published: Sequence[Published] = (),
 ) -> None:
     """Write `study.csv`, `tests.csv`, `study.tex` and `study.html`, each whole or not at all.
 
@@ -82,12 +83,13 @@ def write_tables(
         metrics: names of the values of a row; the first is that of the frontier.
         folder: of the study.
         cells: those whose joints and reports the page shows.
+        published: what others reached on the same data.
     """
     write_text(folder / "study.csv", _rows_csv(rows, metrics))
     write_text(folder / "tests.csv", _tests_csv(tests))
-    write_text(folder / "study.tex", _latex(rows, metrics))
+    write_text(folder / "study.tex", _latex(rows, metrics, published))
     try:
-        write_text(folder / "study.html", _page(rows, tests, metrics, folder, cells))
+        write_text(folder / "study.html", _page(rows, tests, metrics, folder, cells, published))
     except Exception as error:  # the models are trained: no failure here may look like theirs
         warnings.warn(
             f"The page could not be written to {folder / 'study.html'}: {error!r}. The cells and "
@@ -102,6 +104,7 @@ def _page(
     metrics: Sequence[str],
     folder: Path,
     cells: Sequence[Cell],
+    published: Sequence[Published],
 ) -> str:
     kept = kept_of(cells, folder)
     return fill_page(
@@ -111,7 +114,7 @@ def _page(
         rows=rows,
         tests=tests,
         metrics=metrics,
-        published=PUBLISHED,
+        published=published,
         kept=[(row, kept[row[:3]]) for row in rows if row[:3] in kept],
         unfinished=unfinished_of(cells, folder),
     )
@@ -158,7 +161,7 @@ def _tests_csv(tests: Sequence[Comparison]) -> str:
     return _csv(lines)
 
 
-def _latex(rows: Sequence[Row], metrics: Sequence[str]) -> str:
+def _latex(rows: Sequence[Row], metrics: Sequence[str], others: Sequence[Published]) -> str:
     """Return a `booktabs` table in per cent; intervals as ±, where there are several seeds.
 
     The published rows are apart, each with its source in place of the metrics that it lacks.
@@ -173,8 +176,8 @@ def _latex(rows: Sequence[Row], metrics: Sequence[str]) -> str:
         ends = row.signers and f"{_share(row.signers[0])}--{_share(row.signers[2])}"
         names = [_escaped(row.encoder), _escaped(row.selection), str(row.joints), str(row.seeds)]
         lines.append(" & ".join([*names, *map(_per_cent, row.values), ends or ""]) + r" \\")
-    lines.append(r"\midrule")
-    for published in PUBLISHED:
+    lines += [r"\midrule"] if others else []
+    for published in others:
         model = rf"\multicolumn{{2}}{{l}}{{{_escaped(published.model)}}}"
         source = rf"\multicolumn{{{len(metrics)}}}{{l}}{{{_escaped(published.source)}}}"
         cells = [model, published.joints, published.seeds, f"{published.value:.2f}", source]

@@ -22,7 +22,8 @@ from jsonargparse import auto_cli
 
 import examples
 from examples.autsl.check import check
-from examples.autsl.data.statistics import Comparison, Row
+from examples.autsl.data.labels import NUM_SIGNS
+from examples.autsl.data.statistics import Comparison, Row, Run, num_signs_of
 from examples.autsl.data.synthetic import SyntheticSettings, make_synthetic
 from examples.autsl.study.selections import Cell, cells_of, path_of
 from examples.autsl.study.study import main as study
@@ -172,7 +173,7 @@ def test_tables_show_means_and_intervals_and_escape_names(tmp_path: Path) -> Non
     ]
     paired = PairedTest("<i>", "b", Estimate(0.1, 0.0, 0.2), 0.01, 0.02)
     tests = [Comparison("gru", 5, "clips", paired)]
-    write_tables(rows, tests, ["top-1"], tmp_path)
+    write_tables(rows, tests, ["top-1"], tmp_path, published=PUBLISHED)
     with (tmp_path / "study.csv").open(newline="") as file:
         assert list(csv.reader(file))[1:] == [
             ["<b>", "openhands_27", "27", "3", "0.9", "0.88", "0.92", "0.5", "0.7", "0.9"],
@@ -204,7 +205,7 @@ def test_tables_show_means_and_intervals_and_escape_names(tmp_path: Path) -> Non
 
 def test_published_figures_stand_apart_with_their_sources(tmp_path: Path) -> None:
     rows = [Row("gru", "ladder", 5, 1, (Estimate(0.5), Estimate(0.6)))]
-    write_tables(rows, [], ["top-1", "top-5"], tmp_path)
+    write_tables(rows, [], ["top-1", "top-5"], tmp_path, published=PUBLISHED)
     page = Outline(tmp_path / "study.html")
     _, own, published = (tmp_path / "study.tex").read_text().split("\\midrule\n")
     lines = [line for line in published.splitlines() if line.endswith(r"\\")]
@@ -220,6 +221,19 @@ def test_published_figures_stand_apart_with_their_sources(tmp_path: Path) -> Non
         assert f"& {row.joints} & {row.seeds} & {row.value:.2f} &" in line
     assert r"\multicolumn{2}{l}{Sincan \& Keles 2020, arXiv:2008.00932} \\" in lines[0]
     assert r"notes in hatch5o6/asl\_classification on GitHub" in lines[-1]
+
+
+def test_published_figures_stand_only_beside_runs_of_as_many_signs(tmp_path: Path) -> None:
+    def run(signs: int) -> Run:
+        return Run("gru", "ladder", 5, 0, False, {"test": {"signs": [*range(signs), 0]}})
+
+    assert num_signs_of([run(226), run(225)]) == NUM_SIGNS
+    assert num_signs_of([run(8)]) == 8
+    assert num_signs_of([]) == 0
+    write_tables([Row("gru", "ladder", 5, 1, (Estimate(0.5),))], [], ["top-1"], tmp_path)
+    text, latex = Outline(tmp_path / "study.html").text, (tmp_path / "study.tex").read_text()
+    assert not any(word in text + latex for word in ("ublished", "SAM-SLR", "AUTSL"))
+    assert latex.count("midrule") == 1
 
 
 def test_page_says_what_a_ladder_shares_and_that_nothing_is_compared_yet(tmp_path: Path) -> None:
