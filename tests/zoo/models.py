@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -459,6 +460,23 @@ class Packed(Padded):
         return cross_entropy(self(batch[0]), batch[1])
 
 
+class MaskedPose(NoForward):
+    """A `MaskedTensor` of pose-format, whose missing points the step fills with 0."""
+
+    def batch(self) -> Any:
+        from pose_format.torch.masked import MaskedTensor  # an extra
+
+        there = torch.ones(B, T, J, C, dtype=torch.bool)
+        there[1, -2:] = False
+        return {"pose": MaskedTensor(skeletons(B, T, J, C), there), "sign": signs()}
+
+    def skeleton(self, batch: Any) -> Tensor:
+        return batch["pose"].zero_filled()
+
+    def step(self, batch: Any) -> Tensor:
+        return cross_entropy(self.encoder(batch["pose"].zero_filled()), batch["sign"])
+
+
 class NoSkeleton(Model):
     """Features and images: nothing of which has joints. It is in no zoo, as it is refused."""
 
@@ -553,6 +571,7 @@ ZOO: list[tuple[str, Callable[[], Any], str, str]] = [
     ("diffusion", Diffusion, "noisy", "b t j c"),
     ("padded", Padded, "x", "b t j c"),
     ("packed", Packed, "packed.data", "b (j c)"),
+    *([("masked_pose", MaskedPose, "encoder:x", "b t j c")] if find_spec("pose_format") else []),
     ("double", Double, "x", "b t j c"),
     ("stubborn_batch", StubbornBatch, "batch.skeleton", "b t j c"),
     ("channels_first", shaped(B, C, T, J), "x", "b c t j"),

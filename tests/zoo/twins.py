@@ -235,6 +235,12 @@ class Diffusion(Gated, models.Diffusion):
         return super().forward(self.gate(noisy), step)
 
 
+class MaskedPose(Gated, models.MaskedPose):
+    def step(self, batch: Any) -> Tensor:
+        x = self.gate(batch["pose"].zero_filled())
+        return cross_entropy(self.encoder(x), batch["sign"])
+
+
 class Padded(Gated, models.Padded):
     def forward(self, x: Tensor, padded: Tensor) -> Tensor:
         return super().forward(self.gate(x), padded)
@@ -315,6 +321,7 @@ TWINS: dict[str, type[Gated]] = {
     "diffusion": Diffusion,
     "padded": Padded,
     "packed": Packed,
+    "masked_pose": MaskedPose,
     "double": Double,
     "stubborn_batch": StubbornBatch,
     "channels_first": ThirdAxis,
