@@ -21,7 +21,9 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipP
 
 import lightning_jointprune
 from lightning_jointprune.cli.main import _parser, main
+from lightning_jointprune.joint_files.formats import SUFFIXES
 from lightning_jointprune.search import budgets
+from tests.clips import write_clips
 from tests.runs import SHORT_RUNS
 from tests.stand_ins import finished_runs, names_of_pages
 
@@ -121,6 +123,7 @@ PARSERS = (
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     finished_runs(folder)
+    write_clips(folder)
     return folder
 
 
@@ -201,6 +204,20 @@ def test_a_heading_quotes_a_message_that_there_is() -> None:
             pattern.pattern for pattern in quoted(heading) if not any(map(pattern.match, messages))
         ]
         assert stale == [], heading
+
+
+def test_every_kind_of_file_has_a_section_with_code() -> None:
+    """The code is run with all others of the page."""
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[.*?\]\(#([\w-]+)\)", page, re.MULTILINE)
+    sections = {
+        re.sub(r"[^\w -]", "", part.partition("\n")[0]).lower().replace(" ", "-"): part
+        for part in page.split("\n### ")[1:]
+    }
+    assert rows == list(sections)
+    assert all("```python" in part for part in sections.values())
+    table = "".join(line for line in page.splitlines() if line.startswith("| ["))
+    assert [s for s in SUFFIXES if s.strip(".") not in table.lower()] == []
 
 
 def test_the_pages_of_the_site_are_those_of_the_folder() -> None:

@@ -18,67 +18,9 @@ from lightning_jointprune.joint_files.select import SelectJoints
 from lightning_jointprune.record import versions
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
+from tests.clips import PARTS, alphapose, flat, mmpose, openpose
 from tests.joint_files.written import selection_of
 from tests.poses import header_of
-
-PARTS = {
-    component.name: len(component.points) for component in header_of("openpose_137").components
-}
-
-
-def flat(points: int, seed: int) -> list[float]:
-    return np.random.default_rng(seed).uniform(0.1, 600, 3 * points).tolist()
-
-
-def openpose(people: int = 1, seed: int = 0, without: Any = ()) -> dict[str, Any]:
-    """Return a frame of OpenPose."""
-    return {
-        "version": 1.3,
-        "people": [
-            {
-                "person_id": [-1],
-                **{
-                    name: [] if name in without else flat(size, seed + 10 * person + n)
-                    for n, (name, size) in enumerate(PARTS.items())
-                },
-                **{name.replace("_2d", "_3d"): [] for name in PARTS},
-            }
-            for person in range(people)
-        ],
-    }
-
-
-def alphapose(points: int, frames: int = 3, people: int = 1) -> list[dict[str, Any]]:
-    return [
-        {
-            "image_id": f"clip_{frame}.jpg",
-            "category_id": 1,
-            "keypoints": flat(points, 100 * frame + person),
-            "score": 2.5,
-            "box": [1.0, 2.0, 3.0, 4.0],
-        }
-        for frame in range(frames)
-        for person in range(people)
-    ]
-
-
-def mmpose(points: int, frames: int = 3, people: int = 1) -> list[dict[str, Any]]:
-    random = np.random.default_rng(0)
-    return [
-        {
-            "frame_id": frame,
-            "instances": [
-                {
-                    "keypoints": random.uniform(0, 600, (points, 2)).tolist(),
-                    "keypoint_scores": random.uniform(0, 1, points).tolist(),
-                    "bbox": [[1.0, 2.0, 3.0, 4.0]],
-                    "bbox_score": 0.5,
-                }
-                for _ in range(people)
-            ],
-        }
-        for frame in range(frames)
-    ]
 
 
 def described(points: list[dict[str, Any]], names: Any) -> dict[str, Any]:

@@ -16,30 +16,12 @@ from lightning_jointprune.joint_files.rewrite import rewrite
 from lightning_jointprune.joint_files.select import SelectJoints
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.skeletons import get_skeleton
+from tests.clips import table_of
 from tests.joint_files.written import noise
 
-SIZES = {"face": 468, "left_hand": 21, "pose": 33, "right_hand": 21}
 NAMES = get_skeleton("mediapipe_holistic").joints
 KEPT = (0, 467, 468, 500, 542)
 SELECTION = JointSelection(KEPT, 543, NAMES, tuple(0.9 if j in KEPT else 0.1 for j in range(543)))
-
-
-def table_of(x: Any, first: int = 20) -> pa.Table:
-    """Return frames of the competition's landmarks, of which NaN were not found."""
-    frames = len(x)
-    kinds = [kind for kind, size in SIZES.items() for _ in range(size)]
-    numbers = [number for size in SIZES.values() for number in range(size)]
-    frame = np.repeat(np.arange(first, first + frames, dtype=np.int16), 543)
-    rows = zip(frame, kinds * frames, numbers * frames, strict=True)
-    return pa.table(
-        {
-            "frame": frame,
-            "row_id": [f"{f}-{kind}-{number}" for f, kind, number in rows],
-            "type": kinds * frames,
-            "landmark_index": np.array(numbers * frames, np.int16),
-            **{name: x[..., n].reshape(-1).astype(np.float64) for n, name in enumerate("xyz")},
-        }
-    )
 
 
 @pytest.fixture

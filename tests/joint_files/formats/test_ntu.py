@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,29 +13,12 @@ from lightning_jointprune.joint_files.rewrite import outputs_of, rewrite
 from lightning_jointprune.joint_files.select import SelectJoints
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.skeletons import get_skeleton
+from tests.clips import BODY, joints, text_of
 
 NAMES = get_skeleton("ntu_25").joints
 KEPT = (0, 3, 11, 24)
 SELECTION = JointSelection(KEPT, 25, NAMES, tuple(0.9 if j in KEPT else 0.1 for j in range(25)))
-BODY = "72057594037931101"
 OTHER = "72057594037931368"
-
-
-def text_of(frames: list[dict[str, Any]]) -> str:
-    """Return the text of frames, each with the joints of bodies, shape `(25, 12)`."""
-    lines = [str(len(frames))]
-    for frame in frames:
-        lines.append(str(len(frame)))
-        for body, joints in frame.items():
-            lines += [f"{body} 0 1 1 1 1 0 0.02764709 0.05745083 2", str(len(joints))]
-            lines += [" ".join(map(str, joint)) for joint in joints.tolist()]
-    return "\r\n".join(lines) + "\r\n"
-
-
-def joints(seed: int, count: int = 25) -> Any:
-    values = np.random.default_rng(seed).normal(size=(count, 12)).round(7)
-    values[:, 11] = seed % 3
-    return values
 
 
 def test_a_body_keeps_its_place_among_the_people(tmp_path: Path) -> None:
