@@ -115,7 +115,7 @@ def _foretold(joint: int, moments: _Moments) -> Tensor:
     ridge = RIDGE * spread[:, None, None] / len(unit) * unit
     slope = torch.linalg.solve(torch.where(usable[:, None, None], inner + ridge, unit), outer)
     explained: Tensor = (slope * (2 * outer - inner @ slope)).sum((-2, -1))
-    return (explained / total).clamp(0, 1).where(usable, 0.0)
+    return (explained / total).clamp(0, 1).where(usable, 0.0).nan_to_num(0.0)  # of huge numbers
 
 
 def _diagonal(x: Tensor) -> Tensor:

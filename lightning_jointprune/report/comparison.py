@@ -7,6 +7,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from lightning_jointprune.gates.masks import hard_mask_of_units
@@ -20,7 +21,7 @@ from lightning_jointprune.measure.agreement import (
 )
 from lightning_jointprune.record.intervals import Estimate, wilson
 from lightning_jointprune.record.record import PruningRecord
-from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.record.selection import JointSelection, stand_ins_of
 from lightning_jointprune.record.stored import as_code
 
 
@@ -309,19 +310,29 @@ def consensus(
         "skeleton": first.skeleton,
         "stability": None if found is None else found.value,
     }
+    selection = JointSelection(
+        indices=_most_kept(first, votes, means, joints, len(runs)),
+        num_joints=first.selection.num_joints,
+        joint_names=first.selection.joint_names,
+        keep_probabilities=means,
+        source=source,
+    )
     return Consensus(
-        selection=JointSelection(
-            indices=_most_kept(first, votes, means, joints, len(runs)),
-            num_joints=first.selection.num_joints,
-            joint_names=first.selection.joint_names,
-            keep_probabilities=means,
-            source=source,
-        ),
+        selection=replace(selection, stand_ins=stand_ins_of(selection, _mean_redundancy(runs))),
         votes=votes,
         shares=tuple(wilson(count / len(runs), len(runs)) for count in votes),
         stability=found,
         bounds=_bounds(first, votes, len(runs)) if halves else (),
     )
+
+
+def _mean_redundancy(records: Iterable[PruningRecord]) -> list[list[float]]:
+    """Return how well joints foretell each other in the mean of the runs that know it."""
+    known = [record.redundancy for record in records if record.redundancy]
+    return [
+        [round(statistics.fmean(values), 2) for values in zip(*rows, strict=True)]
+        for rows in zip(*known, strict=True)
+    ]
 
 
 def expected_wrong(kept: float, joints: int, threshold: float) -> float:

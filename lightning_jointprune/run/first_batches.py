@@ -386,7 +386,7 @@ class Redundancy(FirstBatches):
     They are of steps that are spread evenly over the warm-up: of all of them at first, and whenever
     that is too many frames, of half as many. A run with a short warm-up goes on until it has half
     of the frames. In a step, they are spread evenly over samples and time. No random number is
-    drawn, and nothing waits for the device before the end.
+    drawn, and nothing waits for the device before the end. Each process looks at its own batches.
 
     Args:
         num_joints: J.

@@ -80,6 +80,12 @@ def test_nothing_is_said_of_joints_that_stand_still_or_are_seldom_seen_together(
     assert r2[3].tolist() == r2[:, 3].tolist() == [0.0] * 5
 
 
+def test_numbers_too_large_to_multiply_say_nothing() -> None:
+    x = torch.randn(99, 2, 2, generator=torch.Generator().manual_seed(3))
+    x[::9, 0] = torch.finfo(torch.float32).max  # as some detectors write for a missing joint
+    assert redundancy(x).isfinite().all()
+
+
 def test_no_random_number_is_drawn() -> None:
     before = torch.get_rng_state()
     redundancy(torch.zeros(40, 2, 2))

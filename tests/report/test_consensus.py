@@ -266,6 +266,18 @@ def test_folds_of_one_data_set_differ_by_a_sample() -> None:
     assert consensus(runs).votes[0] == 2
 
 
+def test_stand_ins_are_those_of_the_runs_in_the_mean() -> None:
+    rows = [[float(k == d) for d in range(5)] for k in range(5)]
+    first, second = ([[*row] for row in rows] for _ in range(2))
+    first[0][2], second[0][2], first[1][4] = 0.9, 0.75, 0.99
+    runs = [
+        replace(FOUR[n], redundancy=known)
+        for n, known in zip("123", (first, second, ()), strict=True)
+    ]
+    assert consensus(runs).selection.stand_ins == {"a": {"c": pytest.approx(0.825, abs=0.006)}}
+    assert consensus(FOUR).selection.stand_ins == {}
+
+
 @pytest.mark.parametrize("junk", [None, "x", {}, [None], [99], {"a": {"b": [1]}}, {"a": [99]}, 3])
 def test_settings_that_no_run_has_are_passed_over(junk: Any) -> None:
     asked = {"keep": junk, "drop": junk, "groups": junk, "tied": True, "budget": junk}
