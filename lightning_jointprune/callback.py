@@ -256,7 +256,7 @@ class JointPruningCallback(pl.Callback):
         self._come()
         logits = self._search.logits
         if self._start is None:  # no checkpoint is resumed
-            for layer in self._replaced:
+            for layer in self._replaced if self._search.controller.searches else ():
                 rank_zero_warn(_ANEW.format(len(layer.get_active_joints()), layer.num_joints))
             if self._entrance.inside:  # nor does this one know anything yet
                 self._search.layer.reset()

@@ -179,6 +179,17 @@ def test_the_checkpoint_brings_the_mask() -> None:
     assert model.got.ne(0).any(dim=3).any(dim=1).any(dim=0).tolist() == list(MASK)
 
 
+@pytest.mark.filterwarnings("error:The model was pruned before")
+def test_a_model_that_was_pruned_before_is_trained_on_with_the_given_joints() -> None:
+    """No search begins anew with all joints, of which a warning would be."""
+    run = fit(Classifier(), pruning(GivenJoints([0])), max_epochs=1)
+    run.save_checkpoint("end.ckpt")
+    model, callback = load_pruned(Classifier, "end.ckpt").train(), given()
+    fit(model, callback, max_epochs=1)
+    assert callback.selection.indices == KEPT
+    assert masks(model, "train") == {MASK}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
