@@ -579,7 +579,35 @@ def _beside_baseline(record: PruningRecord, alone: float, baseline: float) -> Fi
         "check" if beyond else "note",
         title,
         f"It is {show(alone)} against {show(baseline)}."
-        + (" Keep more joints, by a lower price or a larger number." if beyond else ""),
+        + (f" {_remedy(record)}" if beyond else ""),
+    )
+
+
+def _remedy(record: PruningRecord) -> str:
+    """Return what to do where a metric is worse with the kept joints than with all of them."""
+    return _overfitting(record) or "Keep more joints, by a lower price or a larger number."
+
+
+GAP = 0.1  # share by which the training loss has fallen and the validation's risen, 0 to 1
+
+
+def _overfitting(record: PruningRecord) -> str:
+    """Return what to say of a model whose training loss fell while the validation's rose, or "".
+
+    The search does not count, since the noise of its gates is in the training loss.
+    """
+    known, metric = [], ""
+    for note in record.history:
+        metric = metric or next((name for name in note.metrics if "loss" in name.lower()), "")
+        if note.phase in ("warmup", "final") and note.loss is not None and metric in note.metrics:
+            known.append((note.metrics[metric], note.loss))
+    (best, before), (last, now) = (min(known), known[-1]) if known else ((0.0, 0.0), (0.0, 0.0))
+    if min(best, before) <= 0.0 or last < (1.0 + GAP) * best or now > (1.0 - GAP) * before:
+        return ""
+    return (
+        f"The training loss fell from {show(before)} to {show(now)} while {metric} rose from "
+        f"{show(best)} to {show(last)}: the model overfits, which more joints would not mend. "
+        "Train with more data or more regularization, or for fewer epochs."
     )
 
 
@@ -595,8 +623,7 @@ def _beside_most(record: PruningRecord) -> Iterator[Finding]:
         yield Finding(
             "check",
             f"{metric} is worse than with all {usable} joints, as this run trained them.",
-            f"It is {show(chosen)} against {show(most.value)}. Keep more joints, by a lower price "
-            "or a larger number.",
+            f"It is {show(chosen)} against {show(most.value)}. {_remedy(record)}",
         )
 
 

@@ -9,11 +9,15 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+import torch
 from lightning.pytorch.loggers import CSVLogger
 from lightning_utilities.core import rank_zero
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
-from tests.runs import SHORT_RUNS, Classifier, clips, fit, pruning
+from lightning_jointprune import JointPruningCallback
+from lightning_jointprune.report.doubts import findings
+from tests.runs import SHORT_RUNS, C, Classifier, T, clips, fit, pruning
 
 pytestmark = [*SHORT_RUNS, pytest.mark.usefixtures("run_folder")]
 
@@ -28,6 +32,35 @@ def test_each_phase_is_one_line_and_the_end_is_the_answer(said: list[str]) -> No
     assert callback.selection.sentence() in closing
     assert closing.count("KEEP") == 3
     assert closing.endswith(f"The report is {callback.report_path}")
+
+
+def test_the_end_has_the_verdict_and_every_doubt_below_the_sentence(said: list[str]) -> None:
+    callback = pruning()
+    fit(Classifier(), callback)
+    *before, rest = said[-1].partition("Read this with care:\n")
+    assert callback.selection.sentence() in before[0]
+    doubts, _, after = rest.partition("\nThe report says what to do about each.\n")
+    found = [finding for finding in findings(callback.record) if finding.level == "check"]
+    assert doubts.splitlines() == [f"- {finding.title}" for finding in found]
+    assert "- The search had 16 steps, and which joints are kept may depend on that." in doubts
+    assert after.startswith("3 of 8 joints kept")
+
+
+def test_joints_without_names_are_offered_the_skeletons_of_as_many(said: list[str]) -> None:
+    data = DataLoader(TensorDataset(torch.randn(8, T, 21, C), torch.zeros(8).long()), batch_size=4)
+    for arguments in ({"num_joints": 21}, {"skeleton": "mediapipe_hand"}):
+        fit(
+            Classifier(joints=21),
+            JointPruningCallback(**arguments),
+            train=data,
+            val=data,
+            fast_dev_run=1,
+        )
+    (offered,) = (line for line in said if "no names" in line)
+    assert offered == (
+        "Joint pruning: these 21 joints have no names. If it is theirs, pass "
+        'skeleton="mediapipe_hand" for names, body parts and a drawing.'
+    )
 
 
 @pytest.mark.parametrize(("level", "lines"), [(logging.INFO, 4), (logging.ERROR, 0)])

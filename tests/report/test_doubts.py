@@ -373,6 +373,46 @@ def test_a_metric_that_is_worse_than_without_pruning_is_said() -> None:
     assert "val_acc is the same as without pruning." in titles(same, "note")
 
 
+@pytest.mark.parametrize(
+    ("losses", "overfits"),
+    [
+        ([(1.0, 0.9), (0.8, 0.7), (0.3, 1.2)], True),
+        ([(1.0, 0.9), (0.8, 0.7), (0.3, 0.75)], False),  # the validation's hardly rose
+        (
+            [(1.0, 0.9), (0.8, 0.7), (0.9, 1.2)],
+            False,
+        ),  # nor did the training's fall: too few joints
+        ([(1.0, -0.9), (0.8, -0.7), (0.3, -0.2)], False),  # of losses below 0 nothing is said
+        ([(None, 0.9), (0.8, None), (0.3, 1.2)], False),
+        ([], False),
+    ],
+)
+def test_more_joints_are_no_remedy_for_a_model_that_overfits(
+    losses: list[tuple[float | None, float | None]], overfits: bool
+) -> None:
+    base = record_of("coco_17", (0,), baseline={"val_acc": 0.95})
+    phases = ("warmup", "final", "final")
+    notes = [*zip(phases, losses, strict=False), ("search", (0.01, 0.01))]  # which does not count
+    history = tuple(
+        snapshot(
+            10,
+            phase,
+            base.selection.keep_probabilities,
+            loss=train,
+            metrics={"val_acc": 0.8} if val is None else {"val_acc": 0.8, "val_loss": val},
+        )
+        for phase, (train, val) in notes
+    )
+    (worse,) = (
+        finding
+        for finding in findings(replace(base, history=history))
+        if finding.title == "val_acc is 0.087 worse than without pruning."
+    )
+    said = "The training loss fell from 0.800 to 0.300 while val_loss rose from 0.700 to 1.200"
+    assert (said in worse.advice) == overfits
+    assert ("Keep more joints" in worse.advice) != overfits
+
+
 def test_without_a_baseline_the_curves_right_end_is_all_joints_as_the_run_trained_them() -> None:
     record = record_of("coco_17", (0, 1))
     few = record.selection
