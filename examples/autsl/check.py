@@ -42,6 +42,7 @@ from examples.autsl.data.labels import (
     scan_labels,
     signer_of,
 )
+from examples.autsl.data.pose_clips import pose_problems, skeleton_ending
 from examples.programs import one_line
 
 VIDEOS = ("_color.mp4", "_depth.mp4")
@@ -118,6 +119,8 @@ def check(
     """
     if not root.is_dir():
         raise ValueError(f"Expected AUTSL's folder but got nothing at {root}. Pass its path.")
+    joints = SUFFIXES["skeleton"]
+    endings = [skeleton_ending(root / SPLITS[0]) if e == joints else e for e in endings]
     num_signs, problems = _num_signs(root)
     labels: dict[str, dict[str, int]] = {}
     there: list[Path] = []
@@ -139,7 +142,7 @@ def check(
         ]
     if depth != "files":
         videos = [path for path in there if path.suffix == ".mp4"]
-        arrays = [path for path in there if path.suffix == ".npy"]
+        arrays = [path for path in there if path.suffix in (".npy", ".pose")]
         looked = _look(videos, size, depth, workers, progress)
         for split, clip, problem in itertools.chain(looked, _arrays(arrays)):
             problems.append(problem)
@@ -229,9 +232,11 @@ def _look(
 
 
 def _arrays(paths: Sequence[Path]) -> Iterator[tuple[str, str, Problem]]:
-    """Split, clip and what is wrong, of arrays that differ from most in their folder."""
+    """Split, clip and what is wrong, of arrays or `.pose` files unlike most in their folder."""
     for folder, group in itertools.groupby(paths, key=lambda path: path.parent):
-        for path, text in array_problems([*group]):
+        some = [*group]
+        find = pose_problems if some[0].suffix == ".pose" else array_problems
+        for path, text in find(some):
             yield folder.name, clip_of(path.name), Problem("array", str(path), text)
 
 

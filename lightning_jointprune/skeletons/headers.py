@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from copy import deepcopy
-from typing import Any
+from typing import Any, BinaryIO
 
 from lightning_jointprune.record.files import PathLike, place
 from lightning_jointprune.record.versions import check_installed
@@ -12,7 +12,7 @@ from lightning_jointprune.record.versions import check_installed
 SUFFIX = ".pose"
 VERSIONS = (0.0, 0.1, 0.2)
 _LAST: list[tuple[bytes, Any]] = []  # the header that was read last, after its bytes
-HEADER_BYTES = 1 << 20  # enough for any header: that of 576 points is of 30,000 bytes
+HEADER_BYTES = 1 << 16  # first bytes to read for a header: that of 576 points has 40,000
 
 
 def is_pose_file(name: object) -> bool:
@@ -29,11 +29,20 @@ def header_of_file(path: PathLike) -> Any:
     """
     try:
         with place(path).open("rb") as file:
-            return deepcopy(header_in(file.read(HEADER_BYTES), str(path))[0])
+            return deepcopy(header_at_start(file, str(path))[0])
     except FileNotFoundError as error:
         raise ValueError(
             f"Expected a .pose file but got {path}, which does not exist. Pass the path of a clip."
         ) from error
+
+
+def header_at_start(file: BinaryIO, name: str) -> tuple[Any, int]:
+    """Return the `PoseHeader` that a file begins with, see `header_in`; little else is read."""
+    content = file.read(HEADER_BYTES)
+    try:
+        return header_in(content, name)
+    except ValueError:
+        return header_in(content + file.read(), name)
 
 
 def header_in(content: bytes, name: str) -> tuple[Any, int]:

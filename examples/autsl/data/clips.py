@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from examples.autsl.data.files import save_array
 from examples.autsl.data.labels import SUFFIXES
+from examples.autsl.data.pose_clips import read_pose_clip, skeleton_ending
 from examples.autsl.data.preprocess import Preprocess, Standardizer, with_marks
 from examples.autsl.data.usable import BrokenClips
 
@@ -76,14 +77,15 @@ def read_skeleton(path: Path, num_frames: int | None = None) -> np.ndarray:
     """Read one clip's joints, shape `(frames, joints, coordinates)`; NaN where a joint is missing.
 
     Args:
-        path: a `.npy` file.
+        path: a `.npy` or a `.pose` file.
         num_frames: frames to return of a longer clip, spread evenly; None returns all.
 
     Raises:
         ValueError: if the file is no such array.
     """
     try:
-        clip = np.load(path, allow_pickle=False)
+        pose = path.suffix == ".pose"
+        clip = read_pose_clip(path) if pose else np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(
             f"Expected a skeleton array but got {error} in {path}. "
@@ -128,7 +130,7 @@ class FolderClips(Dataset[dict[str, Any] | None]):
         joint_shape: joints and coordinates that every clip must have; None for any.
         standardize: applied to the joints; None leaves them as they are.
         prepare: applied to the joints before that.
-        skeletons: the folder of the arrays, where they are not beside the videos.
+        skeletons: the folder of the joints, where they are not beside the videos.
         keep: whether to keep clips in memory once read (small data sets only).
         cache: folder to keep the sampled and resized frames in; None decodes every time.
         strict: whether a clip that cannot be read is an error; else it is named, and None.
@@ -151,6 +153,7 @@ class FolderClips(Dataset[dict[str, Any] | None]):
     ) -> None:
         self.folder = folder
         self.skeletons = skeletons or folder
+        self.ending = skeleton_ending(self.skeletons)
         self.names = list(labels)
         self.signs = list(labels.values())
         self.modalities = tuple(modalities)
@@ -174,7 +177,7 @@ class FolderClips(Dataset[dict[str, Any] | None]):
             index: number of the clip.
             num_frames: frames that are needed of a longer clip; None needs all.
         """
-        path = self.skeletons / f"{self.names[index]}{SUFFIXES['skeleton']}"
+        path = self.skeletons / f"{self.names[index]}{self.ending}"
         clip = self.prepare(read_skeleton(path, num_frames))
         if self.joint_shape is not None and clip.shape[1:] != self.joint_shape:
             joints, coordinates = self.joint_shape

@@ -39,6 +39,7 @@ from examples.autsl.data.clips import (
 from examples.autsl.data.files import Depth
 from examples.autsl.data.labels import SPLITS, read_labels, signer_of
 from examples.autsl.data.orders import check_anatomy, get_order, order_doubt, saved_order
+from examples.autsl.data.pose_clips import header_order
 from examples.autsl.data.preprocess import Preprocess, Standardizer
 from examples.autsl.data.synthetic import (
     JOINT_NAMES,
@@ -73,7 +74,8 @@ class SignData(pl.LightningDataModule):
         look: how far to look into the files before training: `files` only lists them, `packets`
             finds those that were cut off, `frames` decodes every frame.
         cache: folder to keep sampled and resized frames in; None decodes them every time.
-        skeletons: a folder's joints, where `examples.autsl.extract` has not written them into it.
+        skeletons: a folder's joints, where `examples.autsl.extract` has not written them into it:
+            arrays, or `.pose` files, `signer0_sample1_skeleton.pose`.
         order: order the joints were saved in, a name out of `examples.autsl.data.orders`; None
             takes the one that `examples.autsl.extract` has written beside them, else as they are.
         zeros_missing: whether a joint at exactly 0 was not found, as some extractors write it.
@@ -248,9 +250,20 @@ class SignData(pl.LightningDataModule):
 
     @cached_property
     def order(self) -> str | None:
-        """The order of the joints on disk: the one given, else the one that the data says."""
+        """The order of the joints on disk: the one given, else the one that the data says.
+
+        The header of a `.pose` file names its joints, and no other order is taken.
+        """
+        if not self.root.is_dir():
+            return self.wanted_order
         there = self.skeletons or self.root
-        return self.wanted_order or (saved_order(there) if self.root.is_dir() else None)
+        said, header = self.wanted_order or saved_order(there), header_order(there)
+        if header is not None and said not in (None, header):
+            raise ValueError(
+                f"Expected joints in the order {said} but the .pose files in {there} name them in "
+                f"the order {header}. Leave --datamodule.order out, or pass {header}."
+            )
+        return header or said
 
     @cached_property
     def skeleton(self) -> str | None:

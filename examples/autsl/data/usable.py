@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from examples.autsl.data.files import Depth, array_problems, video_problem
 from examples.autsl.data.labels import CLIP_NAME, SUFFIXES, clip_of
+from examples.autsl.data.pose_clips import pose_problems, skeleton_ending
 
 NAMED = 5
 
@@ -41,18 +42,19 @@ def usable_clips(
         strict: whether a clip that is left out is an error instead of a warning.
         allow_unlabelled: whether clips without a label are left out in silence.
         workers: processes that look into files.
-        skeletons: the folder of the arrays, where they are not beside the videos.
+        skeletons: the folder of the joints, where they are not beside the videos.
 
     Raises:
         ValueError: there is no such folder, a clip has no label, no clip is left, or `strict` and
             a clip cannot be used.
     """
     places = dict.fromkeys(modalities, folder) | {"skeleton": skeletons or folder}
+    endings = {**SUFFIXES, "skeleton": skeleton_ending(places["skeleton"])}
     sizes: dict[Path, int] = {}
     for kind in modalities:
-        sizes |= _sizes(places[kind], SUFFIXES[kind])
+        sizes |= _sizes(places[kind], endings[kind])
     _refuse_unlabelled(folder, labels, sizes, allow_unlabelled)
-    wanted = [places[kind] / (name + SUFFIXES[kind]) for kind in modalities for name in labels]
+    wanted = [places[kind] / (name + endings[kind]) for kind in modalities for name in labels]
     absent = [path for path in wanted if not sizes.get(path)]
     broken = {clip_of(path.name): f"{path}: missing or empty." for path in reversed(absent)}
     if absent and (strict or len(broken) == len(labels)):
@@ -154,4 +156,6 @@ def _look(paths: Sequence[Path], depth: Depth, workers: int) -> Iterator[tuple[s
             if problem is not None:
                 yield clip_of(path.name), f"{path}: {problem[1]}"
     for path, problem in array_problems([path for path in paths if path.suffix == ".npy"]):
+        yield clip_of(path.name), f"{path}: {problem}"
+    for path, problem in pose_problems([path for path in paths if path.suffix == ".pose"]):
         yield clip_of(path.name), f"{path}: {problem}"
