@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 from lightning_jointprune.joint_files.format import Opened
@@ -131,13 +133,26 @@ def rewrite_all(
     if workers < 2:
         yield from map(attempt, outputs.items())
         return
-    # A fork needs no imports, and the program has no threads yet; elsewhere it is not safe.
-    context = get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, context) as pool:
+    # A fork needs no imports, and is safe where the program has no threads, as fsspec has some.
+    local = all(isinstance(path, Path) for pair in outputs.items() for path in pair)
+    context = get_context("fork" if sys.platform == "linux" and local else "spawn")
+    with ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
         try:
             yield from pool.map(attempt, outputs.items(), chunksize=CHUNK)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """End this process with the one that started it, which cannot say so if it is killed."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _processors() -> int:

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import sys
+import time
 import tracemalloc
 import zipfile
 from multiprocessing import get_context
@@ -18,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_jointprune.joint_files import rewrite as rewriting
 from lightning_jointprune.joint_files.formats import npy as stored_arrays
 from lightning_jointprune.joint_files.formats.npy import axis_of
 from lightning_jointprune.joint_files.labels import KEY, JointLabels, sidecar
@@ -299,6 +302,40 @@ def test_what_is_killed_leaves_nothing_half_written_and_is_made_by_the_next_run(
     assert rewrite(tmp_path / name, target, SELECTION).made
     assert np.array_equal(contents(target), x[:, KEPT])
     assert labels(target).joints == SELECTION.names
+
+
+def _rewrites_slowly(outputs: Any, pids: Path) -> None:
+    """Rewrite files in two processes, which write down their numbers and then wait."""
+
+    def slow(*_: Any) -> None:
+        (pids / str(os.getpid())).touch()
+        time.sleep(60)
+
+    rewriting.rewrite = slow  # type: ignore[assignment]
+    list(rewrite_all(outputs, SELECTION, workers=2))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc and forks are those of Linux")
+def test_the_processes_of_a_killed_run_end_with_it(tmp_path: Path) -> None:
+    outputs = {tmp_path / f"{n}.npy": tmp_path / "small" / f"{n}.npy" for n in range(40)}
+    (tmp_path / "pids").mkdir()
+    arguments = (outputs, tmp_path / "pids")
+    process = get_context("fork").Process(target=_rewrites_slowly, args=arguments)
+    process.start()
+    until = time.monotonic() + 30
+
+    def running() -> list[str]:
+        stats = [Path("/proc", pid.name, "stat") for pid in (tmp_path / "pids").iterdir()]
+        return [path for path in stats if path.exists() and ") Z " not in path.read_text()]
+
+    while len(running()) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(running()) == 2
+    os.kill(process.pid or 0, signal.SIGKILL)
+    process.join()
+    while running() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert running() == []
 
 
 def test_equal_files_are_rewritten_to_equal_bytes(data: Any, tmp_path: Path) -> None:

@@ -179,6 +179,28 @@ def test_an_older_version_is_rewritten_to_what_pose_format_writes(tmp_path: Path
     assert (round(small.header.version, 1), small.body.fps) == (0.2, 30)
 
 
+def of_version_0_0(pose: Any) -> bytes:
+    """Return a clip in the first version, which has a person's components one by one."""
+    content = pose_bytes(pose)
+    end = len(content) - 4 * (pose.body.data.size + pose.body.confidence.size) - 10
+    written = [struct.pack("<f", 0.0), content[4:end], struct.pack("<HH", 25, len(pose.body.data))]
+    for data, confidence in zip(pose.body.data.data, pose.body.confidence, strict=True):
+        points = np.concatenate([data[0], confidence[0][:, None]], -1).astype("<f4")
+        written += [struct.pack("<Hh", 1, 0), points.tobytes()]
+    return b"".join(written)
+
+
+def test_the_first_version_is_rewritten_to_what_pose_format_writes(tmp_path: Path) -> None:
+    pose, source = pose_of("openpose_137"), tmp_path / "clip.pose"
+    source.write_bytes(of_version_0_0(pose))
+    small = read_pose(rewrite(source, tmp_path / "b" / "clip.pose", every(5, pose)).path)
+    assert np.array_equal(small.body.data.data, pose.body.data.data[:, :, ::5])
+    assert np.array_equal(small.body.confidence, pose.body.confidence[:, :, ::5])
+    source.write_bytes(of_version_0_0(pose)[:-5])
+    with pytest.raises(ValueError, match="cut short or damaged"):
+        rewrite(source, tmp_path / "c" / "clip.pose", every(5, pose))
+
+
 def nan_in(pose: Any, confidence: float) -> bytes:
     pose.body.data.data[2, 0, 10] = np.nan
     pose.body.confidence[2, 0, 10] = confidence
