@@ -1,4 +1,4 @@
-"""Looks at the skeletons of a run's first batches, before the gates, and changes nothing there."""
+"""Looks at the skeletons of first batches or a warm-up, before the gates, and changes nothing."""
 
 from __future__ import annotations
 

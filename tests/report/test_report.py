@@ -292,7 +292,7 @@ def shown(page: Page) -> dict[str, Any]:
             ranks: texts('#joints .rank'),
             names: texts('#joints .name'),
             probabilities: texts('#joints .probability'),
-            instead: texts('#joints .instead'),
+            instead: texts('#joints td.instead'),
             parts: texts('[data-part] .count'),
             load: texts('#load')[0],
             pressed: texts('[data-rung][aria-pressed=true]'),
