@@ -261,6 +261,8 @@ def likely_joints(shape: Sequence[int]) -> int | None:
     >>> likely_joints((8, 20, 75, 3)), likely_joints((8, 16, 225)), likely_joints((8, 3, 64, 64))
     (75, 75, None)
     """
+    if len(shape) < 2:
+        return None
     before = len(shape) - 2  # the axis that is usually before the channels
     channels = len(shape) in (3, 4) and shape[-1] <= CHANNELS
     flat = [shape[-1] // each for each in (3, 2, 4) if not shape[-1] % each]

@@ -106,9 +106,9 @@ class Groups:
     for all its joints: they stand or fall together. A joint in no group has only its own gate.
 
     Args:
-        members: group name to its joints, by index or name; None takes the named skeleton's body
-            parts. No joint is in two groups. Without a named skeleton, the joints of a tied group
-            are its nodes and named so: `"wrist.0"`, `"wrist.1"`.
+        members: group name to its joints, by index, name or body part; None takes the named
+            skeleton's body parts. No joint is in two groups. Without a named skeleton, the joints
+            of a tied group are its nodes and named so: `"wrist.0"`, `"wrist.1"`.
         tied: whether each group has a single gate.
     """
 

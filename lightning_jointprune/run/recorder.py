@@ -20,6 +20,7 @@ from lightning_jointprune.record.tables import SCREEN
 from lightning_jointprune.record.versions import installed
 from lightning_jointprune.report.curve import TEST_PART, chosen_of, given_of, sentence_of
 from lightning_jointprune.report.doubts import (
+    LEVELS,
     baseline_doubts,
     early_doubts,
     findings,
@@ -391,7 +392,7 @@ def _closing(record: PruningRecord, report: Place | None) -> str:
     if given := given_of(record):
         said.append(given)
     said.append(in_brief(found))
-    if report is not None and verdict(found).level != "good":
+    if report is not None and verdict(found).level in LEVELS:
         said.append("The report says what to do about each.")
     if selection.num_joints <= SCREEN:
         said.append(selection.summary())

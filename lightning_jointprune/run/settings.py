@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 import torch
 
@@ -107,9 +106,7 @@ class Settings:
         names = named_joints(num_joints, own)
         members, tied = _resolve_groups(groups, own, names)
         parts = {**(own.groups if own else {}), **(members or {})}
-        for joints in (keep, drop):
-            _check_named(joints, own, names, parts)
-        kept, dropped = (resolve_joints(joints, names, parts) for joints in (keep, drop))
+        kept, dropped = (_named(joints, own, names, parts) for joints in (keep, drop))
         _check_drop(kept, dropped, names)
         if members and tied and own is None:
             names = _names_of_nodes(names, members)
@@ -258,29 +255,33 @@ def _number_to_pass(num_joints: object) -> str:
 
 
 def _check_rate(lr: Any) -> None:
-    if lr is not None and not (isinstance(lr, Real) and math.isfinite(lr) and float(lr) > 0.0):
+    known = isinstance(lr, SupportsFloat) and math.isfinite(lr) and float(lr) > 0.0
+    if lr is not None and not known:
         raise ValueError(
             f"Expected a learning rate above 0 but got lr={lr!r}. Leave lr out to have it chosen, "
             "or pass lr=0.05, say."
         )
 
 
-def _check_named(
+def _named(
     joints: Any,
     skeleton: Skeleton | None,
     names: Sequence[str],
     parts: Mapping[str, Sequence[int]],
-) -> None:
-    """Make sure that joints are named only where they have names."""
-    if skeleton is not None or isinstance(joints, str) or not isinstance(joints, Iterable):
-        return
+) -> tuple[int, ...]:
+    """Return joint indices; refuses names with advice of its own where joints have none."""
+    if isinstance(joints, str) or not isinstance(joints, Iterable):
+        return resolve_joints(joints, names, parts)  # which says what is wrong with them
+    joints = list(joints)
     unknown = [joint for joint in joints if isinstance(joint, str) and joint not in names]
-    if unknown and not any(part.startswith(unknown[0]) for part in parts):
+    known_parts = any(part.startswith(unknown[0]) for part in parts) if unknown else True
+    if skeleton is None and not known_parts:
         known = alternatives("skeleton", skeletons_of(len(names)))
         raise ValueError(
             f"Expected indices of joints, which have no names without a skeleton, but got "
             f"{unknown[0]!r}. Pass {known or 'skeleton=Skeleton(name, joints)'}, or an index."
         )
+    return resolve_joints(joints, names, parts)
 
 
 def _check_drop(keep: Sequence[int], drop: Sequence[int], names: Sequence[str]) -> None:

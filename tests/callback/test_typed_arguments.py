@@ -152,6 +152,11 @@ def test_what_is_typed_is_refused_at_once_with_what_to_type(
     [
         {"num_joints": np.int64(42), "budget": np.int64(12)},
         {"num_joints": 42, "budget": [np.int32(12), 6], "phases": np.array([0.1, 0.6])},
+        {
+            "num_joints": 42,
+            "lr": torch.tensor(0.05),
+            "budget": MetricFloor("acc", torch.tensor(0.8)),
+        },
         {"skeleton": HANDS, "groups": {"left": ["left_hand"], "right": ["right_hand"]}},
     ],
 )
@@ -159,6 +164,11 @@ def test_what_can_only_mean_one_thing_is_taken(arguments: dict[str, Any]) -> Non
     settings = JointPruningCallback(**arguments).record.settings
     assert settings["groups"] in (None, {"left": [*range(21)], "right": [*range(21, 42)]})
     assert settings["phases"] == [0.1, 0.6]
+
+
+def test_joints_that_can_be_read_once_are_kept() -> None:
+    callback = JointPruningCallback(4, keep=(joint for joint in (1, 3)), drop=iter([0]))
+    assert (callback.record.settings["keep"], callback.record.settings["drop"]) == ([1, 3], [0])
 
 
 class Signs(Classifier):
@@ -204,6 +214,11 @@ KEYPOINTS = torch.randn(4, 4, JOINTS, 2)
             f'pass num_joints=75 or skeleton="{BODY}".',
         ),
         ({"num_joints": 42}, torch.randn(4, 4, 31, 2), "pass num_joints=31."),
+        (
+            {"num_joints": 42},
+            torch.tensor(0.5),
+            "num_joints= or skeleton= of the data, which has axes of 4, 75.",
+        ),
     ],
 )
 @pytest.mark.usefixtures("run_folder")

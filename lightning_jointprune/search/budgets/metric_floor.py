@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from numbers import Real
 from operator import itemgetter
 from statistics import fmean, median
-from typing import Literal
+from typing import Literal, SupportsFloat
 
+from torch import Tensor
 from typing_extensions import override
 
 from lightning_jointprune.gates.layer import JointPruningLayer
@@ -69,6 +69,10 @@ class MetricFloor:
             )
         if self.mode not in ("max", "min", None):
             raise ValueError(f'Expected mode "max" or "min" but got {self.mode!r}.')
+        for name in ("floor", "drop"):  # of a run's metrics, which are tensors
+            value = getattr(self, name)
+            if isinstance(value, Tensor):
+                object.__setattr__(self, name, float(value))
 
     @property
     def higher_is_better(self) -> bool:
@@ -115,7 +119,7 @@ class MetricFloor:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, Real) and math.isfinite(value)
+    return isinstance(value, SupportsFloat) and math.isfinite(value)
 
 
 class Floored(Steered):

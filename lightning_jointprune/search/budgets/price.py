@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Real
-from typing import Any
+from typing import Any, SupportsFloat
 
 from torch import Tensor
 from typing_extensions import override
@@ -60,7 +59,7 @@ class Price:
 
 
 def _is_price(value: object) -> bool:
-    return isinstance(value, Real) and math.isfinite(value) and float(value) >= 0.0
+    return isinstance(value, SupportsFloat) and math.isfinite(value) and float(value) >= 0.0
 
 
 class Priced(Controller):
