@@ -88,9 +88,7 @@ def of_header(header: Any) -> Described:
     edges: list[tuple[int, int]] = []
     for component, (name, points) in zip(header.components, components, strict=True):
         part, first = part_name(name), len(joints)
-        joints += [
-            _coco_name(part, point) if coco else f"{part}_{_lower(point)}" for point in points
-        ]
+        joints += [_COCO[part][p] if coco else f"{part}_{_lower(p)}" for p in points]
         parts += _parts_of(part, points)
         edges += [(first + int(a), first + int(b)) for a, b in component.limbs]
     width, height = header.dimensions.width, header.dimensions.height
@@ -116,7 +114,7 @@ def of_keypoints(meta: Any) -> Described:
     Raises:
         ValueError: if it is none of these, or has several categories with keypoints.
     """
-    found = _named_in(meta)
+    found = list(_walk(meta))
     if len(found) != 1:
         raise ValueError(
             "Expected one description of keypoints, with `keypoint_info`, `keypoint_id2name` or "
@@ -199,10 +197,6 @@ def _is_coco(component: str, points: Sequence[str]) -> bool:
     return usual and part in _COCO and {*points} <= {*_COCO[part]}
 
 
-def _coco_name(part: str, point: str) -> str:
-    return _COCO[part][point]
-
-
 def _parts_of(component: str, points: Sequence[str]) -> list[str]:
     """Return the body part of each point of a component."""
     if "face" in component:
@@ -220,12 +214,10 @@ def _parts_of(component: str, points: Sequence[str]) -> list[str]:
 
 
 def _finger_of(point: str) -> str | None:
-    words = _words(point)
-    if words[:1] == ["hand"] and words[1:2] and words[1].isdigit():  # AlphaPose's hand_0 … hand_20
-        return list(FINGERS)[(int(words[1]) + 3) // 4] if int(words[1]) < 21 else None
-    return next(
-        (finger for finger, known in FINGERS.items() if words[:1] and words[0] in known), None
-    )
+    first, *others = _words(point) or [""]
+    if first == "hand" and others and others[0].isdigit():  # AlphaPose's hand_0 … hand_20
+        return list(FINGERS)[(int(others[0]) + 3) // 4] if int(others[0]) < 21 else None
+    return next((finger for finger, known in FINGERS.items() if first in known), None)
 
 
 def _body_part(component: str, point: str) -> str | None:
@@ -254,12 +246,8 @@ def _words(name: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(name)]
 
 
-def _named_in(meta: Any) -> list[Mapping[str, Any]]:
-    """Return the descriptions of keypoints that are in plain data."""
-    return list(_walk(meta))
-
-
 def _walk(meta: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the descriptions of keypoints that are in plain data."""
     if isinstance(meta, Mapping):
         if {"keypoint_info", "keypoint_id2name"} & {*meta} or _are_names(meta.get("keypoints")):
             yield meta
