@@ -466,6 +466,15 @@ def test_the_page_fits_its_window_and_so_does_the_skeleton(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("#importance .barlayer .point").count() == joints
     assert page.locator("#history .heatmaplayer image").count() == 1
+    values, cut, chips = page.evaluate("""() => {
+        const { left, right } = document.getElementById('importance').getBoundingClientRect();
+        const texts = [...document.querySelectorAll('#importance .textpoint text')];
+        const boxes = texts.map((text) => text.getBoundingClientRect());
+        const parts = document.querySelector('.parts');
+        const cut = boxes.filter((box) => box.left < left || box.right > right).length;
+        return [texts.length, cut, parts.scrollHeight - parts.clientHeight];
+    }""")
+    assert (values, cut, chips) == (joints, 0, 0)
     for figure in ("skeleton", "replay"):
         drawing = page.locator(f"#{figure}")
         assert drawing.locator(".scatterlayer .point").count() == joints
