@@ -185,8 +185,8 @@ class PruningRecord:
         known = {len(rung.indices): rung for rung in (*self.rungs, self.selection)}
         if joints not in known:
             raise ValueError(
-                f"Expected joints out of {', '.join(map(str, sorted(known)))} but got {joints}. "
-                f"Train with budget=TargetJoints([{joints}, {min(known)}]) for others."
+                f"Expected joints out of {', '.join(map(str, sorted(known)))} but got {joints}."
+                + other_rungs(joints, min(known), self.selection.num_joints)
             )
         found = known[joints]
         return replace(found, stand_ins=stand_ins_of(found, self.redundancy) or found.stand_ins)
@@ -217,6 +217,19 @@ class PruningRecord:
             rungs=lambda items: [selection(item) for item in items],
             history=lambda items: [build(Snapshot, item, source) for item in items],
         )
+
+
+def other_rungs(joints: int, fewest: int, num_joints: int) -> str:
+    """Return the sentence that says how to get a number of joints, where that can be had.
+
+    Args:
+        joints: the number that a run has not.
+        fewest: the smallest number that it has.
+        num_joints: J.
+    """
+    if not 0 < joints <= num_joints:
+        return ""
+    return f" Train with budget=TargetJoints([{joints}, {fewest}]) for others."
 
 
 def _point(rung: JointSelection) -> CurvePoint:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lightning_jointprune.measure.baseline import baseline_of
-from lightning_jointprune.record.files import PathLike, file_at
+from lightning_jointprune.record.files import PathLike, Place, file_at
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import show
 from lightning_jointprune.record.stored import class_of
@@ -208,13 +208,23 @@ def read_points(path: PathLike) -> tuple[Point, ...]:
         OSError: if the file cannot be read.
     """
     path = file_at(path, POINTS_FILE)
-    rows = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))
+    rows = csv.DictReader(io.StringIO(_text_of(path), newline=""))
     if missing := [name for name in COLUMNS if name not in (rows.fieldnames or ())]:
         raise ValueError(
             f"Expected the columns {','.join(COLUMNS)} in {path} but got no {missing[0]}. "
             "Name them in its first line; low and high may follow."
         )
     return tuple(_point(row, f"{path}, line {rows.line_num}") for row in rows)
+
+
+def _text_of(path: Place) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"Expected UTF-8 text in {path} but got the byte {error.object[error.start]:#x}. Save "
+            "it as CSV in UTF-8."
+        ) from error
 
 
 def _point(row: Mapping[str, str | None], place: str) -> Point:

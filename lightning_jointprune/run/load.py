@@ -16,6 +16,7 @@ from lightning_jointprune.attach.target import read_targets
 from lightning_jointprune.gates.fills import FillFunction, restored_fill
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.record.files import PathLike, place
+from lightning_jointprune.record.record import other_rungs
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.run.checkpoint import STATE_KEY, find_state
 
@@ -125,8 +126,8 @@ def _rung_of(state: Mapping[str, Any], joints: int | None) -> tuple[Tensor, list
     known = {int(mask.sum()): (mask, probabilities) for mask, probabilities in (last, *settled)}
     if joints is not None and joints not in known:
         raise ValueError(
-            f"Expected joints out of {', '.join(map(str, sorted(known)))} but got {joints}. A "
-            f"run has other masks too with budget=TargetJoints([{joints}, {min(known)}])."
+            f"Expected joints out of {', '.join(map(str, sorted(known)))} but got {joints}."
+            + other_rungs(joints, min(known), len(state["mask"]))
         )
     return last if joints is None else known[joints]
 

@@ -106,7 +106,7 @@ class Settings:
         names = named_joints(num_joints, own)
         members, tied = _resolve_groups(groups, own, names)
         parts = {**(own.groups if own else {}), **(members or {})}
-        kept, dropped = (_named(joints, own, names, parts) for joints in (keep, drop))
+        kept, dropped = (_resolved(joints, own, names, parts) for joints in (keep, drop))
         _check_drop(kept, dropped, names)
         if members and tied and own is None:
             names = _names_of_nodes(names, members)
@@ -212,8 +212,8 @@ class Settings:
         if self.skeleton is not None or not known:
             return ""
         return (
-            f"these {joints} joints have no names. If it is theirs, pass {known} for names, body "
-            "parts and a drawing."
+            f"these {joints} joints have no names. Pass {known} if they are in that order: it has "
+            "their names, body parts and a drawing."
         )
 
     def as_plain(self) -> dict[str, Any]:
@@ -242,12 +242,12 @@ def named_joints(num_joints: int | None, skeleton: str | Skeleton | None) -> tup
     if not is_whole(num_joints) or num_joints < 1:
         raise ValueError(
             f"Expected the number of joints but got num_joints={num_joints!r}. Pass "
-            f"{_number_to_pass(num_joints)}, say."
+            f"{_joints_to_pass(num_joints)}, say."
         )
     return numbered(int(num_joints))
 
 
-def _number_to_pass(num_joints: object) -> str:
+def _joints_to_pass(num_joints: object) -> str:
     """Return what may have been meant by what is no number of joints."""
     if isinstance(num_joints, str) and (near := near_names(num_joints, skeleton_names())):
         return f'skeleton="{near[0]}"'
@@ -263,7 +263,7 @@ def _check_rate(lr: Any) -> None:
         )
 
 
-def _named(
+def _resolved(
     joints: Any,
     skeleton: Skeleton | None,
     names: Sequence[str],

@@ -92,7 +92,7 @@ class Skeleton:
                 f"Expected different names of joints for skeleton {self.name!r} but got "
                 f"{self.joints!r}. Name every joint once, in the order of the data."
             )
-        _check_named(self.name, self.groups)
+        _check_mapping(self.name, self.groups)
         groups = {part: resolve_joints(members, joints) for part, members in self.groups.items()}
         check_apart(groups, joints)
         edges = [resolve_joints(edge, joints) for edge in self.edges]
@@ -168,7 +168,7 @@ class Skeleton:
         check_order(self.joints, own, f"skeleton {self.name!r}", own.file or "the header")
 
 
-def _check_named(skeleton: str, groups: Any) -> None:
+def _check_mapping(skeleton: str, groups: Any) -> None:
     if not isinstance(groups, Mapping):
         raise ValueError(
             f"Expected groups of skeleton {skeleton!r} by their names but got {groups!r}. Pass "

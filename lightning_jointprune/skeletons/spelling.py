@@ -28,13 +28,18 @@ def near_names(name: str, known: Iterable[str]) -> list[str]:
         alike = [max((_likeness(word, own) for own in words), default=0.0) for word in wanted]
         if alike and min(alike) >= ALIKE:
             nearness[other] = (min(alike), -len(words))
-    best = max(nearness.values(), default=None)
-    near = [other for other in choice if nearness.get(other) == best]
-    whole = {other: _likeness(name.lower(), other.lower()) for other in near}
-    closest = max(near, key=lambda other: whole[other], default="")
-    if whole.get(closest, 0.0) >= (ALIKE if best is None else SAME):
-        return [closest]
-    return [] if best is None else near[:PROPOSED]
+    if not nearness:
+        return _closest(name, choice, ALIKE)
+    best = max(nearness.values())
+    near = [other for other, nearest in nearness.items() if nearest == best]
+    return _closest(name, near, SAME) or near[:PROPOSED]
+
+
+def _closest(name: str, known: Iterable[str], least: float) -> list[str]:
+    """Return the name that is spelled most alike, if it is at least so much alike."""
+    whole = {other: _likeness(name.lower(), other.lower()) for other in known}
+    closest = max(whole, key=lambda other: whole[other], default="")
+    return [closest] if whole.get(closest, 0.0) >= least else []
 
 
 def _words(name: str) -> set[str]:

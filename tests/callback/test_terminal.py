@@ -58,8 +58,8 @@ def test_joints_without_names_are_offered_the_skeletons_of_as_many(said: list[st
         )
     (offered,) = (line for line in said if "no names" in line)
     assert offered == (
-        "Joint pruning: these 21 joints have no names. If it is theirs, pass "
-        'skeleton="mediapipe_hand" for names, body parts and a drawing.'
+        'Joint pruning: these 21 joints have no names. Pass skeleton="mediapipe_hand" if they are '
+        "in that order: it has their names, body parts and a drawing."
     )
 
 

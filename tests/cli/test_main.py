@@ -92,8 +92,22 @@ def test_report_of_another_number_of_joints_stands_beside_that_of_the_run(
     assert written == tmp_path / "joint_importance_3.html"
     assert "3 of 17 joints are kept" in written.read_text(encoding="utf-8")
     assert not (tmp_path / "joint_importance.html").exists()
-    assert main(["report", str(tmp_path), "--joints", "2"]) == 2
-    assert "joints out of 1, 3 but got 2" in capsys.readouterr().err
+    for count, end in (
+        ("2", "Train with budget=TargetJoints([2, 1]) for others.\n"),
+        ("99", "got 99.\n"),
+    ):
+        assert main(["report", str(tmp_path), "--joints", count]) == 2
+        said = capsys.readouterr().err
+        assert f"joints out of 1, 3 but got {count}" in said
+        assert said.endswith(end)
+
+
+def test_points_that_are_no_text_are_said_in_a_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "points.csv").write_bytes(b"label,joints,value\n\xff,1,0.5\n")
+    assert main(["report", str(run), "--points", str(tmp_path / "points.csv")]) == 2
+    assert "but got the byte 0xff. Save it as CSV in UTF-8." in capsys.readouterr().err
 
 
 def test_show_draws_the_curve_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
