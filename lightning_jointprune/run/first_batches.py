@@ -428,7 +428,8 @@ class Redundancy(FirstBatches):
         if self._percent is None and self.frames:
             self._try(self._measure)
             self.over = self.over or self._percent is None  # it would fail again
-            self.frames = [] if self.over else self.frames
+        if self.over:
+            self.frames = []
         return self._percent
 
     def _measure(self) -> None:

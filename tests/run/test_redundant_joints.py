@@ -63,11 +63,13 @@ def test_few_frames_of_steps_all_over_the_warm_up_are_kept() -> None:
 def test_a_run_without_a_warm_up_goes_on_until_there_are_enough() -> None:
     seen, layer = watched()
     layer.mode = "sampled"
-    for number in range(KEPT_FRAMES // ROWS // 2 + 1):
+    for number in range(KEPT_FRAMES // ROWS // 2):
         assert not seen.over
         step(seen, layer, batch(number), warm=False)
+    seen.state_dict(), seen.percent()  # asked for between two steps
+    seen.begin_step(warm=False)
     assert seen.over
-    assert seen.percent() is not None
+    assert (seen.percent() is not None, seen.frames) == (True, [])
 
 
 @pytest.mark.parametrize(
