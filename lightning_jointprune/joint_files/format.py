@@ -14,7 +14,6 @@ from lightning_jointprune.record.files import Place, write_text
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.skeletons import Skeleton, check_order
 
-NOTHING = JointLabels((), 0, "")  # labels of a file whose own a power cut has emptied
 HEAD = 8  # bytes by which a kind of file is known
 
 
@@ -67,8 +66,7 @@ class Format(ABC):
         """Return a file's labels: those beside it, where it has no place for them."""
         if opened.path is None or not sidecar(opened.path).is_file():
             return None
-        text = sidecar(opened.path).read_bytes()
-        return JointLabels.from_json(text) if text else NOTHING
+        return JointLabels.from_json(sidecar(opened.path).read_bytes())
 
     def namings(self, opened: Opened) -> tuple[tuple[str, ...], ...]:  # noqa: ARG002
         """Return the names that the file itself gives its joints; several where some are usual."""
@@ -95,9 +93,23 @@ class Format(ABC):
         check_order(selection.joint_names, self.skeleton(opened), "the selection", opened.name)
         return False
 
-    def is_whole(self, opened: Opened) -> bool:  # noqa: ARG002
-        """Return whether all of a file that was written is there, also after a power cut."""
-        return True
+    def is_made(
+        self,
+        opened: Opened,
+        source: Opened,  # noqa: ARG002
+        selection: JointSelection,  # noqa: ARG002
+        wanted: JointLabels,
+    ) -> bool | None:
+        """Return whether a new file is finished; None where `write` has not written it.
+
+        Args:
+            opened: the new file.
+            source: the file whose joints it is to have.
+            selection: the joints to keep.
+            wanted: the labels that it is to have.
+        """
+        found = self.labels(opened)
+        return None if found is None else found == wanted
 
     def new_name(self, name: str) -> str:
         """Return the name of the file with the kept joints."""
@@ -136,13 +148,13 @@ class Format(ABC):
         """
 
 
-def write_sidecar(target: Place, labels: JointLabels, sync: bool = True) -> None:
-    """Write the labels beside a file that is yet to be written, see `whole_file`.
+def write_sidecar(target: Place, labels: JointLabels) -> None:
+    """Write the labels beside a file that is yet to be written.
 
     Wherever this stops, a file and its labels belong together.
     """
     target.unlink(missing_ok=True)
-    write_text(sidecar(target), labels.to_json() + "\n", sync)
+    write_text(sidecar(target), labels.to_json() + "\n")
 
 
 def without_axis(kind: str, why: str, axis: int | None) -> None:

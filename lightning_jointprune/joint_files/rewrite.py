@@ -179,8 +179,9 @@ def rewrite(
 
     Of an npz file, arrays of at least two axes with one of J are rewritten, and others copied.
     Labels say which joints the new file holds and which file they are from. They stand beside it
-    (npy, .pose), under the key `jointprune` in it (npz), or in the metadata of its schema
-    (parquet). A new file that has the right labels already is left as it is.
+    (npy), under the key `jointprune` in it (npz, JSON), or in the metadata of its schema
+    (parquet). A new file that has the right labels already is left as it is. A `.pose` file names
+    its joints itself, and is finished if it has the time of change of the old one.
 
     Args:
         path: a file of a kind in `FORMATS` that has all joints.
@@ -204,7 +205,7 @@ def rewrite(
                 f"Expected a file with all joints but got {source}, which has the {kept} that the "
                 "selection keeps. It needs nothing: read it as it is."
             )
-        made = not _is_there(target, wanted)
+        made = not _is_there(target, opened, selection, wanted)
         if made:
             format_.write(opened, target, selection, wanted, axis)
     return Rewritten(target, made, source.stat().st_size, target.stat().st_size)
@@ -218,17 +219,18 @@ def _check_place(source: Place, target: Place) -> None:
         )
 
 
-def _is_there(target: Place, wanted: JointLabels) -> bool:
+def _is_there(
+    target: Place, source: Opened, selection: JointSelection, wanted: JointLabels
+) -> bool:
     """Return whether the output is finished already."""
     if not target.exists():
         return False
     with target.open("rb", buffering=0) as file:
         opened = Opened(file, target)
-        format_ = format_of(opened)
-        found = format_.labels(opened)
-        if found is None:
-            raise ValueError(
-                f"Expected a place for a new file but got {target}, which is there and was not "
-                "written by jointprune select. Pass -o another folder."
-            )
-        return found == wanted and format_.is_whole(opened)
+        made = format_of(opened).is_made(opened, source, selection, wanted)
+    if made is None:
+        raise ValueError(
+            f"Expected a place for a new file but got {target}, which is there and was not written "
+            "by jointprune select. Pass -o another folder."
+        )
+    return made

@@ -277,14 +277,14 @@ def file_at(path: PathLike, name: str) -> Place:
     return found / name if address or found.is_dir() else found
 
 
-def write_text(path: PathLike, text: str, sync: bool = True) -> None:
+def write_text(path: PathLike, text: str) -> None:
     """Write a whole file of text or none, see `write_bytes`."""
-    write_bytes(path, text.encode("utf-8", "replace"), sync)
+    write_bytes(path, text.encode("utf-8", "replace"))
 
 
-def write_bytes(path: PathLike, content: bytes, sync: bool = True) -> None:
+def write_bytes(path: PathLike, content: bytes) -> None:
     """Write a whole file or none, see `whole_file`."""
-    with whole_file(path, sync) as partial:
+    with whole_file(path) as partial:
         partial.write_bytes(content)
 
 
@@ -319,7 +319,7 @@ def whole_file(path: PathLike, sync: bool = True) -> Iterator[Path]:
             yield Path(folder, "partial")
             found.put(Path(folder, "partial"))
         return
-    target = Path(os.path.realpath(found))  # so that a link stays a link
+    target = Path(os.path.realpath(found)) if found.is_symlink() else found  # a link stays a link
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from io import BytesIO
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_jointprune.joint_files.format import Format, Opened, without_axis, write_sidecar
+from lightning_jointprune.joint_files.format import Format, Opened, without_axis
 from lightning_jointprune.joint_files.labels import JointLabels
 from lightning_jointprune.joint_files.picking import Picking
 from lightning_jointprune.record.files import Place, whole_file
@@ -24,9 +26,16 @@ from lightning_jointprune.skeletons.headers import SUFFIX, header_in
 
 
 class PoseFile(Format):
-    """Is the format of pose-format. The header names the kept joints, labels stand beside it."""
+    """Is the format of pose-format, whose header names the kept joints.
+
+    The new file has the time of change of the old one, by which a finished one is known.
+    """
 
     suffix = SUFFIX
+
+    def labels(self, opened: Opened) -> JointLabels | None:  # noqa: ARG002
+        """Return None: the header names the joints."""
+        return None
 
     def namings(self, opened: Opened) -> tuple[tuple[str, ...], ...]:
         """Return the names of the header's points, also of a component without its own name."""
@@ -52,19 +61,39 @@ class PoseFile(Format):
         small, dimensions = _small_header(header, selection.indices)
         if dimensions < body.data.shape[-1]:
             body.data = body.data[..., :dimensions]
-        # Waiting for the disk would take several times as long as all else: see `is_whole`.
-        write_sidecar(target, labels, sync=False)
-        with whole_file(target, sync=False) as partial, partial.open("wb") as out:
-            out.write(small)
-            body.write(header.version, out)
+        # Waiting for the disk would take several times as long as all else: see `is_made`.
+        with whole_file(target, sync=False) as partial:
+            with partial.open("wb") as out:
+                out.write(small)
+                body.write(header.version, out)
+            time = labels.source["mtime_ns"]
+            os.utime(partial, ns=(time, time))
 
-    def is_whole(self, opened: Opened) -> bool:
-        """Return whether a file has all the bytes that its header says."""
+    def is_made(
+        self,
+        opened: Opened,
+        source: Opened,
+        selection: JointSelection,
+        wanted: JointLabels,
+    ) -> bool | None:
+        """Return whether a new file has the kept points, all its bytes and the old one's time.
+
+        What has other points of the old file is of another selection, and made again.
+        """
+        header, _ = header_in(source.content, source.name)
+        small, _ = _small_header(header, selection.indices)
+        if small.startswith(opened.content):  # a power cut has left no more
+            return False
+        if not opened.content.startswith(small):
+            return False if _is_part(opened, header) else None
         try:
             read_pose(opened)
         except ValueError:
             return False
-        return True
+        time, place = wanted.source["mtime_ns"], opened.path
+        if place is None or not isinstance(place, Path):  # an address keeps the time of writing
+            return place is not None and place.stat().st_mtime_ns >= time
+        return place.stat().st_mtime_ns // 1000 == time // 1000  # some disks know no nanoseconds
 
     def read(
         self,
@@ -113,6 +142,18 @@ def read_pose(opened: Opened) -> tuple[Any, Any]:
             f"with {people}. Leave the clip out, or extract it again."
         )
     return header, body
+
+
+def _is_part(opened: Opened, header: Any) -> bool:
+    """Return whether a file has some points of a header, and not all."""
+    try:
+        small, _ = header_in(opened.content, opened.name)
+    except ValueError:
+        return False
+    if small.total_points() >= header.total_points():
+        return False
+    points = iter([(part.name, point) for part in header.components for point in part.points])
+    return all((part.name, point) in points for part in small.components for point in part.points)
 
 
 @cache

@@ -109,8 +109,6 @@ def test_a_model_gives_the_same_of_the_file_and_of_the_rewritten_one(tmp_path: P
     small = rewrite(source, tmp_path / "small" / "clip.pose", selection).path
     pick = SelectJoints(selection, "c t j")
     assert pick.read(source).tobytes() == pick.read(small).tobytes()
-    (tmp_path / "small" / "clip.pose.joints.json").unlink()  # the header names them, too
-    assert pick.read(source).tobytes() == pick.read(small).tobytes()
     with pytest.raises(ValueError, match="which has the 83 of 576 that the selection keeps"):
         rewrite(small, tmp_path / "again.pose", selection)
 
@@ -121,7 +119,6 @@ def test_all_of_a_component_are_known_beside_the_bare_names_of_a_pose_alone(tmp_
     source = write_pose(tmp_path / "clip.pose", pose)
     small = rewrite(source, tmp_path / "small" / "clip.pose", selection).path
     assert Skeleton.from_pose(small) == get_skeleton("mediapipe_pose")
-    (tmp_path / "small" / "clip.pose.joints.json").unlink()
     assert SelectJoints(selection, "t j c").read(small).shape == (5, 33, 4)
     alone = write_pose(tmp_path / "alone.pose", pose_of([pose.header.components[0]]))
     assert SelectJoints(keeping("mediapipe_pose", (0, 1)), "t j c").read(alone).shape == (5, 2, 4)
@@ -257,18 +254,47 @@ def test_what_was_not_found_may_be_no_number(tmp_path: Path) -> None:
     assert rewrite(tmp_path / "clip.pose", tmp_path / "c.pose", every(2, pose, start=1)).made
 
 
-def test_what_a_power_cut_left_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [0, 30, -50])
+def test_what_a_power_cut_left_is_made_again(left: int, tmp_path: Path) -> None:
     pose = pose_of("mmpose_133")
     source, target = write_pose(tmp_path / "clip.pose", pose), tmp_path / "small" / "clip.pose"
-    labels = target.with_name("clip.pose.joints.json")
     rewrite(source, target, every(2, pose))
-    content = target.read_bytes()
+    content, state = target.read_bytes(), target.stat()
     assert not rewrite(source, target, every(2, pose)).made
-    for damaged in (target, labels):
-        for left in (b"", content[:-50]):
-            damaged.write_bytes(left if damaged == target else b"")
-            assert rewrite(source, target, every(2, pose)).made
-            assert target.read_bytes() == content
+    target.write_bytes(content[:left])
+    os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert rewrite(source, target, every(2, pose)).made
+    assert target.read_bytes() == content
+
+
+def test_a_finished_file_is_made_again_if_its_input_or_the_selection_has_changed(
+    tmp_path: Path,
+) -> None:
+    pose = pose_of("mmpose_133")
+    source, target = write_pose(tmp_path / "clip.pose", pose), tmp_path / "small" / "clip.pose"
+    for step in (2, 3):
+        assert rewrite(source, target, every(step, pose)).made
+        assert not rewrite(source, target, every(step, pose)).made
+        assert read_pose(target).header.total_points() == len(range(0, 133, step))
+    os.utime(source, ns=(0, 1))
+    assert rewrite(source, target, every(3, pose)).made
+    assert not rewrite(source, target, every(3, pose)).made
+    assert [path.name for path in target.parent.iterdir()] == ["clip.pose"]
+
+
+@pytest.mark.parametrize("other", ["mmpose_133", "openpose_137", None])
+def test_a_file_that_select_did_not_write_is_not_replaced(
+    other: str | None, tmp_path: Path
+) -> None:
+    pose, target = pose_of("mmpose_133"), tmp_path / "small" / "clip.pose"
+    source = write_pose(tmp_path / "clip.pose", pose)
+    write_pose(target, pose_of(other or "mmpose_133"))
+    if other is None:
+        target.write_bytes(b"no pose file")
+    content = target.read_bytes()
+    with pytest.raises(ValueError, match="is there and was not written by jointprune select"):
+        rewrite(source, target, every(2, pose))
+    assert target.read_bytes() == content
 
 
 def _dies_at(count: int, sources: list[Path], folder: Path, selection: Any) -> None:
