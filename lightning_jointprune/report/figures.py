@@ -227,7 +227,7 @@ def draw_history(numbers: History | None) -> go.Figure:
         vertical_spacing=46 / (sum(heights) + 46 * len(rows)),
         subplot_titles=["keep probability of each joint, by rank", *map(_row_title, rows)],
     )
-    figure.update_annotations(x=0, xanchor="left", font_size=13)
+    figure.update_annotations(x=0, xanchor="left", align="left", font_size=13)
     _add_heat(figure, numbers)
     few = len(numbers.steps) < 60
     for row, lines in enumerate(rows, start=2):

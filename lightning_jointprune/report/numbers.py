@@ -301,7 +301,9 @@ def bar_numbers(joints: Sequence[Joint], evaluation: JointEvaluation | None = No
     ]
     least = min(cost.value - down for cost, (down, _) in zip(costs, ends, strict=True))
     most = max(cost.value + up for cost, (_, up) in zip(costs, ends, strict=True))
-    axis = Axis(f"cost in {evaluation.metric}", (min(0.0, least), max(1e-3, most)), 0.0)
+    least, most = min(0.0, least), max(1e-3, most)
+    room = 0.02 * (most - least)  # so that no end lies on an edge, where rounding would hide it
+    axis = Axis(f"cost in {evaluation.metric}", (least - room, most + room), 0.0)
     return Bars(axis, tuple(cost.value for cost in costs), tuple(ends), 3)
 
 

@@ -233,12 +233,17 @@ def test_a_joint_of_an_evaluated_run_is_marked_in_the_heat_map_of_classes(
     browser: Browser, tmp_path: Path
 ) -> None:
     record = record_of("coco_17", (5, 7))
-    page, wrongs = opened(browser, record, tmp_path, 1280, evaluation=evaluated(record))
+    worth = evaluated(record)
+    rounded = {"left_elbow": Estimate(0.2, 0.15, 0.250_06)}  # on the page its end is 0.2501
+    worth = replace(worth, drop={**worth.drop, **rounded})
+    page, wrongs = opened(browser, record, tmp_path, 1280, evaluation=worth)
     heat = "document.getElementById('classes')"
     page.evaluate(f"{heat}.emit('plotly_click', {{ points: [{{ pointNumber: [0, 1] }}] }})")
     assert "left_shoulder (joint 5, torso): KEEP" in page.inner_text("#chosen")
     assert page.inner_text("#chosen span").endswith("dropping it costs 0.100")
     assert page.evaluate(f"{heat}.layout.shapes.at(-1).x0") == 0.5
+    values = page.locator("#importance .textpoint").all_text_contents()
+    assert [value.strip() for value in values] == ["0.200", "0.100"]
     page.select_option("#format", "csv")
     with page.expect_download() as download:
         page.click("#download")
