@@ -95,7 +95,7 @@ def test_a_run_that_ends_before_is_refused_as_well(steps: int, told: str) -> Non
 
 def test_what_cannot_come_is_refused_before_a_weight_is_changed() -> None:
     wrong: list[tuple[Any, dict[str, Any], str]] = [
-        (Dropout(), {"num_joints": J + 1}, "axes of 5, 4, 8, 2"),
+        (Dropout(), {"num_joints": J + 1}, "If skeleton is the skeleton, pass num_joints=8"),
         (Dropout(), {"input": "skelton"}, 'Pass input="skeleton"'),
         (InADict(), {"input": "batch.skelton"}, 'Pass input="batch.skeleton"'),
         (
