@@ -74,8 +74,8 @@ class JointEvaluation:
         """Compare the importance of joints with their motion and their detection.
 
         Args:
-            importance: by name, such as the keep probabilities of all joints; None takes the cost
-                of each kept joint that goes.
+            importance: what to compare, by name; None takes the cost of each kept joint that goes.
+                Keep probabilities may be compared, too, and are no importance.
 
         Raises:
             ValueError: if there is no importance, the inputs were not measured, or a name is

@@ -569,7 +569,8 @@ def _beside_baseline(record: PruningRecord, alone: float, baseline: float) -> Fi
     fraction = 0 <= baseline <= 1 and 0 <= alone <= 1
     allowed = LOSS if fraction else (LOSS if higher else SHARE) * abs(baseline)
     within = (fewest_of(record) or {}).get("within")
-    allowed = max(allowed, within) if isinstance(within, float) else allowed
+    if isinstance(within, int | float) and within < abs(baseline):
+        allowed = max(allowed, within)
     beyond = lost > allowed + 1e-9  # of rounding
     title = f"{metric} is the same as without pruning."
     if lost:
@@ -725,7 +726,7 @@ def unseen_at_first(record: PruningRecord) -> Iterator[Finding]:
             "most frames of the first batches.",
             "What the model reads there may be a detector's guess and not the movement: "
             f"{names_of(record, joints)}. Look at such clips, or train without these joints by "
-            f"`drop={joints[:NAMED]}`, and compare.",
+            f"`drop={joints}`, and compare.",
         )
 
 

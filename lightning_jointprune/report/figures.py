@@ -47,7 +47,7 @@ HOVER = (
     "keep probability %{customdata[3]}, mean over the search %{customdata[4]}"
     "%{customdata[5]}%{customdata[6]}<extra></extra>"
 )
-NARROW_SPACE = "\u2009"  # between a bar's end, or its whisker's, and its value
+THIN_SPACE = "\u2009"  # between a bar's end, or its whisker's, and its value
 WIDE = 100  # largest number of joints of an axis that is not logarithmic
 # The buttons that no figure has: those that send it to a server, by their names in all versions of
 # Plotly, and selections, which nothing here answers to.
@@ -94,7 +94,7 @@ def draw_importance(joints: Sequence[Joint], parts: Iterable[Part], bars: Bars) 
         ],
         y=list(range(len(bars.values))),
         mode="text",
-        text=[f"{NARROW_SPACE}{value:.{bars.decimals}f}" for value in bars.values],
+        text=[f"{THIN_SPACE}{value:.{bars.decimals}f}" for value in bars.values],
         textposition="middle right",
         textfont_size=10,
         cliponaxis=False,

@@ -69,6 +69,8 @@ def test_a_run_that_loses_against_its_baseline_does_not_look_sound() -> None:
     fewest = {"budget": {"Fewest": {"metric": None, "within": 0.02}}}  # as much was allowed
     allowed = replace(record, baseline={"val_acc": 0.93}, settings=fewest)
     assert "0.016 worse" in titles(allowed, "note")
+    fewest = {"budget": {"Fewest": {"metric": None, "within": 10**400}}}
+    assert "0.016 worse" in titles(replace(allowed, settings=fewest), "check")
     percent = selected(record, metrics={"val_acc": 91.4})
     assert "1.600 worse" in titles(replace(percent, baseline={"val_acc": 93.0}), "check")
 
