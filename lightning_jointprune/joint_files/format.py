@@ -12,7 +12,12 @@ from lightning_jointprune.joint_files.labels import JointLabels, is_selected, si
 from lightning_jointprune.joint_files.picking import Picking
 from lightning_jointprune.record.files import Place, write_text
 from lightning_jointprune.record.selection import JointSelection
-from lightning_jointprune.skeletons import Skeleton, check_order
+from lightning_jointprune.skeletons import (
+    Skeleton,
+    check_order,
+    get_skeleton,
+    skeleton_names,
+)
 
 HEAD = 8  # bytes by which a kind of file is known
 
@@ -73,8 +78,10 @@ class Format(ABC):
         return ()
 
     def skeleton(self, opened: Opened) -> Skeleton:
-        """Return the skeleton of a file that names its joints."""
-        return Skeleton(opened.name, self.namings(opened)[0])
+        """Return the skeleton of a file that names its joints: a named one if it is that."""
+        joints = self.namings(opened)[0]
+        named = (known for known in map(get_skeleton, skeleton_names()) if known.joints == joints)
+        return next(named, Skeleton(opened.name, joints))
 
     def is_selected(self, opened: Opened, selection: JointSelection) -> bool:
         """Return whether a file holds only the kept joints of a selection, and not all of them.

@@ -88,25 +88,18 @@ def _files_of(path: Place, output: Place) -> list[tuple[Place, str]]:
     """Return a file, or those in a folder, each with its name in the output."""
     if not path.is_dir():
         return [(path, new_name(path.name))]
-    ours = f"{str(output).rstrip('/')}/"
-    found = sorted(
-        (
-            file
-            for suffix in SUFFIXES
-            for file in path.glob(f"**/*{suffix}")
-            if not str(file).startswith(ours) and not is_sidecar(file)
-        ),
-        key=str,
-    )
+    folder, ours = path.resolve(), f"{str(output.resolve()).rstrip('/')}/"
+    files = [file for suffix in SUFFIXES for file in folder.glob(f"**/*{suffix}")]
+    found = sorted(str(f) for f in files if not f"{f}".startswith(ours) and not is_sidecar(f))
     if not found:
         raise ValueError(
             f"Expected files of {', '.join(SUFFIXES)} in {path} but got none. Pass another folder."
         )
-    start = len(str(path).rstrip("/")) + 1
-    inside = [str(file)[start:] for file in found]
+    start = len(str(folder).rstrip("/")) + 1
+    inside = [file[start:].rpartition("/") for file in found]
     return [
-        (file, f"{name[: len(name) - len(file.name)]}{new_name(file.name)}")
-        for file, name in zip(found, inside, strict=True)
+        (place(file), f"{below}{slash}{new_name(name)}")
+        for file, (below, slash, name) in zip(found, inside, strict=True)
     ]
 
 

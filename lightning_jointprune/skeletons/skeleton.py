@@ -339,11 +339,10 @@ def check_order(wanted: Sequence[str], own: Skeleton, asked: str, found: str) ->
 
 
 def paste(skeleton: Skeleton) -> str:
-    """Return an argument that gives a skeleton, to be pasted."""
-    own = skeleton.name if skeleton.known or not skeleton.file else skeleton.file
+    """Return an argument that gives a skeleton, to be pasted, or words where none does."""
     if skeleton.known or skeleton.file:
-        return f"skeleton={json.dumps(own)}"
-    return "skeleton=Skeleton.from_pose(header)"
+        return f"skeleton={json.dumps(skeleton.name if skeleton.known else skeleton.file)}"
+    return "a Skeleton of its joints"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -215,7 +215,7 @@ def test_files_of_the_same_name_are_refused() -> None:
 
 
 def test_of_a_folder_all_files_of_a_known_kind_are_rewritten_in_their_places(
-    data: Any, tmp_path: Path
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "train" / "a").mkdir(parents=True)
     for name in FILES:
@@ -228,6 +228,10 @@ def test_of_a_folder_all_files_of_a_known_kind_are_rewritten_in_their_places(
         assert {str(new.relative_to(small)) for new in outputs.values()} == {*FILES, "a/x.npy"}
         done = [*rewrite_all(outputs, SELECTION)]
         assert [result.made for result in done if isinstance(result, Rewritten)] == [made] * 4
+    monkeypatch.chdir(tmp_path / "train")
+    outputs = outputs_of(["."], "small")
+    assert {*outputs.values()} == {Path("small", name) for name in (*FILES, "a/x.npy")}
+    assert all(path.is_file() for path in outputs)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"Expected files of \.npy, .* in .*empty but got none"):
         outputs_of([tmp_path / "empty"], small)

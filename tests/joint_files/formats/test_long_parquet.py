@@ -79,6 +79,16 @@ def test_a_bad_file_has_an_error_of_its_own_and_leaves_nothing(
     assert not (tmp_path / "small").exists()
 
 
+def test_a_selection_of_another_order_is_refused_with_the_skeleton_to_paste(
+    x: Any, tmp_path: Path
+) -> None:
+    pq.write_table(table_of(x), tmp_path / "a.parquet")
+    names = get_skeleton("mediapipe_body_face_hands").joints
+    selection = JointSelection((0,), 543, names, (0.9, *[0.1] * 542))
+    with pytest.raises(ValueError, match=r'another order: .* skeleton="mediapipe_holistic"'):
+        SelectJoints(selection, "t j c").read(tmp_path / "a.parquet")
+
+
 def test_an_axis_is_refused(x: Any, tmp_path: Path) -> None:
     pq.write_table(table_of(x), tmp_path / "a.parquet")
     with pytest.raises(ValueError, match="no axis for parquet, whose joints are rows, but got 1"):
