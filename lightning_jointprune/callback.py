@@ -318,7 +318,7 @@ class JointPruningCallback(pl.Callback):
             optimizer.zero_grad(set_to_none=False)
         if not optim.hold_rate(optimizer, self._search.logits, self._rate):
             return
-        trainers.average_gradients(trainer, self._search.logits)
+        trainers.average_gradients(trainer, self._search.gradients)
         with _misconfigured():
             self._search.add_penalty(trainers.loss_scale(trainer, optimizer))
             self._search.check_learning(self._entrance.where)

@@ -25,6 +25,7 @@ from lightning_jointprune.gates.fills import (
 from lightning_jointprune.gates.masks import hard_mask
 from lightning_jointprune.gates.membership import memberships
 from lightning_jointprune.gates.relaxations import Gate, make_gate
+from lightning_jointprune.gates.slopes import gathered
 
 AXES = ("b", "t", "j", "c")  # words of the axes, unless others are named
 SETTLED = ("mask", "rungs", "fill_mean", "fill_count")  # what is learned besides the logits
@@ -121,6 +122,7 @@ class JointPruningLayer(nn.Module):
         self.mode: Mode | None = None  # None: sampled in training, masked in evaluation
         self.used = False  # whether `forward` was called since this was reset
         self.generator: torch.Generator | None = None  # None: torch's own
+        self.moments: Tensor | None = None  # see `gather`
         self._drawn: dict[tuple[int, int], Tensor] | None = None  # see `begin_step`
 
         self.start = start = self.gate.logit_of(self.gate.initial_keep_probability)
@@ -195,11 +197,21 @@ class JointPruningLayer(nn.Module):
     def sample_gates(self, batch: int) -> Tensor:
         """Return noisy gates, one draw per sample, shape `(batch, joints)`, in [0, 1]."""
         gates = self._sample(self.joint_logits, batch)
+        if self.moments is not None:
+            gates = gathered(gates, self.moments)
         if self.tied:
             gates = gates[:, self.owner]
         if self.group_logits is not None:
             gates = gates * self._of_groups(self._sample(self.group_logits, batch))
         return self._with_fixed(gates)
+
+    def gather(self) -> None:
+        """Gather the moments of the joint gates' slopes from now on, in `moments.grad`.
+
+        See `gathered`; shape `(2, joints)`, of tied groups `(2, groups and other joints)`.
+        """
+        logits = self.joint_logits
+        self.moments = logits.new_zeros((2, len(logits)), requires_grad=True)
 
     def begin_step(self) -> None:
         """Give batches of one size the same noise, until it is called again.
@@ -233,6 +245,8 @@ class JointPruningLayer(nn.Module):
             self.used = True
         if self.joint_logits.device != x.device:  # `model.to` does not move a hooked layer
             self.to(x.device)
+            if self.moments is not None:
+                self.gather()
         mode = self.mode or ("sampled" if self.training and self.mask is None else "masked")
         if mode in _GATHERING and self.fill == "mean" and self.training:
             self._observe(x.detach(), axes, joints)
@@ -290,7 +304,7 @@ class JointPruningLayer(nn.Module):
 
     def release(self) -> None:
         """Work as without a callback: sampled gates in training, the mask in evaluation."""
-        self.mode = self.generator = self._drawn = None
+        self.mode = self.generator = self.moments = self._drawn = None
 
     # --- state ---------------------------------------------------------------------------------
 
@@ -322,7 +336,7 @@ class JointPruningLayer(nn.Module):
 
         A generator could not be sent to another process either.
         """
-        return {**self.__dict__, "mode": None, "generator": None, "_drawn": None}
+        return {**self.__dict__, "mode": None, "generator": None, "moments": None, "_drawn": None}
 
     def get_extra_state(self) -> dict[str, Tensor | None]:
         """Return what `state_dict` holds besides the logits; called by PyTorch."""

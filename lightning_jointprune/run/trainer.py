@@ -303,11 +303,11 @@ def loss_scale(trainer: Any, optimizer: Any) -> Callable[[Tensor], Tensor]:
     return lambda loss: loss
 
 
-def average_gradients(trainer: Any, logits: Iterable[Tensor]) -> None:
-    """Average over the processes the gradients of logits, which the strategy does not reduce."""
-    for parameter in logits if trainer.world_size > 1 else ():
-        if parameter.grad is not None:
-            parameter.grad = trainer.strategy.reduce(parameter.grad, reduce_op="mean")
+def average_gradients(trainer: Any, tensors: Iterable[Tensor]) -> None:
+    """Average over the processes the gradients of gates, which the strategy does not reduce."""
+    for tensor in tensors if trainer.world_size > 1 else ():
+        if tensor.grad is not None:
+            tensor.grad = trainer.strategy.reduce(tensor.grad, reduce_op="mean")
 
 
 def measured(trainer: Any, before: Mapping[str, Tensor]) -> dict[str, float]:

@@ -99,6 +99,11 @@ class Controller(ABC):
         return False
 
     @property
+    def by_evidence(self) -> bool:
+        """Return whether joints are ranked by `Evidence`, not by their keep probabilities."""
+        return False
+
+    @property
     def group_costs(self) -> Mapping[str, float]:
         """Return what an open group costs beside its joints, in prices of a joint, by its name."""
         return MappingProxyType({})

@@ -19,6 +19,7 @@ from lightning_jointprune.gates.layer import JointPruningLayer, Mode
 from lightning_jointprune.gates.masks import hard_mask, hard_mask_of_units
 from lightning_jointprune.search.controller import Controller
 from lightning_jointprune.search.curve import spaced
+from lightning_jointprune.search.evidence import Evidence
 from lightning_jointprune.search.optimizer import add_penalty_gradient
 from lightning_jointprune.search.phases import (
     NO_SEARCH,
@@ -69,12 +70,19 @@ class JointSearch:
         self.waited = False  # whether the model had not learned when the search could have begun
         self.steps = 0  # of the search, in which the gates were trained
         self.steps_without_gradient = 0
+        self.batches = 0  # since the optimizer stepped
+        self.evidence = Evidence() if controller.by_evidence else None
         self.to_look_at = 0  # batches whose loss has yet to be seen to be finite
         self.settled: list[list[float]] = []  # the keep probabilities when a rung was reached
         self.logits = list(layer.parameters())
         costs = [controller.group_costs.get(name, 0.0) for name in layer.groups or ()]
         self.group_costs = torch.tensor(costs) if any(costs) else None
         layer.mode = "open"
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """Return the tensors whose gradients are of the gates, and alike in all processes."""
+        return self.logits if self.layer.moments is None else [*self.logits, self.layer.moments]
 
     @property
     def length(self) -> float:
@@ -128,6 +136,10 @@ class JointSearch:
             self._look()
             self.phase = self._next_phase()
         if self.phase == "search":
+            if self.evidence is not None and self.layer.moments is None:
+                self.layer.gather()
+                self.batches = 0
+            self.batches += 1
             if self.controller.begins_descent(done, self.done):
                 for logits in self.logits:  # none surer than at the start: all come down in time
                     logits.data.clamp_(max=self.layer.start)
@@ -172,13 +184,14 @@ class JointSearch:
             return
         self.steps_without_gradient = 0
         self.steps += 1
+        self._weigh_evidence()
         with torch.enable_grad():
             probabilities = self.layer.keep_probabilities()
         now = probabilities.detach()
         self.price = self.controller.price(now.sum(), self.done)
         slope = self.price * (1.0 + self.done * indecision_slope(now))
         if self.controller.decided is not None:
-            earns = self.controller.decided & self._likeliest()
+            earns = self.controller.decided & self._best()
             slope = torch.where(earns, -slope, slope)
         if self.group_costs is not None:
             with torch.enable_grad():
@@ -188,6 +201,14 @@ class JointSearch:
             costs = self.group_costs.to(step.device)  # the model may have been moved
             slope = torch.cat([slope, self.price * costs * step])
         add_penalty_gradient(self.logits, probabilities, scale(slope))
+
+    def _weigh_evidence(self) -> None:
+        """Take the slopes of the batches since the optimizer stepped last."""
+        moments, batches = self.layer.moments, self.batches
+        self.batches = 0
+        if self.evidence is not None and moments is not None and moments.grad is not None:
+            self.evidence.add(moments.grad, batches, self.done)
+            moments.grad = None
 
     def observe_metrics(self, metrics: Mapping[str, float]) -> None:
         """Take what a validation measured with the joints of now."""
@@ -313,10 +334,11 @@ class JointSearch:
         elif self.learned_at is None and self.controller.needs_learning:
             mask = ~self.layer.closed
         else:
-            mask = self._likeliest() if count is None else self._exactly(count)
+            mask = self._best() if count is None else self._exactly(count)
         if not self.controller.searches:
             _decide(self.layer, mask)
         self.layer.freeze(mask)
+        self.layer.moments = None
         self.price = 0.0
         if self.controller.compared and self.layer.rungs is not None:  # none is chosen yet
             self.layer.mask = self.layer.rungs[0]
@@ -367,8 +389,10 @@ class JointSearch:
         self.layer.narrow(self._exactly(count))
 
     def _exactly(self, count: int) -> Tensor:
-        """Return the mask of so many joints, shape `(J,)`."""
+        """Return the mask of so many joints, shape `(J,)`, and let their gates agree with it."""
         ranked = self._ranked()
+        if self.evidence is not None and self.layer.groups is None:
+            _agree(self.layer, ranked)
         if not self.layer.tied:
             return hard_mask(ranked, count)
         chosen = hard_mask_of_units(ranked.tolist(), self.layer.owner.tolist(), count)
@@ -377,12 +401,16 @@ class JointSearch:
     def _ranked(self) -> Tensor:
         """Return values to rank joints by, shape `(J,)`: those always kept first, closed ones last.
 
-        Keep probabilities would not do: those of others may be 1, or 0, to the last digit.
+        Keep probabilities alone would not do: those of others may be 1, or 0, to the last digit.
         """
-        ranked = self.layer.keep_probabilities().detach() + self.layer.always
-        return torch.where(self.layer.closed, -1.0, ranked)
+        worth = None if self.evidence is None else self.evidence.worth()
+        if worth is None:
+            ranked = self.layer.keep_probabilities().detach() + self.layer.always
+            return torch.where(self.layer.closed, -1.0, ranked)
+        ranked = torch.where(self.layer.always, torch.inf, worth[self.layer.owner])
+        return torch.where(self.layer.closed, -torch.inf, ranked)
 
-    def _likeliest(self) -> Tensor:
+    def _best(self) -> Tensor:
         """Return the joints that would be kept now, shape `(J,)`; of tied ones, a few more."""
         return hard_mask(self._ranked(), self.controller.count)[self.layer.owner]
 
@@ -528,8 +556,9 @@ class JointSearch:
             "looks": self.looks,
             "waited": self.waited,
             "settled": self.settled,
+            "evidence": self.evidence and _detached(self.evidence.state_dict()),
             "layer": self.layer.export_state(),
-            "controller": {k: _detached(v) for k, v in self.controller.state_dict().items()},
+            "controller": _detached(self.controller.state_dict()),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -543,11 +572,12 @@ class JointSearch:
             setattr(self, name, state.get(name, getattr(self, name)))
         self.settled = list(state["settled"])
         self.layer.import_state(state["layer"])
+        self.layer.moments = None
         for logits in self.logits:  # what is left of a step that is no part of this run
             logits.grad = None
-        self.controller.load_state_dict(
-            {key: _moved(value, device) for key, value in state["controller"].items()}
-        )
+        self.controller.load_state_dict(_moved(state["controller"], device))
+        if self.evidence is not None and state.get("evidence"):
+            self.evidence.load_state_dict(_moved(state["evidence"], device))
         self.layer.temperature = temperature_at(self.done, self.layer.gate.anneal)
         self.evaluate()
 
@@ -561,8 +591,9 @@ class JointSearch:
         """
         self.layer.to(device)
         self.layer.generator = torch.Generator(device=device).manual_seed(seed)
-        state = self.controller.state_dict()
-        self.controller.load_state_dict({key: _moved(v, device) for key, v in state.items()})
+        self.controller.load_state_dict(_moved(self.controller.state_dict(), device))
+        if self.evidence is not None:
+            self.evidence.load_state_dict(_moved(self.evidence.state_dict(), device))
         self.price = _moved(self.price, device)
 
 
@@ -600,11 +631,31 @@ def _decide(layer: JointPruningLayer, mask: Tensor) -> None:
         layer.group_logits.data.copy_(torch.where(kept, SURE, -SURE))
 
 
+def _agree(layer: JointPruningLayer, ranked: Tensor) -> None:
+    """Exchange the logits of joints until the best joint has the highest one, and so on.
+
+    Otherwise a joint that its gate's noise has opened would be dropped with a keep probability
+    above that of a better one which is kept.
+
+    Args:
+        layer: the gates, one for each joint.
+        ranked: values to rank joints by, shape `(J,)`.
+    """
+    free = (~layer.always & ~layer.closed).nonzero().flatten()
+    best_first = free[ranked[free].argsort(descending=True, stable=True)]
+    logits = layer.joint_logits.data
+    logits[best_first] = logits[free].sort(descending=True).values
+
+
 def _detached(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _detached(item) for key, item in value.items()}
     if isinstance(value, float):  # also one of numpy's, which a checkpoint should not hold
         return float(value)
     return value.detach().cpu().clone() if isinstance(value, Tensor) else value
 
 
 def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, dict):
+        return {key: _moved(item, device) for key, item in value.items()}
     return value.to(device) if isinstance(value, Tensor) else value

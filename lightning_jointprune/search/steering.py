@@ -42,21 +42,26 @@ class Steered(Controller):
 
 
 class Descending(Steered):
-    """Comes down to the last of `counts`, K: J for 30 % of the search, K from 60 % of it on.
+    """Comes down to the last of `counts`, K: J for 15 % of the search, K from 62 % of it on.
 
     Interactions between joints have to be learned before any of them goes. When about K are left
-    after 60 %, or at 85 % at the latest, the K likeliest joints earn the price that the others pay,
-    so that the freeze is no jump: any sooner, gates that have hardly parted would be told apart by
+    after 62 %, or at 85 % at the latest, the best K joints earn the price that the others pay, so
+    that the freeze is no jump: any sooner, gates that have hardly parted would be told apart by
     chance. One price for all cannot tell joints apart that are worth the same, such as the
     worthless ones among K if the model needs fewer: they would share what is left of K, each half
     open. Nor can it be too high any more, as it does not close the K: it is at least the base price
     and no longer falls.
     """
 
-    DESCENT = 0.3  # share of the search after which the joints become fewer
-    REACHED = 0.6  # share of it after which there are to be K
-    LATEST = 0.85  # share of it after which the K likeliest earn the price, however many are left
+    DESCENT = 0.15  # share of the search after which the joints become fewer
+    REACHED = 0.62  # share of it after which there are to be K
+    LATEST = 0.85  # share of it after which the best K earn the price, however many are left
     NEAR = 1.15  # expected L0 that is about K, in K
+
+    @property
+    @override
+    def by_evidence(self) -> bool:
+        return True
 
     @property
     def fewest(self) -> int:

@@ -345,18 +345,18 @@ def test_the_slope_of_a_groups_price_is_that_of_its_closed_form() -> None:
 def test_no_gate_is_surer_than_at_the_start_when_the_joints_are_to_become_fewer() -> None:
     search = new_search(TargetJoints(2), phases=(0.0, 1.0 - 1e-9))
     start = search.layer.joint_logits.detach().clone()
-    search.advance(0.2)
+    search.advance(0.1)
     with torch.no_grad():
         search.layer.joint_logits[0] += 3.0
         search.layer.joint_logits[1] -= 1.0
-    search.advance(0.29)
+    search.advance(0.14)
     assert search.layer.joint_logits[0] > start[0]
-    search.advance(0.31)
+    search.advance(0.16)
     torch.testing.assert_close(search.layer.joint_logits[0], start[0])
     torch.testing.assert_close(search.layer.joint_logits[1], start[1] - 1.0)
     with torch.no_grad():
         search.layer.joint_logits[2] += 3.0
-    search.advance(0.4)
+    search.advance(0.3)
     assert search.layer.joint_logits[2] > start[2]
 
 

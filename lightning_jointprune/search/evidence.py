@@ -1,0 +1,66 @@
+"""Says which joints to keep, from how the loss depended on their gates for a while."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MEMORY = 0.25  # share of the search over which the evidence of a step fades to 1/e
+
+
+class Evidence:
+    """Holds running means of each gate's slope, the derivative of the loss with respect to it.
+
+    A gate is worth the root of its mean squared slope, less its mean slope. The mean is the first
+    order of what opening the gate changes (Molchanov et al. 2017, arXiv:1611.06440, eq. 7). Of
+    joints that count only together it is near 0, since each changes the loss one way in one sample
+    and the other way in the next; these have large squares (Molchanov et al. 2019,
+    arXiv:1906.10771, eq. 8).
+
+    A logit gathers slopes too, but its order depends on the noise of the gates more than on the
+    joints. Averages of gradients find the same support where last iterates do not (Xiao 2010, JMLR
+    11, section 4). Each step counts alike, however large its loss, or the scale of it, is.
+    """
+
+    def __init__(self) -> None:
+        self.done = 0.0  # share of the search that was done at the latest step
+        self.weight: Tensor | float = 0.0  # of all steps; the latest one has 1
+        self.mean: Tensor | float = 0.0  # sums over steps, by their weights
+        self.square: Tensor | float = 0.0
+
+    def add(self, moments: Tensor, batches: int, done: float) -> None:
+        """Take the slopes of an optimizer step; one whose slopes are not finite does not count.
+
+        Args:
+            moments: mean slopes and mean squared slopes, shape `(2, gates)`: a sum over batches,
+                the loss of each divided by their number.
+            batches: their number.
+            done: how much of the search is done, 0 to 1.
+        """
+        mean, square = moments[0], batches * moments[1]
+        size = square.mean().sqrt()
+        counts = size.isfinite() & (size > 0.0)
+        left = math.exp(-max(0.0, done - self.done) / MEMORY)
+        self.done = done
+        self.weight = left * self.weight + counts
+        self.mean = left * self.mean + torch.where(counts, mean / size, 0.0)
+        self.square = left * self.square + torch.where(counts, square / size.square(), 0.0)
+
+    def worth(self) -> Tensor | None:
+        """Return what each gate is worth, shape `(gates,)`; None before the first step."""
+        if not isinstance(self.weight, Tensor):
+            return None
+        weight = self.weight.clamp(min=torch.finfo(self.weight.dtype).tiny)
+        return torch.as_tensor(self.square / weight).sqrt() - self.mean / weight
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that changes, as tensors and plain values."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        vars(self).update(state)
