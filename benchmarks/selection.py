@@ -24,7 +24,7 @@ from statistics import fmean
 
 import torch
 
-from benchmarks.selectors import METHODS, OURS, SCRIPT_OF
+from benchmarks.selectors import METHODS, MORE_OF_OURS, OURS, PEERS, SCRIPT_OF
 from benchmarks.selectors.plan import (
     DRAWS,
     MATCHED,
@@ -218,19 +218,21 @@ def recording_figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
 
 def area_figures(plan: Plan, store: Store, seeds: int, own: Mapping[int, Curve]) -> list[Figure]:
     figures = []
-    for method in (*SCRIPT_OF, RANDOM, MATCHED):
+    ways = {OURS: own} | {way: plan.curves(store, way, seeds) for way in MORE_OF_OURS}
+    for method in (*PEERS, RANDOM, MATCHED):
         peer = plan.curves(store, method, seeds)
-        gains = [area(own[seed]) - area(peer[seed]) for seed in own if seed in peer]
-        if gains and method != OURS:
-            met = fmean(gains) > 0
-            figures.append(Figure(f"area: {OURS} minus {method}", "> 0", interval(gains), met))
+        for way, curves in ways.items():
+            gains = [area(curves[seed]) - area(peer[seed]) for seed in curves if seed in peer]
+            if gains:
+                met = fmean(gains) > 0
+                figures.append(Figure(f"area: {way} minus {method}", "> 0", interval(gains), met))
     return figures
 
 
 def enough_figures(plan: Plan, store: Store, seeds: int, own: Mapping[int, Curve]) -> list[Figure]:
     peers = {}
-    for method in SCRIPT_OF:
-        if method != OURS and (curves := plan.curves(store, method, seeds)):
+    for method in PEERS:
+        if curves := plan.curves(store, method, seeds):
             peers[method] = enough(mean_curve(curves))
     if not peers:
         return []
@@ -271,13 +273,17 @@ def hand_picked_figures(plan: Plan, store: Store, own: Mapping[int, Curve]) -> l
 def stability_figures(plan: Plan, store: Store, seeds: int) -> list[Figure]:
     found = {method: stability_of(plan, store, method, seeds) for method in SCRIPT_OF}
     known = {method: value for method, value in found.items() if value is not None}
-    if OURS not in known or len(known) < 2:
+    if OURS not in known or not {*known} & {*PEERS}:
         return []
-    best = max((method for method in known if method != OURS), key=known.__getitem__)
-    value = f"{known[OURS]:.2f} against {known[best]:.2f} ({best})"
-    runs = len(plan.results(store, OURS, for_stability(plan, seeds)))
-    measured = f"stability over {runs} seeds, {OURS} against the best peer"
-    return [Figure(measured, "at least", value, known[OURS] >= known[best])]
+    best = max((method for method in known if method in PEERS), key=known.__getitem__)
+    figures = []
+    for way in (OURS, *MORE_OF_OURS):
+        if way in known:
+            runs = len(plan.results(store, way, for_stability(plan, seeds)))
+            value = f"{known[way]:.2f} against {known[best]:.2f} ({best})"
+            measured = f"stability over {runs} seeds, {way} against the best peer"
+            figures.append(Figure(measured, "at least", value, known[way] >= known[best]))
+    return figures
 
 
 def final_figures(plan: Plan, store: Store, own: Mapping[int, Curve]) -> list[Figure]:

@@ -10,10 +10,11 @@ from benchmarks.shared.joint_data import JointData
 
 Method = Callable[[JointData, str, Sequence[int], int], Choice]
 
-OURS = "TargetJoints"
+OURS, *MORE_OF_OURS = ours.METHODS  # one run; then as many as other ways may take
 METHODS: dict[str, dict[str, Method]] = {
-    "ours": {OURS: ours.ladder},
+    "ours": ours.METHODS,
     "penalties": penalties.METHODS,
     "scores": scores.METHODS,
 }  # by the module they are in, the "script" of their cells
+PEERS = (*penalties.METHODS, *scores.METHODS)
 SCRIPT_OF = {method: script for script, methods in METHODS.items() for method in methods}
