@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 MEMORY = 0.25  # share of the search over which the evidence of a step fades to 1/e
+LOGITS = 2.0  # weight of the logits in a ranking, where the evidence has 1
 
 
 class Evidence:
@@ -21,8 +22,8 @@ class Evidence:
     and the other way in the next; these have large squares (Molchanov et al. 2019,
     arXiv:1906.10771, eq. 8).
 
-    A logit gathers slopes too, but its order depends on the noise of the gates more than on the
-    joints. Averages of gradients find the same support where last iterates do not (Xiao 2010, JMLR
+    A logit gathers slopes too, but among joints of like worth its order depends on the noise of the
+    gates. Averages of gradients find the same support where last iterates do not (Xiao 2010, JMLR
     11, section 4). Each step counts alike, however large its loss, or the scale of it, is.
     """
 
@@ -64,3 +65,24 @@ class Evidence:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         vars(self).update(state)
+
+
+def ranking(worth: Tensor, logits: Tensor, free: Tensor) -> Tensor:
+    """Return values to rank joints by: their worth and their logits, both standardised.
+
+    In a short search the weights of a useless joint have not faded, and its slopes are as large as
+    those of others; its logit tells them apart. In a longer one the worth decides.
+
+    Args:
+        worth: of the joints' gates, shape `(J,)`.
+        logits: of their keep probabilities, shape `(J,)`.
+        free: the joints that can be kept or dropped, shape `(J,)`, bool; those that count.
+    """
+    return _standardised(worth, free) + LOGITS * _standardised(logits, free)
+
+
+def _standardised(values: Tensor, free: Tensor) -> Tensor:
+    count = free.sum().clamp(min=1)
+    away = values - values.where(free, 0.0).sum() / count
+    spread = (away.where(free, 0.0).square().sum() / count).sqrt()
+    return away / spread.clamp(min=torch.finfo(values.dtype).tiny)

@@ -19,7 +19,7 @@ from lightning_jointprune.gates.layer import JointPruningLayer, Mode
 from lightning_jointprune.gates.masks import hard_mask, hard_mask_of_units
 from lightning_jointprune.search.controller import Controller
 from lightning_jointprune.search.curve import spaced
-from lightning_jointprune.search.evidence import Evidence
+from lightning_jointprune.search.evidence import Evidence, ranking
 from lightning_jointprune.search.optimizer import add_penalty_gradient
 from lightning_jointprune.search.phases import (
     NO_SEARCH,
@@ -82,7 +82,7 @@ class JointSearch:
     @property
     def gradients(self) -> list[Tensor]:
         """Return the tensors whose gradients are of the gates, and alike in all processes."""
-        return self.logits if self.layer.moments is None else [*self.logits, self.layer.moments]
+        return [*self.logits, *([] if self.layer.moments is None else [self.layer.moments])]
 
     @property
     def length(self) -> float:
@@ -403,12 +403,12 @@ class JointSearch:
 
         Keep probabilities alone would not do: those of others may be 1, or 0, to the last digit.
         """
+        always, closed = self.layer.always, self.layer.closed
+        ranked = self.layer.keep_probabilities().detach()
         worth = None if self.evidence is None else self.evidence.worth()
-        if worth is None:
-            ranked = self.layer.keep_probabilities().detach() + self.layer.always
-            return torch.where(self.layer.closed, -1.0, ranked)
-        ranked = torch.where(self.layer.always, torch.inf, worth[self.layer.owner])
-        return torch.where(self.layer.closed, -torch.inf, ranked)
+        if worth is not None:
+            ranked = ranking(worth[self.layer.owner], ranked.logit(eps=1e-6), ~always & ~closed)
+        return ranked.masked_fill(always, torch.inf).masked_fill(closed, -torch.inf)
 
     def _best(self) -> Tensor:
         """Return the joints that would be kept now, shape `(J,)`; of tied ones, a few more."""

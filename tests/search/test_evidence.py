@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lightning_jointprune.search.evidence import MEMORY, Evidence
+from lightning_jointprune.search.evidence import LOGITS, MEMORY, Evidence, ranking
 
 
 def steps_of(count: int, gates: int = 4, seed: int = 0) -> list[Tensor]:
@@ -65,3 +65,24 @@ def test_a_step_without_finite_slopes_counts_nothing(broken: float) -> None:
 
 def test_without_a_step_nothing_is_known() -> None:
     assert Evidence().worth() is None
+
+
+def test_a_ranking_adds_the_worth_and_the_logits_of_the_free_joints_each_standardised() -> None:
+    worth, logits = torch.tensor([9.0, 1.0, 3.0, 2.0]), torch.tensor([-9.0, 0.0, 1.0, -1.0])
+    free = torch.tensor([False, True, True, True])
+    zs = [(x[1:] - x[1:].mean()) / x[1:].std(correction=0) for x in (worth, logits)]
+    torch.testing.assert_close(ranking(worth, logits, free)[1:], zs[0] + LOGITS * zs[1])
+
+
+@given(scale=st.floats(1e-3, 1e3), offset=st.floats(-10.0, 10.0))
+def test_the_scale_of_the_worth_does_not_change_a_ranking(scale: float, offset: float) -> None:
+    worth, logits = torch.tensor([0.5, 1.0, 3.0, 2.0]), torch.tensor([0.3, 0.0, 1.0, -1.0])
+    free = torch.ones(4, dtype=torch.bool)
+    scaled = ranking(scale * worth + offset, logits, free)
+    torch.testing.assert_close(scaled, ranking(worth, logits, free), atol=1e-2, rtol=1e-2)
+
+
+def test_where_no_joint_is_free_or_all_are_alike_a_ranking_is_finite() -> None:
+    alike, free = torch.ones(3), torch.ones(3, dtype=torch.bool)
+    assert ranking(alike, alike, free).isfinite().all()
+    assert ranking(alike, alike, ~free).isfinite().all()
