@@ -196,7 +196,7 @@ class MeanPose(FirstBatches):
 
 
 class Presence(FirstBatches):
-    """Counts the frames in which each joint is there, and those where it is outside the picture.
+    """Adds up the shares of frames in which each joint is there, and outside the picture.
 
     The picture goes from 0 to 1 in both channels, as shares of its width and height do.
 
@@ -204,15 +204,15 @@ class Presence(FirstBatches):
         num_joints: J.
 
     Attributes:
-        counts: frames with the joint, and those with it outside, shape `(2, J)`; None before the
-            first batch.
+        shares: of the frames of each batch those with the joint, and those with it outside, added
+            up, shape `(2, J)`, in half precision; None before the first batch.
     """
 
     limit = 24
 
     def __init__(self, num_joints: int) -> None:
         super().__init__(num_joints)
-        self.counts: Tensor | None = None
+        self.shares: Tensor | None = None
 
     def _add(self, x: Tensor, axes: Sequence[str], joints: range) -> None:
         x = frames_of(x, axes)
@@ -220,11 +220,11 @@ class Presence(FirstBatches):
         outside = ((x[..., :2] < 0) | (x[..., :2] > 1)).any(-1) & there
         if x.shape[-1] < 2:  # no places
             outside = torch.zeros_like(outside)
-        counts = torch.stack([there.sum((0, 1)), outside.sum((0, 1))]).float()
-        if self.counts is None:
-            self.counts = counts.new_zeros(2, self.num_joints)
-        self.counts = self.counts.to(x.device)
-        self.counts[:, joints.start : joints.stop] += counts
+        shares = torch.stack([there.float().mean((0, 1)), outside.float().mean((0, 1))]).half()
+        if self.shares is None:
+            self.shares = shares.new_zeros(2, self.num_joints)
+        self.shares = self.shares.to(x.device)
+        self.shares[:, joints.start : joints.stop] += shares
 
     def found(self) -> dict[str, tuple[int, ...]]:
         """Return the joints that were seldom seen, and nothing where nothing was.
@@ -234,9 +234,9 @@ class Presence(FirstBatches):
             was never there, on which others may be centred; `"outside"`: those that were mostly
             outside, where most places of all joints are in the picture, as no other units have it.
         """
-        if self.counts is None:
+        if self.shares is None:
             return {}
-        there, outside = self.counts.cpu()
+        there, outside = self.shares.float().cpu()
         missing = there <= (1 - MOSTLY) * there.max()
         if int((there == 0).sum()) == 1:
             missing &= there > 0
@@ -249,12 +249,12 @@ class Presence(FirstBatches):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was counted."""
-        counts = None if self.counts is None else self.counts.cpu().clone()
-        return {"calls": self.calls, "counts": counts}
+        shares = None if self.shares is None else self.shares.cpu().clone()
+        return {"calls": self.calls, "shares": shares}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
-        self.calls, self.counts = state["calls"], state["counts"]
+        self.calls, self.shares = state["calls"], state["shares"]
 
 
 EXACT = 1e-3  # most that is left of a centre or a scale that was taken out, in skeleton sizes

@@ -97,7 +97,7 @@ def test_a_run_is_that_of_the_hand_written_twin(
 def test_what_replaces_a_dropped_joint_is_that_of_the_twin_up_to_rounding(tmp_path: Path) -> None:
     model, twin = built(CallsItself), built(TWINS["calls_itself"])
     twin.fill = 2.0
-    callback = JointPruningCallback(J, fill=2.0, lr=0.05, dirpath=tmp_path)
+    callback = JointPruningCallback(J, budget=Price(), fill=2.0, lr=0.05, dirpath=tmp_path)
     ours, theirs = train(model, callback), train(twin, ByHand())
     torch.testing.assert_close(ours.trained, theirs.trained)
     torch.testing.assert_close(ours.validated, theirs.validated)

@@ -129,7 +129,12 @@ def _row_problem(
     if "/" in line or "\\" in line or ".." in line:
         return "path", f"{expected}: a name may not lead out of its folder. Correct the row."
     well_formed = len(row) == 2 and CLIP_NAME.fullmatch(row[0])
-    if number == 1 and not well_formed and not any(cell.strip().isdecimal() for cell in row):
+    if (
+        number == 1
+        and len(row) > 1
+        and not well_formed
+        and not any(cell.strip().isdecimal() for cell in row)
+    ):
         return "header", f"{expected}. Delete the row: the file has no header."
     if not well_formed or not CLASS.fullmatch(row[1].strip()):
         return "row", f"{expected}. Correct the row; the file has no header."

@@ -113,12 +113,18 @@ def test_ground_truth_of_the_challenge_is_read(own_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "row", ["sample,label", "signer0_sample1", "../signer0_sample1,1", "signer0_sample1,-1"]
+    ("row", "advice"),
+    [
+        ("sample,label", "Delete the row"),
+        ("signer0_sample1", "Correct"),
+        ("../signer0_sample1,1", "Correct"),
+        ("signer0_sample1,-1", "Correct"),
+    ],
 )
-def test_label_row_of_another_form_is_named(own_folder: Path, row: str) -> None:
+def test_label_row_of_another_form_is_named(own_folder: Path, row: str, advice: str) -> None:
     path = own_folder / "train_labels.csv"
     path.write_text(row + "\n" + path.read_text())
-    with pytest.raises(ValueError, match=r"like signer0_sample1,41 but got .*Correct.* line 1\."):
+    with pytest.raises(ValueError, match=rf"signer0_sample1,41 but got .*{advice}.* line 1\."):
         data_of(own_folder)
 
 
