@@ -203,7 +203,8 @@ def _sentence(selection: JointSelection, where: str) -> str:
         if kept < total:
             stay = f"{'at' if value == floor else above} {asked} {metric}{where}"
             alone = f"({got} with those joints alone)"
-            return f"Only {share} {are} needed to stay {stay} {alone}, {cut}."
+            suffice = "suffices" if kept == 1 else "suffice"
+            return f"{share} {suffice} to stay {stay} {alone}, {cut}."
     return f"With {share} the model reaches {metric} {show(value)}{where}, {cut}."
 
 

@@ -448,8 +448,8 @@ def _improved(record: PruningRecord) -> Iterator[Finding]:
 
 def _decided(record: PruningRecord) -> Iterator[Finding]:
     selection = record.selection
-    if record.phase == "final" and _stuck_at(record) is not None:
-        return  # another finding says it
+    if record.phase == "final" and (_stuck_at(record) is not None or fewest_of(record)):
+        return  # another finding says it; a number that was measured does not depend on it
     unsure = [j for j, p in enumerate(selection.keep_probabilities) if is_undecided(p)]
     if unsure:
         verb = "is" if len(unsure) == 1 else "are"
@@ -586,7 +586,10 @@ def _beside_baseline(record: PruningRecord, alone: float, baseline: float) -> Fi
 
 def _remedy(record: PruningRecord) -> str:
     """Return what to do where a metric is worse with the kept joints than with all of them."""
-    return _overfitting(record) or "Keep more joints, by a lower price or a larger number."
+    overfitting = _overfitting(record)
+    if overfitting or not fewest_of(record):
+        return overfitting or "Keep more joints, by a lower price or a larger number."
+    return "Pass a smaller `within` to Fewest, or train for more epochs."
 
 
 GAP = 0.1  # share by which the training loss has fallen and the validation's risen, 0 to 1
@@ -620,7 +623,9 @@ def _beside_most(record: PruningRecord) -> Iterator[Finding]:
     usable = record.selection.num_joints - len(_fixed(record, "drop"))
     if most.value is None or chosen is None or not kept < most.joints == usable:
         return
-    if _fell(record, most.value, chosen):
+    within = (fewest_of(record) or {}).get("within")
+    allowed = within if isinstance(within, int | float) else 0.0
+    if _fell(record, most.value, chosen) and abs(most.value - chosen) > allowed + 1e-9:
         yield Finding(
             "check",
             f"{metric} is worse than with all {usable} joints, as this run trained them.",
@@ -631,7 +636,8 @@ def _beside_most(record: PruningRecord) -> Iterator[Finding]:
 def _frozen(record: PruningRecord) -> Iterator[Finding]:
     metric = record.selection.metric
     search, final = _values(record, "search"), _values(record, "final")
-    if not search or not final:
+    ladder = len(record.rungs) > 1 and not fewest_of(record)  # then the metric is of the fewest
+    if not search or not final or ladder:
         return
     (step, before), (_, after), (_, end) = search[-1], final[0], final[-1]
     figures = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pickle import UnpicklingError
@@ -19,6 +20,7 @@ from lightning_jointprune.record.files import PathLike, place
 from lightning_jointprune.record.record import other_rungs
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.run.checkpoint import STATE_KEY, find_state
+from lightning_jointprune.search.budgets.fewest import Fewest
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -128,6 +130,15 @@ def _rung_of(state: Mapping[str, Any], joints: int | None) -> tuple[Tensor, list
         raise ValueError(
             f"Expected joints out of {', '.join(map(str, sorted(known)))} but got {joints}."
             + other_rungs(joints, min(known), len(state["mask"]))
+        )
+    trained, search = int(last[0].sum()), state["search"]
+    alone = search["budget"] == Fewest.__name__ and search["phase"] == "final"
+    if alone and joints not in (None, trained):
+        warnings.warn(
+            f"Expected {trained} joints, with which alone the final phase of this run trained, but "
+            f"got {joints}: the model may do worse with them than the curve says. Train with them: "
+            f"`budget={joints}`, or GivenJoints with those of `selection_of({joints})`.",
+            stacklevel=3,
         )
     return last if joints is None else known[joints]
 

@@ -120,7 +120,7 @@ def test_the_sentence_of_a_floor_that_is_met() -> None:
         12, 42, metrics={"val_acc": 0.863}, metric="val_acc", floor=0.85
     ).sentence("AUTSL")
     assert selection == (
-        "Only 12 of 42 joints are needed to stay above 85 % val_acc on AUTSL "
+        "12 of 42 joints suffice to stay above 85 % val_acc on AUTSL "
         "(86.3 % with those joints alone), with 71.4 % of the joints removed."
     )
 
@@ -212,7 +212,7 @@ def test_with_all_joints_kept_nothing_is_claimed_about_fewer() -> None:
 
 def test_one_joint_is_singular() -> None:
     selection = selection_of(1, 4, metrics={"val_acc": 0.9}, metric="val_acc", floor=0.8)
-    assert selection.sentence().startswith("Only 1 of 4 joints is needed")
+    assert selection.sentence().startswith("1 of 4 joints suffices to stay above")
 
 
 # --- the table --------------------------------------------------------------------------------

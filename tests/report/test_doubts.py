@@ -664,3 +664,25 @@ def test_without_a_dropped_joint_a_normalisation_is_no_doubt() -> None:
 @pytest.mark.parametrize("found", [{}, {"origin": 99}, {"origin": "nose"}, {"centred": None}])
 def test_what_was_not_found_is_not_said(found: dict[str, Any]) -> None:
     assert list(normalised(record_of("coco_17", (5, 7), normalisation=found))) == []
+
+
+def test_of_numbers_that_were_measured_no_keep_probability_is_a_doubt() -> None:
+    record = of_fewest({17: 0.9, 8: 0.9, 2: 0.5}, kept=8)
+    unsure = (0.5, *record.selection.keep_probabilities[1:])
+    found = selected(record, keep_probabilities=unsure)
+    assert "decided" not in titles(found, "check") + titles(found, "good")
+    assert "undecided" in titles(replace(found, settings={}), "check")
+
+
+def test_a_number_within_what_was_asked_for_is_not_worse_than_all_joints() -> None:
+    values = {17: 0.96, 8: 0.91, 2: 0.5}
+    assert "worse than with all" in titles(of_fewest(values, kept=8, within=0.01), "check")
+    assert "worse than with all" not in titles(of_fewest(values, kept=8, within=0.1), "check")
+
+
+def test_of_a_ladder_no_metric_falls_at_the_freeze() -> None:
+    """Before it is the metric of all joints that were left; after it, of the fewest."""
+    run = measured((0.9, 0.95), (0.80, 0.81))
+    assert "fell at the freeze" in titles(run, "check")
+    ladder = replace(run, rungs=(run.selection, run.selection))
+    assert "fell at the freeze" not in titles(ladder, "check")
