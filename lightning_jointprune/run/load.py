@@ -132,7 +132,7 @@ def _rung_of(state: Mapping[str, Any], joints: int | None) -> tuple[Tensor, list
             + other_rungs(joints, min(known), len(state["mask"]))
         )
     trained, search = int(last[0].sum()), state["search"]
-    alone = search["budget"] == Fewest.__name__ and search["phase"] == "final"
+    alone = search.get("budget") == Fewest.__name__ and search["phase"] == "final"
     if alone and joints not in (None, trained):
         warnings.warn(
             f"Expected {trained} joints, with which alone the final phase of this run trained, but "
