@@ -208,7 +208,7 @@ class JointPruningLayer(nn.Module):
     def gather(self) -> None:
         """Gather the moments of the joint gates' slopes from now on, in `moments.grad`.
 
-        See `gathered`; shape `(2, joints)`, of tied groups `(2, groups and other joints)`.
+        See `gathered`; shape `(2, joints)`. Of a tied group, its gate is that of its first joint.
         """
         logits = self.joint_logits
         self.moments = logits.new_zeros((2, len(logits)), requires_grad=True)

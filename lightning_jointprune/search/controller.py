@@ -100,7 +100,7 @@ class Controller(ABC):
 
     @property
     def by_evidence(self) -> bool:
-        """Return whether joints are ranked by `Evidence`, not by their keep probabilities."""
+        """Return whether joints are ranked by `Evidence` besides their keep probabilities."""
         return False
 
     @property

@@ -71,7 +71,7 @@ def ranking(worth: Tensor, logits: Tensor, free: Tensor) -> Tensor:
     """Return values to rank joints by: their worth and their logits, both standardised.
 
     In a short search the weights of a useless joint have not faded, and its slopes are as large as
-    those of others; its logit tells them apart. In a longer one the worth decides.
+    those of others; its logit tells them apart. Among joints of like logits, the worth decides.
 
     Args:
         worth: of the joints' gates, shape `(J,)`.

@@ -181,7 +181,7 @@ def gate_rate(group: dict[str, Any], price: float, steps: float = math.inf) -> f
     that much per step; Adagrad and Adadelta need a higher one. Plain SGD does not divide: with the
     rate `0.5 (1 - momentum) / price` the price alone moves a logit by `0.5 p (1 - p)` per step, `p`
     being its keep probability. In a search of `n < 200` steps all of these are `(200 / n)**2` times
-    as high, at most ten times: 30 % of it, in which `TargetJoints` closes joints, has to move a
+    as high, at most ten times: half of it, in which `TargetJoints` closes joints, has to move a
     logit by 3, and the network has to learn from the joints that are left.
 
     Args:
