@@ -257,7 +257,8 @@ def read_call(module: nn.Module, example_inputs: Any, expected: Sequence[Joints]
     raise ValueError(
         f"Expected an example that {type(module).__name__}.forward runs on but it raised "
         f"{type(errors[0]).__name__}: {' '.join(str(errors[0]).split())[:200]}. Pass what it takes "
-        "in training, such as a batch of its data loader."
+        "in training, such as a batch of its data loader; on the command line, leave --shape out "
+        "and give the model such a batch as its example_input_array."
     ) from errors[0]
 
 
