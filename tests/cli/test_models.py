@@ -189,6 +189,7 @@ def test_a_shape_alone_is_no_batch_of_more_than_a_skeleton(
     assert main(["compact", str(checkpoint), *words]) == 2
     said = capsys.readouterr().err
     assert "WithExample.forward runs on but it raised KeyError: 'scale'. Pass" in said
+    assert "as its example_input_array" in said
     assert said.count("\n") == 1
 
 
