@@ -19,7 +19,7 @@ from pose_format.utils.openpose import OpenPose_Components
 from lightning_jointprune.skeletons import get_skeleton
 
 
-def _mediapipe(world: bool) -> list[Any]:
+def _mediapipe(world: bool, face_points: int = 468) -> list[Any]:
     """Return the components of `pose_format.utils.holistic`, which needs MediaPipe itself."""
     pose, hand = get_skeleton("mediapipe_pose"), get_skeleton("mediapipe_hand")
     holistic = get_skeleton("mediapipe_holistic")
@@ -32,7 +32,7 @@ def _mediapipe(world: bool) -> list[Any]:
 
     return [
         component("POSE_LANDMARKS", pose.joints, pose.edges),
-        component("FACE_LANDMARKS", [str(n) for n in range(468)], face),
+        component("FACE_LANDMARKS", [str(n) for n in range(face_points)], face),
         component("LEFT_HAND_LANDMARKS", hand.joints, hand.edges),
         component("RIGHT_HAND_LANDMARKS", hand.joints, hand.edges),
         *([component("POSE_WORLD_LANDMARKS", pose.joints, pose.edges)] if world else []),
@@ -42,6 +42,7 @@ def _mediapipe(world: bool) -> list[Any]:
 COMPONENTS = {
     "holistic_576": _mediapipe(world=True),
     "holistic_543": _mediapipe(world=False),
+    "holistic_586": _mediapipe(world=True, face_points=478),
     "openpose_137": OpenPose_Components,
     "alphapose_133": get_alphapose_133_components(),
     "alphapose_136": get_alphapose_components(),

@@ -60,12 +60,15 @@ class Format(ABC):
 
     suffix: ClassVar[str]  # what the names of such files end with
     magic: ClassVar[bytes] = b""  # what such files begin with; empty where the suffix tells them
+    nameless: ClassVar[tuple[bytes, ...]] = ()  # what they begin with, where no suffix tells them
 
     def fits(self, opened: Opened) -> bool:
         """Return whether a file is of this kind."""
         if self.magic:
             return opened.head.startswith(self.magic)
-        return str(opened.path or "").endswith(self.suffix)
+        if opened.path is None:
+            return opened.head.startswith(self.nameless)
+        return str(opened.path).endswith(self.suffix)
 
     def labels(self, opened: Opened) -> JointLabels | None:
         """Return a file's labels: those beside it, where it has no place for them."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ from hypothesis import strategies as st
 from lightning_jointprune.joint_files.rewrite import rewrite
 from lightning_jointprune.joint_files.select import SelectJoints
 from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.skeletons import Skeleton, get_skeleton
+from tests.clips import BODY, joints, mmpose, text_of
 from tests.joint_files import written
 from tests.joint_files.written import PAGE, Counted, noise, write_parquet
+from tests.poses import header_of, pose_of, write_pose
 
 NAMES = ("wrist", "thumb", "index", "ring")
 SIZES = {"b": 2, "t": 3, "j": 4, "c": 2, "m": 1, "s": 2}
@@ -56,6 +61,38 @@ def test_of_files_is_read_what_is_picked_of_the_array(axes: str, kept: set[int])
     np.savez(both, sign=np.array(3), x=x)
     for file, key in ((plain, None), (packed, None), (both, "x")):
         assert np.array_equal(pick.read(file, key), pick(x))
+
+
+CLIPS: dict[str, tuple[str, tuple[str, ...], Callable[[Path], Any]]] = {
+    "pose": (
+        "t m j c",
+        Skeleton.from_pose(header_of("mmpose_133")).joints,
+        lambda path: write_pose(path, pose_of("mmpose_133")),
+    ),
+    "json": (
+        "t m j c",
+        get_skeleton("coco_wholebody_133").joints,
+        lambda path: path.write_text(json.dumps(mmpose(133))),
+    ),
+    "skeleton": (
+        "t m j c",
+        get_skeleton("ntu_25").joints,
+        lambda path: path.write_text(text_of([{BODY: joints(1)}, {BODY: joints(2)}])),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CLIPS)
+def test_a_clip_is_read_without_the_name_of_its_file(kind: str, tmp_path: Path) -> None:
+    axes, names, write = CLIPS[kind]
+    path = tmp_path / f"clip.{kind}"
+    write(path)
+    kept = (0, 2, len(names) - 1)
+    chances = tuple(0.9 if joint in kept else 0.1 for joint in range(len(names)))
+    pick = SelectJoints(JointSelection(kept, len(names), names, chances), axes)
+    read = pick.read(path)
+    assert read.shape[2] == 3
+    np.testing.assert_array_equal(pick.read(io.BytesIO(path.read_bytes())), read)
 
 
 def test_it_is_the_transform_of_a_data_set_of_paths(tmp_path: Path) -> None:

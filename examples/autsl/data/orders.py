@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,23 @@ class Order:
         names = [name for name, _ in self.blocks]
         return sum(size for _, size in self.blocks[: names.index(block)])
 
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """Names of the joints, as a `.pose` file of this order gives them; none without a skeleton.
+
+        The irises and the pose in metres are not in the skeleton and have names of their own.
+        """
+        from lightning_jointprune.skeletons import get_skeleton
+
+        if self.skeleton is None:
+            return ()
+        left = iter(get_skeleton(self.skeleton).joints)
+        sizes = dict(self.blocks)
+        names = {block: [*islice(left, sizes[block])] for block in self.wanted or sizes}
+        names["irises"] = [f"face_{joint}" for joint in range(FACE, FACE + IRISES)]
+        names["world"] = [joint.replace("pose_", "pose_world_") for joint in names.get("pose", [])]
+        return tuple(joint for block, _ in self.blocks for joint in names[block])
+
     def to_skeleton(self, clip: np.ndarray) -> np.ndarray:
         """Return the joints in the named skeleton's order; those it does not have are left out.
 
@@ -74,6 +92,7 @@ class Order:
 def _mediapipe(*names: str) -> Order:
     """Return an order of MediaPipe Holistic's blocks, read as the named skeleton that has them."""
     sizes = {"face": FACE, "irises": IRISES, "pose": POSE, "left": HAND, "right": HAND}
+    sizes["world"] = POSE
     blocks = tuple((name, sizes[name]) for name in names)
     if "face" in names:
         return Order(
@@ -89,6 +108,12 @@ ORDERS: Mapping[str, Order] = {
     "pose-face-left-right": _mediapipe("pose", "face", "left", "right"),
     # 553: with refine_face_landmarks; the irises are left out.
     "face-irises-pose-left-right": _mediapipe("face", "irises", "pose", "left", "right"),
+    "pose-face-irises-left-right": _mediapipe("pose", "face", "irises", "left", "right"),
+    # 576 and 586: the pose in metres comes last, and is left out.
+    "pose-face-left-right-world": _mediapipe("pose", "face", "left", "right", "world"),
+    "pose-face-irises-left-right-world": _mediapipe(
+        "pose", "face", "irises", "left", "right", "world"
+    ),
     # 75: without the face.
     "pose-left-right": _mediapipe("pose", "left", "right"),
     # A part by itself, of which no anatomy can be checked without a pose.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from examples.autsl.data.labels import SPLITS, SUFFIXES
-from examples.autsl.data.orders import ORDERS, own_order
+from examples.autsl.data.orders import ORDERS
 
 ENDING = "_skeleton.pose"
 OTHER_ORDERS = {"openpose_137_points": "openpose-137"}  # of skeletons without a known name
@@ -107,7 +107,8 @@ def _order_of(header: Any) -> str | None:
     from lightning_jointprune.skeletons import Skeleton
 
     skeleton = Skeleton.from_pose(header)
-    return OTHER_ORDERS.get(skeleton.name) or own_order(skeleton.name)
+    same = (name for name, order in ORDERS.items() if order.joints == skeleton.joints)
+    return next(same, OTHER_ORDERS.get(skeleton.name))
 
 
 def _check_size(path: Path) -> None:

@@ -188,6 +188,7 @@ class DetectorJson(Format):
     """Is the JSON of a detector. Its labels are in it, or beside it where it is a list."""
 
     suffix = ".json"
+    nameless = (b"{", b"[")
 
     def labels(self, opened: Opened) -> JointLabels | None:
         """Return the labels under the key `jointprune`, or those beside the file."""

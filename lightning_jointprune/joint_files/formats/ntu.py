@@ -32,6 +32,7 @@ class NtuFile(Format):
     """
 
     suffix = ".skeleton"
+    nameless = tuple(b"%d" % digit for digit in range(10))  # the number of frames
 
     def new_name(self, name: str) -> str:
         """Return the name of the npz file that takes the kept joints."""

@@ -22,7 +22,7 @@ from lightning_jointprune.record.files import Place, whole_file
 from lightning_jointprune.record.selection import JointSelection
 from lightning_jointprune.skeletons import Skeleton
 from lightning_jointprune.skeletons.described import of_header
-from lightning_jointprune.skeletons.headers import SUFFIX, header_in
+from lightning_jointprune.skeletons.headers import SUFFIX, VERSIONS, header_in
 
 
 class PoseFile(Format):
@@ -32,6 +32,7 @@ class PoseFile(Format):
     """
 
     suffix = SUFFIX
+    nameless = tuple(struct.pack("<f", version) for version in VERSIONS)
 
     def labels(self, opened: Opened) -> JointLabels | None:  # noqa: ARG002
         """Return None: the header names the joints."""

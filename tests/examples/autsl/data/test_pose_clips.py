@@ -14,10 +14,11 @@ from pose_format.numpy import NumPyPoseBody
 from examples.autsl.check import check, endings_of
 from examples.autsl.data.labels import SPLITS
 from examples.autsl.data.module import SignData
-from examples.autsl.data.orders import save_order
+from examples.autsl.data.orders import get_order, save_order
 from examples.autsl.data.pose_clips import header_order, read_pose_clip, skeleton_ending
 from examples.autsl.data.synthetic import SyntheticSettings, make_synthetic
 from examples.autsl.data.usable import BrokenClipWarning
+from lightning_jointprune.skeletons import Skeleton, get_skeleton
 from tests.people import person
 from tests.poses import header_of, pose_of, write_pose
 
@@ -68,6 +69,29 @@ def test_the_header_says_the_order_and_the_confidence_what_was_not_found(
     assert np.array_equal(clip[found], pose.body.data.data[:, 0][found])
     batch = next(iter(data.train_dataloader()))
     assert batch["skeleton_keypoints"].shape[1:] == (8, 75, 3)
+
+
+@pytest.mark.parametrize(
+    ("detector", "order"),
+    [
+        ("holistic_543", "pose-face-left-right"),
+        ("holistic_576", "pose-face-left-right-world"),
+        ("holistic_586", "pose-face-irises-left-right-world"),
+        ("openpose_137", "openpose-137"),
+        ("alphapose_133", "coco-wholebody-133"),
+        ("mmpose_133", "coco-wholebody-133"),
+    ],
+)
+def test_files_of_every_detector_are_read_as_the_skeleton_of_their_order(
+    detector: str, order: str, tmp_path: Path
+) -> None:
+    path = write_pose(tmp_path / "train" / "signer0_sample1_skeleton.pose", pose_of(detector))
+    assert header_order(tmp_path) == order
+    names, known = Skeleton.from_pose(path).joints, get_order(order)
+    clip = read_pose_clip(path)
+    read = known.to_skeleton(clip)
+    wanted = get_skeleton(known.skeleton).joints if known.skeleton else names
+    np.testing.assert_array_equal(read, clip[:, [names.index(name) for name in wanted]])
 
 
 def test_another_order_than_the_header_says_is_refused(folder: Path, poses: Path) -> None:
