@@ -151,9 +151,16 @@ def _agreement(record: PruningRecord, seeds: Sequence[PruningRecord]) -> Finding
         )
     return Finding(
         "good" if numbers.stability is None or numbers.stability >= STABLE else "check",
-        f"{always} of the {kept} kept joints are kept by all {runs} seeds{stable}.",
+        f"{_share_of(always, kept)} kept by all {runs} seeds{stable}.",
         advice,
     )
+
+
+def _share_of(some: int, kept: int, one: str = "is", several: str = "are") -> str:
+    """Return the subject and the verb of a sentence about some of the kept joints."""
+    if some == kept:
+        return f"The one kept joint {one}" if kept == 1 else f"All {kept} kept joints {several}"
+    return f"{some} of the {kept} kept joints {one if some == 1 else several}"
 
 
 def _soft(evaluation: JointEvaluation) -> Iterator[Finding]:
@@ -319,7 +326,9 @@ def _short(record: PruningRecord) -> Iterator[Finding]:
         return
     if began is None:  # begun by an older version, which did not count all steps
         return
-    latest = record.history[-1]
+    # A moment of the search, so that the freeze and the end of the run give the same advice.
+    searched = [moment for moment in record.history if moment.phase == "search"]
+    latest = (searched or record.history)[-1]
     done, more = max(latest.progress, began), ENOUGH_STEPS / steps
     epochs = math.ceil(round((latest.epoch + 1) / done, 6) * more)
     yield Finding(
@@ -488,10 +497,9 @@ def _forced(record: PruningRecord) -> Iterator[Finding]:
     probabilities = selection.keep_probabilities
     forced = [joint for joint in selection.indices if probabilities[joint] <= 0.5]
     if forced and not floor_missed(record) and chosen_of(record) is None:
-        verb = "has" if len(forced) == 1 else "have"
         yield Finding(
             "check",
-            f"{len(forced)} of the {len(selection.indices)} kept joints {verb} a keep probability "
+            f"{_share_of(len(forced), len(selection.indices), 'has', 'have')} a keep probability "
             "of at most 0.5.",
             f"The search did not choose them, and others may do as well: "
             f"{names_of(record, forced)}. Either the price is too high, the number of joints above "
@@ -692,11 +700,10 @@ def unseen(record: PruningRecord, evaluation: JointEvaluation) -> Iterator[Findi
     names = {name: number for number, name in enumerate(evaluation.joint_names)}
     unseen = [names[name] for name in confounds({}, evaluation.inputs, _kept(evaluation)).phantoms]
     if unseen:
-        verb = "is" if len(unseen) == 1 else "are"
         yield Finding(
             "check",
-            f"{len(unseen)} of the {len(evaluation.indices)} kept joints {verb} undetected, "
-            "interpolated or out of the picture in most frames.",
+            f"{_share_of(len(unseen), len(evaluation.indices))} undetected, interpolated or out of "
+            "the picture in most frames.",
             f"What the model reads there may be the recording and not the movement: "
             f"{names_of(record, unseen)}. Look at such clips, or train without these joints by "
             "`drop=`, and compare.",
@@ -725,11 +732,10 @@ def unseen_at_first(record: PruningRecord) -> Iterator[Finding]:
         joints = [joint for joint in record.unseen.get(kind, ()) if record.selection.mask[joint]]
         if not joints:
             continue
-        verb = "was" if len(joints) == 1 else "were"
+        said = _share_of(len(joints), len(record.selection.indices), "was", "were")
         yield Finding(
             "check",
-            f"{len(joints)} of the {len(record.selection.indices)} kept joints {verb} {words} in "
-            "most frames of the first batches.",
+            f"{said} {words} in most frames of the first batches.",
             "What the model reads there may be a detector's guess and not the movement: "
             f"{names_of(record, joints)}. Look at such clips, or train without these joints by "
             f"`drop={joints}`, and compare.",

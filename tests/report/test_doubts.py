@@ -230,8 +230,9 @@ def test_a_search_of_few_steps_is_a_doubt_with_the_epochs_to_type(
 ) -> None:
     """The run below had four epochs at 36 % of its length, so it is one of eleven."""
     base = record_of("coco_17", (0, 1), course={"began": 0.1, "learned_at": 0.1, "steps": steps})
-    latest = replace(base.history[-1], epoch=3, progress=4 / 11)
-    record = replace(base, history=(*base.history[:-1], latest))
+    latest = replace(base.history[-1], epoch=3, progress=4 / 11, phase="search")
+    later = replace(latest, step=2 * latest.step, epoch=7, progress=8.3 / 11, phase="final")
+    record = replace(base, history=(*base.history[:-1], latest, later))
     advice = [finding.advice for finding in freeze_doubts(record)]
     assert advice == [] if epochs is None else f"Trainer(max_epochs={epochs})" in advice[0]
     enough = math.ceil(latest.step * 11 / 4 * 400 / steps)  # the step of then, over its share
@@ -469,11 +470,11 @@ def test_the_agreement_of_seeds_is_said_and_what_they_do_not_share() -> None:
     same = findings(record, [record, record])[-1]
     assert (same.level, same.title) == (
         "good",
-        "2 of the 2 kept joints are kept by all 3 seeds, stability 1.00.",
+        "All 2 kept joints are kept by all 3 seeds, stability 1.00.",
     )
     other = findings(record, [unnamed((0.99, 0.01, 0.98, 0.02))])[-1]
     assert other.level == "check"
-    assert other.title.startswith("1 of the 2 kept joints are kept by all 2 seeds, stability 0.")
+    assert other.title.startswith("1 of the 2 kept joints is kept by all 2 seeds, stability 0.")
     assert "Not kept by all: joint_1 (0.98)." in other.advice
     assert "joint_2" not in other.advice
     assert "One run shows" not in titles(record, "check")
