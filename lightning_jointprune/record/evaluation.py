@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -121,46 +122,58 @@ class JointEvaluation:
 
 
 TITLES = ("joint", "drop costs", "most in class", "permuting costs", "adding gains")
-
-
-def _text(estimate: Estimate | None) -> str:
-    return "" if estimate is None else str(estimate)
+WIDEST = 1000  # characters that any table has room in
+ELSEWHERE = "Intervals that are not shown need a wider terminal; the JSON has all."
 
 
 def _table(evaluation: JointEvaluation, width: int) -> str:
+    """Return the table; the last columns lose their intervals first if it is too wide with them."""
     kept = [evaluation.joint_names[index] for index in evaluation.indices]
     dearest = evaluation.drop or evaluation.permute
     rows = sorted(kept, key=lambda name: -dearest[name].value if name in dearest else 0.0)
     rows += sorted(evaluation.add, key=lambda name: -evaluation.add[name].value)
-    lines = []
-    for name in rows:
-        lost = dict(
-            zip(evaluation.per_class, evaluation.per_class_drop.get(name, ()), strict=False)
-        )
-        most = max(lost, key=lambda label: lost[label], default=None)
-        cells = (
-            name,
-            _text(evaluation.drop.get(name)),
-            "" if most is None else f"{lost[most]:.3f} ({most})",
-            _text(evaluation.permute.get(name)),
-            _text(evaluation.add.get(name)),
-        )
-        lines.append(cells)
-    lines += [
-        (f"group {name}", _text(cost), "", "", "") for name, cost in evaluation.groups.items()
-    ]
-    return as_text(_without_empty_columns(lines), width)
+    lines = [_cells(evaluation, name) for name in rows]
+    lines += [(f"group {name}", cost, "", "", "") for name, cost in evaluation.groups.items()]
+    used = [at for at in range(len(TITLES)) if at == 0 or any(line[at] for line in lines)]
+    brief: set[int] = set()
+    for at in (None, 4, 3, 1):
+        brief |= {at} if at in used else set()
+        texts = [[_text(line[at], at in brief) for at in used] for line in lines]
+        table = as_text(_filled([TITLES[at] for at in used], texts), WIDEST)
+        if max(map(cell_len, table.splitlines())) <= width:
+            break
+    table = as_text(_filled([TITLES[at] for at in used], texts), width)
+    return f"{table}\n{ELSEWHERE}" if brief else table
 
 
-def _without_empty_columns(lines: Sequence[Sequence[str]]) -> Table:
+def _cells(evaluation: JointEvaluation, name: str) -> tuple[str | Estimate | None, ...]:
+    """Return what was measured of a joint, a cell for each title."""
+    losses = evaluation.per_class_drop.get(name, ())
+    lost = dict(zip(evaluation.per_class, losses, strict=False))
+    most = max(lost, key=lambda label: lost[label], default=None)
+    return (
+        name,
+        evaluation.drop.get(name),
+        "" if most is None else f"{lost[most]:.3f} ({most})",
+        evaluation.permute.get(name),
+        evaluation.add.get(name),
+    )
+
+
+def _text(cell: str | Estimate | None, brief: bool) -> str:
+    if isinstance(cell, Estimate) and brief:
+        return str(Estimate(cell.value))
+    return "" if cell is None else str(cell)
+
+
+def _filled(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
     """Return the table of these lines, in which no name is broken as long as others can be."""
     table = Table(box=box.ASCII2, show_edge=False, pad_edge=False)
-    used = [at for at in range(len(TITLES)) if at == 0 or any(line[at] for line in lines)]
-    for at in used:
+    for at, title in enumerate(titles):
         side: Any = "right" if at else "left"
-        table.add_column(TITLES[at], justify=side, overflow="fold", no_wrap=not at)
+        table.add_column(title, justify=side, overflow="fold", no_wrap=not at)
     for line in lines:
-        table.add_row(*(Text(line[at]) for at in used))
+        table.add_row(*map(Text, line))
     return table
 
 

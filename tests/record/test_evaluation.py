@@ -128,5 +128,24 @@ def test_the_table_breaks_no_name_and_has_no_empty_column(width: int) -> None:
     assert [title.strip() for title in head.split("|")] == ["joint", "drop costs"]
     assert [row.split("|")[0].strip() for row in rows] == list(names)
     more = dataclasses.replace(evaluation, permute=costs, add=costs)
-    shown = {row.split("|")[0].strip() for row in more.summary(width).splitlines()[3:]}
+    shown = {row.split("|")[0].strip() for row in more.summary(width).splitlines()[3:-1]}
     assert shown - {"joint", ""} - {row for row in shown if set(row) <= {"-", "+"}} == set(names)
+
+
+@pytest.mark.parametrize(
+    ("width", "intervals"),
+    [(120, (True, True, True)), (95, (True, True, False)), (84, (True, False, False))],
+)
+def test_a_narrow_table_has_a_line_for_each_joint_and_fewer_intervals(
+    width: int, intervals: tuple[bool, ...]
+) -> None:
+    names = get_skeleton("mediapipe_hands").joints
+    costs = dict.fromkeys(names, Estimate(0.25, 0.125, 0.375))
+    evaluation = JointEvaluation(
+        names, (*range(42),), "accuracy", 40, Estimate(0.9), costs, costs, costs
+    )
+    rows = [line for line in evaluation.summary(width).splitlines() if "|" in line][1:]
+    assert len(rows) == 2 * len(names)  # of the same joints, once kept and once with what they gain
+    for row in rows:
+        assert tuple("[" in cell for cell in row.split("|")[1:]) == intervals
+    assert ("wider terminal" in evaluation.summary(width)) == (not all(intervals))
