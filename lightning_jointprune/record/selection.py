@@ -25,6 +25,7 @@ from lightning_jointprune.record.tables import joint_table, stand_in_table
 
 KIND = "joint_selection"
 STAND_IN = 0.5  # least R² with which a dropped joint foretells a kept one that it can stand in for
+LIKELY = "\nDropped joints above 0.5 are those that a larger number of joints would keep."
 WHOLE = 2e-3  # error of single precision in whole numbers up to some 10,000, in samples
 
 
@@ -142,8 +143,10 @@ class JointSelection:
         counts = f"{len(self.indices)} of {self.num_joints} joints kept, {self.undecided} undecided"
         width = max(width or shutil.get_terminal_size((100, 24)).columns, 40)
         table = joint_table(self.joint_names, self.keep_probabilities, self.mask, width, costs)
+        dropped = zip(self.mask, self.keep_probabilities, strict=True)
+        likely = LIKELY if any(not kept and chance > 0.5 for kept, chance in dropped) else ""
         others = stand_in_table(self.stand_ins, width) if self.stand_ins else ""
-        return f"{counts}, {100 * self.ratio:.1f} % removed\n{table}{others}"
+        return f"{counts}, {100 * self.ratio:.1f} % removed\n{table}{likely}{others}"
 
     def sentence(self, title: str | None = None) -> str:
         """Return one sentence for a paper, of measured values only; `title` names the data."""

@@ -257,6 +257,14 @@ def test_stand_ins_come_back_from_json_in_their_order() -> None:
     assert [list(others) for others in again.stand_ins.values()] == [["joint_10", "joint_2"]]
 
 
+def test_the_summary_explains_dropped_joints_of_a_high_keep_probability() -> None:
+    likely = replace(selection_of(1, 6), keep_probabilities=(0.95, 0.9, 0.1, 0.1, 0.1, 0.1))
+    assert likely.mask[:2] == (True, False)
+    assert "Dropped joints above 0.5 are those that a larger number" in likely.summary(80)
+    unlikely = replace(likely, keep_probabilities=(0.95, 0.5, 0.1, 0.1, 0.1, 0.1))
+    assert "larger number" not in unlikely.summary(80)
+
+
 def test_the_summary_names_at_most_three_stand_ins_of_a_joint() -> None:
     others = {f"joint_{joint}": 1 - joint / 10 for joint in range(1, 6)}
     lines = selection_of(1, 6, stand_ins={"joint_0": others}).summary(100).splitlines()
