@@ -22,7 +22,7 @@ def test_gates_that_hardly_moved_are_doubted() -> None:
 
 
 def test_joints_that_are_kept_by_force_are_doubted() -> None:
-    with pytest.warns(UserWarning, match=r"The one kept joint has a keep probability .* the price is too high"):
+    with pytest.warns(UserWarning, match=r"The one kept joint has a keep .* the price is too high"):
         fit(Classifier(), pruning(Price(100.0)))
 
 
