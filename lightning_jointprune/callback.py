@@ -39,7 +39,7 @@ from lightning_jointprune.run.settings import Settings
 from lightning_jointprune.search import optimizer as optim
 from lightning_jointprune.search.budgets import AUTO, Budget, make_controller
 from lightning_jointprune.search.phases import Phase
-from lightning_jointprune.search.search import JointSearch
+from lightning_jointprune.search.search import LEAST_COMPARED, JointSearch
 from lightning_jointprune.skeletons import Skeleton
 
 COMPARED_COST = 0.05  # of the run: what the validations of compared numbers of joints may cost
@@ -648,16 +648,22 @@ class JointPruningCallback(pl.Callback):
             self._search.evaluate()
             recorder.quote(measure(), other_callbacks.monitored(trainer), ())
             recorder.samples = trainers.validation_samples(trainer)
-        recorder.rung_metrics = self._search.compare(
-            measure,
-            trainers.affordable_validations(trainer, COMPARED_COST),
-            recorder.metric,
-            higher=recorder.higher_is_better,
-            samples=recorder.samples,
-        )
-        measured, numbers = sum(map(bool, recorder.rung_metrics)), len(recorder.rung_metrics)
-        if measured < numbers:
-            rank_zero_info(_FEWER.format(measured, numbers, COMPARED_COST))
+        affordable = trainers.affordable_validations(trainer, COMPARED_COST)
+        numbers = len(self._search.rungs())
+        share = min(1.0, affordable / min(LEAST_COMPARED, numbers))  # of each validation
+        with trainers.shorter_validations(trainer, share):
+            recorder.rung_samples = trainers.validation_samples(trainer)
+            recorder.rung_metrics = self._search.compare(
+                measure,
+                int(affordable),
+                recorder.metric,
+                higher=recorder.higher_is_better,
+                samples=recorder.rung_samples,
+            )
+        measured = sum(map(bool, recorder.rung_metrics))
+        if measured < numbers or share < 1.0:
+            part = f" on {share:.0%} of the validation" if share < 1.0 else ""
+            rank_zero_info(_FEWER.format(measured, numbers, part, COMPARED_COST))
 
     def _begin_final(self, trainer: pl.Trainer) -> None:
         """Make sure that something was learned."""
@@ -697,7 +703,7 @@ class JointPruningCallback(pl.Callback):
 
 
 _FEWER = (
-    "Joint pruning: {} of the {} numbers of joints were validated, at {:.0%} of the run at most. "
+    "Joint pruning: {} of the {} numbers of joints were validated{}, at {:.0%} of the run at most. "
     "Longer runs validate more."
 )
 _ANEW = (

@@ -19,7 +19,7 @@ BATCHES = 8  # of a training epoch
 INFORMATIVE = (1, 4)  # joints that carry half of the sign each; the others are noise
 # Most runs are too short for gates to be sure; what is warned of then has its own tests.
 SHORT_RUNS = [
-    pytest.mark.filterwarnings("ignore:.* kept joints ha(s|ve) a keep probability of at most"),
+    pytest.mark.filterwarnings("ignore:.* kept joints? ha(s|ve) a keep probability of at most"),
     pytest.mark.filterwarnings("ignore:The gates hardly moved"),
     pytest.mark.filterwarnings("ignore:The model had (not|hardly) begun to learn"),
     pytest.mark.filterwarnings("ignore:The search had .* steps"),

@@ -161,6 +161,12 @@ def given_of(record: PruningRecord) -> str | None:
     return f"The joints were given{f', by {source}' if source else ''}: this run searched for none."
 
 
+def compared_samples(record: PruningRecord) -> int | None:
+    """Return how many samples numbers of joints are compared on: of a short run, fewer than all."""
+    of_rungs = [rung.samples for rung in record.rungs if rung.metrics]
+    return of_rungs[0] if of_rungs else record.selection.samples
+
+
 def chosen_of(record: PruningRecord) -> Chosen | None:
     """Return how `Fewest` chose the number of joints; None where it did not, or not this one."""
     selection, arguments = record.selection, fewest_of(record)
@@ -171,7 +177,7 @@ def chosen_of(record: PruningRecord) -> Chosen | None:
     within = arguments.get("within")
     if not isinstance(within, int | float) or not abs(within) <= sys.float_info.max:
         within = Fewest.within
-    choice = choose_rung(values, float(within), higher=higher, samples=selection.samples)
+    choice = choose_rung(values, float(within), higher=higher, samples=compared_samples(record))
     chosen, best = known[choice.rung], values.index((max if higher else min)(values))
     if chosen.joints != len(selection.indices):
         return None

@@ -17,7 +17,7 @@ from lightning_jointprune.record.selection import beside_floor, is_undecided, sh
 from lightning_jointprune.record.stored import class_of
 from lightning_jointprune.record.tables import printable
 from lightning_jointprune.report.comparison import compare
-from lightning_jointprune.report.curve import chosen_of, fewest_of, given_of
+from lightning_jointprune.report.curve import chosen_of, compared_samples, fewest_of, given_of
 from lightning_jointprune.search.metrics import contradicts
 
 STUCK = 0.05  # keep probability by which a gate has to leave its start
@@ -345,14 +345,15 @@ FEW_SAMPLES = 50  # of a validation, with which a share has a standard error of 
 
 
 def _few(record: PruningRecord) -> Iterator[Finding]:
-    samples = record.selection.samples
+    samples, whole = compared_samples(record), record.selection.samples
+    more = "Validate on more samples" + (", or train for longer." if samples != whole else ".")
     if fewest_of(record) is not None and samples and 0 < samples < FEW_SAMPLES:
         yield Finding(
             "check",
             f"The validation has {samples} sample{'' if samples == 1 else 's'}, too few to compare "
             "numbers of joints by.",
             f"One standard error of a share of them is up to {0.5 / math.sqrt(samples):.2g}, and "
-            "fewer joints that are worse by as much count as good. Validate on more samples.",
+            f"fewer joints that are worse by as much count as good. {more}",
         )
 
 

@@ -50,6 +50,7 @@ PLAIN = (  # names of attributes that stand in the state as they are
     "metrics",
     "metrics_all_joints",
     "rung_metrics",
+    "rung_samples",
     "metric",
     "floor",
     "samples",
@@ -93,6 +94,7 @@ class Recorder:
         self.metrics: dict[str, float] = {}
         self.metrics_all_joints: dict[str, float] = {}
         self.rung_metrics: list[dict[str, float]] = []  # of a ladder, at the end of the run
+        self.rung_samples: int | None = None  # of a validation that compares rungs
         self.samples: int | None = None  # of a validation
         self.baseline: dict[str, float] = {}  # figures of a run without the callback
         self.logged: list[str] | None = None  # names that a validation logged; None before any
@@ -235,8 +237,9 @@ class Recorder:
         """Return the joints of every rung of a ladder that was reached so far, the most first."""
         masks = search.rungs()
         metrics = self.rung_metrics or [{} for _ in masks]
-        rungs = zip(masks, search.settled, metrics, strict=True)
-        return tuple(self._selected(*rung) for rung in rungs)
+        rungs = (self._selected(*rung) for rung in zip(masks, search.settled, metrics, strict=True))
+        samples = self.rung_samples if search.controller.compared else self.samples
+        return tuple(replace(rung, samples=samples) for rung in rungs)
 
     def _selected(
         self, mask: Sequence[bool], probabilities: Sequence[float], metrics: Mapping[str, float]

@@ -232,8 +232,8 @@ def noise_seed(trainer: Any) -> int:
     return int((torch.initial_seed() + 1 + trainer.global_rank) % 2**63)
 
 
-def affordable_validations(trainer: Any, share: float) -> int:
-    """Return how many validations cost no more than a share of the run's training.
+def affordable_validations(trainer: Any, share: float) -> float:
+    """Return how many whole validations cost no more than a share of the run's training.
 
     A sample that is validated counts as a third of one that is trained on: it has no backward pass.
 
@@ -250,7 +250,30 @@ def affordable_validations(trainer: Any, share: float) -> int:
         batches = trainer.fit_loop.epoch_loop.val_loop.batch_progress.current.completed
     training = steps * trainer.accumulate_grad_batches
     affordable = share * 3.0 * training / max(1.0, batches * _relative_batch_size(trainer))
-    return int(min(affordable, MANY))
+    return float(min(affordable, MANY))
+
+
+@contextmanager
+def shorter_validations(trainer: Any, share: float) -> Iterator[None]:
+    """Take a part of the batches in validations, at least one of each loader.
+
+    Of a stream, whose end is not known, the batches of the latest validation are counted. Where a
+    validation loads its data anew, it takes all batches.
+
+    Args:
+        trainer: in training, after its first validation.
+        share: of the batches, 0 to 1.
+    """
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    kept, latest = loop._max_batches, loop.batch_progress.current.completed
+    known = (latest if math.isinf(batches) else batches for batches in kept)
+    fewer = [max(1, math.floor(share * batches)) for batches in known]
+    loop._max_batches = fewer if share < 1.0 else kept
+    try:
+        yield
+    finally:
+        if loop._max_batches is fewer:  # not those of data that were loaded anew
+            loop._max_batches = kept
 
 
 def _relative_batch_size(trainer: Any) -> float:

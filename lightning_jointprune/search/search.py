@@ -30,7 +30,7 @@ from lightning_jointprune.search.phases import (
     temperature_at,
 )
 
-LEAST_COMPARED = 4  # rungs of a ladder, whatever their validations cost
+LEAST_COMPARED = 5  # rungs of a ladder, whatever a validation costs
 COARSE = 0.6  # share of the validations that is spread over the whole ladder
 PATIENCE = 10  # optimizer steps of the search without any gradient before it is an error
 LOOKS = 40  # of a search at the losses, each of which waits for the device
@@ -493,7 +493,7 @@ class JointSearch:
 
         Args:
             measure: measures with the mask of now.
-            most: how many rungs may be measured; four are at least.
+            most: how many rungs may be measured; five are at least.
             metric: the one to choose by; None if it is not known.
             higher: whether higher values of it are better.
             samples: of a validation; None if not known.

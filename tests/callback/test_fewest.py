@@ -374,3 +374,26 @@ def test_a_run_that_is_too_short_to_validate_all_numbers_says_how_many_it_did(
     measured = sum(bool(rung.metrics) for rung in callback.record.rungs)
     assert measured == 5
     assert any(f"5 of the {J} numbers of joints were validated" in line for line in said)
+
+
+def test_a_run_too_short_for_five_validations_takes_a_part_of_each(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainers, "affordable_validations", lambda *_: 2.6)
+    model, callback = Classifier(), pruning(FEWEST)
+    done = fit(model, callback, val=clips(4, seed=1))
+    measured = [rung for rung in callback.record.rungs if rung.metrics]
+    assert [rung.samples for rung in measured] == [16] * 5  # two batches of four
+    validated = sum(call.stage == "validate" for call in model.calls)
+    assert validated == 4 * done.max_epochs + 2 * 5
+    assert callback.selection.samples == 32
+    assert any("were validated on 52% of the validation, at 5% of" in line for line in said)
+
+
+def test_a_run_of_few_numbers_validates_each_on_all_that_is_affordable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trainers, "affordable_validations", lambda *_: 2.0)
+    callback = pruning(FEWEST, drop=[*range(2, J)])
+    fit(Classifier(), callback, val=clips(4, seed=1))
+    assert [rung.samples for rung in callback.record.rungs] == [32, 32]
