@@ -10,7 +10,7 @@ from typing import NamedTuple
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate
 from lightning_jointprune.record.record import PruningRecord, Snapshot
-from lightning_jointprune.record.selection import stand_ins_of
+from lightning_jointprune.record.selection import JointSelection, stand_ins_of
 from lightning_jointprune.record.tables import ranked
 from lightning_jointprune.report.curve import Frontier, Point, frontier_numbers
 from lightning_jointprune.skeletons import Skeleton, get_skeleton
@@ -145,16 +145,16 @@ class History(NamedTuple):
 
 
 class Rung(NamedTuple):
-    """Holds a number of joints that was measured, and the joints as a page shows them for it.
+    """Holds a number of joints or a run that a page can show, and the joints as it shows them then.
 
     Attributes:
         kept: how many joints the model sees.
-        value: the metric with them.
+        value: the metric with them; None where it was not measured.
         joints: all joints by rank, with their keep probabilities when this number was settled.
     """
 
     kept: int
-    value: float
+    value: float | None
     joints: tuple[Joint, ...]
 
 
@@ -168,11 +168,15 @@ class Numbers(NamedTuple):
     history: History | None
     frontier: Frontier | None
     rungs: tuple[Rung, ...]
+    seeds: tuple[Rung, ...]
     classes: Classes | None
 
 
 def report_numbers(
-    record: PruningRecord, evaluation: JointEvaluation | None = None, points: Iterable[Point] = ()
+    record: PruningRecord,
+    evaluation: JointEvaluation | None = None,
+    points: Iterable[Point] = (),
+    seeds: Sequence[PruningRecord] = (),
 ) -> Numbers:
     """Return the numbers that figures, sketch and tables of one report share.
 
@@ -180,6 +184,7 @@ def report_numbers(
         record: the run.
         evaluation: what its joints are worth.
         points: other values of the record's metric.
+        seeds: runs that differ in their seed.
 
     Raises:
         ValueError: if the evaluation is of other joints.
@@ -195,6 +200,7 @@ def report_numbers(
         history=history_numbers(record, joints, evaluation),
         frontier=frontier_numbers(record, points),
         rungs=rung_numbers(record, joints),
+        seeds=seed_numbers(record, joints, seeds),
         classes=None if evaluation is None else class_numbers(evaluation),
     )
 
@@ -320,20 +326,47 @@ def rung_numbers(record: PruningRecord, joints: Sequence[Joint]) -> tuple[Rung, 
         if point.value is None or point.joints not in rungs:
             continue
         rung = rungs[point.joints]
-        kept, stand_ins = set(point.indices), stand_ins_of(rung, record.redundancy)
-        others = [  # costs are those of the model with the chosen joints
-            joint._replace(
-                probability=rung.keep_probabilities[joint.number],
-                kept=joint.number in kept,
-                cost=None,
-                stand_ins=stand_ins.get(joint.name),
-            )
-            for joint in sorted(joints, key=lambda joint: joint.number)
-        ]
-        ranked = tuple(joints) if point.joints == chosen else _ranked(others)
+        stand_ins = stand_ins_of(rung, record.redundancy)
+        ranked = _as_kept(joints, rung, stand_ins) if point.joints != chosen else tuple(joints)
         found.append(Rung(point.joints, point.value, ranked))
     known = {rung.kept for rung in found}
     return tuple(found) if len(known) > 1 and chosen in known else ()
+
+
+def seed_numbers(
+    record: PruningRecord, joints: Sequence[Joint], seeds: Sequence[PruningRecord]
+) -> tuple[Rung, ...]:
+    """Return this run and those of other seeds, to choose from on a page; empty without others.
+
+    Args:
+        record: the run.
+        joints: its `importance_numbers`.
+        seeds: the other runs, of the same joints.
+    """
+    metric = record.selection.metric or ""
+    runs = [record.selection, *(seed.selection for seed in seeds)]
+    shown = [joints, *(_as_kept(joints, run, run.stand_ins) for run in runs[1:])]
+    return tuple(
+        Rung(len(run.indices), run.metrics.get(metric), tuple(ranked))
+        for run, ranked in zip(runs, shown, strict=True)
+        if seeds
+    )
+
+
+def _as_kept(
+    joints: Sequence[Joint], selection: JointSelection, stand_ins: Mapping[str, Mapping[str, float]]
+) -> tuple[Joint, ...]:
+    """Return joints by rank as another selection keeps them; costs are of the run's own alone."""
+    others = [
+        joint._replace(
+            probability=selection.keep_probabilities[joint.number],
+            kept=selection.mask[joint.number],
+            cost=None,
+            stand_ins=stand_ins.get(joint.name),
+        )
+        for joint in sorted(joints, key=lambda joint: joint.number)
+    ]
+    return _ranked(others)
 
 
 def part_numbers(joints: Iterable[Joint]) -> tuple[Part, ...]:

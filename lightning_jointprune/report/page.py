@@ -44,6 +44,7 @@ from lightning_jointprune.report.numbers import (
     History,
     Joint,
     Numbers,
+    Rung,
     report_numbers,
     short,
     skeleton_of,
@@ -135,9 +136,9 @@ def render(
     seeds: Sequence[PruningRecord] = (),
 ) -> str:
     """Return the report as HTML, always the same for a record; see `write_report`."""
-    numbers = report_numbers(record, evaluation, points)
-    found = findings(record, seeds, evaluation)
-    shown = [numbers.joints, *(rung.joints for rung in numbers.rungs)]
+    found = findings(record, seeds, evaluation)  # refuses seeds of other joints
+    numbers = report_numbers(record, evaluation, points, seeds)
+    shown = [numbers.joints, *(rung.joints for rung in (*numbers.rungs, *numbers.seeds))]
     shorter = numbers._replace(history=numbers.history and _in_thousandths(numbers.history))
     return fill_page(
         "report.html",
@@ -158,7 +159,9 @@ def render(
         code=callback_code(record),
         papers=papers(record),
         sketch=skeleton_sketch(numbers.drawing) if numbers.drawing else "",
-        page_data=_for_script(json.dumps(_page_data(record, numbers), separators=(",", ":"))),
+        page_data=_for_script(
+            json.dumps(_page_data(record, numbers, seeds), separators=(",", ":"))
+        ),
         load=load_code(record, len(record.selection.indices)),
         measure=MEASURE_CODE,
         baseline=baseline_of(record),
@@ -214,10 +217,13 @@ def fill_page(
     )
 
 
-def _page_data(record: PruningRecord, numbers: Numbers) -> dict[str, Any]:
+def _page_data(
+    record: PruningRecord, numbers: Numbers, seeds: Sequence[PruningRecord]
+) -> dict[str, Any]:
     """Return the data of the page's own script.
 
-    They are the joints by rank, the moments to replay, and what changes with the number of joints.
+    They are the joints by rank, the moments to replay, and what changes with the number of joints
+    or the run that is shown.
     """
     history, columns = numbers.history, ("steps", "epochs", "phase_names", "active", "expected")
     moments = zip(*(getattr(history, name) for name in columns), strict=True) if history else ()
@@ -234,25 +240,30 @@ def _page_data(record: PruningRecord, numbers: Numbers) -> dict[str, Any]:
     shown = [
         (j.number, j.name, j.part, j.probability, j.kept, cost, instead(j)) for j, cost in rows
     ]
-    rungs = [
-        {
-            "value": show(rung.value),
+
+    def view(rung: Rung, of: PruningRecord) -> dict[str, Any]:
+        """Return what the page shows of a number of joints of a run."""
+        return {
+            "value": "" if rung.value is None else show(rung.value),
             "order": [joint.number for joint in rung.joints],
             "probabilities": [short(joint.probability) for joint in rung.joints],
             "kept": [joint.number for joint in rung.joints if joint.kept],
             "instead": [instead(joint) for joint in rung.joints],
-            "load": load_code(record, rung.kept),
+            "load": load_code(of, rung.kept),
         }
-        for rung in numbers.rungs
-    ]
-    drawing = numbers.drawing if rungs else None
+
+    rungs = [view(rung, record) for rung in numbers.rungs]
+    runs = [view(*run) for run in zip(numbers.seeds, (record, *seeds), strict=False)]
+    drawing = numbers.drawing if rungs or runs else None
     edges = (*drawing.kept_edges, *drawing.other_edges) if drawing else ()
     axes = {"probability": PROBABILITY, "cost": numbers.bars.axis}
     return {
         "joints": shown,
         "axes": {name: axis._asdict() for name, axis in axes.items()},
         "moments": list(moments),
+        "metric": record.selection.metric,
         "rungs": rungs,
+        "runs": runs,
         "edges": edges,
     }
 

@@ -267,7 +267,8 @@ def shorter_validations(trainer: Any, share: float) -> Iterator[None]:
     loop = trainer.fit_loop.epoch_loop.val_loop
     kept, latest = loop._max_batches, loop.batch_progress.current.completed
     known = (latest if math.isinf(batches) else batches for batches in kept)
-    fewer = [max(1, math.floor(share * batches)) for batches in known]
+    # The last batch, which is left out, may be smaller than those that are not.
+    fewer = [max(1, math.floor(share * (batches - 1))) for batches in known]
     loop._max_batches = fewer if share < 1.0 else kept
     try:
         yield

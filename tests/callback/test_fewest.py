@@ -379,15 +379,15 @@ def test_a_run_that_is_too_short_to_validate_all_numbers_says_how_many_it_did(
 def test_a_run_too_short_for_five_validations_takes_a_part_of_each(
     said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainers, "affordable_validations", lambda *_: 2.6)
+    monkeypatch.setattr(trainers, "affordable_validations", lambda *_: 3.4)
     model, callback = Classifier(), pruning(FEWEST)
     done = fit(model, callback, val=clips(4, seed=1))
     measured = [rung for rung in callback.record.rungs if rung.metrics]
-    assert [rung.samples for rung in measured] == [16] * 5  # two batches of four
+    assert [rung.samples for rung in measured] == [16] * 5  # two batches of the first three
     validated = sum(call.stage == "validate" for call in model.calls)
     assert validated == 4 * done.max_epochs + 2 * 5
     assert callback.selection.samples == 32
-    assert any("were validated on 52% of the validation, at 5% of" in line for line in said)
+    assert any("were validated on 68% of the validation, at 5% of" in line for line in said)
 
 
 def test_a_run_of_few_numbers_validates_each_on_all_that_is_affordable(

@@ -6,19 +6,22 @@
     heat.z = heat.z.map((row) => row.map((p) => p / 1000)); // shorter in the file as whole numbers
     return figure;
   };
-  const { joints: columns, axes, moments, rungs, edges } = read("page-data");
+  const { joints: columns, axes, moments, metric, rungs, runs, edges } = read("page-data");
   // By rank. What depends on how many joints are kept follows `showRung`; `row` is that of the history.
   // A cost is its value and the ends of its interval, or null.
   const joints = columns.map(([number, name, part, probability, kept, cost, instead], rank) => ({ rank, row: rank, number, name, part, probability, kept, cost, measured: cost, instead }));
   const byRow = [...joints];
   const byNumber = new Map(joints.map((joint) => [joint.number, joint]));
 
-  // The number of joints that the run chose, by its place in `rungs`.
-  const original = rungs.findIndex(({ kept }) => kept.length === joints.filter((joint) => joint.kept).length);
+  // What can be shown: this run's numbers of joints, and after them the other runs.
+  const views = [...rungs, ...runs.slice(rungs.length ? 1 : 0)];
+  // The number of joints that the run chose, by its place in `views`; -1 where nothing else can be shown.
+  const original = rungs.length ? rungs.findIndex(({ kept }) => kept.length === joints.filter((joint) => joint.kept).length) : runs.length ? 0 : -1;
+  const ofRung = (place) => place < rungs.length;
 
   // What the reader has asked for; everything drawn follows from it.
   let chosen = null; // a joint
-  let rung = original; // a number of joints, by its place in `rungs`; -1 where there is no other
+  let rung = original; // a number of joints or another run, by its place in `views`
   let shown = joints; // those that pass the search and the body part, in the chosen order
   let moment = moments.length - 1;
 
@@ -41,7 +44,7 @@
     if (row >= 0) found.push({ type: "rect", xref: "x domain", x0: 0, x1: 1, yref: "y", y0: row - 0.5, y1: row + 0.5, line });
     const column = id === "classes" && chosen ? charts.get(id).layout.meta.joints.indexOf(chosen.number) : -1;
     if (column >= 0) found.push({ type: "rect", yref: "y domain", y0: 0, y1: 1, xref: "x", x0: column - 0.5, x1: column + 0.5, line });
-    if (id === "frontier" && rung >= 0) {
+    if (id === "frontier" && rungs.length && ofRung(rung)) {
       const x = rungs[rung].kept.length;
       found.push({ type: "line", xref: "x", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { ...line, dash: "dot" } });
     }
@@ -82,7 +85,7 @@
     if (id === "skeleton" && rung !== original) fill();
     if (layout.meta?.aspect) ring(id);
     if (id === "importance") arrange();
-    if (id === "frontier" && rung >= 0) layout.hovermode = "x";
+    if (id === "frontier" && rungs.length) layout.hovermode = "x";
     element.replaceChildren(); // the sketch, that was there before Plotly
     Plotly.newPlot(element, figure.data, dressed(id), config);
     element.on("plotly_click", ({ points }) => {
@@ -242,12 +245,12 @@
     });
   }
 
-  // --- another number of joints, everywhere ----------------------------------------------------
+  // --- another number of joints, or another run, everywhere ------------------------------------
 
   function showRung(to) {
-    if (to === rung || !rungs[to]) return;
+    if (to === rung || !views[to]) return;
     rung = to;
-    const { kept, order, probabilities, instead, load } = rungs[rung], open = new Set(kept);
+    const { kept, order, probabilities, instead, load } = views[rung], open = new Set(kept);
     order.forEach((number, rank) => {
       const joint = byNumber.get(number);
       Object.assign(joint, { rank, probability: probabilities[rank], kept: open.has(number), cost: rung === original ? joint.measured : null, instead: instead[rank] });
@@ -277,27 +280,37 @@
     if (chosen) choose(chosen);
   }
 
-  // The number that is shown, in words.
+  // The number or the run that is shown, in words.
+  const placeOfRun = (number) => rungs.length ? number ? rungs.length + number - 1 : original : number;
   function tell() {
-    const { kept, value } = rungs[rung], line = byId("rung"), { metric } = byId("frontier").dataset;
-    const other = rung !== original, words = `${kept.length} of ${joints.length} joints are shown, `;
+    const { kept, value } = views[rung], line = byId("rung"), own = views[original].kept;
+    const other = rung !== original, reached = value && `with ${metric} ${value}`;
+    const common = kept.filter((number) => own.includes(number)).length;
+    const words = !other ? `are shown, ${rungs.length ? "the number that was chosen" : "those of this run"}.`
+      : ofRung(rung) && rungs.length ? `are shown, ${reached}. The run chose ${own.length}.`
+      : `are shown, those of run ${runs.indexOf(views[rung]) + 1}${reached && `, ${reached}`}. ${common} of them are among the ${own.length} of this run.`;
     line.classList.toggle("other", other);
-    line.querySelector("span").textContent = words + (other ? `with ${metric} ${value}. The run chose ${rungs[original].kept.length}.` : "the number that was chosen.");
+    line.querySelector("span").textContent = `${kept.length} of ${joints.length} joints ${words}`;
     line.querySelector("button").hidden = !other;
     byId("skeleton")?.setAttribute("aria-label", `The skeleton with ${kept.length} of ${joints.length} joints filled; the table below has the same values`);
     for (const button of document.querySelectorAll("[data-rung]")) button.setAttribute("aria-pressed", String(Number(button.dataset.rung) === rung));
+    for (const button of document.querySelectorAll("[data-run]")) button.setAttribute("aria-pressed", String(placeOfRun(Number(button.dataset.run)) === rung));
   }
 
   if (rung >= 0) {
     const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -rungs.length, End: rungs.length };
-    byId("frontier").addEventListener("keydown", (event) => {
+    if (rungs.length) byId("frontier").addEventListener("keydown", (event) => {
       const step = steps[event.key];
       if (!step || event.altKey || event.ctrlKey || event.metaKey) return; // Alt and an arrow go back
       event.preventDefault();
-      showRung(Math.min(Math.max(rung + step, 0), rungs.length - 1));
+      showRung(Math.min(Math.max((ofRung(rung) ? rung : original) + step, 0), rungs.length - 1));
     });
     for (const button of document.querySelectorAll("[data-rung]")) button.addEventListener("click", () => showRung(Number(button.dataset.rung)));
-    byId("rung").querySelector("button").addEventListener("click", () => { showRung(original); byId("frontier").focus({ preventScroll: true }); });
+    for (const button of document.querySelectorAll("[data-run]")) button.addEventListener("click", () => showRung(placeOfRun(Number(button.dataset.run))));
+    byId("rung").querySelector("button").addEventListener("click", () => {
+      showRung(original);
+      (rungs.length ? byId("frontier") : document.querySelector("[data-run]")).focus({ preventScroll: true });
+    });
     tell();
   }
 
