@@ -25,7 +25,8 @@ from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
 from lightning_jointprune.record.selection import JointSelection, show
 from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE
 from lightning_jointprune.record.tables import as_text, printable
-from lightning_jointprune.report.comparison import Comparison, Consensus, compare, consensus
+from lightning_jointprune.report.comparison import Comparison, compare
+from lightning_jointprune.report.consensus import Consensus, consensus
 from lightning_jointprune.report.curve import (
     POINTS_FILE,
     TEST_PART,
@@ -458,6 +459,7 @@ def _consensus(arguments: argparse.Namespace) -> None:
             keep_probabilities=found.selection.keep_probabilities,
             stability=found.stability and found.stability._asdict(),
             bounds=[bound._asdict() for bound in found.bounds],
+            by_ladder=[bound._asdict() for bound in found.by_ladder],
         )
         return
     _print_consensus(found, len(runs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +15,13 @@ from hypothesis import strategies as st
 
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
-from lightning_jointprune.report.comparison import NO_BOUND, Bound, consensus, expected_wrong
+from lightning_jointprune.report.consensus import (
+    NO_BOUND,
+    Bound,
+    consensus,
+    expected_wrong,
+    wrong_by_ladder,
+)
 from tests.records import snapshot
 
 NAMES = tuple("abcde")
@@ -130,6 +137,63 @@ def test_joints_that_are_always_or_never_kept_do_not_count_for_the_bound() -> No
     runs = {name: replace(record, settings=asked) for name, record in FOUR.items()}
     _, bound, _ = consensus(runs, halves=True).bounds
     assert bound == (0.75, (), pytest.approx(1 / (0.5 * 3)))  # q = 1 of p = 3
+
+
+@given(
+    pairs=st.integers(1, 4), counts=st.lists(st.integers(1, 3), min_size=1, max_size=3, unique=True)
+)
+@settings(max_examples=8, deadline=None)
+def test_the_mean_of_a_ladder_is_p_times_the_expected_score_of_a_joint_without_worth(
+    pairs: int, counts: list[int]
+) -> None:
+    """Each half keeps a joint with the probability q / p; what pairs can do is enumerated."""
+    p, counts = 40, sorted(counts)
+    expected = 0.0
+    for count in counts:
+        both = (count / p) ** 2  # 2π - 1 is at most the share of the pairs that keep it twice
+        expected += sum(
+            math.comb(pairs, n) * both**n * (1 - both) ** (pairs - n) * (n / pairs) ** 3
+            for n in range(pairs + 1)
+        )
+    shares = [[1.0] * count + [0.0] * (p - count) for count in counts]
+    best = wrong_by_ladder(shares, pairs)[0]  # kept by all runs with all numbers: a score of 1
+    used = len(counts)
+    while p * expected / used > 0.05 and used > 1:  # the large numbers are left out
+        count, used = counts[used - 1], used - 1
+        both = (count / p) ** 2
+        expected -= sum(
+            math.comb(pairs, n) * both**n * (1 - both) ** (pairs - n) * (n / pairs) ** 3
+            for n in range(pairs + 1)
+        )
+    assert best == pytest.approx(p * expected / used)
+
+
+def test_joints_that_all_ladders_keep_have_few_wrong_ones_among_them() -> None:
+    def laddered(seed: int) -> PruningRecord:
+        order = [0, 1, *random.Random(seed).sample(range(2, 40), 38)]
+        names = tuple(map(str, range(40)))
+        rungs = tuple(
+            JointSelection(
+                tuple(sorted(order[:n])),
+                40,
+                names,
+                tuple(0.9 - 0.02 * order.index(j) for j in range(40)),
+            )
+            for n in (8, 4, 2)
+        )
+        return PruningRecord(rungs[0], rungs=rungs)
+
+    runs = [laddered(seed) for seed in range(6)]
+    assert consensus(runs).by_ladder == ()
+    found = consensus(runs, halves=True)
+    assert [(bound.wrong, bound.joints) for bound in found.by_ladder] == [
+        (0.1, (0, 1)),
+        (0.5, (0, 1)),
+        (1.0, (0, 1)),
+    ]
+    assert "- 2 joints stand out so far that at most 0.5 wrong ones are expected." in found.words()
+    tied = [replace(record, settings={"groups": {"x": [0, 1]}, "tied": True}) for record in runs]
+    assert consensus(tied, halves=True).by_ladder == ()
 
 
 def test_tied_groups_have_no_bound() -> None:
