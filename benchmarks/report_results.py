@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks import (
+    another_seed,
     asl_study,
     asl_words,
     compaction,
@@ -48,6 +49,7 @@ SCRIPTS = {
     "pose_files": (pose_files.ROWS, ""),
     "soak": (soak.ROWS, ""),
     "selection": (selection.ROWS, " --data FOLDER"),
+    "another_seed": (another_seed.ROWS, " --data FOLDER"),
     "last_phase": (last_phase.ROWS, " --data FOLDER"),
     "how_few": (how_few.ROWS, " --data FOLDER"),
 }

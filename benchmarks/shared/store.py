@@ -43,6 +43,7 @@ FIRST_RUN = (*WATCHED, "benchmarks/shared/ways.py")
 EXAMPLE = ("examples/autsl_fusion.py", "examples/autsl/**/*.py")
 # What the cells of a script come from, besides the package where they are pruned; globs.
 SCRIPTS = {
+    "another_seed": (*MODELS, "benchmarks/shared/joint_data.py", "benchmarks/another_seed.py"),
     "asl_study": (*MODELS, "benchmarks/shared/study_models.py", "examples/autsl/encoders.py"),
     "asl_words": MODELS,
     "compaction": (

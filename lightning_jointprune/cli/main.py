@@ -200,6 +200,7 @@ def _show(arguments: argparse.Namespace) -> None:
             keep_probabilities=selection.keep_probabilities,
             drop_costs=worth.drop if worth else {},
             stand_ins=selection.stand_ins,
+            again=selection.again,
             metrics=selection.metrics,
             metrics_all_joints=selection.metrics_all_joints,
             trust=verdict(found).level,

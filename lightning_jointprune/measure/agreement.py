@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -380,3 +381,44 @@ def _student(freedom: int) -> float:
         inside = 2 / math.pi * (angle + inside) if odd else inside
         low, high = (angle, high) if inside < 0.95 else (low, angle)
     return math.sqrt(freedom) * math.tan(low)
+
+
+# --- from one run ---------------------------------------------------------------------------------
+
+# Logit of the chance that another run keeps a joint: a constant, and weights of whether this run
+# keeps it, of the log of its place, and of the share of the joints that are kept. They were fitted
+# to ten seeds each of three recordings and two planted sets by `benchmarks/another_seed.py`.
+AGAIN = (-1.0, 1.74, 1.18, 0.39)
+
+
+def kept_again(
+    mask: Sequence[bool], keep_probabilities: Sequence[float], fixed: Collection[int] = ()
+) -> tuple[float, ...]:
+    """Return the chance of each joint that a run with another seed keeps it, from one run alone.
+
+    It is for runs that keep as many joints, and whose joints are ranked by `Evidence`. What decides
+    is whether this run keeps the joint, and how far its place in the order of keep probabilities is
+    from K: `logit P = a + b kept + c log((K + 1/2) / place) + d logit(K / J)`.
+
+    Args:
+        mask: whether this run keeps each joint, shape `(J,)`.
+        keep_probabilities: of the joints, shape `(J,)`, each in [0, 1].
+        fixed: joints that all such runs keep, or drop, by index.
+
+    Returns:
+        Shape `(J,)`; empty where nothing is chosen, since all joints are kept, dropped or fixed.
+    """
+    free = [joint for joint in range(len(mask)) if joint not in fixed]
+    count, total = sum(mask[joint] for joint in free), len(free)
+    if not 0 < count < total:
+        return ()
+    order = sorted(keep_probabilities[joint] for joint in free)
+    constant, if_kept, of_place, of_share = AGAIN
+    chances = [float(kept) for kept in mask]
+    for joint in free:
+        chance = keep_probabilities[joint]
+        first, last = total - bisect_right(order, chance) + 1, total - bisect_left(order, chance)
+        logit = constant + if_kept * mask[joint] + of_share * math.log(count / (total - count))
+        logit += of_place * math.log((count + 0.5) / ((first + last) / 2))
+        chances[joint] = 1 / (1 + math.exp(-logit))
+    return tuple(chances)

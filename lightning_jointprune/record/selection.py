@@ -21,7 +21,7 @@ from lightning_jointprune.record.stored import (
     whole,
     write_json,
 )
-from lightning_jointprune.record.tables import joint_table, stand_in_table
+from lightning_jointprune.record.tables import NAMED, joint_table, printable, stand_in_table
 
 KIND = "joint_selection"
 STAND_IN = 0.5  # least R² with which a dropped joint foretells a kept one that it can stand in for
@@ -52,6 +52,8 @@ class JointSelection:
         stand_ins: of each kept joint, the dropped joints that could stand in for it, by name, with
             the R² in [0, 1] with which each foretells the kept joint's coordinates in the training
             frames, the best first. A kept joint that has none is left out.
+        again: the chance that a run with another seed, which keeps as many, keeps each joint, too,
+            shape `(J,)`, each in [0, 1], as `kept_again` has it; empty where it is not known.
         source: where the joints are from, as far as it is known: `"file"`, that they were read
             from; of a consensus `"runs"`, their folders, and `"kept_by"`, how many of the runs kept
             each joint. Selections from other sources are equal where all else is.
@@ -75,6 +77,7 @@ class JointSelection:
     higher_is_better: bool = True
     samples: int | None = None
     stand_ins: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    again: tuple[float, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -97,6 +100,7 @@ class JointSelection:
         set_fields(self, metrics=finite(self.metrics), metric=self.metric and str(self.metric))
         set_fields(self, metrics_all_joints=finite(self.metrics_all_joints))
         set_fields(self, stand_ins=_checked_stand_ins(self.stand_ins, set(names)))
+        set_fields(self, again=probabilities_of(self.again, count) if self.again else ())
         set_fields(self, source=plain(dict(self.source)))
 
     @property
@@ -146,7 +150,30 @@ class JointSelection:
         dropped = zip(self.mask, self.keep_probabilities, strict=True)
         likely = LIKELY if any(not kept and chance > 0.5 for kept, chance in dropped) else ""
         others = stand_in_table(self.stand_ins, width) if self.stand_ins else ""
-        return f"{counts}, {100 * self.ratio:.1f} % removed\n{table}{likely}{others}"
+        sure = f"\n\n{printable(self.how_sure())}" if self.again else ""
+        return f"{counts}, {100 * self.ratio:.1f} % removed\n{table}{likely}{others}{sure}"
+
+    def how_sure(self) -> str:
+        """Return in words which joints a run with another seed would keep; empty if not known.
+
+        It is foretold from this run alone, see `again`.
+        """
+        if not self.again:
+            return ""
+        kept = sorted(self.indices, key=lambda joint: self.again[joint])
+        out = [joint for joint, keeps in enumerate(self.mask) if not keeps]
+        out.sort(key=lambda joint: -self.again[joint])
+        least, nearest = (
+            ", ".join(
+                f"{self.joint_names[joint]} {self.again[joint]:.2f}" for joint in some[:NAMED]
+            )
+            for some in (kept, out)
+        )
+        expected = sum(self.again[joint] for joint in kept)
+        return (
+            f"A run with another seed that keeps {len(kept)} joints is expected to keep "
+            f"{expected:.1f} of these. Least sure: {least}. Nearest of the others: {nearest}."
+        )
 
     def sentence(self, title: str | None = None) -> str:
         """Return one sentence for a paper, of measured values only; `title` names the data."""

@@ -80,7 +80,8 @@ def findings(
     if seeds and record.phase != "warmup":
         found.append(_agreement(record, seeds))
     elif record.phase != "warmup" and not given_of(record):
-        found.append(_SEEDS)
+        foretold = record.selection.how_sure()
+        found.append(_SEEDS._replace(advice=f"{foretold} {_SEEDS.advice}".lstrip()))
     return tuple(found)
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from lightning_jointprune.gates.layer import JointPruningLayer
+from lightning_jointprune.measure.agreement import kept_again
 from lightning_jointprune.record.files import Place, RunFolder
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord, Snapshot
 from lightning_jointprune.record.selection import JointSelection, stand_ins_of
@@ -224,7 +225,7 @@ class Recorder:
 
     def selection(self, search: JointSearch) -> JointSelection:
         """Return the joints kept so far."""
-        kept = self._selected(search.mask(), search.probabilities(), self.metrics)
+        kept = self._selected(search, search.mask(), search.probabilities(), self.metrics)
         return replace(kept, stand_ins=stand_ins_of(kept, self._redundancy(search)))
 
     def _redundancy(self, search: JointSearch) -> tuple[tuple[float, ...], ...]:
@@ -237,12 +238,18 @@ class Recorder:
         """Return the joints of every rung of a ladder that was reached so far, the most first."""
         masks = search.rungs()
         metrics = self.rung_metrics or [{} for _ in masks]
-        rungs = (self._selected(*rung) for rung in zip(masks, search.settled, metrics, strict=True))
         samples = self.rung_samples if search.controller.compared else self.samples
-        return tuple(replace(rung, samples=samples) for rung in rungs)
+        return tuple(
+            replace(self._selected(search, *rung), samples=samples)
+            for rung in zip(masks, search.settled, metrics, strict=True)
+        )
 
     def _selected(
-        self, mask: Sequence[bool], probabilities: Sequence[float], metrics: Mapping[str, float]
+        self,
+        search: JointSearch,
+        mask: Sequence[bool],
+        probabilities: Sequence[float],
+        metrics: Mapping[str, float],
     ) -> JointSelection:
         return JointSelection(
             indices=tuple(index for index, kept in enumerate(mask) if kept),
@@ -255,6 +262,7 @@ class Recorder:
             floor=self.floor,
             higher_is_better=self.higher_is_better,
             samples=self.samples,
+            again=kept_again(mask, probabilities, search.fixed) if search.foretells else (),
         )
 
     def record(self, search: JointSearch) -> PruningRecord:

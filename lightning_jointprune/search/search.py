@@ -100,6 +100,20 @@ class JointSearch:
         return final_start(self.phases, self.controller.compared)
 
     @property
+    def fixed(self) -> list[int]:
+        """Return the joints that are not searched for: those always kept, and those never used."""
+        fixed: list[int] = (self.layer.always | self.layer.never).nonzero().flatten().tolist()
+        return fixed
+
+    @property
+    def foretells(self) -> bool:
+        """Return whether the order of the joints says what another run would keep.
+
+        That was measured of searches by evidence that reached their number, without groups.
+        """
+        return self.controller.by_evidence and self.frozen and self.layer.groups is None
+
+    @property
     def changes(self) -> bool:
         """Return whether the mask of a step may be another than that of the one before."""
         return self.phase in ("search", "compare")

@@ -20,11 +20,13 @@ from lightning_jointprune import (
     stability,
 )
 from lightning_jointprune.measure.agreement import (
+    AGAIN,
     Exchange,
     FrontierPoint,
     effective_stability,
     exchanges,
     jaccard,
+    kept_again,
     mean_of_runs,
     seed_agreement,
     similarity_of,
@@ -311,3 +313,34 @@ def test_parts_share_no_joint_and_know_their_joints() -> None:
         random_masks(selection(1), 1, 0, groups={"a": [1], "b": ["wrist"]})
     with pytest.raises(ValueError, match="in group 'a' but got 6"):
         random_masks(selection(1), 1, 0, groups={"a": [6]})
+
+
+# --- from one run ---------------------------------------------------------------------------------
+
+
+def test_the_chance_that_another_seed_keeps_a_joint_is_that_of_the_formula() -> None:
+    chances = kept_again([True, False, True, False, False], [0.9, 0.3, 0.8, 0.2, 0.2])
+    a, b, c, d = AGAIN
+    places = (1, 3, 2, 4.5, 4.5)  # of equal keep probabilities the middle
+    for kept, place, chance in zip((1, 0, 1, 0, 0), places, chances, strict=True):
+        logit = a + b * kept + c * math.log(2.5 / place) + d * math.log(2 / 3)
+        assert chance == pytest.approx(1 / (1 + math.exp(-logit)))
+
+
+def test_joints_that_are_not_searched_for_are_certain_and_do_not_count() -> None:
+    alone = kept_again([True, False, False], [0.9, 0.3, 0.2])
+    fixed = kept_again([True, True, False, False, False], [1.0, 0.9, 0.3, 0.2, 0.0], [0, 4])
+    assert fixed == (1.0, *alone, 0.0)
+    assert kept_again([True, False], [0.9, 0.1], [0]) == ()
+    assert kept_again([True, True], [0.9, 0.8]) == ()
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=30), st.data())
+def test_of_two_joints_the_likelier_is_no_less_surely_kept_again(
+    probabilities: list[float], data: st.DataObject
+) -> None:
+    count = data.draw(st.integers(1, len(probabilities) - 1))
+    order = sorted(range(len(probabilities)), key=lambda joint: -probabilities[joint])
+    mask = [joint in order[:count] for joint in range(len(probabilities))]
+    chances = kept_again(mask, probabilities)
+    assert [chances[joint] for joint in order] == sorted(chances, reverse=True)

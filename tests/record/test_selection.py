@@ -278,3 +278,23 @@ def test_the_summary_names_at_most_three_stand_ins_of_a_joint() -> None:
 def test_a_stand_in_with_a_hostile_name_moves_no_cursor() -> None:
     selection = JointSelection((0,), 2, ("a", "b\x1b[2J"), (1, 0), stand_ins={"a": {"b\x1b[2J": 1}})
     assert "\x1b" not in selection.summary()
+
+
+# --- how sure -----------------------------------------------------------------------------------
+
+
+def test_the_summary_says_what_another_seed_is_expected_to_keep() -> None:
+    again = (0.9, 0.4, 0.3, 0.2, 0.1, 0.05)
+    selection = selection_of(2, 6, again=again)
+    said = (
+        "A run with another seed that keeps 2 joints is expected to keep 1.3 of these. "
+        "Least sure: joint_1 0.40, joint_0 0.90. "
+        "Nearest of the others: joint_2 0.30, joint_3 0.20, joint_4 0.10."
+    )
+    assert selection.how_sure() == said
+    assert selection.summary(80).splitlines()[-1] == said
+    assert JointSelection.from_json(selection.to_json()) == selection
+    assert selection_of(2, 6).how_sure() == ""
+    for wrong in ((0.5,) * 5, (0.5,) * 5 + (1.5,)):
+        with pytest.raises(ValueError, match="Expected"):
+            selection_of(2, 6, again=wrong)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("script", ["asl_study", "asl_words", "how_few", "last_phase", "selection"])
+@pytest.mark.parametrize(
+    "script", ["another_seed", "asl_study", "asl_words", "how_few", "last_phase", "selection"]
+)
 def test_data_that_are_not_there_are_said_in_a_line(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
