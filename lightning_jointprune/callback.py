@@ -653,6 +653,8 @@ class JointPruningCallback(pl.Callback):
         share = min(1.0, affordable / min(LEAST_COMPARED, numbers))  # of each validation
         with trainers.shorter_validations(trainer, share):
             recorder.rung_samples = trainers.validation_samples(trainer)
+            if recorder.rung_samples is None and recorder.samples is not None:
+                recorder.rung_samples = max(1, round(share * recorder.samples))  # about
             recorder.rung_metrics = self._search.compare(
                 measure,
                 int(affordable),
