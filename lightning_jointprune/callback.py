@@ -664,7 +664,7 @@ class JointPruningCallback(pl.Callback):
             )
         measured = sum(map(bool, recorder.rung_metrics))
         if measured < numbers or share < 1.0:
-            part = f" on {share:.0%} of the validation" if share < 1.0 else ""
+            part = f" on the first {share:.0%} of the validation" if share < 1.0 else ""
             rank_zero_info(_FEWER.format(measured, numbers, part, COMPARED_COST))
 
     def _begin_final(self, trainer: pl.Trainer) -> None:
