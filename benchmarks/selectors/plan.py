@@ -63,6 +63,13 @@ class Plan:
             "pruned": False,
         }
 
+    def held_out(self, joints: Sequence[int], seed: int) -> Settings:
+        """Return the cell of a model on these joints that is scored on a validation.
+
+        The validation is a part of what other models are trained on, of other subjects or sessions.
+        """
+        return {**self.subset(joints, seed), "script": "held_out"}
+
     def choices(self, seeds: int) -> list[Settings]:
         return [self.choice(method, seed) for seed in range(seeds) for method in SCRIPT_OF]
 
@@ -97,7 +104,22 @@ class Plan:
                 for method in (*SCRIPT_OF, RANDOM, MATCHED):
                     for joints in self.chosen(store, method, seed, count):
                         found.append(self.subset(joints, seed))
+                        found += [self.held_out(joints, seed)] if method == RANDOM else []
         return found
+
+    def best_random(self, store: Store, seeds: int, count: int) -> tuple[float, int] | None:
+        """Return the accuracy of the random set that does best on the validation, and of how many.
+
+        The accuracy is on the test part, of a model that was trained on all the training part.
+        """
+        found = []
+        for seed in range(seeds):
+            for joints in self.chosen(store, RANDOM, seed, count):
+                score = store.result(self.held_out(joints, seed))
+                test = store.result(self.subset(joints, seed))
+                if score and test:
+                    found.append((score["accuracy"], test["accuracy"]))
+        return (max(found)[1], len(found)) if found else None
 
     def accuracies(self, store: Store, method: str, seed: int, count: int) -> list[float]:
         subsets = [range(self.joints)]

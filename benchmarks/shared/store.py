@@ -57,6 +57,7 @@ SCRIPTS = {
     "data_wait": ("benchmarks/data_wait.py", *EXAMPLE),
     "demo": EXAMPLE,
     "how_few": (*MODELS, *FIRST_RUN, "lightning_jointprune/report/doubts.py"),
+    "held_out": (*MODELS, "benchmarks/shared/held_out.py"),
     "import_time": (*MODELS, "benchmarks/import_time.py"),
     "last_phase": MODELS,
     "listing": (

@@ -189,6 +189,21 @@ def test_matched_random_sets_have_as_many_of_each_part_as_ours(tmp_path: Path) -
     assert all(len({*joints}) == 4 for joints in plan.chosen(store, RANDOM, 0, 4))
 
 
+def test_the_best_random_set_is_chosen_on_the_validation_and_quoted_on_the_test_part(
+    tmp_path: Path,
+) -> None:
+    plan = Plan("hand_static", 21, [4])
+    store = Store(tmp_path, "selection")
+    assert plan.best_random(store, 1, 4) is None
+    drawn = plan.chosen(store, RANDOM, 0, 4)
+    validations, tests = (0.5, 0.9, 0.7), (0.99, 0.6, 0.8)
+    for joints, validation, test in zip(drawn, validations, tests, strict=False):
+        remember(store, plan.held_out(joints, 0), accuracy=validation)
+        remember(store, plan.subset(joints, 0), accuracy=test)
+    remember(store, plan.held_out(drawn[3], 0), accuracy=1.0)  # of which no test is known
+    assert plan.best_random(store, 1, 4) == (0.6, 3)
+
+
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_body_parts_share_all_joints_out(name: str) -> None:
     joints = [joint for part in PARTS[name].values() for joint in part]

@@ -387,7 +387,9 @@ def test_a_run_too_short_for_five_validations_takes_a_part_of_each(
     validated = sum(call.stage == "validate" for call in model.calls)
     assert validated == 4 * done.max_epochs + 2 * 5
     assert callback.selection.samples == 32
-    assert any("were validated on the first 68% of the validation, at 5% of" in line for line in said)
+    assert any(
+        "were validated on the first 68% of the validation, at 5% of" in line for line in said
+    )
 
 
 def test_a_run_of_few_numbers_validates_each_on_all_that_is_affordable(
