@@ -115,9 +115,9 @@ def fitted(sets: Sequence[Outcomes]) -> Array:
     """Return the weights of the highest likelihood, in which each set counts alike."""
 
     def loss(weights: Array) -> float:
-        def of(one: Outcomes) -> float:
-            logit = one.features @ weights
-            return float(np.mean(np.logaddexp(0.0, logit) - one.votes * logit))
+        def of(outcome: Outcomes) -> float:
+            logit = outcome.features @ weights
+            return float(np.mean(np.logaddexp(0.0, logit) - outcome.votes * logit))
 
         return fmean(map(of, sets))
 
@@ -140,7 +140,7 @@ def found(store: Store, seeds: int) -> dict[str, Outcomes]:
 
 def foretold(sets: Mapping[str, Outcomes], name: str) -> Array:
     """Return the chances of a set's joints, by a fit to the other sets."""
-    weights = fitted([one for other, one in sets.items() if other != name])
+    weights = fitted([outcome for other, outcome in sets.items() if other != name])
     return np.asarray(expit(sets[name].features @ weights))
 
 
@@ -151,8 +151,11 @@ def figures(store: Store, seeds: int) -> list[Figure]:
     if len(sets) < 2:
         return []
     made = []
-    for name, one in sets.items():
-        score, constant = brier(foretold(sets, name), one.votes), brier(one.share, one.votes)
+    for name, outcome in sets.items():
+        score, constant = (
+            brier(foretold(sets, name), outcome.votes),
+            brier(outcome.share, outcome.votes),
+        )
         words = f"Brier score on {name}, foretold by the others"
         made.append(Figure(words, f"< {constant:.3f}, K / J", f"{score:.3f}", score < constant))
     weights = fitted([*sets.values()])
@@ -171,12 +174,12 @@ def reliability(store: Store, seeds: int) -> list[list[str]]:
             *(f"{low:.1f} to {high:.1f}" for low, high in pairwise(BINS)),
         ]
     ]
-    for name, one in sets.items() if len(sets) > 1 else ():
+    for name, outcome in sets.items() if len(sets) > 1 else ():
         chance, line = foretold(sets, name), [name]
         for low, high in pairwise(BINS):
             inside = (chance >= low) & (chance < high)
             line.append(
-                f"{chance[inside].mean():.2f}, was {one.votes[inside].mean():.2f}"
+                f"{chance[inside].mean():.2f}, was {outcome.votes[inside].mean():.2f}"
                 if inside.any()
                 else ""
             )

@@ -556,7 +556,7 @@ def of_recording(name: str, seed: int) -> list[Family]:
 
 
 def of_curve(seed: int) -> list[Family]:
-    return [Family(name, LENGTHS[0], seed) for name in RECORDINGS]
+    return [Family(name, LENGTHS[1], seed) for name in RECORDINGS]
 
 
 def of_late(seed: int) -> list[Family]:
@@ -621,7 +621,7 @@ PLANS = {
     },
     "curve": make_plan(
         "how few will do: the curve of a run beside new models on the same joints",
-        f"Runs of {LENGTHS[0]} epochs. A point of the curve is the validation of a network that "
+        f"Runs of {LENGTHS[1]} epochs. A point of the curve is the validation of a network that "
         "is trained on all numbers of joints together; beside it stands a new model of as many "
         "steps in total, trained on these joints alone and validated on the same sequences.",
         5,

@@ -26,7 +26,7 @@ from lightning_jointprune.measure.evaluate import compare_subsets, evaluate_join
 from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
-from lightning_jointprune.report.consensus import consensus
+from lightning_jointprune.report.comparison import consensus
 from lightning_jointprune.run.load import analyze_pruning, load_pruned
 from lightning_jointprune.search.budgets.fewest import Fewest
 from lightning_jointprune.search.budgets.given_joints import GivenJoints

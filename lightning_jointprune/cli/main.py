@@ -25,8 +25,7 @@ from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
 from lightning_jointprune.record.selection import JointSelection, show
 from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE
 from lightning_jointprune.record.tables import as_text, printable
-from lightning_jointprune.report.comparison import Comparison, compare
-from lightning_jointprune.report.consensus import Consensus, consensus
+from lightning_jointprune.report.comparison import Comparison, Consensus, compare, consensus
 from lightning_jointprune.report.curve import (
     POINTS_FILE,
     TEST_PART,

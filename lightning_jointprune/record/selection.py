@@ -52,11 +52,11 @@ class JointSelection:
         stand_ins: of each kept joint, the dropped joints that could stand in for it, by name, with
             the R² in [0, 1] with which each foretells the kept joint's coordinates in the training
             frames, the best first. A kept joint that has none is left out.
-        again: the chance that a run with another seed, which keeps as many, keeps each joint, too,
-            shape `(J,)`, each in [0, 1], as `kept_again` has it; empty where it is not known.
         source: where the joints are from, as far as it is known: `"file"`, that they were read
             from; of a consensus `"runs"`, their folders, and `"kept_by"`, how many of the runs kept
             each joint. Selections from other sources are equal where all else is.
+        again: the chance that a run with another seed, which keeps as many, keeps each joint, too,
+            shape `(J,)`, each in [0, 1], as `kept_again` has it; empty where it is not known.
 
     Raises:
         ValueError: a length, index, name, probability or R² that does not fit.
@@ -77,8 +77,8 @@ class JointSelection:
     higher_is_better: bool = True
     samples: int | None = None
     stand_ins: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    again: tuple[float, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    again: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         count = whole(self.num_joints, "num_joints")

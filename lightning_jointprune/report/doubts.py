@@ -157,11 +157,11 @@ def _agreement(record: PruningRecord, seeds: Sequence[PruningRecord]) -> Finding
     )
 
 
-def _share_of(some: int, kept: int, one: str = "is", several: str = "are") -> str:
+def _share_of(some: int, kept: int, singular: str = "is", plural: str = "are") -> str:
     """Return the subject and the verb of a sentence about some of the kept joints."""
     if some == kept:
-        return f"The one kept joint {one}" if kept == 1 else f"All {kept} kept joints {several}"
-    return f"{some} of the {kept} kept joints {one if some == 1 else several}"
+        return f"The one kept joint {singular}" if kept == 1 else f"All {kept} kept joints {plural}"
+    return f"{some} of the {kept} kept joints {singular if some == 1 else plural}"
 
 
 def _soft(evaluation: JointEvaluation) -> Iterator[Finding]:

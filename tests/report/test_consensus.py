@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
-from lightning_jointprune.report.consensus import (
+from lightning_jointprune.report.comparison import (
     NO_BOUND,
     Bound,
     consensus,
