@@ -269,6 +269,7 @@ def shorter_validations(trainer: Any, share: float) -> Iterator[None]:
     known = (latest if math.isinf(batches) else batches for batches in kept)
     # The last batch, which is left out, may be smaller than those that are not.
     fewer = [max(1, math.floor(share * (batches - 1))) for batches in known]
+    fewer = trainer.strategy.broadcast(fewer)  # of streams each process counts its own
     loop._max_batches = fewer if share < 1.0 else kept
     try:
         yield
