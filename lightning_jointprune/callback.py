@@ -652,10 +652,10 @@ class JointPruningCallback(pl.Callback):
         affordable = trainer.strategy.broadcast(affordable)  # streams differ between them
         numbers = len(self._search.rungs())
         share = min(1.0, affordable / min(LEAST_COMPARED, numbers))  # of each validation
-        with trainers.shorter_validations(trainer, share):
+        with trainers.shorter_validations(trainer, share) as part:
             recorder.rung_samples = trainers.validation_samples(trainer)
-            if recorder.rung_samples is None and recorder.samples is not None:
-                recorder.rung_samples = max(1, round(share * recorder.samples))  # about
+            if recorder.rung_samples is None and part and recorder.samples:
+                recorder.rung_samples = round(recorder.samples * part[0] / part[1])  # about
             recorder.rung_metrics = self._search.compare(
                 measure,
                 int(affordable),
@@ -664,9 +664,9 @@ class JointPruningCallback(pl.Callback):
                 samples=recorder.rung_samples,
             )
         measured = sum(map(bool, recorder.rung_metrics))
-        if measured < numbers or share < 1.0:
-            part = f" on the first {share:.0%} of the validation" if share < 1.0 else ""
-            rank_zero_info(_FEWER.format(measured, numbers, part, COMPARED_COST))
+        if measured < numbers or part:
+            batches = ", each on the first {} of {} batches".format(*part) if part else ""
+            rank_zero_info(_FEWER.format(measured, numbers, batches, COMPARED_COST))
 
     def _begin_final(self, trainer: pl.Trainer) -> None:
         """Make sure that something was learned."""
@@ -706,8 +706,8 @@ class JointPruningCallback(pl.Callback):
 
 
 _FEWER = (
-    "Joint pruning: {} of the {} numbers of joints were validated{}, at {:.0%} of the run at most. "
-    "Longer runs validate more."
+    "Joint pruning: {} of the {} numbers of joints were validated{}, since more would cost over "
+    "{:.0%} of the run. Longer runs validate more."
 )
 _ANEW = (
     "The model was pruned before, to {} of {} joints. The search begins anew with all of them, and "

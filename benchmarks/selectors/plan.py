@@ -119,7 +119,8 @@ class Plan:
                 test = store.result(self.subset(joints, seed))
                 if score and test:
                     found.append((score["accuracy"], test["accuracy"]))
-        return (max(found)[1], len(found)) if found else None
+        best = max(found, key=lambda scores: scores[0], default=None)
+        return None if best is None else (best[1], len(found))
 
     def accuracies(self, store: Store, method: str, seed: int, count: int) -> list[float]:
         subsets = [range(self.joints)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Any, ClassVar
@@ -60,14 +61,14 @@ class Format(ABC):
 
     suffix: ClassVar[str]  # what the names of such files end with
     magic: ClassVar[bytes] = b""  # what such files begin with; empty where the suffix tells them
-    nameless: ClassVar[tuple[bytes, ...]] = ()  # what they begin with, where no suffix tells them
+    nameless: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")  # that of one without a suffix
 
     def fits(self, opened: Opened) -> bool:
         """Return whether a file is of this kind."""
         if self.magic:
             return opened.head.startswith(self.magic)
         if opened.path is None:
-            return opened.head.startswith(self.nameless)
+            return self.nameless.match(opened.head) is not None
         return str(opened.path).endswith(self.suffix)
 
     def labels(self, opened: Opened) -> JointLabels | None:

@@ -122,7 +122,7 @@ class JointEvaluation:
 
 
 TITLES = ("joint", "drop costs", "most in class", "permuting costs", "adding gains")
-WIDEST = 1000  # characters that any table has room in
+BRIEFER = (4, 3, 1)  # columns that lose their intervals, one after the other
 ELSEWHERE = "Intervals that are not shown need a wider terminal; the JSON has all."
 
 
@@ -136,14 +136,19 @@ def _table(evaluation: JointEvaluation, width: int) -> str:
     lines += [(f"group {name}", cost, "", "", "") for name, cost in evaluation.groups.items()]
     used = [at for at in range(len(TITLES)) if at == 0 or any(line[at] for line in lines)]
     brief: set[int] = set()
-    for at in (None, 4, 3, 1):
-        brief |= {at} if at in used else set()
-        texts = [[_text(line[at], at in brief) for at in used] for line in lines]
-        table = as_text(_filled([TITLES[at] for at in used], texts), WIDEST)
-        if max(map(cell_len, table.splitlines())) <= width:
+    for at in (None, *(at for at in BRIEFER if at in used)):
+        brief |= set() if at is None else {at}
+        columns = [[TITLES[at], *(_text(line[at], at in brief) for line in lines)] for at in used]
+        if sum(3 + max(map(cell_len, column)) for column in columns) - 3 <= width:
             break
-    table = as_text(_filled([TITLES[at] for at in used], texts), width)
-    return f"{table}\n{ELSEWHERE}" if brief else table
+    (*titles,), *rest = zip(*columns, strict=True)
+    table = as_text(_filled(titles, rest), width)
+    hidden = any(
+        isinstance(line[at], Estimate) and line[at].low is not None
+        for line in lines
+        for at in brief
+    )
+    return f"{table}\n{ELSEWHERE}" if hidden else table
 
 
 def _cells(evaluation: JointEvaluation, name: str) -> tuple[str | Estimate | None, ...]:

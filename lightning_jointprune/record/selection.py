@@ -161,7 +161,7 @@ class JointSelection:
         if not self.again:
             return ""
         kept = sorted(self.indices, key=lambda joint: self.again[joint])
-        out = [joint for joint, keeps in enumerate(self.mask) if not keeps]
+        out = [joint for joint, keeps in enumerate(self.mask) if not keeps and self.again[joint]]
         out.sort(key=lambda joint: -self.again[joint])
         least, nearest = (
             ", ".join(
@@ -169,10 +169,12 @@ class JointSelection:
             )
             for some in (kept, out)
         )
-        expected = sum(self.again[joint] for joint in kept)
+        expected, number = sum(self.again[joint] for joint in kept), len(kept)
+        others = f" Nearest of the others: {nearest}." if out else ""
         return (
-            f"A run with another seed that keeps {len(kept)} joints is expected to keep "
-            f"{expected:.1f} of these. Least sure: {least}. Nearest of the others: {nearest}."
+            f"A run with another seed that keeps {number} joint{'' if number == 1 else 's'} is "
+            f"expected to keep {expected:.1f} of {'it' if number == 1 else 'these'}. "
+            f"Least sure: {least}.{others}"
         )
 
     def sentence(self, title: str | None = None) -> str:

@@ -267,8 +267,10 @@ class LadderBound(NamedTuple):
 
     def __str__(self) -> str:
         count = len(self.joints)
-        are = "joint stands" if count == 1 else "joints stand"
-        return f"- {count} {are} out so far that at most {self.wrong:g} wrong ones are expected."
+        joints = "1 joint stands" if count == 1 else f"{count} joints stand"
+        return (
+            f"- {joints} out so far that {self.wrong:g} of them or fewer are expected to be wrong."
+        )
 
 
 class Consensus(NamedTuple):
@@ -296,7 +298,8 @@ class Consensus(NamedTuple):
         """Return a text on how many joints are kept wrongly."""
         if not self.bounds:
             return NO_BOUND
-        ladder = [ON_LADDER, *map(str, self.by_ladder)] if self.by_ladder else []
+        some = [bound for bound in self.by_ladder if bound.joints]
+        ladder = [ON_LADDER, *map(str, some or self.by_ladder[-1:])] if self.by_ladder else []
         return "\n".join([BOUNDED, *map(str, self.bounds), *ladder])
 
 
@@ -436,10 +439,10 @@ def _by_ladder(records: Sequence[PruningRecord]) -> tuple[LadderBound, ...]:
     numbers = sorted(set.intersection(*(set(ladder) for ladder in ladders)))
     if not free or not numbers or first.settings.get("tied"):
         return ()
-    shares = [
-        [statistics.fmean(ladder[number].mask[joint] for ladder in ladders) for joint in free]
-        for number in numbers
-    ]
+    shares = []
+    for number in numbers:
+        masks = [ladder[number].mask for ladder in ladders]
+        shares.append([statistics.fmean(mask[joint] for mask in masks) for joint in free])
     wrong = dict(zip(free, wrong_by_ladder(shares, len(records) // 2), strict=True))
     return tuple(
         LadderBound(most, tuple(joint for joint in free if wrong[joint] <= most))

@@ -346,16 +346,20 @@ FEW_SAMPLES = 50  # of a validation, with which a share has a standard error of 
 
 
 def _few(record: PruningRecord) -> Iterator[Finding]:
-    samples, whole = compared_samples(record), record.selection.samples
-    more = "Validate on more samples" + (", or train for longer." if samples != whole else ".")
-    if fewest_of(record) is not None and samples and 0 < samples < FEW_SAMPLES:
-        yield Finding(
-            "check",
-            f"The validation has {samples} sample{'' if samples == 1 else 's'}, too few to compare "
-            "numbers of joints by.",
-            f"One standard error of a share of them is up to {0.5 / math.sqrt(samples):.2g}, and "
-            f"fewer joints that are worse by as much count as good. {more}",
-        )
+    samples, of_all = compared_samples(record), record.selection.samples
+    if fewest_of(record) is None or not samples or samples >= FEW_SAMPLES:
+        return
+    noun = "sample" if samples == 1 else "samples"
+    more, said = "Validate on more samples.", f"The validation has {samples} {noun}"
+    if of_all is not None and samples < of_all:
+        more = "A longer run compares them on more."
+        said = f"The comparison had {samples} of the validation's {of_all} samples"
+    yield Finding(
+        "check",
+        f"{said}, too few to compare numbers of joints by.",
+        f"One standard error of a share of them is up to {0.5 / math.sqrt(samples):.2g}, and "
+        f"fewer joints that are worse by as much count as good. {more}",
+    )
 
 
 def _percent(record: PruningRecord) -> Iterator[Finding]:

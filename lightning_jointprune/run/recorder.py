@@ -376,6 +376,7 @@ class Recorder:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         vars(self).update({name: state[name] for name in PLAIN if name in state})
+        self.rung_samples = state.get("rung_samples", self.samples)  # older ones took all samples
         self.baseline = self.baseline or state.get("baseline", {})  # one that is given anew wins
         self.higher_is_better = state["more_is_better"]
         self._settled = self.metric is not None

@@ -254,28 +254,52 @@ def affordable_validations(trainer: Any, share: float) -> float:
 
 
 @contextmanager
-def shorter_validations(trainer: Any, share: float) -> Iterator[None]:
-    """Take a part of the batches in validations, at least one of each loader.
+def shorter_validations(trainer: Any, share: float) -> Iterator[tuple[int, int] | None]:
+    """Take a part of the batches in validations, the first ones, at least one of each loader.
 
-    Of a stream, whose end is not known, the batches of the latest validation are counted. Where a
-    validation loads its data anew, it takes all batches.
+    Of a stream, whose end is not known, the batches of the latest validation are counted.
 
     Args:
         trainer: in training, after its first validation.
-        share: of the batches, 0 to 1.
+        share: of the samples, 0 to 1.
+
+    Yields:
+        How many batches are taken, and of how many; None where all are.
     """
+    if share >= 1.0:
+        yield None
+        return
     loop = trainer.fit_loop.epoch_loop.val_loop
-    kept, latest = loop._max_batches, loop.batch_progress.current.completed
-    known = (latest if math.isinf(batches) else batches for batches in kept)
-    # The last batch, which is left out, may be smaller than those that are not.
-    fewer = [max(1, math.floor(share * (batches - 1))) for batches in known]
-    fewer = trainer.strategy.broadcast(fewer)  # of streams each process counts its own
-    loop._max_batches = fewer if share < 1.0 else kept
+    loop.setup_data()  # data that are due to be loaded anew are loaded now, and not in a validation
+    kept, known = loop._max_batches, _batches_of(loop)
+    loaders = loop._combined_loader.flattened
+    fewer = [
+        max(1, math.floor(share * _whole_batches(loader, batches)))
+        for loader, batches in zip(loaders, known, strict=True)
+    ]
+    loop._max_batches = trainer.strategy.broadcast(fewer)  # streams differ between processes
     try:
-        yield
+        yield sum(loop._max_batches), sum(known)
     finally:
-        if loop._max_batches is fewer:  # not those of data that were loaded anew
-            loop._max_batches = kept
+        loop._max_batches = kept
+
+
+def _batches_of(loop: Any) -> list[int]:
+    """Return the batches of each loader; of a stream those of the latest validation."""
+    ends = [batches for batches in loop._max_batches if not math.isinf(batches)]
+    streams = len(loop._max_batches) - len(ends)
+    left = loop.batch_progress.current.completed - sum(ends)
+    of_stream = max(1, left // streams) if streams else 0
+    return [of_stream if math.isinf(batches) else batches for batches in loop._max_batches]
+
+
+def _whole_batches(loader: Any, batches: int) -> float:
+    """Return a loader's samples in batches of the full size, since the last may be smaller."""
+    try:
+        size = loader.batch_size or loader.sampler.batch_size
+        return min(float(batches), len(loader.dataset) / size)
+    except (AttributeError, TypeError, ZeroDivisionError):  # of a loader that we do not know
+        return float(batches)
 
 
 def _relative_batch_size(trainer: Any) -> float:

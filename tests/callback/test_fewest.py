@@ -376,20 +376,21 @@ def test_a_run_that_is_too_short_to_validate_all_numbers_says_how_many_it_did(
     assert any(f"5 of the {J} numbers of joints were validated" in line for line in said)
 
 
+@pytest.mark.parametrize("anew", [0, 1])
 def test_a_run_too_short_for_five_validations_takes_a_part_of_each(
-    said: list[str], monkeypatch: pytest.MonkeyPatch
+    anew: int, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A part is 68 %. Data that are loaded anew for the comparison are shortened, too."""
     monkeypatch.setattr(trainers, "affordable_validations", lambda *_: 3.4)
     model, callback = Classifier(), pruning(FEWEST)
-    done = fit(model, callback, val=clips(4, seed=1))
+    done = fit(model, callback, val=clips(4, seed=1), reload_dataloaders_every_n_epochs=anew)
     measured = [rung for rung in callback.record.rungs if rung.metrics]
-    assert [rung.samples for rung in measured] == [16] * 5  # two batches of the first three
+    assert [rung.samples for rung in measured] == [16] * 5  # two batches of four
     validated = sum(call.stage == "validate" for call in model.calls)
     assert validated == 4 * done.max_epochs + 2 * 5
     assert callback.selection.samples == 32
-    assert any(
-        "were validated on the first 68% of the validation, at 5% of" in line for line in said
-    )
+    wanted = "5 of the 8 numbers of joints were validated, each on the first 2 of 4 batches, since"
+    assert any(wanted in line for line in said)
 
 
 def test_a_run_of_few_numbers_validates_each_on_all_that_is_affordable(

@@ -191,7 +191,10 @@ def test_joints_that_all_ladders_keep_have_few_wrong_ones_among_them() -> None:
         (0.5, (0, 1)),
         (1.0, (0, 1)),
     ]
-    assert "- 2 joints stand out so far that at most 0.5 wrong ones are expected." in found.words()
+    assert (
+        "- 2 joints stand out so far that 0.5 of them or fewer are expected to be wrong."
+        in found.words()
+    )
     tied = [replace(record, settings={"groups": {"x": [0, 1]}, "tied": True}) for record in runs]
     assert consensus(tied, halves=True).by_ladder == ()
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from lightning_jointprune import (
     Fewest,
@@ -36,6 +36,7 @@ from lightning_jointprune.run.trainer import (
     progress,
     runs_elsewhere,
     search_doubt,
+    shorter_validations,
     stream_doubt,
     validate_again,
     validation_doubt,
@@ -187,6 +188,52 @@ def test_validations_that_are_affordable_are_those_of_a_share_of_the_run(
     more = {"accumulate_grad_batches": accumulated, "max_epochs": 40}
     fit(lightning.pytorch, [0.5] * 40 * BATCHES, [Watch()], **data, **more)
     assert afforded == pytest.approx([6, 6, 6])
+
+
+def loop_of(*loaders: Any, latest: int = 0) -> SimpleNamespace:
+    """Return what `shorter_validations` needs of a trainer; streams have no length."""
+    lengths = [len(x) if hasattr(x.dataset, "__len__") else math.inf for x in loaders]
+    loop = SimpleNamespace(
+        setup_data=lambda: None,
+        _max_batches=lengths,
+        _combined_loader=SimpleNamespace(flattened=list(loaders)),
+        batch_progress=SimpleNamespace(current=SimpleNamespace(completed=latest)),
+    )
+    epoch = SimpleNamespace(epoch_loop=SimpleNamespace(val_loop=loop))
+    return SimpleNamespace(fit_loop=epoch, strategy=SimpleNamespace(broadcast=lambda x: x))
+
+
+def sized(samples: int, size: int = 4, sampler: bool = False) -> DataLoader:
+    data = torch.zeros(samples, 1)
+    if not sampler:
+        return DataLoader(data, batch_size=size)
+    batches = BatchSampler(SequentialSampler(data), size, drop_last=False)
+    return DataLoader(data, sampler=batches, batch_size=None)
+
+
+@pytest.mark.parametrize(
+    ("loaders", "share", "latest", "taken", "of_all"),
+    [
+        ([sized(16)], 1.0, 0, None, None),
+        ([sized(16)], 0.99, 0, [3], 4),
+        ([sized(25)], 0.9, 0, [5], 7),  # 6.25 whole batches
+        ([sized(25, sampler=True)], 0.9, 0, [5], 7),
+        ([sized(16), sized(8)], 0.5, 0, [2, 1], 6),
+        ([sized(16)], 0.01, 0, [1], 4),
+        ([DataLoader(Endless(), batch_size=None)], 0.5, 8, [4], 8),
+        ([sized(16), DataLoader(Endless(), batch_size=None)], 0.5, 12, [2, 4], 12),
+    ],
+)
+def test_a_shorter_validation_has_a_share_of_the_samples_and_is_whole_again_afterwards(
+    loaders: list[Any], share: float, latest: int, taken: list[int] | None, of_all: int | None
+) -> None:
+    trainer = loop_of(*loaders, latest=latest)
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    before = loop._max_batches
+    with shorter_validations(trainer, share) as part:
+        assert loop._max_batches == (before if taken is None else taken)
+        assert part == (None if taken is None else (sum(taken), of_all))
+    assert loop._max_batches is before
 
 
 # --- validations that are planned ---------------------------------------------------------------

@@ -53,7 +53,7 @@ class Order:
 
     @property
     def joints(self) -> tuple[str, ...]:
-        """Names of the joints, as a `.pose` file of this order gives them; none without a skeleton.
+        """Return the joints' names, as a `.pose` file gives them; none without a skeleton.
 
         The irises and the pose in metres are not in the skeleton and have names of their own.
         """

@@ -188,7 +188,7 @@ class DetectorJson(Format):
     """Is the JSON of a detector. Its labels are in it, or beside it where it is a list."""
 
     suffix = ".json"
-    nameless = (b"{", b"[")
+    nameless = re.compile(rb"(\xef\xbb\xbf)?\s*[{\[]")  # also after the mark of UTF-8
 
     def labels(self, opened: Opened) -> JointLabels | None:
         """Return the labels under the key `jointprune`, or those beside the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -32,7 +33,7 @@ class NtuFile(Format):
     """
 
     suffix = ".skeleton"
-    nameless = tuple(b"%d" % digit for digit in range(10))  # the number of frames
+    nameless = re.compile(rb"\d+\s*\n")  # the number of frames
 
     def new_name(self, name: str) -> str:
         """Return the name of the npz file that takes the kept joints."""

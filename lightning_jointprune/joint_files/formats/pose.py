@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,7 +33,7 @@ class PoseFile(Format):
     """
 
     suffix = SUFFIX
-    nameless = tuple(struct.pack("<f", version) for version in VERSIONS)
+    nameless = re.compile(b"|".join(re.escape(struct.pack("<f", v)) for v in VERSIONS), re.DOTALL)
 
     def labels(self, opened: Opened) -> JointLabels | None:  # noqa: ARG002
         """Return None: the header names the joints."""
