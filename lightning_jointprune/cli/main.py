@@ -250,6 +250,13 @@ def _print_curve(record: PruningRecord, chosen: int) -> None:
     _print_table(["joints", record.selection.metric or "", span, ""], rows)
 
 
+def _seed(path: str, count: int | None) -> PruningRecord:
+    """Return the record of a run of another seed, with so many joints where its ladder has them."""
+    record = _read(path)
+    has = any(len(rung.indices) == count for rung in record.rungs)
+    return replace(record, selection=record.selection_of(count)) if count and has else record
+
+
 def _report(arguments: argparse.Namespace) -> None:
     from lightning_jointprune.report import write_report
 
@@ -275,7 +282,7 @@ def _report(arguments: argparse.Namespace) -> None:
         arguments.plotly,
         evaluation=evaluation,
         points=read_points(points) if points else (),
-        seeds=[_read(other) for other in arguments.seeds],
+        seeds={other: _seed(other, count) for other in arguments.seeds},
     )
     if arguments.json:
         _print_json(report=str(written), bytes=written.stat().st_size)

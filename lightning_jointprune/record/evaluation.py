@@ -143,11 +143,8 @@ def _table(evaluation: JointEvaluation, width: int) -> str:
             break
     (*titles,), *rest = zip(*columns, strict=True)
     table = as_text(_filled(titles, rest), width)
-    hidden = any(
-        isinstance(line[at], Estimate) and line[at].low is not None
-        for line in lines
-        for at in brief
-    )
+    lost = [line[at] for line in lines for at in brief]
+    hidden = any(isinstance(cell, Estimate) and cell.low is not None for cell in lost)
     return f"{table}\n{ELSEWHERE}" if hidden else table
 
 

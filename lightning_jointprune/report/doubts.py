@@ -347,7 +347,7 @@ FEW_SAMPLES = 50  # of a validation, with which a share has a standard error of 
 
 def _few(record: PruningRecord) -> Iterator[Finding]:
     samples, of_all = compared_samples(record), record.selection.samples
-    if fewest_of(record) is None or not samples or samples >= FEW_SAMPLES:
+    if fewest_of(record) is None or not samples or not 0 < samples < FEW_SAMPLES:
         return
     noun = "sample" if samples == 1 else "samples"
     more, said = "Validate on more samples.", f"The validation has {samples} {noun}"

@@ -73,7 +73,7 @@ def write_report(
     plotly: str = "inline",
     evaluation: JointEvaluation | None = None,
     points: Sequence[Point] = (),
-    seeds: Sequence[PruningRecord] = (),
+    seeds: Mapping[str, PruningRecord] | Sequence[PruningRecord] = (),
 ) -> Place:
     """Write the report as one HTML file that needs no other, and return its path.
 
@@ -88,7 +88,8 @@ def write_report(
             sections on classes and signers, and findings on how far to trust the run.
         points: other values of the record's metric, such as those of published sets of joints, for
             the section on accuracy against joints.
-        seeds: records of runs that differ in their seed, for their agreement.
+        seeds: records of runs that differ in their seed, for their agreement; of finished ones
+            also the joints. They may have names, such as their folders.
 
     Raises:
         OSError: it cannot be written.
@@ -133,11 +134,14 @@ def render(
     plotly: str = "inline",
     evaluation: JointEvaluation | None = None,
     points: Sequence[Point] = (),
-    seeds: Sequence[PruningRecord] = (),
+    seeds: Mapping[str, PruningRecord] | Sequence[PruningRecord] = (),
 ) -> str:
     """Return the report as HTML, always the same for a record; see `write_report`."""
-    found = findings(record, seeds, evaluation)  # refuses seeds of other joints
-    numbers = report_numbers(record, evaluation, points, seeds)
+    if not isinstance(seeds, Mapping):
+        seeds = {f"run {number}": seed for number, seed in enumerate(seeds, start=2)}
+    found = findings(record, [*seeds.values()], evaluation)  # refuses seeds of other joints
+    ended = {name: seed for name, seed in seeds.items() if seed.phase == record.phase == "final"}
+    numbers = report_numbers(record, evaluation, points, [*ended.values()])
     shown = [numbers.joints, *(rung.joints for rung in (*numbers.rungs, *numbers.seeds))]
     shorter = numbers._replace(history=numbers.history and _in_thousandths(numbers.history))
     return fill_page(
@@ -150,6 +154,7 @@ def render(
         asked=TEST_PART if chosen_of(record) else "",
         given=given_of(record),
         numbers=numbers,
+        runs=["this run", *ended],
         drawn_by_name=skeleton_of(record) is not None,
         stand_ins=any(joint.stand_ins for ranked in shown for joint in ranked),
         evaluation=evaluation,
@@ -160,7 +165,7 @@ def render(
         papers=papers(record),
         sketch=skeleton_sketch(numbers.drawing) if numbers.drawing else "",
         page_data=_for_script(
-            json.dumps(_page_data(record, numbers, seeds), separators=(",", ":"))
+            json.dumps(_page_data(record, numbers, ended), separators=(",", ":"))
         ),
         load=load_code(record, len(record.selection.indices)),
         measure=MEASURE_CODE,
@@ -218,7 +223,7 @@ def fill_page(
 
 
 def _page_data(
-    record: PruningRecord, numbers: Numbers, seeds: Sequence[PruningRecord]
+    record: PruningRecord, numbers: Numbers, seeds: Mapping[str, PruningRecord]
 ) -> dict[str, Any]:
     """Return the data of the page's own script.
 
@@ -253,7 +258,9 @@ def _page_data(
         }
 
     rungs = [view(rung, record) for rung in numbers.rungs]
-    runs = [view(*run) for run in zip(numbers.seeds, (record, *seeds), strict=False)]
+    runs = [view(*run) for run in zip(numbers.seeds, (record, *seeds.values()), strict=False)]
+    for run, name in zip(runs[1:], seeds, strict=True):
+        run |= {"name": name, "load": f"# in the folder of {name}\n{run['load']}"}
     drawing = numbers.drawing if rungs or runs else None
     edges = (*drawing.kept_edges, *drawing.other_edges) if drawing else ()
     axes = {"probability": PROBABILITY, "cost": numbers.bars.axis}

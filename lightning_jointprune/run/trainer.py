@@ -297,7 +297,7 @@ def _whole_batches(loader: Any, batches: int) -> float:
     """Return a loader's samples in batches of the full size, since the last may be smaller."""
     try:
         size = loader.batch_size or loader.sampler.batch_size
-        return min(float(batches), len(loader.dataset) / size)
+        return float(min(batches, len(loader.dataset) / size))
     except (AttributeError, TypeError, ZeroDivisionError):  # of a loader that we do not know
         return float(batches)
 

@@ -334,3 +334,16 @@ def test_a_record_that_is_wrong_anywhere_is_refused_or_drawn_and_never_a_traceba
             shown = report_numbers(odd)
             sentence_of(odd), [load_code(odd, rung.kept) for rung in shown.rungs]
     assert drawn > 100
+
+
+def test_runs_that_are_not_finished_have_no_joints_to_show() -> None:
+    record = record_of("coco_17", (0, 1))
+    going = replace(record, phase="search")
+    assert 'data-run="' in render(record, seeds=[record])
+    assert 'data-run="' not in render(record, seeds=[going])
+    assert 'data-run="' not in render(going, seeds=[record])
+
+
+def test_the_code_to_load_a_run_of_another_seed_names_its_folder() -> None:
+    record = record_of("coco_17", (0, 1))
+    assert "# in the folder of runs/7\\n" in render(record, seeds={"runs/7": record})

@@ -382,20 +382,20 @@ def test_a_run_of_another_seed_is_shown_everywhere_and_this_one_again(
     other = record_of("coco_17", (3, 4, 9))
     metric = record.selection.metric
     other = replace(other, selection=replace(other.selection, metrics={metric: 0.75}))
-    page, wrongs = opened(browser, record, tmp_path, 390, seeds=[record, other])
+    page, wrongs = opened(browser, record, tmp_path, 390, seeds={"run 2": record, "<i>3": other})
     rows = "document.querySelectorAll('#joints tr:not(.dropped) .name')"
     kept = f"[...{rows}].map((element) => element.textContent)"
     names = get_skeleton("coco_17").joints
     start = page.evaluate(kept)
     assert sorted(start) == sorted(names[:5])
     buttons = page.locator("[data-run]")
-    assert buttons.nth(2).inner_text() == f"run 3 3 joints, {metric} 0.750"
+    assert buttons.nth(2).inner_text() == f"<i>3 3 joints, {metric} 0.750"
     buttons.nth(2).click()
     assert sorted(page.evaluate(kept)) == sorted(names[joint] for joint in (3, 4, 9))
     filled = page.evaluate("document.getElementById('skeleton').data[3].customdata")
     assert [row[1] for row in filled] == [3, 4, 9]
     assert page.inner_text("#rung span") == (
-        f"3 of 17 joints are shown, those of run 3, with {metric} 0.750. "
+        f"3 of 17 joints are shown, those of <i>3, with {metric} 0.750. "
         "2 of them are among the 5 of this run."
     )
     assert page.locator("[data-run][aria-pressed=true]").count() == 1

@@ -283,12 +283,12 @@
   // The number or the run that is shown, in words.
   const placeOfRun = (number) => rungs.length ? number ? rungs.length + number - 1 : original : number;
   function tell() {
-    const { kept, value } = views[rung], line = byId("rung"), own = views[original].kept;
+    const { kept, value, name } = views[rung], line = byId("rung"), own = views[original].kept;
     const other = rung !== original, reached = value && `with ${metric} ${value}`;
     const common = kept.filter((number) => own.includes(number)).length;
     const words = !other ? `are shown, ${rungs.length ? "the number that was chosen" : "those of this run"}.`
       : ofRung(rung) && rungs.length ? `are shown, ${reached}. The run chose ${own.length}.`
-      : `are shown, those of run ${runs.indexOf(views[rung]) + 1}${reached && `, ${reached}`}. ${common} of them are among the ${own.length} of this run.`;
+      : `are shown, those of ${name}${reached && `, ${reached}`}. ${common} of them are among the ${own.length} of this run.`;
     line.classList.toggle("other", other);
     line.querySelector("span").textContent = `${kept.length} of ${joints.length} joints ${words}`;
     line.querySelector("button").hidden = !other;
