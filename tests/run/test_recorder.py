@@ -217,8 +217,13 @@ def test_a_floor_that_no_mask_meets_is_in_doubt_also_where_joints_are_never_used
 def test_what_was_measured_with_each_rung_is_in_the_state() -> None:
     recorder, other = new_recorder(), new_recorder()
     recorder.rung_metrics = [{"acc": 0.9}, {"acc": 0.8}]
-    other.load_state_dict(recorder.state_dict())
-    assert other.rung_metrics == recorder.rung_metrics
+    recorder.samples, recorder.rung_samples = 40, 16
+    state = recorder.state_dict()
+    other.load_state_dict(state)
+    assert (other.rung_metrics, other.rung_samples) == (recorder.rung_metrics, 16)
+    older = new_recorder()
+    older.load_state_dict({name: state[name] for name in state if name != "rung_samples"})
+    assert older.rung_samples == 40  # an older run compared them on all samples
 
 
 def test_the_selection_is_all_joints_in_the_warmup_and_the_mask_after_it() -> None:
