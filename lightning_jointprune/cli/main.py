@@ -31,6 +31,7 @@ from lightning_jointprune.report.curve import (
     TEST_PART,
     Frontier,
     chosen_of,
+    fewest_of,
     frontier_numbers,
     given_of,
     read_points,
@@ -75,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     shown = commands.add_parser("show", help="print the answer and the KEEP / PRUNE table")
     shown.add_argument("record", metavar="RUN", help=run_help)
     shown.add_argument("--title", help="the data set or task, for the sentence")
-    shown.add_argument("--joints", type=int, metavar="N", help="of a ladder, the N joints")
+    shown.add_argument("--joints", type=int, metavar="N", help="of several numbers, the N joints")
+    plain = "figures without the callback: a JSON file, a metrics.csv, or the run's folder"
+    shown.add_argument("--baseline", metavar="RUN_OR_FILE", help=plain)
     shown.set_defaults(run=_show)
 
     report = commands.add_parser("report", help="draw the HTML report again")
@@ -89,7 +92,6 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--evaluation", metavar="FILE", help=worth)
     others = "other figures as label,joints,value[,low,high]; default: frontier.csv beside it"
     report.add_argument("--points", metavar="FILE", help=others)
-    plain = "figures without the callback: a JSON file, a metrics.csv, or the run's folder"
     report.add_argument("--baseline", metavar="RUN_OR_FILE", help=plain)
     report.add_argument("--seeds", metavar="RUN", nargs="+", default=[], help="runs of other seeds")
     report.set_defaults(run=_report)
@@ -175,8 +177,15 @@ def _read(run: str) -> PruningRecord:
         ) from error
 
 
+def _with_baseline(record: PruningRecord, source: str | None) -> PruningRecord:
+    """Return a record with the figures of a run without the callback, if they are named."""
+    if not source:
+        return record
+    return replace(record, baseline=read_baseline(source, record.selection.metric))
+
+
 def _show(arguments: argparse.Namespace) -> None:
-    record, count = _read(arguments.record), arguments.joints
+    record, count = _with_baseline(_read(arguments.record), arguments.baseline), arguments.joints
     chosen = len(record.selection.indices)
     if count is not None:
         record = replace(record, selection=record.selection_of(count))
@@ -260,18 +269,20 @@ def _seed(path: str, count: int | None) -> PruningRecord:
 def _report(arguments: argparse.Namespace) -> None:
     from lightning_jointprune.report import write_report
 
-    record = _read(arguments.record)
-    if arguments.baseline:
-        figures = read_baseline(arguments.baseline, record.selection.metric)
-        record = replace(record, baseline=figures)
-    name = REPORT_FILE
+    record = _with_baseline(_read(arguments.record), arguments.baseline)
+    name, first = REPORT_FILE, None
     if (count := arguments.joints) is not None:
-        record = replace(record, selection=record.selection_of(count))
+        selection = record.selection_of(count)
+        if fewest_of(record) and selection.metrics:  # the page of the run shows them
+            first = count
+        else:
+            record = replace(record, selection=selection)
         name = f"{Path(REPORT_FILE).stem}_{count}.html"  # beside that of the run's own joints
     folder = file_at(arguments.record, RECORD_FILE).parent
     output = place(arguments.output) if arguments.output else folder / name
-    evaluation = None if count is None else _fitting(record, folder / EVALUATION_FILE)
-    if count is None or arguments.evaluation:  # what does not fit is refused
+    whole = count is None or first is not None
+    evaluation = None if whole else _fitting(record, folder / EVALUATION_FILE)
+    if whole or arguments.evaluation:  # what does not fit is refused
         worth = _or_beside(arguments.evaluation, folder / EVALUATION_FILE)
         evaluation = JointEvaluation.from_json(worth) if worth else None
     points = _or_beside(arguments.points, folder / POINTS_FILE)
@@ -283,6 +294,7 @@ def _report(arguments: argparse.Namespace) -> None:
         evaluation=evaluation,
         points=read_points(points) if points else (),
         seeds={other: _seed(other, count) for other in arguments.seeds},
+        joints=first,
     )
     if arguments.json:
         _print_json(report=str(written), bytes=written.stat().st_size)

@@ -26,6 +26,7 @@ from lightning_jointprune.record.tables import NAMED, joint_table, printable, st
 KIND = "joint_selection"
 STAND_IN = 0.5  # least R² with which a dropped joint foretells a kept one that it can stand in for
 LIKELY = "\nDropped joints above 0.5 are those that a larger number of joints would keep."
+NEVER = 0.005  # chance below which a joint is not named as near
 WHOLE = 2e-3  # error of single precision in whole numbers up to some 10,000, in samples
 
 
@@ -161,7 +162,11 @@ class JointSelection:
         if not self.again:
             return ""
         kept = sorted(self.indices, key=lambda joint: self.again[joint])
-        out = [joint for joint, keeps in enumerate(self.mask) if not keeps and self.again[joint]]
+        out = [
+            joint
+            for joint, keeps in enumerate(self.mask)
+            if not keeps and self.again[joint] > NEVER
+        ]
         out.sort(key=lambda joint: -self.again[joint])
         least, nearest = (
             ", ".join(

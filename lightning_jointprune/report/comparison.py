@@ -95,6 +95,8 @@ class Comparison(NamedTuple):
     def words(self) -> str:
         """Return a text on which differences are larger than those between seeds."""
         disputed, sure = len(self.disputed), self.beyond_seeds
+        if not disputed:
+            return "The runs keep the same joints."
         if len(set(self.settings)) == 1:
             return (
                 f"All runs have the same settings, so the {disputed} joints that they disagree on "

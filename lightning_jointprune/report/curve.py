@@ -161,6 +161,18 @@ def given_of(record: PruningRecord) -> str | None:
     return f"The joints were given{f', by {source}' if source else ''}: this run searched for none."
 
 
+def number_trained(record: PruningRecord) -> int:
+    """Return the number of joints that the model was trained for to the end.
+
+    A record may be given the selection of another number of its ladder, for which `Fewest` did not
+    train the model on.
+    """
+    last = record.history[-1] if record.history else None
+    if fewest_of(record) is None or last is None or last.phase != "final":
+        return len(record.selection.indices)
+    return last.active_joints
+
+
 def compared_samples(record: PruningRecord) -> int | None:
     """Return how many samples numbers of joints are compared on: of a short run, fewer than all."""
     of_rungs = [rung.samples for rung in record.rungs if rung.metrics]

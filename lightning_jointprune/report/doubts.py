@@ -17,7 +17,13 @@ from lightning_jointprune.record.selection import beside_floor, is_undecided, sh
 from lightning_jointprune.record.stored import class_of
 from lightning_jointprune.record.tables import printable
 from lightning_jointprune.report.comparison import compare
-from lightning_jointprune.report.curve import chosen_of, compared_samples, fewest_of, given_of
+from lightning_jointprune.report.curve import (
+    chosen_of,
+    compared_samples,
+    fewest_of,
+    given_of,
+    number_trained,
+)
 from lightning_jointprune.search.metrics import contradicts
 
 STUCK = 0.05  # keep probability by which a gate has to leave its start
@@ -115,7 +121,7 @@ def verdict(found: Sequence[Finding]) -> Finding:
             more = f" And {len(titles) - 2} more." if len(titles) > 2 else ""
             return Finding(level, f"{words}:", f"{'. '.join(titles[:2])}.{more}")
     if any(finding.title == _UNKNOWN.title for finding in found):
-        more = "yet nothing says what the model reaches without pruning."
+        more = "but nothing says what the model reaches without pruning."
         return Finding("note", "The run's own checks found nothing against it:", more)
     return Finding("good", "This looks sound:", "the run's own checks found nothing against it.")
 
@@ -180,7 +186,15 @@ def _soft(evaluation: JointEvaluation) -> Iterator[Finding]:
 
 
 def _finished(record: PruningRecord) -> Iterator[Finding]:
-    if record.phase == "final":
+    trained, kept = number_trained(record), len(record.selection.indices)
+    if record.phase == "final" and trained != kept:
+        yield Finding(
+            "check",
+            f"The run chose {trained} joints, and its final phase trained the model for these.",
+            f"With these {kept} it was measured when numbers of joints were compared. For a model "
+            f"of its own, train with `budget=TargetJoints({kept})`.",
+        )
+    elif record.phase == "final":
         yield Finding(
             "good",
             "The run reached its final phase.",
@@ -335,8 +349,8 @@ def _short(record: PruningRecord) -> Iterator[Finding]:
     yield Finding(
         "check",
         f"The search had {steps} steps, and which joints are kept may depend on that.",
-        "On the data that were measured, runs of twice the length kept up to 60 % fewer joints, "
-        f"and from about {ENOUGH_STEPS} steps on up to a third fewer. Pass "
+        "Where that was measured, runs twice as long kept up to 60 % fewer joints; with more than "
+        f"{ENOUGH_STEPS} steps it was up to a third. Pass "
         f"`Trainer(max_epochs={epochs})`, say, or where steps end the run "
         f"`max_steps={math.ceil(round(latest.step / done, 6) * more)}`.",
     )
@@ -650,8 +664,9 @@ def _beside_most(record: PruningRecord) -> Iterator[Finding]:
 def _frozen(record: PruningRecord) -> Iterator[Finding]:
     metric = record.selection.metric
     search, final = _values(record, "search"), _values(record, "final")
-    ladder = len(record.rungs) > 1 and not fewest_of(record)  # then the metric is of the fewest
-    if not search or not final or ladder:
+    # The metric of a ladder is of its fewest joints at the end of the search, and of `Fewest` then
+    # of all of them, so that the two are of different joints.
+    if not search or not final or len(record.rungs) > 1:
         return
     (step, before), (_, after), (_, end) = search[-1], final[0], final[-1]
     figures = (

@@ -30,6 +30,7 @@ from lightning_jointprune.report.curve import (
     chosen_of,
     frontier_numbers,
     given_of,
+    number_trained,
     sentence_of,
 )
 from lightning_jointprune.report.doubts import NO_BASELINE, findings, verdict
@@ -74,6 +75,7 @@ def write_report(
     evaluation: JointEvaluation | None = None,
     points: Sequence[Point] = (),
     seeds: Mapping[str, PruningRecord] | Sequence[PruningRecord] = (),
+    joints: int | None = None,
 ) -> Place:
     """Write the report as one HTML file that needs no other, and return its path.
 
@@ -90,13 +92,17 @@ def write_report(
             the section on accuracy against joints.
         seeds: records of runs that differ in their seed, for their agreement; of finished ones
             also the joints. They may have names, such as their folders.
+        joints: a number of joints that was measured, which the page shows first; None shows the
+            one that the run ended with.
 
     Raises:
         OSError: it cannot be written.
-        ValueError: `plotly` is another word, or the evaluation or the seeds are of other joints.
+        ValueError: `plotly` is another word, the evaluation or the seeds are of other joints, or
+            the number of joints was not measured.
     """
     target = file_at(path, REPORT_FILE)
-    return _write(target, render(record, title, plotly, evaluation, points, seeds), plotly)
+    text = render(record, title, plotly, evaluation, points, seeds, joints)
+    return _write(target, text, plotly)
 
 
 def write_comparison(
@@ -135,6 +141,7 @@ def render(
     evaluation: JointEvaluation | None = None,
     points: Sequence[Point] = (),
     seeds: Mapping[str, PruningRecord] | Sequence[PruningRecord] = (),
+    joints: int | None = None,
 ) -> str:
     """Return the report as HTML, always the same for a record; see `write_report`."""
     if not isinstance(seeds, Mapping):
@@ -142,6 +149,13 @@ def render(
     found = findings(record, [*seeds.values()], evaluation)  # refuses seeds of other joints
     ended = {name: seed for name, seed in seeds.items() if seed.phase == record.phase == "final"}
     numbers = report_numbers(record, evaluation, points, [*ended.values()])
+    measured = [rung.kept for rung in numbers.rungs]
+    if joints is not None and joints not in measured:
+        known = ", ".join(map(str, measured)) or "none"
+        raise ValueError(
+            f"Expected a number of joints that was measured, {known}, but got {joints}. Pass one "
+            "of these, or leave it out."
+        )
     shown = [numbers.joints, *(rung.joints for rung in (*numbers.rungs, *numbers.seeds))]
     shorter = numbers._replace(history=numbers.history and _in_thousandths(numbers.history))
     return fill_page(
@@ -155,6 +169,7 @@ def render(
         given=given_of(record),
         numbers=numbers,
         runs=["this run", *ended],
+        trained=number_trained(record),
         drawn_by_name=skeleton_of(record) is not None,
         stand_ins=any(joint.stand_ins for ranked in shown for joint in ranked),
         evaluation=evaluation,
@@ -165,7 +180,11 @@ def render(
         papers=papers(record),
         sketch=skeleton_sketch(numbers.drawing) if numbers.drawing else "",
         page_data=_for_script(
-            json.dumps(_page_data(record, numbers, ended), separators=(",", ":"))
+            json.dumps(
+                _page_data(record, numbers, ended)
+                | {"first": None if joints is None else measured.index(joints)},
+                separators=(",", ":"),
+            )
         ),
         load=load_code(record, len(record.selection.indices)),
         measure=MEASURE_CODE,

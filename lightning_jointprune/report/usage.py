@@ -12,7 +12,7 @@ from lightning_jointprune.gates.relaxations import GATES, PAPERS, Paper
 from lightning_jointprune.joint_files.extraction import extraction_plan
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.stored import as_code
-from lightning_jointprune.report.curve import fewest_of, given_of
+from lightning_jointprune.report.curve import fewest_of, given_of, number_trained
 from lightning_jointprune.report.numbers import skeleton_of
 
 ARGUMENTS = ("input", "axes", "budget", "gate", "groups", "keep", "drop", "phases", "lr", "fill")
@@ -51,7 +51,7 @@ def load_code(record: PruningRecord, count: int) -> str:
     `Fewest` trains the model on for the number that it chose, so for another number there is no
     model that is as good as the curve says. Other ladders train all their numbers to the end.
     """
-    chosen = len(record.selection.indices)
+    chosen = number_trained(record)
     fewest = fewest_of(record) is not None
     if fewest and count != chosen:
         return _train_code(record, count)
@@ -70,7 +70,7 @@ def load_code(record: PruningRecord, count: int) -> str:
 
 def _train_code(record: PruningRecord, count: int) -> str:
     """Return code that trains a model for another number of joints than `Fewest` chose."""
-    chosen = len(record.selection.indices)
+    chosen = number_trained(record)
     kept = list(record.selection_of(count).indices)
     settings = {**record.settings, "budget": {"TargetJoints": {"count": count}}, "keep": kept}
     code = callback_code(replace(record, settings=settings)) or (

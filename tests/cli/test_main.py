@@ -18,10 +18,11 @@ from lightning_jointprune.cli.main import main
 from lightning_jointprune.record.intervals import wilson
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.report import write_report
 from lightning_jointprune.report.numbers import importance_numbers
 from lightning_jointprune.skeletons import get_skeleton, skeleton_names
 from tests.poses import pose_of, write_pose
-from tests.records import compared, evaluated
+from tests.records import compared, evaluated, record_of
 
 
 def selection_of(kept: tuple[int, ...], **more: Any) -> JointSelection:
@@ -195,6 +196,34 @@ def test_show_names_stand_ins(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out.endswith("explains (R²)\nnose  or left_eye: 0.97\n")
     main(["show", str(tmp_path), "--json"])
     assert json.loads(capsys.readouterr().out)["stand_ins"] == {"nose": {"left_eye": 0.97}}
+
+
+def test_of_a_run_that_chose_a_number_another_one_is_shown_first_and_not_called_its_choice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = compared({1: 0.5, 2: 0.75, 3: 0.9}, 3)
+    last = replace(record.history[-1], active_joints=3)
+    replace(record, history=(*record.history[:-1], last)).to_json(tmp_path)
+    assert main(["report", str(tmp_path), "--joints", "2"]) == 0
+    page = (tmp_path / "joint_importance_2.html").read_text(encoding="utf-8")
+    assert "With 3 of 17 joints the model reaches" in page
+    assert '"first":1' in page
+    assert main(["show", str(tmp_path), "--joints", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "The run chose 3 joints, and its final phase trained the model for these." in said
+    with pytest.raises(ValueError, match=r"was measured, 1, 2, 3, but got 4"):
+        write_report(record, tmp_path, joints=4)
+
+
+def test_show_takes_figures_without_the_callback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record_of("coco_17", (0, 1)).to_json(tmp_path)
+    (tmp_path / "plain.json").write_text('{"val_acc": 0.8}')
+    assert main(["show", str(tmp_path)]) == 0
+    assert "nothing says what the model reaches without pruning" in capsys.readouterr().out
+    assert main(["show", str(tmp_path), "--baseline", str(tmp_path / "plain.json")]) == 0
+    assert "without pruning" not in capsys.readouterr().out
 
 
 def test_compare_names_joints_that_are_kept_in_place_of_each_other(

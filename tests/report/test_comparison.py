@@ -98,3 +98,8 @@ def test_the_figure_shows_what_each_run_made_of_each_joint_that_any_keeps() -> N
     assert [list(row) for row in heat.z] == [[0.95, 0.9], [0.9, 0.8], [0.2, 0.6]]
     assert list(zip(dots.x, dots.y, strict=True)) == [(0, 0), (1, 0), (0, 1), (1, 1), (1, 2)]
     assert "<img" not in str(plot_comparison(runs).to_dict())
+
+
+def test_runs_that_keep_the_same_joints_disagree_on_none() -> None:
+    run = record_of("coco_17", (0, 1))
+    assert compare({"a": run, "b": run}).words() == "The runs keep the same joints."

@@ -6,7 +6,7 @@
     heat.z = heat.z.map((row) => row.map((p) => p / 1000)); // shorter in the file as whole numbers
     return figure;
   };
-  const { joints: columns, axes, moments, metric, rungs, runs, edges } = read("page-data");
+  const { joints: columns, axes, moments, metric, rungs, runs, first, edges } = read("page-data");
   // By rank. What depends on how many joints are kept follows `showRung`; `row` is that of the history.
   // A cost is its value and the ends of its interval, or null.
   const joints = columns.map(([number, name, part, probability, kept, cost, instead], rank) => ({ rank, row: rank, number, name, part, probability, kept, cost, measured: cost, instead }));
@@ -312,6 +312,7 @@
       (rungs.length ? byId("frontier") : document.querySelector("[data-run]")).focus({ preventScroll: true });
     });
     tell();
+    if (first !== null) showRung(first);
   }
 
   // --- the search, moment by moment ------------------------------------------------------------
