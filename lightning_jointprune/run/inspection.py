@@ -25,7 +25,7 @@ from lightning_jointprune.attach.probe import Probe, Seen, tensors_in
 from lightning_jointprune.attach.samples import label_counts
 from lightning_jointprune.attach.target import Target, written
 from lightning_jointprune.run.settings import named_joints
-from lightning_jointprune.skeletons import Skeleton
+from lightning_jointprune.skeletons import Skeleton, get_skeleton, skeleton_names
 
 SAME = 1e-4  # relative difference up to which a value of a step is the same
 
@@ -135,6 +135,8 @@ def _note(tensor: Seen, joints: int | None) -> str:
         both = [*exact_axes(shape, joints), *composed_axes(shape, joints)]
         return " or ".join(f'axes="{axes}"' for axes in both)
     places = [place for place in range(1, len(shape)) if shape[place] > CHANNELS]
+    usual = {get_skeleton(name).num_joints for name in skeleton_names()}
+    places.sort(key=lambda place: (shape[place] not in usual, place))
     return " or ".join(
         f'num_joints={shape[place]}, axes="{usual_axes(shape, place)}"' for place in places
     )
