@@ -649,7 +649,7 @@ class JointPruningCallback(pl.Callback):
             recorder.quote(measure(), other_callbacks.monitored(trainer), ())
             recorder.samples = trainers.validation_samples(trainer)
         affordable = trainers.affordable_validations(trainer, COMPARED_COST)
-        affordable = trainer.strategy.broadcast(affordable)  # streams differ between them
+        affordable = trainer.strategy.broadcast(affordable)  # each process counts a stream
         numbers = len(self._search.rungs())
         share = min(1.0, affordable / min(LEAST_COMPARED, numbers))  # of each validation
         with trainers.shorter_validations(trainer, share) as part:

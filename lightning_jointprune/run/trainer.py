@@ -277,7 +277,7 @@ def shorter_validations(trainer: Any, share: float) -> Iterator[tuple[int, int] 
         max(1, math.floor(share * _whole_batches(loader, batches)))
         for loader, batches in zip(loaders, known, strict=True)
     ]
-    loop._max_batches = trainer.strategy.broadcast(fewer)  # streams differ between processes
+    loop._max_batches = trainer.strategy.broadcast(fewer)  # each process counts a stream
     try:
         yield sum(loop._max_batches), sum(known)
     finally:
