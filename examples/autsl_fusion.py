@@ -16,6 +16,7 @@ import examples.autsl  # noqa: F401 -- says what is missing before the rest asks
 # isort: split
 import argparse
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -399,6 +400,8 @@ class FusionCLI(LightningCLI):
 
 def main(args: Sequence[str] | None = None) -> FusionCLI:
     """Train, test, and print which joints the model needs."""
+    # Lightning calls what PyTorch has deprecated, which would stand among what a run says.
+    warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
     cli = FusionCLI(args)
     cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.config.ckpt_path)
     cli.trainer.test(cli.model, datamodule=cli.datamodule)
