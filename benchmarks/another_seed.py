@@ -12,7 +12,6 @@ share K / J of the joints. Finished runs are kept in `--cache` and not repeated.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -31,7 +30,7 @@ from benchmarks.selectors.plan import RECORDINGS
 from benchmarks.selectors.training import EPOCHS, RECIPE
 from benchmarks.shared.joint_data import PLANTED, JointData, make_set, read_recording
 from benchmarks.shared.models import fit_and_score
-from benchmarks.shared.rows import Figure, Row, existing, measure, parser, product
+from benchmarks.shared.rows import Figure, Row, measure, product, recordings_parser
 from benchmarks.shared.store import Result, Settings, Store
 
 SETS = (*RECORDINGS, "correlated", "crowd")
@@ -201,14 +200,8 @@ ROWS = {
 }
 
 
-def parse_args() -> argparse.Namespace:
-    result = parser(__doc__, ROWS)
-    result.add_argument("--data", type=existing, required=True, help="the folder of the recordings")
-    return result.parse_args()
-
-
 def main() -> None:
-    args = parse_args()
+    args = recordings_parser(__doc__, ROWS).parse_args()
     measure("another_seed", ROWS, partial(run, args.data.resolve()), args)
 
 

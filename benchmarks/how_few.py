@@ -34,10 +34,9 @@ from benchmarks.shared.rows import (
     Figure,
     Row,
     at_most,
-    existing,
     f1,
     interval,
-    parser,
+    recordings_parser,
     show,
     spread,
 )
@@ -674,8 +673,7 @@ def is_of(family: Family, part: tuple[int, int]) -> bool:
 
 
 def parse_args() -> argparse.Namespace:
-    result = parser(__doc__, ROWS)
-    result.add_argument("--data", type=existing, help="the folder of the recordings")
+    result = recordings_parser(__doc__, ROWS, required=False)
     result.add_argument("--epochs", type=int, nargs="+", help="only runs of these lengths")
     result.add_argument("--sets", nargs="+", choices=[*SETS, *RECORDINGS], help="only these data")
     result.add_argument("--part", type=share, default=(1, 1), help="such as 1/2 of two processes")

@@ -11,7 +11,6 @@ are kept in `--cache` and not repeated, so a run can be stopped and goes on wher
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -25,7 +24,15 @@ from benchmarks.selectors.plan import RECORDINGS
 from benchmarks.selectors.training import EPOCHS, RECIPE
 from benchmarks.shared.joint_data import read_recording
 from benchmarks.shared.models import ENCODERS, Classifier, Recipe, fit_and_score
-from benchmarks.shared.rows import Figure, Row, existing, interval, measure, parser, product, spread
+from benchmarks.shared.rows import (
+    Figure,
+    Row,
+    interval,
+    measure,
+    product,
+    recordings_parser,
+    spread,
+)
 from benchmarks.shared.store import Result, Settings, Store
 
 COUNTS = (2, 8)
@@ -156,14 +163,8 @@ def make_rows() -> dict[str, Row]:
 ROWS = make_rows()
 
 
-def parse_args() -> argparse.Namespace:
-    result = parser(__doc__, ROWS)
-    result.add_argument("--data", type=existing, required=True, help="the folder of the recordings")
-    return result.parse_args()
-
-
 def main() -> None:
-    args = parse_args()
+    args = recordings_parser(__doc__, ROWS).parse_args()
     measure("last_phase", ROWS, partial(run, args.data.resolve()), args)
 
 

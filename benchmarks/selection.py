@@ -48,7 +48,15 @@ from benchmarks.shared.joint_data import (
     recall,
 )
 from benchmarks.shared.models import fit_and_score
-from benchmarks.shared.rows import Figure, Row, existing, interval, measure, parser, results, spread
+from benchmarks.shared.rows import (
+    Figure,
+    Row,
+    interval,
+    measure,
+    recordings_parser,
+    results,
+    spread,
+)
 from benchmarks.shared.store import Result, Settings, Store
 
 ASKED = (2, 4, 8, 16, 24, 48)
@@ -372,8 +380,7 @@ ROWS = make_rows()
 
 
 def parse_args() -> argparse.Namespace:
-    result = parser(__doc__, ROWS)
-    result.add_argument("--data", type=existing, help="the folder of the recordings")
+    result = recordings_parser(__doc__, ROWS, required=False)
     args = result.parse_args()
     if args.data is None:
         args.rows = [name for name in args.rows if name not in RECORDINGS]

@@ -131,6 +131,15 @@ def parser(description: str | None, rows: Iterable[str]) -> argparse.ArgumentPar
     return result
 
 
+def recordings_parser(
+    description: str | None, rows: Iterable[str], required: bool = True
+) -> argparse.ArgumentParser:
+    """Return a parser that also takes the folder of the recordings, as `--data`."""
+    result, words = parser(description, rows), "the folder of the recordings"
+    result.add_argument("--data", type=existing, required=required, help=words)
+    return result
+
+
 def existing(text: str) -> Path:
     """Return a path of data, which has to be there: else every cell would fail by itself."""
     path = Path(text)

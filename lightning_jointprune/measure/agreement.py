@@ -1,4 +1,4 @@
-"""Compares several runs: the stability of their selections, stand-ins, metrics, random joints."""
+"""Compares runs: the stability of selections, stand-ins, metrics, random joints, other seeds."""
 
 from __future__ import annotations
 

@@ -343,14 +343,12 @@ def seed_numbers(
         joints: its `importance_numbers`.
         seeds: the other runs, of the same joints.
     """
-    metric = record.selection.metric or ""
+    if not seeds:
+        return ()
     runs = [record.selection, *(seed.selection for seed in seeds)]
-    shown = [joints, *(_as_kept(joints, run, run.stand_ins) for run in runs[1:])]
-    return tuple(
-        Rung(len(run.indices), run.metrics.get(metric), tuple(ranked))
-        for run, ranked in zip(runs, shown, strict=True)
-        if seeds
-    )
+    shown = [tuple(joints), *(_as_kept(joints, run, run.stand_ins) for run in runs[1:])]
+    values = (run.metrics.get(record.selection.metric or "") for run in runs)
+    return tuple(map(Rung, (len(run.indices) for run in runs), values, shown))
 
 
 def _as_kept(
