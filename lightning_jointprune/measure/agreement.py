@@ -16,6 +16,8 @@ from lightning_jointprune.record.evaluation import JointEvaluation
 from lightning_jointprune.record.intervals import Estimate, Z
 from lightning_jointprune.record.selection import STAND_IN, JointSelection
 
+NO_WIDTH = 1e-9  # half of an interval that is nothing but rounding
+
 
 class FrontierPoint(NamedTuple):
     """Holds what runs with this many joints reach.
@@ -65,14 +67,16 @@ def stability(selections: Sequence[JointSelection] | Tensor) -> Estimate:
 
     The stability is `1 - mean(s²) / (k/J (1 - k/J))`. Here `s²` is the unbiased variance of
     whether a joint is kept, and k the mean number of kept joints (Nogueira, Sechidis and Brown
-    2018, JMLR 18:174, definition 4). The interval is that of their corollary 9, for many runs.
+    2018, JMLR 18:174, definition 4). The interval is that of their corollary 9, for many runs, from
+    how much each run changes the stability. Two runs change it alike, and so do runs that all keep
+    the same joints: there is no interval.
 
     Args:
         selections: of at least two runs, with the same joints; or their masks, shape
             `(runs, joints)`, bool.
 
     Returns:
-        The stability, in `[-1 / (runs - 1), 1]`, with its 95 % confidence interval.
+        The stability, in `[-1 / (runs - 1), 1]`, with its 95 % confidence interval, if any.
 
     Raises:
         ValueError: for a single run, for other joints, or where every run kept all or none.
@@ -89,6 +93,8 @@ def stability(selections: Sequence[JointSelection] | Tensor) -> Estimate:
     together = (z * frequency).mean(1) - share * mean
     influence = (together + value / 2 * (2 * share * mean - share - mean + 1)) / chance
     error = Z * 2 / runs * (influence - influence.mean()).square().sum().sqrt()
+    if runs == 2 or error < NO_WIDTH:
+        return Estimate(value.item())
     return Estimate(value.item(), (value - error).item(), (value + error).item())
 
 

@@ -381,7 +381,7 @@ def test_a_consensus_is_printed_written_and_read_as_a_budget(
     assert rows["nose"][0] == "1"
     assert "KEEP" not in rows["nose"]
     assert "13 joints that no run keeps are left out" in out
-    assert "Stability 0.595 [" in out
+    assert "Stability 0.595: " in out
     assert "is not bounded" in out
     assert f"Train with these joints by budget={str(output)!r}." in out
     written = JointSelection.from_json(output)

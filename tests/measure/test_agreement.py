@@ -43,12 +43,18 @@ def selection(*indices: int, names: tuple[str, ...] = NAMES) -> JointSelection:
 # --- stability ------------------------------------------------------------------------------------
 
 
-def test_equal_selections_agree_wholly() -> None:
-    assert stability([selection(0, 3)] * 4) == (1.0, 1.0, 1.0)
+def test_equal_selections_agree_wholly_and_have_no_interval() -> None:
+    assert stability([selection(0, 3)] * 4) == (1.0, None, None)
 
 
 def test_two_runs_that_share_no_joint_of_half_disagree_wholly() -> None:
     assert stability([selection(0, 1, 2), selection(3, 4, 5)]).value == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("second", [selection(0, 3), selection(0, 2), selection(0, 2, 3)])
+def test_two_runs_have_no_interval_since_their_spread_is_not_known(second: JointSelection) -> None:
+    found = stability([selection(0, 3), second])
+    assert (found.low, found.high) == (None, None)
 
 
 def test_a_small_case_by_hand() -> None:
@@ -100,7 +106,10 @@ def test_it_is_within_its_bounds_and_its_interval(rows: list[list[bool]]) -> Non
     assume(masks.any() and not masks.all())
     value, low, high = stability(masks)
     assert -1 / (len(rows) - 1) - 1e-9 <= value <= 1 + 1e-9
-    assert low <= value <= high
+    if low is None or high is None:
+        assert low is high
+    else:
+        assert low < value < high
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
     assert stability(masks[order]).value == pytest.approx(value)
     if value > 1 - 1e-9:
