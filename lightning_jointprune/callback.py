@@ -607,7 +607,10 @@ class JointPruningCallback(pl.Callback):
         progress = trainers.share_of_rest(done, self._start)
         if self._search.is_to_choose(progress):
             self._choose(trainer)
-        phase = self._search.advance(progress)
+        broadcast = trainer.strategy.broadcast
+        phase = self._search.advance(
+            progress, lambda: broadcast(self._recorder.redundancy.percent())
+        )
         self._recorder.redundancy.begin_step(warm=self._search.phase == "warmup")
         if phase is not None:
             self._begin_phase(trainer, phase)

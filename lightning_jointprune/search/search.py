@@ -18,6 +18,7 @@ from lightning_jointprune.gates.fills import fill_name
 from lightning_jointprune.gates.layer import JointPruningLayer, Mode
 from lightning_jointprune.gates.masks import hard_mask, hard_mask_of_units
 from lightning_jointprune.search.controller import Controller
+from lightning_jointprune.search.cover import copies_are_alike, cover_first
 from lightning_jointprune.search.curve import spaced
 from lightning_jointprune.search.evidence import Evidence, ranking
 from lightning_jointprune.search.optimizer import add_penalty_gradient
@@ -73,6 +74,7 @@ class JointSearch:
         self.batches = 0  # since the optimizer stepped
         self.evidence = Evidence() if controller.by_evidence else None
         self.to_look_at = 0  # batches whose loss has yet to be seen to be finite
+        self.percent: Tensor | None = None  # R² of all pairs of joints, if one stands for another
         self.settled: list[list[float]] = []  # the keep probabilities when a rung was reached
         self.logits = list(layer.parameters())
         costs = [controller.group_costs.get(name, 0.0) for name in layer.groups or ()]
@@ -133,11 +135,15 @@ class JointSearch:
         """Return how much of the search is done, 0 to 1."""
         return search_progress(self.progress, self.span)
 
-    def advance(self, progress: float) -> Phase | None:
+    def advance(
+        self, progress: float, percent: Callable[[], Tensor | None] = lambda: None
+    ) -> Phase | None:
         """Prepare a training step.
 
         Args:
             progress: fraction of the run that is done.
+            percent: returns the R² of all pairs of joints, in per cent, shape `(J, J)`, the same in
+                all processes; None where nothing is known.
 
         Returns:
             The phase, if it begins with this step; else None.
@@ -157,6 +163,7 @@ class JointSearch:
             if self.controller.begins_descent(done, self.done):
                 for logits in self.logits:  # none surer than at the start: all come down in time
                     logits.data.clamp_(max=self.layer.start)
+                self._find_copies(percent())
             for count in self.controller.reached(self.done)[len(self.settled) :]:
                 self._settle(count)
         if self.frozen and not was_frozen:
@@ -397,6 +404,15 @@ class JointSearch:
         """
         return self.phase == "compare" and self._phase_at(progress) == "final"
 
+    def _find_copies(self, percent: Tensor | None) -> None:
+        """Find out whether some joints can stand for others, before the first of them goes."""
+        worth = None if self.evidence is None else self.evidence.worth()
+        if percent is None or worth is None or self.layer.groups is not None:
+            return
+        free = ~self.layer.always & ~self.layer.closed
+        if copies_are_alike(worth.cpu(), percent.cpu() / 100, free.cpu()):
+            self.percent = percent.cpu()
+
     def _settle(self, count: int) -> None:
         """Write down the mask of a rung; the joints outside are closed from now on."""
         self.settled.append(self.layer.keep_probabilities().tolist())
@@ -405,6 +421,8 @@ class JointSearch:
     def _exactly(self, count: int) -> Tensor:
         """Return the mask of so many joints, shape `(J,)`, and let their gates agree with it."""
         ranked = self._ranked()
+        if self.percent is not None:
+            ranked = cover_first(ranked.cpu(), self.percent / 100, count).to(ranked.device)
         if self.evidence is not None and self.layer.groups is None:
             _agree(self.layer, ranked)
         if not self.layer.tied:
@@ -569,6 +587,7 @@ class JointSearch:
             "learned_at": self.learned_at,
             "looks": self.looks,
             "waited": self.waited,
+            "percent": self.percent,
             "settled": self.settled,
             "evidence": self.evidence and _detached(self.evidence.state_dict()),
             "layer": self.layer.export_state(),
@@ -582,7 +601,7 @@ class JointSearch:
         self.progress = state["progress"]
         self.price = _moved(state["price"], device)
         self.steps = state.get("steps", int(state.get("learned", False)))  # as older ones have it
-        for name in ("began", "learned_at", "looks", "waited"):
+        for name in ("began", "learned_at", "looks", "waited", "percent"):
             setattr(self, name, state.get(name, getattr(self, name)))
         self.settled = list(state["settled"])
         self.layer.import_state(state["layer"])
