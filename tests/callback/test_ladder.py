@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_jointprune import PruningRecord, analyze_pruning, load_pruned
 from tests.runs import SHORT_RUNS, Classifier, clips, fit, pruning, trainer
@@ -35,6 +36,24 @@ def test_a_ladder_ends_with_a_mask_and_a_metric_for_every_number(tmp_path: Path)
         ]
         assert rung.metrics["val_acc"] == pytest.approx(float(sum(right) / 2))
     assert float(run.callback_metrics["val_acc"]) == pytest.approx(rungs[2].metrics["val_acc"])
+
+
+def test_a_search_is_told_once_how_well_joints_foretell_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    monkeypatch.setattr(
+        "lightning_jointprune.search.search.copies_are_alike",
+        lambda _worth, redundancy, free: seen.append((redundancy, free)),
+    )
+    loader = clips()
+    x, sign = (torch.cat(parts) for parts in zip(*loader, strict=True))
+    x[:, :, :4] = 0.1 * x[:, :, :4] + x[:, :, 4:5]  # noisy copies of joint 4: R² of 0.99
+    fit(Classifier(), pruning([4, 2], drop=[7]), train=DataLoader(TensorDataset(x, sign), 8))
+    ((redundancy, free),) = seen
+    assert (redundancy[:5, :5] > 0.95).all()
+    assert (redundancy[5:, :5] < 0.2).all()
+    assert free.tolist() == [True] * 7 + [False]
 
 
 def test_a_ladder_is_loaded_with_any_of_its_masks(tmp_path: Path) -> None:
