@@ -104,6 +104,11 @@ class Controller(ABC):
         return False
 
     @property
+    def covers(self) -> bool:
+        """Return whether joints may be taken for how well they stand for others (`cover_first`)."""
+        return False
+
+    @property
     def group_costs(self) -> Mapping[str, float]:
         """Return what an open group costs beside its joints, in prices of a joint, by its name."""
         return MappingProxyType({})

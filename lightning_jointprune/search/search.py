@@ -163,7 +163,8 @@ class JointSearch:
             if self.controller.begins_descent(done, self.done):
                 for logits in self.logits:  # none surer than at the start: all come down in time
                     logits.data.clamp_(max=self.layer.start)
-                self._find_copies(percent())
+                if self.controller.covers and self.layer.groups is None:
+                    self._find_copies(percent())
             for count in self.controller.reached(self.done)[len(self.settled) :]:
                 self._settle(count)
         if self.frozen and not was_frozen:
@@ -407,7 +408,7 @@ class JointSearch:
     def _find_copies(self, percent: Tensor | None) -> None:
         """Find out whether some joints can stand for others, before the first of them goes."""
         worth = None if self.evidence is None else self.evidence.worth()
-        if percent is None or worth is None or self.layer.groups is not None:
+        if percent is None or worth is None:
             return
         free = ~self.layer.always & ~self.layer.closed
         if copies_are_alike(worth.cpu(), percent.cpu() / 100, free.cpu()):

@@ -15,6 +15,7 @@ from torch import Tensor
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.masks import hard_mask
 from lightning_jointprune.search.budgets import make_controller
+from lightning_jointprune.search.budgets.fewest import Fewest
 from lightning_jointprune.search.budgets.price import Price
 from lightning_jointprune.search.budgets.target_joints import TargetJoints
 from lightning_jointprune.search.cover import FLAT, PAIRS, copies_are_alike, cover_first
@@ -23,7 +24,9 @@ from lightning_jointprune.search.search import JointSearch
 
 def clusters(*sizes: int, r2: float = 0.95) -> Tensor:
     """The R² of joints of which those of a cluster foretell each other."""
-    return torch.block_diag(*(torch.full((size, size), r2) for size in sizes)).fill_diagonal_(1.0)
+    blocks = [torch.full((size, size), r2) for size in sizes]
+    whole: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+    return whole.fill_diagonal_(1.0)
 
 
 def taken(ranked: Tensor, redundancy: Tensor, count: int) -> list[int]:
@@ -76,7 +79,7 @@ def test_joints_always_kept_stand_for_their_copies_and_closed_ones_are_not_taken
     ranked = torch.tensor([torch.inf, 3.0, 2.0, 1.0, -torch.inf, 0.5])
     result = cover_first(ranked, clusters(2, 1, 2, 1), 3)
     assert hard_mask(result, 3).nonzero().flatten().tolist() == [0, 2, 3]
-    assert (result[0], result[4]) == (torch.inf, -torch.inf)
+    assert [result[0].item(), result[4].item()] == [math.inf, -math.inf]
     assert result[1] == ranked[1]  # what is left keeps its order
 
 
@@ -191,7 +194,8 @@ def test_a_search_that_goes_on_from_a_checkpoint_takes_the_same_joints() -> None
 
 
 @pytest.mark.parametrize(
-    ("budget", "settings"), [(Price(0.1), {}), (None, {"groups": {"arm": [0, 1, 2]}})]
+    ("budget", "settings"),
+    [(Price(0.1), {}), (Fewest(), {}), (None, {"groups": {"arm": [0, 1, 2]}})],
 )
-def test_a_price_and_groups_do_without(budget: Any, settings: dict[str, Any]) -> None:
+def test_a_price_fewest_joints_and_groups_do_without(budget: Any, settings: dict[str, Any]) -> None:
     assert searched(PERCENT, budget=budget, **settings).percent is None

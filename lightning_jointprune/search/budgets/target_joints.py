@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import TypeGuard
 
+from typing_extensions import override
+
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.gates.masks import hard_mask_of_units
 from lightning_jointprune.search.controller import usable_joints
@@ -66,6 +68,11 @@ class Targeted(Descending):
         _check_counts(budget, layer, self.num_joints)
         if layer.tied:
             _check_units(budget, layer)
+
+    @property
+    @override
+    def covers(self) -> bool:
+        return True
 
 
 def _check_counts(budget: TargetJoints, layer: JointPruningLayer, usable: int) -> None:
