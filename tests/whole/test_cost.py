@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,9 @@ def test_no_step_but_the_first_ones_of_a_phase_waits_for_a_device(
 ) -> None:
     without, within = waits(**settings), waits(pruning(**pruned), **settings)
     assert len(within) == len(without) == 5 * BATCHES
-    firsts = {1 * BATCHES, 3 * BATCHES}  # where the price is read, and the mask is decided
+    descent = 1 * BATCHES + math.ceil(0.15 * 2 * BATCHES)
+    # Where the price is read, near-copies are looked for, and the mask is decided.
+    firsts = {1 * BATCHES, descent, 3 * BATCHES}
     reads = {
         step: dict(here - there)
         for step, (here, there) in enumerate(zip(within, without, strict=True))
