@@ -28,7 +28,8 @@ ifneq ($(TORCH_INDEX),$(MADE_WITH))
 .PHONY: $(TORCH)
 endif
 
-PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# Of all modules few are imported; those are compiled then.
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 
 # A fresh environment has the built file and what it asks for. The folder has no checkout in it.
 define TRAIN_WITH

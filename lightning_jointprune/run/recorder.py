@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from lightning_jointprune.gates.layer import JointPruningLayer
@@ -278,7 +278,7 @@ class Recorder:
             parts=own.groups if own else {},
             settings=self._settings_of(search),
             course=search.course(),
-            versions={"python": platform.python_version(), **installed(PACKAGES)},
+            versions=dict(_versions()),
             phase=search.phase,
             pose=(own.drawing if own else ()) or self.pose.places(),
             normalisation=self.normalisation.found(),
@@ -385,6 +385,12 @@ class Recorder:
             watcher: FirstBatches = getattr(self, name)
             if name in state:  # older ones have none
                 watcher.load_state_dict(state[name])
+
+
+@cache  # a record is made many times in a run, and each reading opens many files
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Return the versions of Python and of the packages that matter, by name."""
+    return ("python", platform.python_version()), *installed(PACKAGES).items()
 
 
 def _recent_loss(search: JointSearch) -> float | None:
