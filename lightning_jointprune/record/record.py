@@ -117,8 +117,9 @@ class PruningRecord:
             `"outside"` the picture, where coordinates are shares of it; empty if it is not known.
         baseline: finite figures of a run without the callback, by name; empty if not known.
         course: of the search: `"began"` and `"learned_at"`, the fractions of the run at which it
-            began and at which the training loss had fallen by a tenth (None for not yet), and
-            `"steps"`, its optimizer steps; empty if that is not known.
+            began and at which the training loss had fallen by a tenth (None for not yet),
+            `"steps"`, its optimizer steps, and `"cover"`, whether joints were chosen that stand for
+            others; empty if that is not known.
         redundancy: R² with which joint d foretells joint k's coordinates in training frames, shape
             `(J, J)`, row k, column d, each in [0, 1], to two digits; empty if it is not known.
 

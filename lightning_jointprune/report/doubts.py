@@ -75,7 +75,7 @@ def findings(
     elif record.phase != "warmup":
         checks += [_few, _percent, _mode, _floor, _moved, _untold, _short, _decided]
     if record.phase == "final" and not given_of(record):
-        checks += [_number, _uncompared, _reversed, _alike, _improved, _forced, _denied]
+        checks += [_number, _cover, _uncompared, _reversed, _alike, _improved, _forced, _denied]
         checks += [_measured, _unusable, _beside_all, _frozen]
     found = [finding for check in checks for finding in check(record)]
     if evaluation is not None:
@@ -509,6 +509,17 @@ def _number(record: PruningRecord) -> Iterator[Finding]:
             "No joint was dropped.",
             "Either the model needs all of them, or the search was too short or the price too low "
             "to tell. Train for more epochs, or pass a higher `Price`.",
+        )
+
+
+def _cover(record: PruningRecord) -> Iterator[Finding]:
+    if record.course.get("cover"):
+        yield Finding(
+            "note",
+            "The kept joints also stand for the others.",
+            "Joints that nearly are each other are worth about the same to this model. So the set "
+            "of joints was chosen that foretells all others best, not the joints that are worth "
+            "most one by one.",
         )
 
 

@@ -74,7 +74,9 @@ class JointSearch:
         self.batches = 0  # since the optimizer stepped
         self.evidence = Evidence() if controller.by_evidence else None
         self.to_look_at = 0  # batches whose loss has yet to be seen to be finite
-        self.percent: Tensor | None = None  # R² of all pairs of joints, if one stands for another
+        self.copies: Tensor | None = (
+            None  # R² of all pairs, in per cent, if joints stand for others
+        )
         self.settled: list[list[float]] = []  # the keep probabilities when a rung was reached
         self.logits = list(layer.parameters())
         costs = [controller.group_costs.get(name, 0.0) for name in layer.groups or ()]
@@ -136,14 +138,14 @@ class JointSearch:
         return search_progress(self.progress, self.span)
 
     def advance(
-        self, progress: float, percent: Callable[[], Tensor | None] = lambda: None
+        self, progress: float, redundancy: Callable[[], Tensor | None] = lambda: None
     ) -> Phase | None:
         """Prepare a training step.
 
         Args:
             progress: fraction of the run that is done.
-            percent: returns the R² of all pairs of joints, in per cent, shape `(J, J)`, the same in
-                all processes; None where nothing is known.
+            redundancy: returns the R² of all pairs of joints, in per cent, shape `(J, J)`, the same
+                in all processes; None where nothing is known.
 
         Returns:
             The phase, if it begins with this step; else None.
@@ -164,7 +166,7 @@ class JointSearch:
                 for logits in self.logits:  # none surer than at the start: all come down in time
                     logits.data.clamp_(max=self.layer.start)
                 if self.controller.covers and self.layer.groups is None:
-                    self._find_copies(percent())
+                    self._find_copies(redundancy())
             for count in self.controller.reached(self.done)[len(self.settled) :]:
                 self._settle(count)
         if self.frozen and not was_frozen:
@@ -412,7 +414,7 @@ class JointSearch:
             return
         free = ~self.layer.always & ~self.layer.closed
         if copies_are_alike(worth.cpu(), percent.cpu() / 100, free.cpu()):
-            self.percent = percent.cpu()
+            self.copies = percent.cpu()
 
     def _settle(self, count: int) -> None:
         """Write down the mask of a rung; the joints outside are closed from now on."""
@@ -422,8 +424,8 @@ class JointSearch:
     def _exactly(self, count: int) -> Tensor:
         """Return the mask of so many joints, shape `(J,)`, and let their gates agree with it."""
         ranked = self._ranked()
-        if self.percent is not None:
-            ranked = cover_first(ranked.cpu(), self.percent / 100, count).to(ranked.device)
+        if self.copies is not None:
+            ranked = cover_first(ranked.cpu(), self.copies / 100, count).to(ranked.device)
         if self.evidence is not None and self.layer.groups is None:
             _agree(self.layer, ranked)
         if not self.layer.tied:
@@ -573,8 +575,13 @@ class JointSearch:
         return list(values)[chosen]
 
     def course(self) -> dict[str, float | None]:
-        """Return where in the run the search began and the model had learned, and its steps."""
-        return {"began": self.began, "learned_at": self.learned_at, "steps": self.steps}
+        """Return where in the run the search began and the model had learned, and what it did."""
+        return {
+            "began": self.began,
+            "learned_at": self.learned_at,
+            "steps": self.steps,
+            "cover": self.copies is not None,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes during the run, as tensors and plain values."""
@@ -588,7 +595,7 @@ class JointSearch:
             "learned_at": self.learned_at,
             "looks": self.looks,
             "waited": self.waited,
-            "percent": self.percent,
+            "copies": self.copies,
             "settled": self.settled,
             "evidence": self.evidence and _detached(self.evidence.state_dict()),
             "layer": self.layer.export_state(),
@@ -602,7 +609,7 @@ class JointSearch:
         self.progress = state["progress"]
         self.price = _moved(state["price"], device)
         self.steps = state.get("steps", int(state.get("learned", False)))  # as older ones have it
-        for name in ("began", "learned_at", "looks", "waited", "percent"):
+        for name in ("began", "learned_at", "looks", "waited", "copies"):
             setattr(self, name, state.get(name, getattr(self, name)))
         self.settled = list(state["settled"])
         self.layer.import_state(state["layer"])

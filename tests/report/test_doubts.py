@@ -241,6 +241,14 @@ def test_a_search_of_few_steps_is_a_doubt_with_the_epochs_to_type(
     assert freeze_doubts(older) == ()  # resumed: a state of before did not count the steps
 
 
+def test_joints_that_stand_for_others_are_said_to_do_so() -> None:
+    record = record_of("coco_17", (0, 1))
+    said = "The kept joints also stand for the others."
+    assert said in titles(replace(record, course={"cover": True}), "note")
+    assert said not in titles(replace(record, course={"cover": False}), "note")
+    assert said not in titles(record, "note")  # an older run
+
+
 def test_numbers_of_joints_that_were_never_measured_are_no_answer() -> None:
     record = compared({17: None, 8: None, 2: None}, kept=17)
     assert "No number of joints could be compared" in titles(record, "bad")

@@ -161,8 +161,10 @@ def kept(search: JointSearch) -> list[int]:
 
 
 def test_where_copies_are_alike_a_mask_has_one_joint_of_each_cluster() -> None:
-    first, second = kept(searched(PERCENT))
+    search = searched(PERCENT)
+    first, second = kept(search)
     assert first < 6 <= second
+    assert search.course()["cover"]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +175,9 @@ def test_where_copies_are_alike_a_mask_has_one_joint_of_each_cluster() -> None:
 def test_elsewhere_it_has_the_joints_that_are_worth_most(
     percent: Tensor | None, worth: Tensor
 ) -> None:
-    assert kept(searched(percent, worth)) == sorted(worth.topk(2).indices.tolist())
+    search = searched(percent, worth)
+    assert kept(search) == sorted(worth.topk(2).indices.tolist())
+    assert not search.course()["cover"]
 
 
 def test_a_kept_joint_has_no_lower_keep_probability_than_a_dropped_one() -> None:
@@ -198,4 +202,4 @@ def test_a_search_that_goes_on_from_a_checkpoint_takes_the_same_joints() -> None
     [(Price(0.1), {}), (Fewest(), {}), (None, {"groups": {"arm": [0, 1, 2]}})],
 )
 def test_a_price_fewest_joints_and_groups_do_without(budget: Any, settings: dict[str, Any]) -> None:
-    assert searched(PERCENT, budget=budget, **settings).percent is None
+    assert searched(PERCENT, budget=budget, **settings).copies is None
