@@ -75,7 +75,7 @@ class JointSearch:
         self.evidence = Evidence() if controller.by_evidence else None
         self.to_look_at = 0  # batches whose loss has yet to be seen to be finite
         self.copies: Tensor | None = (
-            None  # R² of all pairs, in per cent, if joints stand for others
+            None  # R² of all pairs, in per cent, if they count
         )
         self.settled: list[list[float]] = []  # the keep probabilities when a rung was reached
         self.logits = list(layer.parameters())
