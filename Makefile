@@ -28,7 +28,8 @@ ifneq ($(TORCH_INDEX),$(MADE_WITH))
 .PHONY: $(TORCH)
 endif
 
-# Of all modules few are imported; those are compiled then.
+# Of all modules few are imported; those are compiled then, once.
+unexport PYTHONDONTWRITEBYTECODE
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 
 # A fresh environment has the built file and what it asks for. The folder has no checkout in it.
