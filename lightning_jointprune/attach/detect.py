@@ -39,6 +39,11 @@ from lightning_jointprune.attach.target import (
 from lightning_jointprune.skeletons import skeletons_of
 
 MOST = 12  # values of a joint in a flat frame: coordinates, velocities, accelerations and more
+NOT_CALLED = (
+    "The training step does not call the model's own forward, only what is listed. If the skeleton "
+    "enters a plain method, move that into the forward of an nn.Module, or put a JointPruningLayer "
+    "into it."
+)
 _FEW = 4  # most arguments that are named because they were None
 
 
@@ -461,7 +466,8 @@ def _nothing_fits(
         )
     ranked = _likelier_first(seen, num_joints, layout)
     fix = _fix(seen, ranked, fitting, num_joints, layout, labels)
-    return f"Expected an input with {wanted} but got none. Seen:\n{_listed(ranked)}\n{fix}."
+    around = "" if any(s.module == "" for s in seen) else f" {NOT_CALLED}"
+    return f"Expected an input with {wanted} but got none. Seen:\n{_listed(ranked)}\n{fix}.{around}"
 
 
 def _fix(

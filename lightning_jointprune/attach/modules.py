@@ -47,6 +47,12 @@ def module_at(root: nn.Module, path: str) -> nn.Module:
     try:
         found: nn.Module = root.get_submodule(path)
     except AttributeError:
+        if callable(getattr(root, path, None)):
+            raise ValueError(
+                f"Expected input to name a submodule but got `{path}`, a method of "
+                f"{type(root).__name__}, in front of which nothing can be put. Move it into the "
+                "forward of an nn.Module, or put a JointPruningLayer into it."
+            ) from None
         close = get_close_matches(path, modules, n=1, cutoff=0.5)
         known = ", ".join(f"`{name}`" for name in list(modules)[1:9]) or "no submodules"
         fix = f'Did you mean input="{close[0]}:…"?' if close else "Name one of them before the `:`."

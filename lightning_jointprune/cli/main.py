@@ -18,7 +18,7 @@ from rich.text import Text
 
 from lightning_jointprune.cli.models import add_commands
 from lightning_jointprune.joint_files.extraction import extraction_plan
-from lightning_jointprune.measure.baseline import baseline_of, read_baseline
+from lightning_jointprune.measure.baseline import baseline_of, baseline_sentence, read_baseline
 from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluation
 from lightning_jointprune.record.files import Place, file_at, place
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("records", metavar="RUN", nargs="+", help=run_help)
     compare.add_argument("-o", "--output", metavar="FILE", help="write a page with figures, too")
     compare.add_argument("--plotly", choices=PLOTLY, default="inline", help=where)
+    compare.add_argument("--baseline", metavar="RUN_OR_FILE", help=plain)
     compare.set_defaults(run=_compare)
 
     agreed = _add_consensus(commands, run_help)
@@ -211,6 +212,7 @@ def _show(arguments: argparse.Namespace) -> None:
             again=selection.again,
             metrics=selection.metrics,
             metrics_all_joints=selection.metrics_all_joints,
+            baseline=record.baseline,
             trust=verdict(found).level,
             findings=[finding._asdict() for finding in found],
         )
@@ -220,7 +222,7 @@ def _show(arguments: argparse.Namespace) -> None:
     asked = TEST_PART if chosen_of(record) else given_of(record) or ""
     ladder = () if count or asked else record.rungs
     said_of = [rung.sentence(arguments.title) for rung in ladder] or [sentence, asked]
-    for text in filter(None, said_of):
+    for text in filter(None, (*said_of, baseline_sentence(record))):
         print(printable(text), end="\n\n")
     _print_curve(record, chosen)
     print(in_brief(found), end="\n\n")
@@ -319,7 +321,7 @@ def _or_beside(given: str | None, usual: Place) -> Place | None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     labels = _labels(arguments.records)
-    records = [_read(run) for run in arguments.records]
+    records = [_with_baseline(_read(run), arguments.baseline) for run in arguments.records]
     named = dict(zip(labels, records, strict=True))
     found, frontier = compare(named), frontier_numbers(named)
     if arguments.output:

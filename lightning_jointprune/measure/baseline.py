@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_jointprune.record.files import PathLike, Place, file_at
 from lightning_jointprune.record.record import PruningRecord
+from lightning_jointprune.record.selection import show
 from lightning_jointprune.record.stored import RECORD_FILE
 
 CSV_FILE = "metrics.csv"  # name of the file of Lightning's CSVLogger
@@ -120,6 +121,14 @@ def _of_record(record: PruningRecord, source: str) -> Mapping[str, float]:
 def baseline_of(record: PruningRecord) -> float | None:
     """Return what the run without the callback reaches; None if not known, or in another unit."""
     return None if unit_doubt(record) else record.baseline.get(record.selection.metric or "")
+
+
+def baseline_sentence(record: PruningRecord) -> str | None:
+    """Return what the run without the callback reaches, as a sentence; None if it is not known."""
+    value = baseline_of(record)
+    return (
+        None if value is None else f"Without pruning, {record.selection.metric} is {show(value)}."
+    )
 
 
 def unit_doubt(record: PruningRecord) -> str | None:

@@ -186,7 +186,8 @@ class PruningRecord:
         known = {len(rung.indices): rung for rung in (*self.rungs, self.selection)}
         if joints not in known:
             raise ValueError(
-                f"Expected joints out of {', '.join(map(str, sorted(known)))} but got {joints}."
+                f"Expected a number of joints that the run has, "
+                f"{', '.join(map(str, sorted(known)))}, but got {joints}."
                 + other_rungs(joints, min(known), self.selection.num_joints)
             )
         found = known[joints]

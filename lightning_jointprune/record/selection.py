@@ -24,9 +24,9 @@ from lightning_jointprune.record.stored import (
 from lightning_jointprune.record.tables import NAMED, joint_table, printable, stand_in_table
 
 KIND = "joint_selection"
+NEVER = 0.005  # chance below which a joint is not named as near
 STAND_IN = 0.5  # least R² with which a dropped joint foretells a kept one that it can stand in for
 LIKELY = "\nDropped joints above 0.5 are those that a larger number of joints would keep."
-NEVER = 0.005  # chance below which a joint is not named as near
 WHOLE = 2e-3  # error of single precision in whole numbers up to some 10,000, in samples
 
 
@@ -169,18 +169,22 @@ class JointSelection:
         ]
         out.sort(key=lambda joint: -self.again[joint])
         least, nearest = (
-            ", ".join(
-                f"{self.joint_names[joint]} {self.again[joint]:.2f}" for joint in some[:NAMED]
-            )
-            for some in (kept, out)
+            ", ".join(f"{self.joint_names[joint]} {self.again[joint]:.2f}" for joint in some)
+            for some in (self._apart(kept), self._apart(out))
         )
         expected, number = sum(self.again[joint] for joint in kept), len(kept)
-        others = f" Nearest of the others: {nearest}." if out else ""
         return (
             f"A run with another seed that keeps {number} joint{'' if number == 1 else 's'} is "
-            f"expected to keep {expected:.1f} of {'it' if number == 1 else 'these'}. "
-            f"Least sure: {least}.{others}"
+            f"expected to keep {expected:.1f} of {'it' if number == 1 else 'these'}."
+            + (f" Least sure: {least}." if least else "")
+            + (f" Nearest of the others: {nearest}." if nearest else "")
         )
+
+    def _apart(self, ordered: list[int]) -> list[int]:
+        """Return the first few of these joints, none of which has the chance of one left out."""
+        named, left = ordered[:NAMED], ordered[NAMED:]
+        level = self.again[left[0]] if left else None
+        return [joint for joint in named if self.again[joint] != level]
 
     def sentence(self, title: str | None = None) -> str:
         """Return one sentence for a paper, of measured values only; `title` names the data."""

@@ -135,14 +135,17 @@ class Chosen(NamedTuple):
         """Return what the other numbers of joints do, without a full stop."""
         own = f"{show(self.value)} with {self.kept}"
         if self.best == self.kept:
-            return f"no other number of joints did better when {self.numbers} were compared ({own})"
+            return (
+                f"no other number of joints did better when {self.numbers} numbers were compared "
+                f"({own})"
+            )
         margin = f"{self.tolerance:.2g}"
         margin = f"one standard error, {margin}," if self.by_error else margin
         smooth = abs(self.best_value - self.value) > self.tolerance + 1e-9  # of rounding
         return (
             f"{'on the smoothed curve ' if smooth else ''}no number of joints did better by more "
-            f"than {margin} when {self.numbers} were compared ({own}, {show(self.best_value)} with "
-            f"{self.best})"
+            f"than {margin} when {self.numbers} numbers were compared ({own}, "
+            f"{show(self.best_value)} with {self.best})"
         )
 
 

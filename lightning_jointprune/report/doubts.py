@@ -24,6 +24,8 @@ from lightning_jointprune.report.curve import (
     given_of,
     number_trained,
 )
+from lightning_jointprune.search.budgets.fewest import Fewest
+from lightning_jointprune.search.budgets.target_joints import TargetJoints
 from lightning_jointprune.search.metrics import contradicts
 
 STUCK = 0.05  # keep probability by which a gate has to leave its start
@@ -121,8 +123,8 @@ def verdict(found: Sequence[Finding]) -> Finding:
             more = f" And {len(titles) - 2} more." if len(titles) > 2 else ""
             return Finding(level, f"{words}:", f"{'. '.join(titles[:2])}.{more}")
     if any(finding.title == _UNKNOWN.title for finding in found):
-        more = "but nothing says what the model reaches without pruning."
-        return Finding("note", "The run's own checks found nothing against it:", more)
+        more = "What the model reaches without pruning is not known yet."
+        return Finding("note", "The run's own checks found nothing against it.", more)
     return Finding("good", "This looks sound:", "the run's own checks found nothing against it.")
 
 
@@ -335,6 +337,12 @@ def _untold(record: PruningRecord) -> Iterator[Finding]:
 ENOUGH_STEPS = 400  # of a search, above which its length mattered less in measurements
 
 
+FEWER = (
+    "Where that was measured, runs twice as long kept up to 60 % fewer joints; with more than "
+    f"{ENOUGH_STEPS} steps it was up to a third. "
+)
+
+
 def _short(record: PruningRecord) -> Iterator[Finding]:
     steps, began = record.course.get("steps"), record.course.get("began")
     if record.phase == "search" or not steps or steps >= ENOUGH_STEPS or not record.history:
@@ -349,11 +357,17 @@ def _short(record: PruningRecord) -> Iterator[Finding]:
     yield Finding(
         "check",
         f"The search had {steps} steps, and which joints are kept may depend on that.",
-        "Where that was measured, runs twice as long kept up to 60 % fewer joints; with more than "
-        f"{ENOUGH_STEPS} steps it was up to a third. Pass "
-        f"`Trainer(max_epochs={epochs})`, say, or where steps end the run "
+        ("" if _has_numbers(record) else FEWER)
+        + f"Pass `Trainer(max_epochs={epochs})`, say, or where steps end the run "
         f"`max_steps={math.ceil(round(latest.step / done, 6) * more)}`.",
     )
+
+
+def _has_numbers(record: PruningRecord) -> bool:
+    """Return whether numbers of joints were asked for, or compared, so that no price decides."""
+    budget = record.settings.get("budget")
+    named = class_of(budget)[0] in (Fewest.__name__, TargetJoints.__name__)
+    return named or isinstance(budget, int | list)
 
 
 FEW_SAMPLES = 50  # of a validation, with which a share has a standard error of up to 0.07
@@ -479,6 +493,8 @@ def _decided(record: PruningRecord) -> Iterator[Finding]:
     selection = record.selection
     if record.phase == "final" and (_stuck_at(record) is not None or fewest_of(record)):
         return  # another finding says it; a number that was measured does not depend on it
+    if record.selection.again:
+        return  # a number was asked for, and what another seed would keep is foretold
     unsure = [j for j, p in enumerate(selection.keep_probabilities) if is_undecided(p)]
     if unsure:
         verb = "is" if len(unsure) == 1 else "are"

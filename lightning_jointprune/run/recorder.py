@@ -13,6 +13,7 @@ from typing import Any
 
 from lightning_jointprune.gates.layer import JointPruningLayer
 from lightning_jointprune.measure.agreement import kept_again
+from lightning_jointprune.measure.baseline import baseline_sentence
 from lightning_jointprune.record.files import Place, RunFolder
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord, Snapshot
 from lightning_jointprune.record.selection import JointSelection, stand_ins_of
@@ -91,6 +92,7 @@ class Recorder:
         self.floor = floor
         self.higher_is_better, self.told = higher_is_better, told
         self._settled = metric is not None  # whether the metric to quote no longer changes
+        self._monitored = False  # whether a callback looks at one that was logged
         self.history: list[Snapshot] = []
         self.metrics: dict[str, float] = {}
         self.metrics_all_joints: dict[str, float] = {}
@@ -138,6 +140,7 @@ class Recorder:
             modes = [] if self.told else [mode for name, mode in monitored if name == self.metric]
             self.higher_is_better = next(iter(modes), self.higher_is_better)
             return
+        self._monitored = any(name in self.logged for name, _ in monitored)
         only = self.logged if len(self.logged) == 1 else ()
         candidates = [*monitored, *((name, higher_is_better(name)) for name in (*only, *shown))]
         for name, higher in candidates:
@@ -155,6 +158,12 @@ class Recorder:
         """Return which budget `"auto"` is in this run, and for which reason."""
         if search.controller.compared:
             reason = f"since the run is validated{f' by {self.metric}' if self.metric else ''}."
+            if self.metric and not self._monitored and len(self.logged or ()) > 1:
+                others = [name for name in self.logged or () if name != self.metric]
+                reason += (
+                    f" Nothing is monitored, and {self.metric} is the first in the progress bar. "
+                    f"For {' or '.join(others[:3])}, pass budget=Fewest({others[0]!r})."
+                )
         elif self.comparable:
             reason = "since no validation can compare numbers of joints."
         else:
@@ -409,6 +418,8 @@ def _closing(record: PruningRecord, report: Place | None) -> str:
         said.append(TEST_PART)
     if given := given_of(record):
         said.append(given)
+    if beside := baseline_sentence(record):
+        said.append(beside)
     said.append(in_brief(found))
     if report is not None and verdict(found).level in LEVELS:
         said.append("The report says what to do about each.")

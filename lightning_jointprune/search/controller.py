@@ -196,6 +196,11 @@ class Controller(ABC):
         del before, done
         return False
 
+    def ends_descent(self, before: float, done: float) -> bool:
+        """Return whether the last number of joints is due from this step on; see begins_descent."""
+        del before, done
+        return False
+
     def reached(self, done: float) -> tuple[int, ...]:
         """Return which of `counts` but the last one the search has come down to.
 

@@ -74,9 +74,7 @@ class JointSearch:
         self.batches = 0  # since the optimizer stepped
         self.evidence = Evidence() if controller.by_evidence else None
         self.to_look_at = 0  # batches whose loss has yet to be seen to be finite
-        self.copies: Tensor | None = (
-            None  # R² of all pairs, in per cent, if they count
-        )
+        self.copies: Tensor | None = None  # R² of all pairs, in per cent, if they count
         self.settled: list[list[float]] = []  # the keep probabilities when a rung was reached
         self.logits = list(layer.parameters())
         costs = [controller.group_costs.get(name, 0.0) for name in layer.groups or ()]
@@ -169,6 +167,9 @@ class JointSearch:
                     self._find_copies(redundancy())
             for count in self.controller.reached(self.done)[len(self.settled) :]:
                 self._settle(count)
+            last = self.controller.count
+            if self.copies is not None and last and self.controller.ends_descent(done, self.done):
+                _agree(self.layer, self._ordered(last))  # so that the freeze is no jump
         if self.frozen and not was_frozen:
             self.freeze()
         self.layer.temperature = temperature_at(self.done, self.layer.gate.anneal)
@@ -306,7 +307,7 @@ class JointSearch:
         if self.phase == "compare":
             counts = [sum(rung) for rung in self.rungs()]
             span = f"{counts[-1]} to {counts[0]}"
-            return f"Joint pruning: {len(counts)} numbers of joints, {span}, are compared."
+            return f"Joint pruning: {len(counts)} numbers of joints, {span}, are trained together."
         if not self.controller.searches:
             return f"Joint pruning: {kept} of {joints} joints are given; the run trains with these."
         if self.controller.compared:
@@ -423,9 +424,7 @@ class JointSearch:
 
     def _exactly(self, count: int) -> Tensor:
         """Return the mask of so many joints, shape `(J,)`, and let their gates agree with it."""
-        ranked = self._ranked()
-        if self.copies is not None:
-            ranked = cover_first(ranked.cpu(), self.copies / 100, count).to(ranked.device)
+        ranked = self._ordered(count)
         if self.evidence is not None and self.layer.groups is None:
             _agree(self.layer, ranked)
         if not self.layer.tied:
@@ -433,16 +432,25 @@ class JointSearch:
         chosen = hard_mask_of_units(ranked.tolist(), self.layer.owner.tolist(), count)
         return torch.tensor(chosen, device=ranked.device)
 
+    def _ordered(self, count: int) -> Tensor:
+        """Return values to rank joints by where so many are kept, shape `(J,)`."""
+        ranked = self._ranked()
+        if self.copies is None:
+            return ranked
+        return cover_first(ranked.cpu(), self.copies / 100, count).to(ranked.device)
+
     def _ranked(self) -> Tensor:
         """Return values to rank joints by, shape `(J,)`: those always kept first, closed ones last.
 
         Keep probabilities alone would not do: those of others may be 1, or 0, to the last digit.
         """
         always, closed = self.layer.always, self.layer.closed
-        ranked = self.layer.keep_probabilities().detach()
+        ranked = self.layer.keep_probabilities().detach().float()  # in half precision 1 - eps is 1
         worth = None if self.evidence is None else self.evidence.worth()
         if worth is not None:
-            ranked = ranking(worth[self.layer.owner], ranked.logit(eps=1e-6), ~always & ~closed)
+            ranked = ranking(
+                worth.float()[self.layer.owner], ranked.logit(eps=1e-6), ~always & ~closed
+            )
         return ranked.masked_fill(always, torch.inf).masked_fill(closed, -torch.inf)
 
     def _best(self) -> Tensor:

@@ -78,6 +78,10 @@ class Descending(Steered):
         return before < self.DESCENT <= done
 
     @override
+    def ends_descent(self, before: float, done: float) -> bool:
+        return before < self.REACHED <= done
+
+    @override
     def reached(self, done: float) -> tuple[int, ...]:
         return tuple(rung for rung in self.counts[:-1] if self.target(done) <= rung)
 

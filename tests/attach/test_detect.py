@@ -66,6 +66,16 @@ def test_what_the_model_computed_is_no_input() -> None:
     assert resolve([hidden], J, "head:x").input == "head:x"
 
 
+def test_it_is_said_that_a_training_step_passes_the_models_forward_by() -> None:
+    """As one does that calls a method of the model, and no module."""
+    flat = saw(B, T, J * C + 1, module="gru")
+    with pytest.raises(ValueError, match=r"does not call the model's own forward.*nn\.Module"):
+        resolve([flat], J)
+    with pytest.raises(ValueError, match=r"but got none") as caught:
+        resolve([flat, saw(B, 3)], J)
+    assert "own forward" not in str(caught.value)
+
+
 def test_a_target_that_reaches_a_loss_or_metric_is_no_input() -> None:
     x = saw(B, T, J, C, module="net")
     target = saw(B, T, J, C, module="metric", path=("target",), trains=False)

@@ -133,6 +133,15 @@ def test_a_module_that_is_compiled_by_torch_jit_is_refused() -> None:
         module_at(root, "inner")
 
 
+def test_a_method_is_refused_with_what_to_do() -> None:
+    class Encoding(nn.Module):
+        def encode(self, x: Any) -> Any:
+            return x
+
+    with pytest.raises(ValueError, match=r"got `encode`, a method of Encoding, .* nn\.Module"):
+        module_at(Encoding(), "encode")
+
+
 def test_a_name_that_no_module_has_is_refused_with_the_closest() -> None:
     root = nn.Sequential(OrderedDict(encoder=nn.Linear(2, 2)))
     with pytest.raises(ValueError, match=r"got `encodr`; .*Did you mean input=\"encoder:"):

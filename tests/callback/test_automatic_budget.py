@@ -59,7 +59,23 @@ def test_without_a_budget_a_validated_run_is_that_of_fewest(said: list[str]) -> 
     assert automatic == explicit
     assert torch.equal(weight, other)
     assert {*INFORMATIVE} <= {*automatic.selection.indices} < {*range(J)}
-    assert which(said).endswith("is Fewest here, since the run is validated by val_acc.")
+    assert "is Fewest here, since the run is validated by val_acc." in which(said)
+
+
+class ShowsBoth(Classifier):
+    """Shows its loss and its accuracy in the progress bar."""
+
+    def log(self, *args: Any, **settings: Any) -> None:
+        super().log(*args, **{"prog_bar": True, **settings})
+
+
+def test_of_several_metrics_that_nothing_monitors_it_says_how_to_choose(said: list[str]) -> None:
+    fit(ShowsBoth(), pruning("auto"))
+    assert "validated by val_loss. Nothing is monitored, and val_loss is the first" in which(said)
+    assert which(said).endswith("For val_acc, pass budget=Fewest('val_acc').")
+    said.clear()
+    fit(ShowsBoth(), pruning("auto"), by_accuracy())
+    assert which(said).endswith("is validated by val_acc.")
 
 
 def test_without_a_validation_it_is_a_price(said: list[str]) -> None:

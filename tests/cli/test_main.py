@@ -80,7 +80,7 @@ def test_show_tells_every_rung_of_a_ladder_or_the_one_asked_for(
     assert shown["indices"] == [0, 1, 2]
     assert [rung["indices"] for rung in shown["rungs"]] == [[0, 1, 2], [1]]
     assert main(["show", str(tmp_path), "--joints", "2"]) == 2
-    assert "joints out of 1, 3 but got 2" in capsys.readouterr().err
+    assert "joints that the run has, 1, 3, but got 2" in capsys.readouterr().err
 
 
 def test_report_of_another_number_of_joints_stands_beside_that_of_the_run(
@@ -99,7 +99,7 @@ def test_report_of_another_number_of_joints_stands_beside_that_of_the_run(
     ):
         assert main(["report", str(tmp_path), "--joints", count]) == 2
         said = capsys.readouterr().err
-        assert f"joints out of 1, 3 but got {count}" in said
+        assert f"joints that the run has, 1, 3, but got {count}" in said
         assert said.endswith(end)
 
 
@@ -116,7 +116,7 @@ def test_show_draws_the_curve_of_a_run(tmp_path: Path, capsys: pytest.CaptureFix
     compared(values, 8, samples=100).to_json(tmp_path)
     assert main(["show", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "when 4 were compared (0.990 with 8, 1.000 with 17)" in out
+    assert "when 4 numbers were compared (0.990 with 8, 1.000 with 17)" in out
     assert "quote a metric of a test part" in out
     head, *rows = out.partition("joints  ")[2].splitlines()[:5]
     least, most = wilson(0.5, 100).low, wilson(1.0, 100).high
@@ -221,9 +221,11 @@ def test_show_takes_figures_without_the_callback(
     record_of("coco_17", (0, 1)).to_json(tmp_path)
     (tmp_path / "plain.json").write_text('{"val_acc": 0.8}')
     assert main(["show", str(tmp_path)]) == 0
-    assert "nothing says what the model reaches without pruning" in capsys.readouterr().out
+    assert "What the model reaches without pruning is not known yet" in capsys.readouterr().out
     assert main(["show", str(tmp_path), "--baseline", str(tmp_path / "plain.json")]) == 0
-    assert "without pruning" not in capsys.readouterr().out
+    assert "Without pruning, val_acc is 0.800." in capsys.readouterr().out
+    main(["show", str(tmp_path), "--baseline", str(tmp_path / "plain.json"), "--json"])
+    assert json.loads(capsys.readouterr().out)["baseline"] == {"val_acc": 0.8}
 
 
 def test_compare_names_joints_that_are_kept_in_place_of_each_other(
@@ -301,6 +303,8 @@ def test_report_and_compare_show_the_baseline(
     assert "a run that kept 3 of 17 joints" in capsys.readouterr().err
     main(["compare", str(run), str(other)])
     assert "without pruning" not in capsys.readouterr().out
+    main(["compare", str(run), str(other), "--baseline", str(tmp_path / "plain")])
+    assert capsys.readouterr().out.splitlines()[1].split()[-2:] == ["0.9", "0.925"]
     known = replace(PruningRecord.from_json(run), baseline={"val_acc": 0.925})
     known.to_json(run)
     main(["compare", str(run), str(other), "-o", str(tmp_path / "both.html")])

@@ -283,6 +283,20 @@ def test_a_stand_in_with_a_hostile_name_moves_no_cursor() -> None:
 # --- how sure -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("again", "said"),
+    [
+        ((0.9, 0.4, 0.3, 0.1, 0.1, 0.1, 0.1), "joint_0 0.90. Nearest of the others: joint_2 0.30."),
+        ((0.9, 0.4, 0.1, 0.1, 0.1, 0.1, 0.1), "joint_0 0.90."),
+        ((0.9, 0.4, 0.1, 0.1, 0.1, 0.001), "joint_2 0.10, joint_3 0.10, joint_4 0.10."),
+    ],
+)
+def test_of_joints_with_the_same_chance_none_is_named_alone(
+    again: tuple[float, ...], said: str
+) -> None:
+    assert selection_of(2, len(again), again=again).how_sure().endswith(said)
+
+
 def test_the_summary_says_what_another_seed_is_expected_to_keep() -> None:
     again = (0.9, 0.4, 0.3, 0.2, 0.1, 0.05)
     selection = selection_of(2, 6, again=again)

@@ -103,8 +103,8 @@ def test_the_sentence_of_a_chosen_number_says_what_the_others_do() -> None:
     assert sentence_of(record, "AUTSL") == (
         "With 8 of 17 joints the model reaches val_acc 0.960 on AUTSL, with 52.9 % of the joints "
         "removed; no "
-        "number of joints did better by more than 0.01 when 5 were compared (0.952 with 8, 0.957 "
-        "with 12)."
+        "number of joints did better by more than 0.01 when 5 numbers were compared (0.952 with 8, "
+        "0.957 with 12)."
     )
 
 
@@ -114,19 +114,20 @@ def test_one_standard_error_is_named_where_it_is_larger() -> None:
     chosen = chosen_of(record)
     assert chosen is not None
     assert (chosen.tolerance, chosen.by_error) == (pytest.approx(error), True)
-    words = "no number of joints did better by more than one standard error, 0.02, when 3 were"
+    words = "no number of joints did better by more than one standard error, 0.02, when 3 numbers"
     assert words in sentence_of(record)
     wide = compared({2: 0.8, 8: 0.945, 12: 0.96}, 8, samples=100, within=0.03)
-    assert "by more than 0.03 when 3 were compared" in sentence_of(wide)
+    assert "by more than 0.03 when 3 numbers were compared" in sentence_of(wide)
 
 
 def test_where_no_number_did_better_or_lower_is_better_the_sentence_says_so() -> None:
     best = compared({2: 0.8, 8: 0.96, 12: 0.95}, 8)
-    assert "; no other number of joints did better when 3 were compared (0.960 with 8)." in (
-        sentence_of(best)
+    assert (
+        "; no other number of joints did better when 3 numbers were compared (0.960 with 8)."
+        in (sentence_of(best))
     )
     error = compared({2: 0.5, 8: 0.105, 12: 0.1}, 8, higher_is_better=False)
-    assert "by more than 0.01 when 3 were compared (0.105 with 8, 0.100 with 12)" in (
+    assert "by more than 0.01 when 3 numbers were compared (0.105 with 8, 0.100 with 12)" in (
         sentence_of(error)
     )
 
@@ -141,7 +142,7 @@ def test_a_point_that_sticks_out_of_the_smoothed_curve_is_said() -> None:
 
 def test_numbers_that_were_not_measured_are_not_counted() -> None:
     record = compared({**RISING, 5: None}, 8)
-    assert "when 5 were compared" in sentence_of(record)
+    assert "when 5 numbers were compared" in sentence_of(record)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_a_run_without_doubts_looks_sound_beside_a_baseline_and_not_without_one(
     assert (said.level, said.title) == ("good", "This looks sound:")
     alone = verdict(findings(record))
     assert alone.level == "note"
-    assert "nothing says what the model reaches without pruning" in alone.advice
+    assert "What the model reaches without pruning is not known yet" in alone.advice
     assert "sound" not in alone.title
 
 
@@ -239,6 +239,33 @@ def test_a_search_of_few_steps_is_a_doubt_with_the_epochs_to_type(
     assert advice == [] if epochs is None else f"`max_steps={enough}`" in advice[0]
     older = replace(record, course={"began": None, "learned_at": 0.3, "steps": steps})
     assert freeze_doubts(older) == ()  # resumed: a state of before did not count the steps
+
+
+@pytest.mark.parametrize(
+    ("budget", "fewer"),
+    [
+        (8, False),
+        ([8, 4], False),
+        ({"TargetJoints": {"counts": [8]}}, False),
+        ({"Fewest": {"metric": None, "within": 0.01, "mode": None}}, False),
+        ({"Price": {"price": "auto", "groups": None}}, True),
+    ],
+)
+def test_only_of_a_price_a_search_of_few_steps_is_said_to_keep_more(
+    budget: Any, fewer: bool
+) -> None:
+    course = {"began": 0.1, "learned_at": 0.1, "steps": 40}
+    record = record_of("coco_17", (0, 1), course=course, settings={"budget": budget})
+    said = "".join(finding.advice for finding in findings(record) if "40 steps" in finding.title)
+    assert "Pass `Trainer(max_epochs=" in said
+    assert ("fewer joints" in said) is fewer
+
+
+def test_of_a_number_of_joints_it_is_foretold_and_not_undecided_what_another_seed_keeps() -> None:
+    probabilities = (0.95, 0.8, *[0.3] * 15)
+    record = selected(record_of("coco_17", (0, 1)), keep_probabilities=probabilities)
+    assert "undecided" in titles(record, "check")
+    assert "decided" not in titles(selected(record, again=probabilities), "check")
 
 
 def test_joints_that_stand_for_others_are_said_to_do_so() -> None:

@@ -155,7 +155,7 @@ def test_the_curve_is_the_first_section_where_there_is_one() -> None:
     assert "Frontier" not in headings
     text = text_of(page)
     assert "5 of 17 joints are shown, the number that was chosen." in text
-    assert "no number of joints did better by more than 0.01 when 3 were compared" in text
+    assert "no number of joints did better by more than 0.01 when 3 numbers were compared" in text
     assert text.count("The number was chosen on the validation, so quote a metric of a test") == 1
     plain = render(compared({2: None, 5: 0.9, 17: None}, 5))
     assert "How few will do" not in plain

@@ -360,6 +360,20 @@ def test_no_gate_is_surer_than_at_the_start_when_the_joints_are_to_become_fewer(
     assert search.layer.joint_logits[2] > start[2]
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16, torch.float64])
+def test_gates_of_any_precision_keep_the_joints_that_are_worth_most(precision: torch.dtype) -> None:
+    layer = JointPruningLayer(12).to(precision)
+    search = JointSearch(layer, make_controller(TargetJoints(4), layer), (0.0, 0.9))
+    search.to(torch.device("cpu"), seed=0)
+    search.advance(0.1)
+    worth = torch.arange(1.0, 13.0, dtype=precision)
+    search.evidence.add(torch.stack([torch.zeros_like(worth), worth.square()]), 1, 0.1)
+    layer.joint_logits.data.fill_(9.0)  # in half precision the probability of such a logit is 1
+    layer.joint_logits.data[:3] = -3.0
+    search.advance(0.95)
+    assert search.mask() == [False] * 8 + [True] * 4
+
+
 def test_a_ladder_settles_a_mask_for_each_number_out_of_the_one_before() -> None:
     """Worth falls from joint to joint, so the first ones are the best of any number."""
     search = new_search(TargetJoints([4, 2, 1]), phases=(0.0, 0.8))
