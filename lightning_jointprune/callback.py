@@ -631,6 +631,8 @@ class JointPruningCallback(pl.Callback):
         for doubt in [*self._search.doubts(), *self._recorder.phase_doubts(self._search)]:
             rank_zero_warn(doubt)
         rank_zero_info(self._search.announcement())
+        if phase == "search" and any(trainers.of_kind(trainer, "EarlyStopping")):
+            rank_zero_info("Joint pruning: early stopping waits for the final phase.")
         self._unshown = sum(self._search.mask())
 
     def _begin_search(self, trainer: pl.Trainer) -> None:

@@ -27,7 +27,7 @@ class Scored(Classifier):
 @pytest.mark.parametrize("every", [1.0, 0.5])
 @pytest.mark.compatibility("Callbacks", "EarlyStopping, in the final phase")
 def test_early_stopping_waits_for_the_final_phase(
-    first: bool, at_epoch_end: bool, every: float
+    first: bool, at_epoch_end: bool, every: float, said: list[str]
 ) -> None:
     stopper = EarlyStopping("score", mode="max", patience=1, check_on_train_epoch_end=at_epoch_end)
     callbacks = [stopper, pruning()] if first else [pruning(), stopper]
@@ -35,6 +35,7 @@ def test_early_stopping_waits_for_the_final_phase(
 
     # the search ends with epoch 5; the first check after it is the first score, the next is worse
     assert run.current_epoch == 8 if every == 1.0 or at_epoch_end else 7
+    assert said.count("Joint pruning: early stopping waits for the final phase.") == 1
 
 
 @pytest.mark.compatibility("Callbacks", "EarlyStopping, in the final phase")
