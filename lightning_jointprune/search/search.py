@@ -414,7 +414,7 @@ class JointSearch:
         if percent is None or worth is None:
             return
         free = ~self.layer.always & ~self.layer.closed
-        if copies_are_alike(worth.cpu(), percent.cpu() / 100, free.cpu()):
+        if copies_are_alike(worth.float().cpu(), percent.cpu() / 100, free.cpu()):
             self.copies = percent.cpu()
 
     def _settle(self, count: int) -> None:
