@@ -49,6 +49,7 @@ class Comparison(NamedTuple):
             is not defined, or a run does not know how joints foretell each other.
         exchanges: pairs of redundant joints of which some runs keep one, and some the other, those
             first that were exchanged most often.
+        covers: whether each run chose joints that stand for others, shape `(runs,)`.
     """
 
     runs: tuple[str, ...]
@@ -59,6 +60,7 @@ class Comparison(NamedTuple):
     settings: tuple[int, ...]
     effective: float | None = None
     exchanges: tuple[Exchange, ...] = ()
+    covers: tuple[bool, ...] = ()
 
     @property
     def disputed(self) -> tuple[Row, ...]:
@@ -80,6 +82,16 @@ class Comparison(NamedTuple):
             if len(set(side)) == len(set(self.settings))
         )
 
+    def _mixed(self) -> str:
+        """Return a sentence on runs of which only some chose joints that stand for others."""
+        covers = sum(self.covers)
+        if covers in (0, len(self.runs)):
+            return ""
+        return (
+            f" In {covers} of the {len(self.runs)} runs the kept joints also stand for others, "
+            "since near-copies were worth the same there, and in the rest not."
+        )
+
     @property
     def _fewest(self) -> int:
         return min(self.settings.count(setting) for setting in self.settings)
@@ -98,9 +110,12 @@ class Comparison(NamedTuple):
         if not disputed:
             return "The runs keep the same joints."
         if len(set(self.settings)) == 1:
+            joints = "joint that they disagree on is"
+            if disputed > 1:
+                joints = "joints that they disagree on are"
             return (
-                f"All runs have the same settings, so the {disputed} joints that they disagree on "
-                "are what another seed changes."
+                f"All runs have the same settings, so the {disputed} {joints} what another seed "
+                f"changes.{self._mixed()}"
             )
         if self._fewest < 2:
             return (
@@ -151,6 +166,7 @@ def compare(records: Mapping[str, PruningRecord]) -> Comparison:
         None if (found := _stability(selections)) is None else found.value,
         _settings(records.values()),
         *_with_stand_ins(records.values()),
+        tuple(bool(record.course.get("cover")) for record in records.values()),
     )
 
 

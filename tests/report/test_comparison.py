@@ -71,7 +71,17 @@ def test_differences_between_seeds_of_the_same_settings_are_noise() -> None:
     found = compare({str(place): run for place, run in enumerate(runs)})
     assert found.settings == (0, 0)
     assert found.beyond_seeds == ()
-    assert "the 1 joints that they disagree on are what another seed changes" in found.words()
+    assert "the 1 joint that they disagree on is what another seed changes" in found.words()
+
+
+def test_it_is_said_where_some_runs_chose_joints_that_stand_for_others() -> None:
+    first, second = unnamed((0.9, 0.2, 0.9)), unnamed((0.9, 0.8, 0.9))
+    covering = replace(second, course={"cover": True})
+    said = compare({"a": first, "b": covering}).words()
+    assert "In 1 of the 2 runs the kept joints also stand for others" in said
+    both = {"a": replace(first, course={"cover": True}), "b": covering}
+    for alike in ({"a": first, "b": second}, both):
+        assert "stand for others" not in compare(alike).words()
 
 
 def test_a_difference_is_beyond_the_seeds_if_all_runs_of_each_settings_agree() -> None:
