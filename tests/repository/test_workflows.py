@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -107,6 +108,18 @@ def test_nothing_is_published_whose_links_lead_nowhere(
         text=True,
     )
     assert (done.returncode, problem in done.stdout) == (int(bool(problem)), True), done.stderr
+
+
+def test_the_checks_install_chromium_before_they_test_where_there_is_none(tmp_path: Path) -> None:
+    for tool in ("bash", "dirname", "sleep"):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    for tool in ("apt-get", "make"):
+        (tmp_path / tool).write_text(f'#!{tmp_path}/bash\necho "{tool} $*" >> {tmp_path}/called\n')
+        (tmp_path / tool).chmod(0o755)
+    subprocess.run(["bash", ROOT / ".ci" / "run"], env={"PATH": str(tmp_path)}, check=True)
+    called = (tmp_path / "called").read_text(encoding="utf-8").splitlines()
+    assert any(line.startswith("apt-get install") and "chromium" in line for line in called)
+    assert called[-1] == "make test"
 
 
 def test_every_release_of_the_constraints_is_audited() -> None:
