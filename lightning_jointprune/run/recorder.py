@@ -92,7 +92,7 @@ class Recorder:
         self.floor = floor
         self.higher_is_better, self.told = higher_is_better, told
         self._settled = metric is not None  # whether the metric to quote no longer changes
-        self._monitored = False  # whether a callback looks at one that was logged
+        self._monitored = True  # whether a callback looks at one that was logged; see `quote`
         self.history: list[Snapshot] = []
         self.metrics: dict[str, float] = {}
         self.metrics_all_joints: dict[str, float] = {}
@@ -136,11 +136,11 @@ class Recorder:
             settled: whether the choice is for good; a sanity check may not log all metrics.
         """
         self.logged = list(logged)
+        self._monitored = any(name in self.logged for name, _ in monitored)
         if self._settled:
             modes = [] if self.told else [mode for name, mode in monitored if name == self.metric]
             self.higher_is_better = next(iter(modes), self.higher_is_better)
             return
-        self._monitored = any(name in self.logged for name, _ in monitored)
         only = self.logged if len(self.logged) == 1 else ()
         candidates = [*monitored, *((name, higher_is_better(name)) for name in (*only, *shown))]
         for name, higher in candidates:

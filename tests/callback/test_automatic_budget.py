@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -75,6 +76,21 @@ def test_of_several_metrics_that_nothing_monitors_it_says_how_to_choose(said: li
     assert which(said).endswith("For val_acc, pass budget=Fewest('val_acc').")
     said.clear()
     fit(ShowsBoth(), pruning("auto"), by_accuracy())
+    assert which(said).endswith("is validated by val_acc.")
+
+
+@pytest.mark.filterwarnings("ignore:The run ended in its warmup phase")
+def test_a_run_that_resumes_before_its_search_says_nothing_of_what_it_has_not_seen(
+    said: list[str],
+) -> None:
+    class Stops(pl.Callback):
+        def on_train_epoch_end(self, trainer: Any, *args: Any) -> None:
+            trainer.should_stop = True
+
+    fit(ShowsBoth(), pruning("auto"), by_accuracy(), Stops()).save_checkpoint("first.ckpt")
+    said.clear()
+    again = trainer(pruning("auto"), by_accuracy())
+    again.fit(ShowsBoth(), clips(), clips(2, seed=1), ckpt_path="first.ckpt")
     assert which(said).endswith("is validated by val_acc.")
 
 
