@@ -341,7 +341,7 @@ def _compare(arguments: argparse.Namespace) -> None:
                 for run, record in zip(found.runs, records, strict=True)
             ],
             jaccard=[{"runs": pair, "overlap": share} for pair, share in found.jaccard.items()],
-            stability=found.stability,
+            stability=found.stability and found.stability._asdict(),
             effective_stability=found.effective,
             exchanges=[
                 {**pair._asdict(), "joints": [names[joint] for joint in pair.joints]}
@@ -413,10 +413,10 @@ def _print_overlaps(found: Comparison) -> None:
     print("Overlap (Jaccard: joints that both keep, over joints that either keeps; how many both)")
     _print_table(["", *(str(number + 1) for number in numbers)], rows)
     if found.stability is not None:
-        print(f"Stability {found.stability:.2f}: {STABILITY}\n")
+        print(f"Stability {found.stability}: {STABILITY}\n")
     if found.effective is not None:
         print(
-            f"Stability {found.effective:.2f} if a joint and its stand-in count as agreement "
+            f"Stability {found.effective:.3f} if a joint and its stand-in count as agreement "
             "(Sechidis et al. 2019)\n"
         )
 
@@ -481,6 +481,7 @@ def _consensus(arguments: argparse.Namespace) -> None:
             stability=found.stability and found.stability._asdict(),
             bounds=[bound._asdict() for bound in found.bounds],
             by_ladder=[bound._asdict() for bound in found.by_ladder],
+            covers=found.covers,
         )
         return
     _print_consensus(found, len(runs))

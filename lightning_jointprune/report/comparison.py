@@ -43,7 +43,8 @@ class Comparison(NamedTuple):
         rows: joints by votes, then by mean keep probability; shape `(joints,)`.
         overlaps: number of joints that both runs of a pair keep.
         jaccard: that number over the number of joints that either keeps, in [0, 1].
-        stability: agreement beyond chance, at most 1; None where it is not defined.
+        stability: agreement beyond chance, at most 1, with its 95 % interval; None where it is not
+            defined.
         settings: number of each run's settings; runs with the same number differ in their seed.
         effective: the stability that counts a joint and its stand-in as agreement; None where it
             is not defined, or a run does not know how joints foretell each other.
@@ -56,7 +57,7 @@ class Comparison(NamedTuple):
     rows: tuple[Row, ...]
     overlaps: dict[tuple[int, int], int]
     jaccard: dict[tuple[int, int], float]
-    stability: float | None
+    stability: Estimate | None
     settings: tuple[int, ...]
     effective: float | None = None
     exchanges: tuple[Exchange, ...] = ()
@@ -82,16 +83,6 @@ class Comparison(NamedTuple):
             if len(set(side)) == len(set(self.settings))
         )
 
-    def _mixed(self) -> str:
-        """Return a sentence on runs of which only some chose joints that stand for others."""
-        covers = sum(self.covers)
-        if covers in (0, len(self.runs)):
-            return ""
-        return (
-            f" In {covers} of the {len(self.runs)} runs the kept joints also stand for others, "
-            "since near-copies were worth the same there, and in the rest not."
-        )
-
     @property
     def _fewest(self) -> int:
         return min(self.settings.count(setting) for setting in self.settings)
@@ -115,7 +106,7 @@ class Comparison(NamedTuple):
                 joints = "joints that they disagree on are"
             return (
                 f"All runs have the same settings, so the {disputed} {joints} what another seed "
-                f"changes.{self._mixed()}"
+                f"changes.{_mixed(self.covers)}"
             )
         if self._fewest < 2:
             return (
@@ -163,10 +154,24 @@ def compare(records: Mapping[str, PruningRecord]) -> Comparison:
         tuple(sorted(rows, key=lambda row: (-row.votes, -sum(row.probabilities), row.number))),
         both,
         {(a, b): jaccard(selections[a].indices, selections[b].indices) for a, b in pairs},
-        None if (found := _stability(selections)) is None else found.value,
+        _stability(selections),
         _settings(records.values()),
         *_with_stand_ins(records.values()),
-        tuple(bool(record.course.get("cover")) for record in records.values()),
+        _covers(records.values()),
+    )
+
+
+def _covers(records: Iterable[PruningRecord]) -> tuple[bool, ...]:
+    return tuple(bool(record.course.get("cover")) for record in records)
+
+
+def _mixed(covers: Sequence[bool]) -> str:
+    """Return a sentence on runs of which only some chose joints that stand for others, if any."""
+    if sum(covers) in (0, len(covers)):
+        return ""
+    return (
+        f" In {sum(covers)} of the {len(covers)} runs the kept joints also stand for others, "
+        "since near-copies were worth the same there, and in the rest not."
     )
 
 
@@ -303,6 +308,7 @@ class Consensus(NamedTuple):
         stability: agreement beyond chance with its 95 % interval; None where it is not defined.
         bounds: of the joints kept wrongly, at several thresholds; empty where there is none.
         by_ladder: the same by all numbers of joints of the runs' ladders; empty without these.
+        covers: whether each run chose joints that stand for others, shape `(runs,)`.
     """
 
     selection: JointSelection
@@ -311,14 +317,16 @@ class Consensus(NamedTuple):
     stability: Estimate | None
     bounds: tuple[Bound, ...]
     by_ladder: tuple[LadderBound, ...]
+    covers: tuple[bool, ...]
 
     def words(self) -> str:
-        """Return a text on how many joints are kept wrongly."""
+        """Return a text on how many joints are kept wrongly, and on runs that chose otherwise."""
         if not self.bounds:
-            return NO_BOUND
+            return NO_BOUND + _mixed(self.covers)
         some = [bound for bound in self.by_ladder if bound.joints]
         ladder = [ON_LADDER, *map(str, some or self.by_ladder[-1:])] if self.by_ladder else []
-        return "\n".join([BOUNDED, *map(str, self.bounds), *ladder])
+        mixed = [text.strip()] if (text := _mixed(self.covers)) else []
+        return "\n".join([BOUNDED, *map(str, self.bounds), *ladder, *mixed])
 
 
 def consensus(
@@ -387,6 +395,7 @@ def consensus(
         stability=found,
         bounds=_bounds(first, votes, len(runs)) if halves else (),
         by_ladder=_by_ladder(runs) if halves else (),
+        covers=_covers(runs),
     )
 
 

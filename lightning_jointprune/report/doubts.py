@@ -152,14 +152,14 @@ def _agreement(record: PruningRecord, seeds: Sequence[PruningRecord]) -> Finding
     rows = sorted(numbers.rows, key=lambda row: row.number)
     always = sum(row.votes == runs for row in rows)
     alone = [row.number for row in rows if row.kept[0] and row.votes < runs]
-    stable = "" if numbers.stability is None else f", stability {numbers.stability:.2f}"
+    stable = "" if numbers.stability is None else f", stability {numbers.stability.value:.2f}"
     advice = "The stability is 1 if all runs keep the same joints, 0 if they agree by chance only."
     if alone:
         advice += (
             f" Not kept by all: {names_of(record, alone)}. Do not claim that these are needed."
         )
     return Finding(
-        "good" if numbers.stability is None or numbers.stability >= STABLE else "check",
+        "good" if numbers.stability is None or numbers.stability.value >= STABLE else "check",
         f"{_share_of(always, kept)} kept by all {runs} seeds{stable}.",
         advice,
     )

@@ -239,7 +239,7 @@ def test_compare_names_joints_that_are_kept_in_place_of_each_other(
     runs = [str(tmp_path / name) for name in "ab"]
     assert main(["compare", *runs, "-o", str(tmp_path / "page.html")]) == 0
     said = capsys.readouterr().out
-    assert "Stability 0.98 if a joint and its stand-in count as agreement" in said
+    assert "Stability 0.977 if a joint and its stand-in count as agreement" in said
     assert "in place of each other (1): by how many runs" in said
     assert "nose   1     left_eye  1     0     0.96" in said
     assert "In place of each other" in (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -360,7 +360,7 @@ def test_compare_counts_overlaps_and_votes(
     assert rows["nose"] == ["1", "KEEP", "0.99", "0.01"]
     assert len(rows) == 4
     assert "2 that the runs disagree on, 2 that all keep (13 that no run keeps are left out)" in out
-    assert "Stability 0.60" in out
+    assert "Stability 0.595" in out
     assert "the 2 joints that they disagree on are what another seed changes" in out
 
 
@@ -416,10 +416,10 @@ def test_compare_writes_a_page_with_what_it_prints(
 ) -> None:
     page = tmp_path / "both.html"
     assert main(["compare", str(run), str(other), "-o", str(page), "--plotly", "cdn"]) == 0
-    assert "Stability 0.60" in capsys.readouterr().out
+    assert "Stability 0.595" in capsys.readouterr().out
     text = page.read_text("utf-8")
     assert "2 joints are kept by all 2 runs, and on 2 they disagree." in text
-    assert "The stability is 0.60" in text
+    assert "The stability is 0.595" in text
 
 
 def test_compare_as_json(run: Path, other: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -430,7 +430,7 @@ def test_compare_as_json(run: Path, other: Path, capsys: pytest.CaptureFixture[s
     assert (shown["kept_by"]["left_eye"], shown["kept_by"]["nose"]) == (2, 1)
     assert [row["number"] for row in shown["disputed"]] == [0, 3]
     assert (shown["settings"], shown["beyond_seeds"]) == ([0, 0], [])
-    assert shown["stability"] == pytest.approx(1 - (2 * 0.5 / 17) / (3 / 17 * 14 / 17))
+    assert shown["stability"]["value"] == pytest.approx(1 - (2 * 0.5 / 17) / (3 / 17 * 14 / 17))
 
 
 def test_compare_puts_the_frontiers_of_ladders_together(

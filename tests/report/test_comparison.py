@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from lightning_jointprune import stability
 from lightning_jointprune.record.record import PruningRecord
 from lightning_jointprune.report import plot_comparison
 from lightning_jointprune.report.comparison import compare
@@ -50,7 +51,8 @@ def test_a_joint_and_its_stand_in_count_as_agreement() -> None:
     kept = {"a": (0.9, 0.1, 0.9, 0.1), "b": (0.1, 0.9, 0.9, 0.1)}
     runs = {name: replace(unnamed(p), redundancy=rows) for name, p in kept.items()}
     found = compare(runs)
-    assert found.stability == 0.0
+    assert found.stability is not None
+    assert found.stability.value == 0.0
     assert found.effective == pytest.approx(1 - 0.1 / (1 - 0.15))  # as in the doctest
     (pair,) = found.exchanges
     assert (pair.joints, pair.similarity, pair.kept, pair.both) == ((0, 1), 0.9, (1, 1), 0)
@@ -82,6 +84,14 @@ def test_it_is_said_where_some_runs_chose_joints_that_stand_for_others() -> None
     both = {"a": replace(first, course={"cover": True}), "b": covering}
     for alike in ({"a": first, "b": second}, both):
         assert "stand for others" not in compare(alike).words()
+
+
+def test_the_stability_of_three_runs_has_its_interval() -> None:
+    kept = (0.9, 0.8, 0.2, 0.1), (0.9, 0.1, 0.7, 0.2), (0.9, 0.8, 0.3, 0.1)
+    found = compare({str(place): unnamed(p) for place, p in enumerate(kept)})
+    assert found.stability == stability([unnamed(p).selection for p in kept])
+    assert found.stability is not None
+    assert found.stability.low is not None
 
 
 def test_a_difference_is_beyond_the_seeds_if_all_runs_of_each_settings_agree() -> None:

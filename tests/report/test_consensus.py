@@ -259,6 +259,15 @@ def test_a_consensus_of_any_runs(
         assert consensus(same).stability == (1.0, None, None)
 
 
+@pytest.mark.parametrize("halves", [False, True])
+def test_it_is_said_where_some_runs_chose_joints_that_stand_for_others(halves: bool) -> None:
+    covering = {name: replace(run, course={"cover": True}) for name, run in FOUR.items()}
+    said = consensus({**FOUR, "2": covering["2"]}, halves=halves).words()
+    assert "In 1 of the 4 runs the kept joints also stand for others" in said
+    for alike in (FOUR, covering):
+        assert "stand for others" not in consensus(alike, halves=halves).words()
+
+
 def test_whole_groups_are_taken_of_tied_ones() -> None:
     asked = {"groups": {"x": [0, 1], "y": [2, 3]}, "tied": True}
     runs = [replace(run(kept), settings=asked) for kept in ("abcd", "ab", "cde")]
