@@ -23,7 +23,7 @@ from lightning_jointprune.attach.hooks import attach, detach
 from lightning_jointprune.attach.layout import CHANNELS, composed_axes, exact_axes, usual_axes
 from lightning_jointprune.attach.probe import Probe, Seen, tensors_in
 from lightning_jointprune.attach.samples import label_counts
-from lightning_jointprune.attach.target import Target, written
+from lightning_jointprune.attach.target import Target, check_written, written
 from lightning_jointprune.run.settings import named_joints
 from lightning_jointprune.skeletons import Skeleton, get_skeleton, skeleton_names
 
@@ -74,6 +74,7 @@ def preview(
     num_joints: int | None = None,
     *,
     skeleton: str | Skeleton | None = None,
+    input: str | None = None,  # noqa: A002 -- the users' word
     axes: str | None = None,
 ) -> Preview:
     """Print what a training step on a batch shows, and which input would be pruned.
@@ -89,6 +90,7 @@ def preview(
         batch: as `training_step` gets it, on the model's device.
         num_joints: J; None lists what it could be.
         skeleton: name of a skeleton, or one of your own, which brings J.
+        input: the skeleton's name, as for the callback; None infers it.
         axes: the axes of the skeleton in einops' words; None infers them.
 
     Returns:
@@ -96,9 +98,10 @@ def preview(
 
     Raises:
         TypeError: if the model is no LightningModule, or cannot be copied.
-        ValueError: if there is no such skeleton.
+        ValueError: if there is no such skeleton, or `input` is not written as one.
         RuntimeError: if the model cannot be set up for one batch, as without its data module.
     """
+    check_written(input)
     known = num_joints is not None or skeleton is not None
     joints = len(named_joints(num_joints, skeleton)) if known else None
     probed = _Step(model, batch)
@@ -110,7 +113,7 @@ def preview(
         advice = "Pass num_joints= or skeleton= to see which of them would be pruned."
     else:
         try:
-            targets = resolve_parts(seen, joints, None, axes, label_counts(batch))
+            targets = resolve_parts(seen, joints, input, axes, label_counts(batch))
             found, also = written(targets), also_fitting(seen, targets, joints)
             named = f"skeleton={skeleton!r}" if isinstance(skeleton, str) else "skeleton=skeleton"
             first = f"num_joints={joints}" if skeleton is None else named.replace("'", '"')

@@ -160,6 +160,11 @@ def test_where_two_could_be_meant_it_says_what_the_callback_would() -> None:
     notes = dict(zip((tensor.input for tensor in shown.seen), shown.notes, strict=True))
     assert notes["batch.skeleton"] == notes["batch.bones"] == 'axes="b t j c"'
     assert notes["batch.sign"] == ""
+    told = preview(model, model.batch(), skeleton="mediapipe_hand", input="batch.bones")
+    assert told.input == "batch.bones"
+    unseen = preview(model, model.batch(), skeleton="mediapipe_hand", input="batch.bone")
+    assert unseen.input is None
+    assert "'batch.bone' in a training step but got none" in unseen.advice
 
 
 def test_parts_and_shared_axes_are_proposed() -> None:
