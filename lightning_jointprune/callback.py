@@ -475,8 +475,7 @@ class JointPruningCallback(pl.Callback):
             return False
         controller = make_controller(AUTO, self._search.layer, comparable)
         if controller.budget != self._search.controller.budget:
-            controller.follow(self._search.controller)
-            self._search.controller = controller
+            self._search.turn_to(controller)
         return True
 
     def _come(self) -> None:

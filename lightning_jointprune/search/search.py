@@ -81,6 +81,18 @@ class JointSearch:
         self.group_costs = torch.tensor(costs) if any(costs) else None
         layer.mode = "open"
 
+    def turn_to(self, controller: Controller) -> None:
+        """Search by another budget from now on, before a gate is trained.
+
+        What the one before began in the search's first step is undone: a rung with all joints would
+        make a ladder of any budget, and the final phase would go on training with all of them.
+        """
+        controller.follow(self.controller)
+        self.controller = controller
+        self.evidence = Evidence() if controller.by_evidence else None
+        self.settled, self.copies = [], None
+        self.layer.rungs = self.layer.moments = None
+
     @property
     def gradients(self) -> list[Tensor]:
         """Return the tensors whose gradients are of the gates, and alike in all processes."""

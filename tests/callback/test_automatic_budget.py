@@ -112,6 +112,20 @@ def test_where_nobody_knows_the_metric_to_go_by_it_is_a_price_and_says_what_to_t
     assert "pass budget=Fewest('top1')" in which(said)
 
 
+def test_a_run_that_turns_to_a_price_is_that_of_a_price() -> None:
+    """Weight for weight: no ladder is left whose first number, all joints, is trained on."""
+    runs = []
+    for budget in ("auto", Price()):
+        torch.manual_seed(3)
+        model, callback = LogsSeveral(), pruning(budget)
+        fit(model, callback, num_sanity_val_steps=0)
+        runs.append((callback.record, model.head.weight))
+    (automatic, weight), (explicit, other) = runs
+    assert automatic == explicit
+    assert automatic.rungs == ()
+    assert torch.equal(weight, other)
+
+
 def test_a_monitor_of_the_training_leaves_the_budget_to_the_sanity_check() -> None:
     callback = pruning("auto", phases=(0.1, 0.6))  # the search begins before a validation
     fit(LogsSeveral(), callback, EarlyStopping("train_loss", patience=99))
