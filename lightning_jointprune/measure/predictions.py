@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from inspect import Signature
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,6 +35,13 @@ def logits_and_labels(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         signature = signature_of(model)
         taken = set(signature.parameters if signature else ()) & set(inputs)
         named = {key: inputs[key] for key in inputs if key in taken}
+        missing = _missing(signature, taken)
+        if missing and (named or len(missing) > 1):  # one argument alone may take the whole batch
+            raise ValueError(
+                f"Expected a batch with {', '.join(missing)}, which the model's forward takes, but "
+                f"got the keys {', '.join(map(str, batch))}. Pass predict=, a function of model "
+                "and batch that returns logits and labels."
+            )
         return _logits(model(**named) if named else model(inputs)), batch[labels[0]]
     if not isinstance(batch, list | tuple) or len(batch) < 2:
         raise ValueError(
@@ -41,6 +49,18 @@ def logits_and_labels(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
             "a function of model and batch that returns logits and labels."
         )
     return _logits(model(*batch[:-1])), batch[-1]
+
+
+def _missing(signature: Signature | None, given: Collection[str]) -> list[str]:
+    """Return the arguments that a forward needs and does not get."""
+    parameters = signature.parameters.values() if signature else ()
+    return [
+        parameter.name
+        for parameter in parameters
+        if parameter.name not in given
+        and parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
 
 
 def are_classes(logits: Tensor, targets: Tensor, needed: bool) -> bool:

@@ -54,6 +54,8 @@ def test_usual_batches_give_logits_and_labels(model: nn.Module, batch: Any) -> N
         (X, "Expected batches of inputs and labels but got Tensor"),
         ((X,), "Expected batches of inputs and labels but got tuple"),
         ({"pose": X}, "one key out of label, .* but got the keys pose"),
+        ({"pose": X, "label": Y}, "a batch with mask, .* the keys pose, label. Pass predict="),
+        ({"x": X, "z": X, "label": Y}, "a batch with pose, mask, .* the keys x, z, label. Pass"),
         ({"pose": X, "label": Y, "y": Y}, "one key out of label, .* but got the keys pose, label"),
     ],
 )
