@@ -73,11 +73,21 @@ def findings(
     """
     checks = [_finished]
     if given_of(record):
-        checks += [_given, _measured, _unusable, _beside_all]
+        checks += [_given, _held, _measured, _unusable, _beside_all]
     elif record.phase != "warmup":
         checks += [_few, _percent, _mode, _floor, _moved, _untold, _short, _decided]
     if record.phase == "final" and not given_of(record):
-        checks += [_number, _cover, _uncompared, _reversed, _alike, _improved, _forced, _denied]
+        checks += [
+            _number,
+            _held,
+            _cover,
+            _uncompared,
+            _reversed,
+            _alike,
+            _improved,
+            _forced,
+            _denied,
+        ]
         checks += [_measured, _unusable, _beside_all, _frozen]
     found = [finding for check in checks for finding in check(record)]
     if evaluation is not None:
@@ -525,6 +535,18 @@ def _number(record: PruningRecord) -> Iterator[Finding]:
             "No joint was dropped.",
             "Either the model needs all of them, or the search was too short or the price too low "
             "to tell. Train for more epochs, or pass a higher `Price`.",
+        )
+
+
+def _held(record: PruningRecord) -> Iterator[Finding]:
+    dropped = record.selection.ratio > 0.0
+    if record.settings.get("fill") == "hold" and dropped:
+        yield Finding(
+            "check",
+            "The first frame of dropped joints still reached the model.",
+            'With fill="hold" a run shows that the motion of these joints is not needed, and '
+            "nothing on their place. To claim that they can be left out, train again with another "
+            "fill.",
         )
 
 

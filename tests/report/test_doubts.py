@@ -268,6 +268,14 @@ def test_of_a_number_of_joints_it_is_foretold_and_not_undecided_what_another_see
     assert "decided" not in titles(selected(record, again=probabilities), "check")
 
 
+def test_held_joints_are_no_ground_to_leave_them_out() -> None:
+    said = "The first frame of dropped joints still reached the model."
+    held = record_of("coco_17", (0, 1), settings={"fill": "hold"})
+    assert said in titles(held, "check")
+    assert said not in titles(record_of("coco_17", range(17), settings={"fill": "hold"}), "check")
+    assert said not in titles(record_of("coco_17", (0, 1), settings={"fill": "mean"}), "check")
+
+
 def test_joints_that_stand_for_others_are_said_to_do_so() -> None:
     record = record_of("coco_17", (0, 1))
     said = "The kept joints also stand for the others."
