@@ -217,8 +217,6 @@ def _show(arguments: argparse.Namespace) -> None:
             findings=[finding._asdict() for finding in found],
         )
         return
-    if record.phase != "final":
-        print(f"Not a result yet: this was written in the {record.phase} phase.")
     asked = TEST_PART if chosen_of(record) else given_of(record) or ""
     ladder = () if count or asked else record.rungs
     said_of = [rung.sentence(arguments.title) for rung in ladder] or [sentence, asked]
@@ -532,6 +530,11 @@ def _select(arguments: argparse.Namespace) -> None:
     from lightning_jointprune.joint_files.rewrite import Skipped, outputs_of, rewrite_all
 
     selection = _selection(arguments.joints)
+    if phase := selection.source.get("phase"):
+        raise ValueError(
+            f"Expected the joints of a finished run but got {arguments.joints} from the {phase} "
+            "phase. Let it finish."
+        )
     outputs = outputs_of(arguments.files, arguments.output)
     attempts = rewrite_all(outputs, selection, arguments.axis, arguments.workers)
     results = _watched(attempts, len(outputs))

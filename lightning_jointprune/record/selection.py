@@ -55,7 +55,8 @@ class JointSelection:
             frames, the best first. A kept joint that has none is left out.
         source: where the joints are from, as far as it is known: `"file"`, that they were read
             from; of a consensus `"runs"`, their folders, and `"kept_by"`, how many of the runs kept
-            each joint. Selections from other sources are equal where all else is.
+            each joint; of a run that was not finished `"phase"`, the one it was in. Selections from
+            other sources are equal where all else is.
         again: the chance that a run with another seed, which keeps as many, keeps each joint, too,
             shape `(J,)`, each in [0, 1], as `kept_again` has it; empty where it is not known.
 
@@ -187,8 +188,14 @@ class JointSelection:
         return [joint for joint in named if self.again[joint] != level]
 
     def sentence(self, title: str | None = None) -> str:
-        """Return one sentence for a paper, of measured values only; `title` names the data."""
-        return _sentence(self, f" on {title}" if title else "")
+        """Return one sentence for a paper, of measured values only; `title` names the data.
+
+        Of a run that was not finished, another one before it says so.
+        """
+        where = f" on {title}" if title else ""
+        return " ".join(
+            filter(None, (unfinished(self.source.get("phase")), _sentence(self, where)))
+        )
 
     def to_json(self, path: PathLike | None = None) -> str:
         """Return the selection as JSON; also write it to a file, or into a folder.
@@ -215,6 +222,13 @@ class JointSelection:
 
     def __str__(self) -> str:
         return self.summary()
+
+
+def unfinished(phase: str | None) -> str:
+    """Return that joints are no result yet; empty for a run's final phase, or None."""
+    if phase in (None, "final"):
+        return ""
+    return f"Not a result yet: this was written in the {phase} phase."
 
 
 def _sentence(selection: JointSelection, where: str) -> str:

@@ -47,6 +47,10 @@ def load_pruned(
     Returns:
         The model, in evaluation mode.
 
+    Warns:
+        UserWarning: if the checkpoint is of before the final phase, so that its joints are no
+            result, or if the final phase trained with another number of joints alone.
+
     Raises:
         ValueError: if the path is of no checkpoint, or of one that holds no mask, or several, or
             none of so many joints, or if a function is missing.
@@ -132,6 +136,13 @@ def _rung_of(state: Mapping[str, Any], joints: int | None) -> tuple[Tensor, list
             + other_rungs(joints, min(known), len(state["mask"]))
         )
     trained, search = int(last[0].sum()), state["search"]
+    if search["phase"] != "final":
+        warnings.warn(
+            f"Expected a checkpoint of the final phase but got one of the {search['phase']} phase: "
+            "its joints are no result yet, and the model was not trained on them alone. Load one "
+            "that was saved later in the run.",
+            stacklevel=3,
+        )
     alone = search.get("budget") == Fewest.__name__ and search["phase"] == "final"
     if alone and joints not in (None, trained):
         warnings.warn(

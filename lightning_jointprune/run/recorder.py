@@ -272,6 +272,7 @@ class Recorder:
             higher_is_better=self.higher_is_better,
             samples=self.samples,
             again=kept_again(mask, probabilities, search.fixed) if search.foretells else (),
+            source={} if search.phase == "final" else {"phase": search.phase},
         )
 
     def record(self, search: JointSearch) -> PruningRecord:

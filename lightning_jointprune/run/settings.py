@@ -308,7 +308,7 @@ def _given(
         skeleton: of the run, if it is known.
 
     Raises:
-        ValueError: if a selection is of other joints, or a file holds none.
+        ValueError: if a selection is of other joints or an unfinished run, or a file holds none.
     """
     if isinstance(budget, str):
         budget = _selection_at(budget) or budget
@@ -322,6 +322,11 @@ def _given(
         raise ValueError(
             f"Expected joints of the skeleton {skeleton.name!r} in {where} but got those of "
             f"{theirs!r}. Pass skeleton={theirs!r}, or another selection."
+        )
+    if phase := budget.source.get("phase"):
+        raise ValueError(
+            f"Expected the joints of a finished run but got {file or 'those of one'} from the "
+            f"{phase} phase. Let it finish, or pass GivenJoints({list(budget.indices)})."
         )
     return GivenJoints(budget.indices, file)
 

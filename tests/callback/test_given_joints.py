@@ -229,3 +229,18 @@ def test_a_selection_of_no_joint_is_refused() -> None:
     none = replace(selection(), indices=())
     with pytest.raises(MisconfigurationException, match="joints to keep but got"):
         JointPruningCallback(J, budget=none)
+
+
+class Interrupted(pl.Callback):
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        trainer.should_stop = True
+
+
+@pytest.mark.filterwarnings("ignore:.*ended in its search phase")
+def test_the_joints_of_a_run_that_was_not_finished_are_refused() -> None:
+    first = pruning(3, phases=(0.0, 0.9))
+    fit(Classifier(), first, Interrupted())
+    assert first.record.phase == "search"
+    for budget in (first.selection, str(Path(first.report_path or "").parent)):
+        with pytest.raises(MisconfigurationException, match=r"but got .* from the search phase"):
+            JointPruningCallback(J, budget=budget)

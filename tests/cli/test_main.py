@@ -152,7 +152,8 @@ def test_a_run_is_its_folder_or_its_file(run: Path, capsys: pytest.CaptureFixtur
 def test_show_says_that_an_unfinished_run_is_no_result(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    PruningRecord(selection_of((0,)), phase="search").to_json(tmp_path)
+    selection = replace(selection_of((0,)), source={"phase": "search"})
+    PruningRecord(selection, phase="search").to_json(tmp_path)
     assert main(["show", str(tmp_path)]) == 0
     assert capsys.readouterr().out.startswith("Not a result yet")
 
@@ -664,6 +665,15 @@ def test_select_shows_a_bar_in_a_terminal(
     monkeypatch.setenv("TERM", "xterm")
     assert main(["select", *files, "--joints", str(run), "-o", str(tmp_path / "small")]) == 0
     assert "2 of 2 files" in capsys.readouterr().err
+
+
+def test_select_refuses_the_joints_of_a_run_that_was_not_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace(selection_of((0,)), source={"phase": "search"}).to_json(tmp_path)
+    command = ["select", "x.npy", "--joints", str(tmp_path), "-o", str(tmp_path / "small")]
+    assert main(command) == 2
+    assert "a finished run but got" in capsys.readouterr().err
 
 
 def test_select_takes_a_selection_and_an_axis(

@@ -200,6 +200,14 @@ def test_without_any_metric_the_sentence_says_so() -> None:
     )
 
 
+def test_the_sentence_of_an_unfinished_run_says_that_it_is_no_result() -> None:
+    early = replace(selection_of(12, 42), source={"phase": "search"})
+    assert early.sentence() == (
+        "Not a result yet: this was written in the search phase. 12 of 42 joints are kept, with "
+        "71.4 % of the joints removed; no metric was measured with them."
+    )
+
+
 def test_a_whole_number_of_per_cent_has_no_decimals() -> None:
     sentence = selection_of(27, 75, metrics={"val_acc": 0.863}, metric="val_acc").sentence()
     assert sentence.endswith("the model reaches val_acc 0.863, with 64 % of the joints removed.")
