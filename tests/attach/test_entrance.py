@@ -308,7 +308,8 @@ def test_a_checkpoint_loads_in_the_class_with_and_without_its_mask(weights_only:
 
 def test_a_checkpoint_of_the_search_is_loaded_with_the_mask_it_would_be_tested_with() -> None:
     _, callback, _ = run(Own)
-    model = load_pruned(Own, "end-step=16.ckpt")
+    with pytest.warns(UserWarning, match="one of the search phase"):
+        model = load_pruned(Own, "end-step=16.ckpt")
     state = torch.load("end-step=16.ckpt", weights_only=True)["callbacks"][callback.state_key]
     assert list(analyze_pruning(model).mask) == state["mask"]
 
