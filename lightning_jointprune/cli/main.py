@@ -22,7 +22,7 @@ from lightning_jointprune.measure.baseline import baseline_of, baseline_sentence
 from lightning_jointprune.record.evaluation import EVALUATION_FILE, JointEvaluation
 from lightning_jointprune.record.files import Place, file_at, place
 from lightning_jointprune.record.record import REPORT_FILE, PruningRecord
-from lightning_jointprune.record.selection import JointSelection, show
+from lightning_jointprune.record.selection import JointSelection, check_finished, show
 from lightning_jointprune.record.stored import RECORD_FILE, SELECTION_FILE
 from lightning_jointprune.record.tables import as_text, printable
 from lightning_jointprune.report.comparison import Comparison, Consensus, compare, consensus
@@ -530,11 +530,7 @@ def _select(arguments: argparse.Namespace) -> None:
     from lightning_jointprune.joint_files.rewrite import Skipped, outputs_of, rewrite_all
 
     selection = _selection(arguments.joints)
-    if phase := selection.source.get("phase"):
-        raise ValueError(
-            f"Expected the joints of a finished run but got {arguments.joints} from the {phase} "
-            "phase. Let it finish."
-        )
+    check_finished(selection, arguments.joints)
     outputs = outputs_of(arguments.files, arguments.output)
     attempts = rewrite_all(outputs, selection, arguments.axis, arguments.workers)
     results = _watched(attempts, len(outputs))

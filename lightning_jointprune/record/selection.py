@@ -192,10 +192,9 @@ class JointSelection:
 
         Of a run that was not finished, another one before it says so.
         """
-        where = f" on {title}" if title else ""
-        return " ".join(
-            filter(None, (unfinished(self.source.get("phase")), _sentence(self, where)))
-        )
+        said, phase = _sentence(self, f" on {title}" if title else ""), self.source.get("phase")
+        early = f"Not a result yet: this was written in the {phase} phase. "
+        return f"{early}{said}" if phase else said
 
     def to_json(self, path: PathLike | None = None) -> str:
         """Return the selection as JSON; also write it to a file, or into a folder.
@@ -224,11 +223,21 @@ class JointSelection:
         return self.summary()
 
 
-def unfinished(phase: str | None) -> str:
-    """Return that joints are no result yet; empty for a run's final phase, or None."""
-    if phase in (None, "final"):
-        return ""
-    return f"Not a result yet: this was written in the {phase} phase."
+def check_finished(selection: JointSelection, where: str) -> None:
+    """Refuse the joints of a run that was not finished, before something is done with them.
+
+    Args:
+        selection: the joints.
+        where: they are from.
+
+    Raises:
+        ValueError: if their run was not in its final phase.
+    """
+    if phase := selection.source.get("phase"):
+        raise ValueError(
+            f"Expected the joints of a finished run but got {where} from the {phase} phase. Let "
+            "the run finish."
+        )
 
 
 def _sentence(selection: JointSelection, where: str) -> str:

@@ -106,7 +106,7 @@ class Comparison(NamedTuple):
                 joints = "joints that they disagree on are"
             return (
                 f"All runs have the same settings, so the {disputed} {joints} what another seed "
-                f"changes.{_mixed(self.covers)}"
+                f"changes. {_mixed(self.covers)}".rstrip()
             )
         if self._fewest < 2:
             return (
@@ -170,7 +170,7 @@ def _mixed(covers: Sequence[bool]) -> str:
     if sum(covers) in (0, len(covers)):
         return ""
     return (
-        f" In {sum(covers)} of the {len(covers)} runs the kept joints also stand for others, "
+        f"In {sum(covers)} of the {len(covers)} runs the kept joints also stand for others, "
         "since near-copies were worth the same there, and in the rest not."
     )
 
@@ -322,11 +322,11 @@ class Consensus(NamedTuple):
     def words(self) -> str:
         """Return a text on how many joints are kept wrongly, and on runs that chose otherwise."""
         if not self.bounds:
-            return NO_BOUND + _mixed(self.covers)
+            return f"{NO_BOUND} {_mixed(self.covers)}".rstrip()
         some = [bound for bound in self.by_ladder if bound.joints]
         ladder = [ON_LADDER, *map(str, some or self.by_ladder[-1:])] if self.by_ladder else []
-        mixed = [text.strip()] if (text := _mixed(self.covers)) else []
-        return "\n".join([BOUNDED, *map(str, self.bounds), *ladder, *mixed])
+        lines = [BOUNDED, *map(str, self.bounds), *ladder, _mixed(self.covers)]
+        return "\n".join(filter(None, lines))
 
 
 def consensus(

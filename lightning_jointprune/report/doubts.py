@@ -77,18 +77,8 @@ def findings(
     elif record.phase != "warmup":
         checks += [_few, _percent, _mode, _floor, _moved, _untold, _short, _decided]
     if record.phase == "final" and not given_of(record):
-        checks += [
-            _number,
-            _held,
-            _cover,
-            _uncompared,
-            _reversed,
-            _alike,
-            _improved,
-            _forced,
-            _denied,
-        ]
-        checks += [_measured, _unusable, _beside_all, _frozen]
+        checks += [_number, _cover, _uncompared, _reversed, _alike, _improved, _forced, _denied]
+        checks += [_held, _measured, _unusable, _beside_all, _frozen]
     found = [finding for check in checks for finding in check(record)]
     if evaluation is not None:
         found += [*_soft(evaluation), *moving(evaluation)]
@@ -539,8 +529,7 @@ def _number(record: PruningRecord) -> Iterator[Finding]:
 
 
 def _held(record: PruningRecord) -> Iterator[Finding]:
-    dropped = record.selection.ratio > 0.0
-    if record.settings.get("fill") == "hold" and dropped:
+    if record.settings.get("fill") == "hold" and record.selection.ratio > 0.0:
         yield Finding(
             "check",
             "The first frame of dropped joints still reached the model.",

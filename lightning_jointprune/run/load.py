@@ -143,8 +143,7 @@ def _rung_of(state: Mapping[str, Any], joints: int | None) -> tuple[Tensor, list
             "that was saved later in the run.",
             stacklevel=3,
         )
-    alone = search.get("budget") == Fewest.__name__ and search["phase"] == "final"
-    if alone and joints not in (None, trained):
+    elif search.get("budget") == Fewest.__name__ and joints not in (None, trained):
         warnings.warn(
             f"Expected {trained} joints, with which alone the final phase of this run trained, but "
             f"got {joints}: the model may do worse with them than the curve says. Train with them: "

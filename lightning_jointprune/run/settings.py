@@ -15,7 +15,7 @@ from lightning_jointprune.gates.fills import Fill, check_frames, checked_fill, f
 from lightning_jointprune.gates.layer import JointPruningLayer, numbered
 from lightning_jointprune.gates.membership import Groups
 from lightning_jointprune.gates.relaxations import Gate, make_gate
-from lightning_jointprune.record.selection import JointSelection
+from lightning_jointprune.record.selection import JointSelection, check_finished
 from lightning_jointprune.record.stored import as_argument
 from lightning_jointprune.search.budgets import AUTO, Budget, make_budget
 from lightning_jointprune.search.budgets.given_joints import GivenJoints
@@ -323,11 +323,7 @@ def _given(
             f"Expected joints of the skeleton {skeleton.name!r} in {where} but got those of "
             f"{theirs!r}. Pass skeleton={theirs!r}, or another selection."
         )
-    if phase := budget.source.get("phase"):
-        raise ValueError(
-            f"Expected the joints of a finished run but got {file or 'those of one'} from the "
-            f"{phase} phase. Let it finish, or pass GivenJoints({list(budget.indices)})."
-        )
+    check_finished(budget, where)
     return GivenJoints(budget.indices, file)
 
 
